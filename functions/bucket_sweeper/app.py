@@ -1,0 +1,12 @@
+"""bucket_sweeper: closes the buckets that have elapsed; invoked by a schedule."""
+
+from typing import Any
+
+from aggregated_metrics import observability, wiring
+
+
+def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG001 - a schedule says nothing
+    """Visit every pending hour that is due; gives back what was done."""
+    with observability.invocation("bucket_sweeper", context) as report:
+        wiring.process().sweeper(context).sweep(report)
+    return report

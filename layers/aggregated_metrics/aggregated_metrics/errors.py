@@ -1,0 +1,104 @@
+"""Every error that this package raises, as one tree.
+
+AggregatedMetricsError
+├── SettingsError             a setting is missing or wrong; the message names the variable
+├── EventError                an invocation's event is not what its function takes
+├── NaiveDatetimeError        a datetime without an offset was passed in (also a ValueError)
+├── UncountableError          an image cannot be counted; its record goes to quarantine
+├── ApiError                  a request to the GraphQL API failed; names the operation
+│   ├── TransportError        no answer: connection, time-out, 5xx, after bounded retries
+│   ├── AuthorizationError    401, 403, or a field that the role may not call
+│   └── GraphQLError          an answer with errors; keeps `data`, `errors` and `failed` aliases
+│       ├── ConditionFailedError   some aliases failed their condition, the others were done
+│       └── ThrottledError         some or all of the request was throttled
+├── ContentionError           the time ran out before every write had got through
+├── PendingHoursError         the table of pending hours did not take a mark
+└── QuarantineError           the quarantine queue did not take a record
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+class AggregatedMetricsError(Exception):
+    """The base of every error of this package."""
+
+
+class SettingsError(AggregatedMetricsError):
+    """An environment variable is missing or wrong."""
+
+
+class EventError(AggregatedMetricsError, ValueError):
+    """A function was invoked with an event that it does not take."""
+
+
+class NaiveDatetimeError(AggregatedMetricsError, ValueError):
+    """A datetime without an offset: nobody knows which instant it means."""
+
+
+class UncountableError(AggregatedMetricsError):
+    """An image cannot be counted; `str()` is the reason, for the quarantine."""
+
+
+class ApiError(AggregatedMetricsError):
+    """A request to the GraphQL API failed.
+
+    Attributes:
+        operation: the name of the GraphQL operation.
+    """
+
+    def __init__(self, message: str, *, operation: str) -> None:
+        super().__init__(f"{operation}: {message}")
+        self.operation = operation
+
+
+class TransportError(ApiError):
+    """No usable answer came, and the bounded retries are used up."""
+
+
+class AuthorizationError(ApiError):
+    """The API refused the caller. Retrying cannot help."""
+
+
+class GraphQLError(ApiError):
+    """The API answered with errors.
+
+    Attributes:
+        errors: the answer's `errors`, as received.
+        data: the answer's `data`; aliases that went through are in it.
+        failed: the aliases (first element of each error's `path`) that did not go through.
+            Empty when the request was refused whole.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        operation: str,
+        errors: Iterable[Mapping[str, Any]],
+        data: Mapping[str, Any] | None,
+    ) -> None:
+        super().__init__(message, operation=operation)
+        self.errors = list(errors)
+        self.data = dict(data or {})
+        self.failed = frozenset(str(error["path"][0]) for error in self.errors if error.get("path"))
+
+
+class ConditionFailedError(GraphQLError):
+    """The only failures are conditions: the key was there, was not, or had another version."""
+
+
+class ThrottledError(GraphQLError):
+    """The API asked for a slower pace; aliases in `failed` were not carried out."""
+
+
+class ContentionError(AggregatedMetricsError):
+    """The time was over before every write had got through; what was saved is valid."""
+
+
+class PendingHoursError(AggregatedMetricsError):
+    """The table of pending hours did not answer as it should."""
+
+
+class QuarantineError(AggregatedMetricsError):
+    """The quarantine queue did not take a record, so the batch must come again."""

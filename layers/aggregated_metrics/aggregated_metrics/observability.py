@@ -1,0 +1,67 @@
+"""One structured line and one set of metrics an invocation; never a row's contents."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+logger = Logger()
+metrics = Metrics()
+
+type Report = dict[str, int | float | str | None]
+"""What an invocation did: the fields of its line. Numbers named in `METRICS` are metrics too."""
+
+METRICS: Mapping[str, tuple[str, MetricUnit]] = {
+    "records": ("Records", MetricUnit.Count),
+    "deltas": ("Deltas", MetricUnit.Count),
+    "written": ("BucketsWritten", MetricUnit.Count),
+    "conflicts": ("Conflicts", MetricUnit.Count),
+    "retries": ("Retries", MetricUnit.Count),
+    "quarantined": ("Quarantined", MetricUnit.Count),
+    "clamped": ("Clamped", MetricUnit.Count),
+    "overflowed": ("Overflowed", MetricUnit.Count),
+    "parentsLeft": ("ParentsLeft", MetricUnit.Count),
+    "freshnessSeconds": ("Freshness", MetricUnit.Seconds),
+    "swept": ("HoursSwept", MetricUnit.Count),
+    "closed": ("HoursClosed", MetricUnit.Count),
+    "waiting": ("HoursWaiting", MetricUnit.Count),
+    "oldestPendingSeconds": ("OldestPendingHour", MetricUnit.Seconds),
+}
+
+
+@contextmanager
+def invocation(function: str, context: Any) -> Iterator[Report]:
+    """Log and measure one invocation; the report that it yields is filled by the caller.
+
+    An error is logged with what had been reported by then, and goes on to Lambda.
+    """
+    started = time.perf_counter()
+    report: Report = {"requestId": getattr(context, "aws_request_id", None)}
+    try:
+        yield report
+    except Exception as error:
+        report["milliseconds"] = _milliseconds(started)
+        report |= {"function": function, "error": type(error).__name__}
+        logger.exception("invocation failed", extra=report)
+        raise
+    report["milliseconds"] = _milliseconds(started)
+    if report.get("overflowed"):
+        logger.error("sums beyond 32 bits are stored as 2147483647", extra=report)
+    else:
+        logger.info(function, extra=report)
+    _measure(report)
+
+
+def _milliseconds(started: float) -> float:
+    return round((time.perf_counter() - started) * 1000, 1)
+
+
+def _measure(report: Report) -> None:
+    for name, value in report.items():
+        if name in METRICS and isinstance(value, int | float):
+            metric, unit = METRICS[name]
+            metrics.add_metric(name=metric, unit=unit, value=value)
+    metrics.flush_metrics()

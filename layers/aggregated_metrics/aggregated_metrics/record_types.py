@@ -1,0 +1,213 @@
+"""What is counted: the one place to add a record type. Pure.
+
+A `Model` says, for one model of the API, which record types its rows count into and what a row adds
+to them. Rows come as *fields*: attribute name to plain value. A stream image and a GraphQL row give
+the same fields, so the reconciler counts exactly as the stream does.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any, NamedTuple
+
+from aggregated_metrics import buckets
+from aggregated_metrics.errors import UncountableError
+from aggregated_metrics.measures import Measures, micro_dollars
+
+type Fields = Mapping[str, Any]
+
+ERROR_CODE = 400
+_FAILED = frozenset({"FAILED", "ERROR"})
+_COUNTED_ONCE = Measures(count=1)
+_FAILED_ONCE = Measures(count=1, errorCount=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """How the rows of one model of the API are counted.
+
+    Attributes:
+        name: the model's name, which is also its table's name before the first `-`.
+        record_type: the record type that every row counts into.
+        measure: what a row adds, from its fields.
+        measured: the attributes that `measure` reads.
+        split_by: the attribute whose value chooses a further record type, if there is one.
+        splits: that attribute's values, and the record type of each.
+        listing: the API's query by account and time, and the time that it sorts by.
+    """
+
+    name: str
+    record_type: str
+    measure: Callable[[Fields], Measures]
+    listing: tuple[str, str]
+    measured: tuple[str, ...] = ()
+    split_by: str | None = None
+    splits: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Every attribute that counting reads."""
+        split = () if self.split_by is None else (self.split_by,)
+        return ("accountId", "createdAt", *split, *self.measured)
+
+    def record_types(self, split: str | None) -> tuple[str, ...]:
+        """The record types that a row with this split counts into."""
+        return (self.record_type,) if split is None else (self.record_type, split)
+
+
+class Contribution(NamedTuple):
+    """What one row adds: `measures` to one minute of an account's record types."""
+
+    account_id: str
+    minute: int
+    split: str | None
+    measures: Measures
+
+
+def contribution(model: Model, fields: Fields) -> Contribution:
+    """What a row adds.
+
+    Raises:
+        UncountableError: no accountId, no readable createdAt, or a cost that is no number.
+    """
+    account_id = fields.get("accountId")
+    if not account_id or not isinstance(account_id, str):
+        raise UncountableError("accountId is missing")
+    split = model.splits.get(fields.get(model.split_by)) if model.split_by else None  # type: ignore[arg-type] # a value of another type is just not a split
+    return Contribution(account_id, _created(fields), split, model.measure(fields))
+
+
+def _created(fields: Fields) -> int:
+    text = fields.get("createdAt")
+    if not text or not isinstance(text, str):
+        raise UncountableError("createdAt is missing")
+    try:
+        return buckets.to_minute(buckets.parse(text))
+    except ValueError as error:
+        raise UncountableError(f"createdAt {text[:40]!r} is not an AWSDateTime") from error
+
+
+def _item(_: Fields) -> Measures:
+    return _COUNTED_ONCE
+
+
+def _task(fields: Fields) -> Measures:
+    return _FAILED_ONCE if fields.get("status") in _FAILED else _COUNTED_ONCE
+
+
+def _evaluation(fields: Fields) -> Measures:
+    dollars = fields.get("cost")
+    cost = 0 if dollars is None else micro_dollars(dollars)
+    return Measures(count=1, cost=cost, errorCount=int(fields.get("status") in _FAILED))
+
+
+def _score_result(fields: Fields) -> Measures:
+    value = fields.get("value")
+    failed = _is_error(value, fields.get("code"))
+    decided = 0 if failed or not value else 1
+    cost = _cost_map(fields.get("cost"))
+    if not cost:
+        return Measures(1, 0, decided, 0, 0, int(failed))
+    dollars = _first(cost, "total_cost", "total_usd")
+    return Measures(
+        1,
+        0 if dollars is None else micro_dollars(dollars),
+        decided,
+        _calls(_first(cost, "api_calls", "llm_calls")),
+        _calls(_first(cost, "cached_api_calls", "cached_llm_calls")),
+        int(failed),
+    )
+
+
+def _is_error(value: Any, code: Any) -> bool:
+    if isinstance(value, str) and value.upper() == "ERROR":
+        return True
+    if code is None:
+        return False
+    try:
+        return int(code) >= ERROR_CODE
+    except (TypeError, ValueError):
+        return False  # a code that is no number says nothing about success
+
+
+def _cost_map(cost: Any) -> Mapping[str, Any] | None:
+    """AWSJSON: parsed already (a stream image), a JSON text (the API), or a text of a text."""
+    for _ in range(3):
+        if cost is None or cost == "" or isinstance(cost, Mapping):
+            return cost or None
+        if not isinstance(cost, str):
+            break
+        try:
+            cost = json.loads(cost, parse_float=Decimal)
+        except ValueError as error:
+            raise UncountableError("cost is not JSON") from error
+    raise UncountableError("cost is not a JSON object")
+
+
+def _first(cost: Mapping[str, Any], name: str, other: str) -> Any:
+    value = cost.get(name)
+    return cost.get(other) if value is None else value
+
+
+def _calls(number: Any) -> int:
+    if number is None:
+        return 0
+    try:
+        return int(Decimal(str(number)))
+    except (InvalidOperation, ValueError, OverflowError) as error:
+        raise UncountableError(f"cost has {number!r} calls, which is not a number") from error
+
+
+MODELS: Mapping[str, Model] = {
+    model.name: model
+    for model in (
+        Model(
+            name="Item",
+            record_type="items",
+            measure=_item,
+            listing=("listItemByAccountIdAndCreatedAt", "createdAt"),
+            split_by="createdByType",
+            splits={"prediction": "predictionItems", "evaluation": "evaluationItems"},
+        ),
+        Model(
+            name="ScoreResult",
+            record_type="scoreResults",
+            measure=_score_result,
+            measured=("value", "code", "cost"),
+            listing=("listScoreResultByAccountIdAndUpdatedAt", "updatedAt"),
+            split_by="type",
+            splits={"prediction": "predictionScoreResults", "evaluation": "evaluationScoreResults"},
+        ),
+        Model(
+            name="Task",
+            record_type="tasks",
+            measure=_task,
+            measured=("status",),
+            listing=("listTaskByAccountIdAndUpdatedAt", "updatedAt"),
+        ),
+        Model(
+            name="Evaluation",
+            record_type="evaluations",
+            measure=_evaluation,
+            measured=("status", "cost"),
+            listing=("listEvaluationByAccountIdAndUpdatedAt", "updatedAt"),
+        ),
+    )
+}
+
+RECORD_TYPES: tuple[str, ...] = tuple(
+    name for model in MODELS.values() for name in (model.record_type, *model.splits.values())
+)
+
+
+def model_of(record_type: str) -> Model:
+    """The model whose rows count into `record_type`.
+
+    Raises:
+        KeyError: no model does.
+    """
+    for model in MODELS.values():
+        if record_type == model.record_type or record_type in model.splits.values():
+            return model
+    raise KeyError(record_type)

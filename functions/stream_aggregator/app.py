@@ -3,6 +3,7 @@
 from typing import Any
 
 from aggregated_metrics import observability, wiring
+from aggregated_metrics.aggregation import Aggregator
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -12,5 +13,5 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     but Lambda takes a response without `state` as a failure.
     """
     with observability.invocation("stream_aggregator", context) as report:
-        wiring.process().aggregator(context).take_in(event, report)
+        Aggregator.wired(wiring.process(), context).take_in(event, report)
     return {"state": {}}

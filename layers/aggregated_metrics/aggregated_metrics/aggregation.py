@@ -8,7 +8,7 @@ so: fold, load, mark the hours as pending, save under conditions, then quarantin
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from aggregated_metrics import buckets
 from aggregated_metrics.changes import Batch, Delta, fold, touched
@@ -17,6 +17,10 @@ from aggregated_metrics.observability import Report
 from aggregated_metrics.pending import PendingHours
 from aggregated_metrics.quarantine import Quarantine
 from aggregated_metrics.store import HourStore
+from aggregated_metrics.wiring import time_left
+
+if TYPE_CHECKING:
+    from aggregated_metrics.wiring import Process
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,21 @@ class Aggregator:
     source_tables: Mapping[str, str]
     clock: Callable[[], datetime]
     grace: int
+
+    @classmethod
+    def wired(cls, process: "Process", context: Any) -> Self:
+        """For one invocation."""
+        settings = process.settings
+        return cls(
+            store=process.store(time_left(context)),
+            pending=process.pending(),
+            quarantine=Quarantine(
+                process.aws("sqs"), settings.QUARANTINE_QUEUE_URL, clock=process.clock
+            ),
+            source_tables=settings.SOURCE_TABLES,
+            clock=process.clock,
+            grace=settings.GRACE_SECONDS,
+        )
 
     def take_in(self, event: Any, report: Report) -> None:
         """Count the records of a stream event; the report gets numbers, never contents.

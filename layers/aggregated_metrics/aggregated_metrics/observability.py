@@ -28,6 +28,9 @@ METRICS: Mapping[str, tuple[str, MetricUnit]] = {
     "swept": ("HoursSwept", MetricUnit.Count),
     "closed": ("HoursClosed", MetricUnit.Count),
     "waiting": ("HoursWaiting", MetricUnit.Count),
+    "drift": ("Drift", MetricUnit.Count),
+    "repaired": ("Repaired", MetricUnit.Count),
+    "moving": ("Moving", MetricUnit.Count),
     "oldestPendingSeconds": ("OldestPendingHour", MetricUnit.Seconds),
 }
 

@@ -32,6 +32,11 @@ class Settings(BaseModel):
     GRACE_SECONDS: int = Field(default=120, ge=0, le=86_400)
     SETTLE_SECONDS: int = Field(default=60, ge=0, le=3_600)
     SOURCE_TABLES: Annotated[dict[str, str], BeforeValidator(_parsed)] = Field(default_factory=dict)
+    SOURCE_LIFETIME_DAYS: Annotated[dict[str, float], BeforeValidator(_parsed)] = Field(
+        default_factory=dict
+    )
+    SOURCE_OFFSET_HOURS: int = Field(default=14, ge=0, le=18)
+    STREAM_FUNCTION: str = ""
 
     @field_validator("GRAPHQL_ENDPOINT")
     @classmethod
@@ -53,6 +58,16 @@ class Settings(BaseModel):
             raise ValueError(
                 f"names the unknown model {unknown[0]!r}: "
                 f"use one of {', '.join(MODELS)} (table name to model name)"
+            )
+        return value
+
+    @field_validator("SOURCE_LIFETIME_DAYS")
+    @classmethod
+    def _is_by_model(cls, value: dict[str, float]) -> dict[str, float]:
+        if unknown := sorted(set(value) - set(MODELS)):
+            raise ValueError(
+                f"has the unknown model {unknown[0]!r}: "
+                f"use {', '.join(MODELS)} (model name to days that its rows live)"
             )
         return value
 

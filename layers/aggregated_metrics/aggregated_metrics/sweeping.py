@@ -4,12 +4,17 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING, Any, Self
 
 from aggregated_metrics.errors import AggregatedMetricsError
 from aggregated_metrics.hours import Hour
 from aggregated_metrics.observability import Report
 from aggregated_metrics.pending import Mark, PendingHours
 from aggregated_metrics.store import HOURS_PER_LOAD, HourStore, Outcome
+from aggregated_metrics.wiring import time_left
+
+if TYPE_CHECKING:
+    from aggregated_metrics.wiring import Process
 
 HOURS_PER_RUN = 10_000
 GROUPS_AT_ONCE = 8
@@ -25,6 +30,18 @@ class Sweeper:
     clock: Callable[[], datetime]
     grace: int
     time_left: Callable[[], float]
+
+    @classmethod
+    def wired(cls, process: "Process", context: Any) -> Self:
+        """For one invocation."""
+        left = time_left(context)
+        return cls(
+            store=process.store(left),
+            pending=process.pending(),
+            clock=process.clock,
+            grace=process.settings.GRACE_SECONDS,
+            time_left=left,
+        )
 
     def sweep(self, report: Report) -> None:
         """Visit every hour that is due: parents become sums, elapsed buckets complete.

@@ -10,19 +10,14 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
-from aggregated_metrics.aggregation import Aggregator
 from aggregated_metrics.appsync import AppSyncClient, SigV4, open_session
 from aggregated_metrics.hours import HourId
 from aggregated_metrics.pending import PendingHours
-from aggregated_metrics.quarantine import Quarantine
 from aggregated_metrics.settings import Settings
 from aggregated_metrics.store import HourStore
-from aggregated_metrics.sweeping import Sweeper
 
 if TYPE_CHECKING:
     import requests
-    from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_sqs import SQSClient
 
 _CONFIG = Config(
     connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 4}
@@ -36,12 +31,15 @@ def now() -> datetime:
 
 @dataclass(slots=True)
 class Process:
-    """What one Lambda process keeps from invocation to invocation."""
+    """What one Lambda process keeps from invocation to invocation.
+
+    `aws` gives boto3's client for a service, always the same one; a client costs tens of
+    milliseconds, so each is made when it is first needed.
+    """
 
     settings: Settings
     session: "requests.Session"
-    dynamodb: "DynamoDBClient"
-    sqs: "SQSClient"
+    aws: Callable[[str], Any]
     clock: Callable[[], datetime] = now
     remembered: dict[HourId, int] = field(default_factory=dict)
 
@@ -61,32 +59,11 @@ class Process:
     def pending(self) -> PendingHours:
         """The table of pending hours."""
         return PendingHours(
-            self.dynamodb,
+            self.aws("dynamodb"),
             self.settings.PENDING_HOURS_TABLE,
             clock=self.clock,
             grace=self.settings.GRACE_SECONDS,
             remembered=self.remembered,
-        )
-
-    def aggregator(self, context: Any) -> Aggregator:
-        """For one invocation of stream_aggregator."""
-        return Aggregator(
-            store=self.store(time_left(context)),
-            pending=self.pending(),
-            quarantine=Quarantine(self.sqs, self.settings.QUARANTINE_QUEUE_URL, clock=self.clock),
-            source_tables=self.settings.SOURCE_TABLES,
-            clock=self.clock,
-            grace=self.settings.GRACE_SECONDS,
-        )
-
-    def sweeper(self, context: Any) -> Sweeper:
-        """For one invocation of bucket_sweeper."""
-        return Sweeper(
-            store=self.store(time_left(context)),
-            pending=self.pending(),
-            clock=self.clock,
-            grace=self.settings.GRACE_SECONDS,
-            time_left=time_left(context),
         )
 
 
@@ -102,8 +79,7 @@ def process() -> Process:
     return Process(
         settings=settings,
         session=open_session(SigV4(session.get_credentials(), settings.region)),
-        dynamodb=session.client("dynamodb", config=_CONFIG),
-        sqs=session.client("sqs", config=_CONFIG),
+        aws=lru_cache(lambda service: session.client(service, config=_CONFIG)),
     )
 
 

@@ -1,0 +1,222 @@
+"""What reconciler does with its event.
+
+    {"accountId", "start", "end", "recordTypes"?, "repair"?}   a range, newest day first
+    {"repair"?}                                                the closed pending hours
+    {"onFailure": …}                                           the hours of a lost batch
+    {"plan": {"accountId", "start", "end", …}}                 a backfill's days, as events
+
+A range is done day by day until the time is nearly over; then `next` is the event to go on with.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Self
+
+from aggregated_metrics import buckets
+from aggregated_metrics.changes import fold, touched
+from aggregated_metrics.errors import ContentionError, EventError
+from aggregated_metrics.hours import HourId, Series
+from aggregated_metrics.lag import IteratorAge
+from aggregated_metrics.observability import Report
+from aggregated_metrics.pending import Mark, PendingHours
+from aggregated_metrics.ranges import Range, parse_range, plan
+from aggregated_metrics.reconciliation import Findings, Reconciler
+from aggregated_metrics.record_types import model_of
+from aggregated_metrics.source import Counted, SourceRows
+from aggregated_metrics.wiring import time_left
+
+if TYPE_CHECKING:
+    from aggregated_metrics.wiring import Process
+
+MARKS_PER_RUN = 2000
+LISTED = 1000
+"""At most so many buckets are listed in a result; all are counted."""
+_SPARE_SECONDS = 15.0
+_SHAPES = "see events/reconciler/ for the events that this function takes"
+
+
+_TOO_MANY_ROWS = (
+    "a day has too many rows for one invocation: ask for fewer recordTypes or hours, "
+    "or use the command line"
+)
+
+
+class OutOfTimeError(Exception):
+    """Reading the source took what time there was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """Carries out the reconciler's events; every port is an argument."""
+
+    reconciler: Reconciler
+    pending: PendingHours
+    source_tables: Mapping[str, str]
+    time_left: Callable[[], float]
+
+    @classmethod
+    def wired(cls, process: "Process", context: Any) -> Self:
+        """For one invocation."""
+        settings = process.settings
+        left = time_left(context)
+        pending = process.pending()
+        reconciler = Reconciler(
+            store=process.store(left),
+            source=SourceRows(process.client(left), offset_hours=settings.SOURCE_OFFSET_HOURS),
+            pending=pending,
+            lag=IteratorAge(process.aws("cloudwatch"), settings.STREAM_FUNCTION, process.clock),
+            clock=process.clock,
+            grace=settings.GRACE_SECONDS,
+            settle=settings.SETTLE_SECONDS,
+            sleep=time.sleep,
+            lifetimes={
+                model: timedelta(days=days) for model, days in settings.SOURCE_LIFETIME_DAYS.items()
+            },
+            on_page=stop_in_time(left),
+        )
+        return cls(reconciler, pending, settings.SOURCE_TABLES, left)
+
+    def run(self, event: Any, report: Report) -> dict[str, Any]:
+        """Do what the event asks for; the result is JSON (see events/reconciler/).
+
+        Raises:
+            EventError: the event is none of the shapes above.
+            AggregatedMetricsError: something could not be done; what was repaired is valid.
+        """
+        if not isinstance(event, Mapping):
+            raise EventError(f"the event is not a JSON object: {_SHAPES}")
+        if "plan" in event:
+            return {"days": plan(event["plan"])}
+        rest: Range | None = None
+        if "onFailure" in event:
+            event = {"repair": True, **event}
+            ids = _hours_of_batch(event["onFailure"], self.source_tables)
+            findings = self.reconciler.check(ids, repair=_repair(event))
+        elif "accountId" in event:
+            findings, rest = self._check_days(parse_range(event), repair=_repair(event))
+        elif set(event) <= {"repair"}:
+            findings, waiting = self._check_closed(repair=_repair(event))
+            report["waiting"] = waiting
+        else:
+            raise EventError(f"accountId is missing: {_SHAPES}")
+        report |= _numbers(findings)
+        return result(findings, rest, repair=_repair(event))
+
+    def _check_days(self, asked: Range, *, repair: bool) -> tuple[Findings, Range | None]:
+        findings = Findings()
+        done = False
+        for day in asked.days():
+            rest = Range(asked.account_id, asked.record_types, asked.start, day.end)
+            if done and self.time_left() < _SPARE_SECONDS + self.reconciler.settle:
+                return findings, rest
+            try:
+                findings.add(self.reconciler.check(day.hours(), repair=repair))
+            except OutOfTimeError as error:
+                if not done:
+                    raise ContentionError(_TOO_MANY_ROWS) from error
+                return findings, rest
+            done = True
+        return findings, None
+
+    def _check_closed(self, *, repair: bool) -> tuple[Findings, int]:
+        """Check the closed hours, one account and model after the other; how many still wait."""
+        groups = _by_account_and_model(self.pending.closed(MARKS_PER_RUN))
+        findings = Findings()
+        waiting = sum(map(len, groups))
+        for marks in groups:
+            if findings.hours and self.time_left() < _SPARE_SECONDS + self.reconciler.settle:
+                break
+            try:
+                found = self.reconciler.check([mark.hour for mark in marks], repair=repair)
+            except OutOfTimeError as error:
+                if findings.hours:
+                    break
+                raise ContentionError(_TOO_MANY_ROWS) from error
+            unsettled = {drift.hour for drift in (*found.drift, *found.moving)}
+            for mark in marks:
+                if mark.hour not in unsettled:
+                    self.pending.remove(mark)
+            findings.add(found)
+            waiting -= len(marks)
+        return findings, waiting
+
+
+def stop_in_time(time_left: Callable[[], float]) -> Callable[[Counted], None]:
+    """A Reconciler's `on_page` that stops between two pages when the time is nearly over."""
+
+    def check(_: Counted) -> None:
+        if time_left() < _SPARE_SECONDS:
+            raise OutOfTimeError
+
+    return check
+
+
+def _by_account_and_model(marks: Sequence[Mark]) -> list[list[Mark]]:
+    groups: dict[tuple[str, str], list[Mark]] = {}
+    for mark in marks:
+        series = mark.hour.series
+        key = (series.account_id, model_of(series.record_type).name)
+        groups.setdefault(key, []).append(mark)
+    return list(groups.values())
+
+
+def result(findings: Findings, rest: Range | None, *, repair: bool) -> dict[str, Any]:
+    """An invocation's result."""
+    return {
+        "hours": findings.hours,
+        "minutes": findings.minutes,
+        "rows": findings.rows,
+        "driftCount": len(findings.drift),
+        "drift": [drift.as_json() for drift in findings.drift[:LISTED]],
+        "repaired": len(findings.repaired),
+        "movingCount": len(findings.moving),
+        "moving": [drift.as_json() for drift in findings.moving[:LISTED]],
+        "behindSeconds": findings.behind,
+        "done": rest is None,
+        "next": None if rest is None else rest.as_event(repair=repair),
+    }
+
+
+def _repair(event: Mapping[str, Any]) -> bool:
+    repair = event.get("repair", False)
+    if not isinstance(repair, bool):
+        raise EventError(f"repair is {repair!r}, not true or false")
+    return repair
+
+
+def _numbers(findings: Findings) -> Report:
+    return {
+        "hours": findings.hours,
+        "minutes": findings.minutes,
+        "rows": findings.rows,
+        "pages": findings.pages,
+        "drift": len(findings.drift),
+        "repaired": len(findings.repaired),
+        "moving": len(findings.moving),
+        "behindSeconds": findings.behind,
+    }
+
+
+def _hours_of_batch(given: Any, source_tables: Mapping[str, str]) -> Sequence[HourId]:
+    """The hours that the records of an on-failure object touch; `given` may be its payload."""
+    try:
+        if isinstance(given, Mapping) and "payload" in given:
+            given = given["payload"]
+        payload = json.loads(given) if isinstance(given, str) else given
+        targets = touched(fold(payload, source_tables).batches)
+    except ValueError as error:
+        raise EventError(
+            f"onFailure is neither an on-failure object nor its payload ({error}): {_SHAPES}"
+        ) from error
+    return sorted(
+        {
+            HourId(
+                Series(target.account_id, target.record_type),
+                buckets.floor(target.minute, buckets.HOUR),
+            )
+            for target in targets
+        }
+    )

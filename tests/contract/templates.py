@@ -1,0 +1,37 @@
+"""Reads the project's CloudFormation templates as they stand."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads short functions too: `!Sub text` as `{"!Sub": text}`."""
+
+
+def _function(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> Any:
+    match node:
+        case yaml.ScalarNode():
+            return {f"!{tag}": loader.construct_scalar(node)}
+        case yaml.SequenceNode():
+            return {f"!{tag}": loader.construct_sequence(node, deep=True)}
+        case _:
+            raise TypeError(f"!{tag} of a mapping: teach this reader")
+
+
+_Loader.add_multi_constructor("!", _function)
+
+
+def template(path: str) -> dict[str, Any]:
+    """The template at that path of the project."""
+    read: dict[str, Any] = yaml.load((ROOT / path).read_text(), Loader=_Loader)
+    return read
+
+
+def resources(path: str, kind: str) -> dict[str, dict[str, Any]]:
+    """The template's resources of that type, by logical id."""
+    found = template(path)["Resources"].items()
+    return {name: resource for name, resource in found if resource["Type"] == kind}

@@ -1,0 +1,168 @@
+"""DynamoDB stream records and events, as Lambda delivers them."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+type Attributes = Mapping[str, Any]
+type Record = dict[str, Any]
+type Event = dict[str, Any]
+
+# Real sequence numbers have 21 digits and more, and more as time goes on. The default ones soon
+# get their 22nd: whoever compares them as strings is found out.
+FIRST_SEQUENCE_NUMBER = 999_999_999_999_999_999_995
+SHARD_ID = "shardId-00000001795000000000-a1b2c3d4"
+CREATED = datetime(2026, 11, 22, 10, 5, 31, tzinfo=UTC)
+
+_EXPIRY = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
+
+
+def table_arn(table: str) -> str:
+    """An ARN for a table, by its name."""
+    return f"arn:aws:dynamodb:us-east-1:123456789012:table/{table}"
+
+
+def stream_arn(model: str) -> str:
+    """The ARN of the stream of a model's table, in Amplify's form of names."""
+    return f"{table_arn(f'{model}-abcdefghij-NONE')}/stream/2026-11-01T00:00:00.000"
+
+
+def attribute_value(value: Any) -> dict[str, Any]:
+    """A plain value in DynamoDB's JSON."""
+    if value is None:
+        return {"NULL": True}
+    if isinstance(value, bool):
+        return {"BOOL": value}
+    if isinstance(value, (int, float, Decimal)):
+        return {"N": format(Decimal(str(value)), "f")}
+    if isinstance(value, str):
+        return {"S": value}
+    if isinstance(value, Mapping):
+        return {"M": image(value)}
+    return {"L": [attribute_value(item) for item in value]}
+
+
+def image(row: Attributes) -> dict[str, Any]:
+    """A plain row in DynamoDB's JSON. AWSJSON attributes are given as what they hold: Maps."""
+    return {name: attribute_value(value) for name, value in row.items()}
+
+
+def record(
+    name: str,
+    arn: str,
+    *,
+    sequence_number: int,
+    old: Attributes | None = None,
+    new: Attributes | None = None,
+    created: datetime = CREATED,
+    expired: bool = False,
+    view: str = "NEW_AND_OLD_IMAGES",
+    keys: Sequence[str] = ("id",),
+) -> Record:
+    """One stream record.
+
+    Args:
+        name: INSERT, MODIFY or REMOVE.
+        arn: of the stream, or of the table.
+        sequence_number: grows within a shard.
+        old: the plain row before, left out by views without it.
+        new: the plain row after.
+        created: when the change was made.
+        expired: whether DynamoDB's time-to-live removed the row.
+        view: the stream's view type.
+        keys: names of the table's key.
+    """
+    row = new if new is not None else old or {}
+    change: Record = {
+        "ApproximateCreationDateTime": float(int(created.timestamp())),
+        "Keys": image({key: row[key] for key in keys if key in row}),
+        "SequenceNumber": str(sequence_number),
+        "StreamViewType": view,
+    }
+    if new is not None and view in ("NEW_IMAGE", "NEW_AND_OLD_IMAGES"):
+        change["NewImage"] = image(new)
+    if old is not None and view in ("OLD_IMAGE", "NEW_AND_OLD_IMAGES"):
+        change["OldImage"] = image(old)
+    change["SizeBytes"] = len(json.dumps(change))
+    made: Record = {
+        "eventID": hashlib.md5(f"{arn}/{sequence_number}".encode()).hexdigest(),
+        "eventName": name,
+        "eventVersion": "1.1",
+        "eventSource": "aws:dynamodb",
+        "awsRegion": "us-east-1",
+        "dynamodb": change,
+        "eventSourceARN": arn,
+    }
+    return made | {"userIdentity": _EXPIRY} if expired else made
+
+
+class Stream:
+    """One shard of a model's stream: makes records whose sequence numbers grow.
+
+    Args:
+        model: the model, or a whole ARN.
+        first: the first sequence number; shards of one test need ranges of their own only if
+            their records share event ids.
+        view: the stream's view type.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        first: int = FIRST_SEQUENCE_NUMBER,
+        view: str = "NEW_AND_OLD_IMAGES",
+    ) -> None:
+        self.arn = model if model.startswith("arn:") else stream_arn(model)
+        self._next = first
+        self._view = view
+
+    def insert(self, new: Attributes, *, created: datetime = CREATED) -> Record:
+        return self._record("INSERT", new=new, created=created)
+
+    def modify(self, old: Attributes, new: Attributes, *, created: datetime = CREATED) -> Record:
+        return self._record("MODIFY", old=old, new=new, created=created)
+
+    def remove(self, old: Attributes, *, created: datetime = CREATED) -> Record:
+        return self._record("REMOVE", old=old, created=created)
+
+    def expire(self, old: Attributes, *, created: datetime = CREATED) -> Record:
+        return self._record("REMOVE", old=old, created=created, expired=True)
+
+    def _record(self, name: str, **details: Any) -> Record:
+        number = self._next
+        # Numbers of a shard are not consecutive: other shards take theirs from the same range.
+        self._next += 7
+        return record(name, self.arn, sequence_number=number, view=self._view, **details)
+
+
+def event(*records: Record) -> Event:
+    """An event of a mapping without a tumbling window: it does not name its shard."""
+    return {"Records": list(records)}
+
+
+def window_event(
+    *records: Record,
+    arn: str | None = None,
+    shard_id: str = SHARD_ID,
+    window: tuple[str, str] = ("2026-11-22T10:00:00Z", "2026-11-22T10:15:00Z"),
+    state: Mapping[str, Any] | None = None,
+    final: bool = False,
+    terminated_early: bool = False,
+) -> Event:
+    """An event of a mapping with a tumbling window: only these name their shard.
+
+    A final invocation usually has no records; `arn` then says whose it is.
+    """
+    return {
+        "Records": list(records),
+        "shardId": shard_id,
+        "eventSourceARN": arn or (records[0]["eventSourceARN"] if records else stream_arn("Item")),
+        "window": {"start": window[0], "end": window[1]},
+        "state": dict(state or {}),
+        "isFinalInvokeForWindow": final,
+        "isWindowTerminatedEarly": terminated_early,
+    }

@@ -15,6 +15,10 @@ PARENT_SIZES = (5, 15, 60)
 HOUR = 60
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MINUTE = timedelta(minutes=1)
+FIRST = (datetime(1, 1, 1, tzinfo=UTC) - EPOCH) // _MINUTE
+"""The first minute that a datetime can name."""
+LAST = (datetime(9999, 12, 31, 23, tzinfo=UTC) - EPOCH) // _MINUTE
+"""The first minute whose hour's end no datetime can name."""
 
 
 def floor(minute: int, size: int) -> int:

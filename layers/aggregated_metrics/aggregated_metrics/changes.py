@@ -125,7 +125,7 @@ def _fold_stream(
             last = max(last, number)
             if created is not None:
                 folded.newest = max(created, folded.newest or created)
-        except (UncountableError, TypeError, ValueError) as error:
+        except (UncountableError, AttributeError, TypeError, ValueError) as error:
             reason = str(error) if isinstance(error, UncountableError) else "not a stream record"
             folded.rejects.append(Reject(record, reason, old_counted=False))
             continue

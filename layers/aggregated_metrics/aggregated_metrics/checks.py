@@ -22,7 +22,7 @@ from aggregated_metrics.hours import HourId, Series
 from aggregated_metrics.lag import IteratorAge
 from aggregated_metrics.observability import Report
 from aggregated_metrics.pending import Mark, PendingHours
-from aggregated_metrics.ranges import Range, parse_range, plan
+from aggregated_metrics.ranges import DAY, Range, parse_range, plan
 from aggregated_metrics.reconciliation import Findings, Reconciler
 from aggregated_metrics.record_types import model_of
 from aggregated_metrics.source import Counted, SourceRows
@@ -65,7 +65,11 @@ class Checks:
         pending = process.pending()
         reconciler = Reconciler(
             store=process.store(left),
-            source=SourceRows(process.client(left), offset_hours=settings.SOURCE_OFFSET_HOURS),
+            source=SourceRows(
+                process.client(left),
+                clock=process.clock,
+                offset_hours=settings.SOURCE_OFFSET_HOURS,
+            ),
             pending=pending,
             lag=IteratorAge(process.aws("cloudwatch"), settings.STREAM_FUNCTION, process.clock),
             clock=process.clock,
@@ -93,8 +97,8 @@ class Checks:
         rest: Range | None = None
         if "onFailure" in event:
             event = {"repair": True, **event}
-            ids = _hours_of_batch(event["onFailure"], self.source_tables)
-            findings = self.reconciler.check(ids, repair=_repair(event))
+            ids = hours_of_batch(event["onFailure"], self.source_tables)
+            findings = self._check_batch(ids, repair=_repair(event))
         elif "accountId" in event:
             findings, rest = self._check_days(parse_range(event), repair=_repair(event))
         elif set(event) <= {"repair"}:
@@ -104,6 +108,12 @@ class Checks:
             raise EventError(f"accountId is missing: {_SHAPES}")
         report |= _numbers(findings)
         return result(findings, rest, repair=_repair(event))
+
+    def _check_batch(self, ids: Sequence[HourId], *, repair: bool) -> Findings:
+        try:
+            return self.reconciler.check(ids, repair=repair)
+        except OutOfTimeError as error:
+            raise ContentionError(_TOO_MANY_ROWS) from error
 
     def _check_days(self, asked: Range, *, repair: bool) -> tuple[Findings, Range | None]:
         findings = Findings()
@@ -122,8 +132,12 @@ class Checks:
         return findings, None
 
     def _check_closed(self, *, repair: bool) -> tuple[Findings, int]:
-        """Check the closed hours, one account and model after the other; how many still wait."""
-        groups = _by_account_and_model(self.pending.closed(MARKS_PER_RUN))
+        """Check the closed hours; gives back how many still wait as well.
+
+        The newest days come first: the older a day, the more rows an index by updatedAt lists, and
+        one that takes too long must not keep the others from being checked.
+        """
+        groups = _by_account_model_and_day(self.pending.closed(MARKS_PER_RUN))
         findings = Findings()
         waiting = sum(map(len, groups))
         for marks in groups:
@@ -154,13 +168,13 @@ def stop_in_time(time_left: Callable[[], float]) -> Callable[[Counted], None]:
     return check
 
 
-def _by_account_and_model(marks: Sequence[Mark]) -> list[list[Mark]]:
-    groups: dict[tuple[str, str], list[Mark]] = {}
+def _by_account_model_and_day(marks: Sequence[Mark]) -> list[list[Mark]]:
+    groups: dict[tuple[int, str, str], list[Mark]] = {}
     for mark in marks:
         series = mark.hour.series
-        key = (series.account_id, model_of(series.record_type).name)
+        key = (-(mark.hour.start // DAY), series.account_id, model_of(series.record_type).name)
         groups.setdefault(key, []).append(mark)
-    return list(groups.values())
+    return [group for _, group in sorted(groups.items())]
 
 
 def result(findings: Findings, rest: Range | None, *, repair: bool) -> dict[str, Any]:
@@ -200,8 +214,12 @@ def _numbers(findings: Findings) -> Report:
     }
 
 
-def _hours_of_batch(given: Any, source_tables: Mapping[str, str]) -> Sequence[HourId]:
-    """The hours that the records of an on-failure object touch; `given` may be its payload."""
+def hours_of_batch(given: Any, source_tables: Mapping[str, str]) -> Sequence[HourId]:
+    """The hours that the records of an on-failure object touch; `given` may be its payload.
+
+    Raises:
+        EventError: it is neither.
+    """
     try:
         if isinstance(given, Mapping) and "payload" in given:
             given = given["payload"]

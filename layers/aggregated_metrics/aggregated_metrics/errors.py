@@ -13,6 +13,7 @@ AggregatedMetricsError
 │       └── ThrottledError         some or all of the request was throttled
 ├── ContentionError           the time ran out before every write had got through
 ├── PendingHoursError         the table of pending hours did not take a mark
+├── StreamLagError            nobody could say how far the stream is behind, so nothing is repaired
 └── QuarantineError           the quarantine queue did not take a record
 """
 
@@ -98,6 +99,10 @@ class ContentionError(AggregatedMetricsError):
 
 class PendingHoursError(AggregatedMetricsError):
     """The table of pending hours did not answer as it should."""
+
+
+class StreamLagError(AggregatedMetricsError):
+    """It is not known how far the stream is behind, so a repair would not be safe."""
 
 
 class QuarantineError(AggregatedMetricsError):

@@ -1,7 +1,7 @@
 """What a bucket sums: six whole numbers, always in the same order. Pure."""
 
 from collections.abc import Iterable
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import NamedTuple
 
 from aggregated_metrics.errors import UncountableError
@@ -10,6 +10,7 @@ INT_MAX = 2_147_483_647
 """GraphQL's Int has 32 bits; a larger sum is stored as this number."""
 
 _MILLIONTH = Decimal("1e6")
+_MOST_DIGITS = 18
 
 
 class Measures(NamedTuple):
@@ -58,9 +59,29 @@ def micro_dollars(dollars: str | float) -> int:
     """Dollars in millionths, rounded half-even (design: per record, so sums never drift).
 
     Raises:
-        UncountableError: `dollars` is not a finite number.
+        UncountableError: `dollars` is not a finite number, or absurdly large.
     """
     try:
-        return int((Decimal(str(dollars)) * _MILLIONTH).to_integral_value(ROUND_HALF_EVEN))
-    except (InvalidOperation, ValueError, OverflowError) as error:
-        raise UncountableError(f"cost {dollars!r} is not a number of dollars") from error
+        return int((_sane(dollars) * _MILLIONTH).to_integral_value(ROUND_HALF_EVEN))
+    except (ArithmeticError, ValueError) as error:
+        raise UncountableError(f"cost {str(dollars)[:40]!r} is not a number of dollars") from error
+
+
+def calls(number: str | float) -> int:
+    """A number of calls; a fraction is cut off.
+
+    Raises:
+        UncountableError: `number` is not a finite number, or absurdly large.
+    """
+    try:
+        return int(_sane(number))
+    except (ArithmeticError, ValueError) as error:
+        raise UncountableError(f"cost has {str(number)[:40]!r} calls, not a number") from error
+
+
+def _sane(number: str | float) -> Decimal:
+    """`1e9999999` is seven digits of text, but as an int it takes minutes to write out."""
+    exact = Decimal(str(number))
+    if exact.adjusted() > _MOST_DIGITS:
+        raise ValueError("too large")
+    return exact

@@ -106,26 +106,33 @@ class PendingHours:
         """At most `limit` hours that are closed and wait to be checked."""
         return self._query("closed", int(self._clock().timestamp()), limit)
 
-    def settle(self, mark: Mark, due: int | None) -> bool:
+    def settle(self, mark: Mark, due: int | None) -> State | None:
         """Move a visited hour on: due again at `due`, or closed when that is None.
 
-        Gives back False, and changes nothing, if the hour has been marked again meanwhile.
+        It is closed neither before `until` nor before it is over: a process that has marked it
+        does not mark it again while it lies ahead, and may yet write its first bucket.
+
+        Gives back the state that it is in now; None if nothing was changed, because the hour has
+        been marked again meanwhile.
         """
         now = self._clock().timestamp()
         state: State = "pending"
-        if due is None and now >= mark.until:
-            state, due = "closed", int(now)
-        return self._conditionally(
+        if due is None:
+            due = max(mark.until, self._over(mark.hour))
+            if now >= due:
+                state, due = "closed", int(now)
+        moved = self._conditionally(
             mark,
             self._client.update_item,
             UpdateExpression="SET #state = :state, #due = :due",
             ExpressionAttributeNames={"#state": "state", "#due": "due", "#token": "token"},
             ExpressionAttributeValues={
                 ":state": {"S": state},
-                ":due": {"N": str(mark.until if due is None else due)},
+                ":due": {"N": str(due)},
                 ":token": {"S": mark.token},
             },
         )
+        return state if moved else None
 
     def remove(self, mark: Mark) -> bool:
         """Forget an hour that has been checked, unless it has been marked again meanwhile."""
@@ -138,8 +145,11 @@ class PendingHours:
 
     def _is_marked(self, hour: HourId, due: int, *, now: float, until: int) -> bool:
         marked = self._remembered.get(hour)
-        open_until = (hour.start + buckets.HOUR) * 60 + self._grace
-        return marked is not None and now < marked <= due and until < open_until
+        return marked is not None and now < marked <= due and until < self._over(hour)
+
+    def _over(self, hour: HourId) -> int:
+        """When the hour and its grace are over: epoch seconds."""
+        return (hour.start + buckets.HOUR) * 60 + self._grace
 
     def _put(self, items: list[dict[str, Any]]) -> None:
         requests: Any = {self._table: [{"PutRequest": {"Item": item}} for item in items]}

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 MESSAGE_BYTES = 256_000
 """What SQS takes in one request, and so in one message, in every region."""
 _MESSAGES_PER_REQUEST = 10
+_REASON_CHARACTERS = 500
 _KEPT = frozenset({"id"}.union(*(model.attributes for model in MODELS.values())))
+_KEPT_BYTES = MESSAGE_BYTES // (4 * len(_KEPT))
+"""Of one attribute: two images of them must leave half a message for the rest."""
 
 
 class Quarantine:
@@ -71,7 +74,7 @@ class Quarantine:
 def message(reject: Reject, at: str) -> str:
     """The body of the message that keeps a record."""
     body = {
-        "reason": reject.reason,
+        "reason": reject.reason[:_REASON_CHARACTERS],
         "table": _table(reject.record),
         "at": at,
         "eventID": reject.record.get("eventID"),
@@ -97,7 +100,7 @@ def _slim(record: Mapping[str, Any]) -> dict[str, Any]:
             change[name] = {
                 attribute: value
                 for attribute, value in change[name].items()
-                if attribute in _KEPT and len(json.dumps(value, default=str)) < MESSAGE_BYTES // 16
+                if attribute in _KEPT and len(json.dumps(value, default=str)) < _KEPT_BYTES
             }
     return {**record, "dynamodb": change}
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from aggregated_metrics import buckets
@@ -56,19 +57,32 @@ def parse_range(event: Mapping[str, Any]) -> Range:
     """
     try:
         account_id = event["accountId"]
-        start, end = (buckets.to_minute(buckets.parse(event[name])) for name in ("start", "end"))
+        start, end = (buckets.parse(event[name]) for name in ("start", "end"))
     except (KeyError, TypeError, ValueError) as error:
         raise EventError(
             f"accountId, start and end (such as 2026-11-22T10:00:00Z) are needed ({error})"
         ) from error
-    record_types = tuple(event.get("recordTypes") or RECORD_TYPES)
-    if unknown := sorted(set(record_types) - set(RECORD_TYPES)):
-        raise EventError(f"unknown record type {unknown[0]!r}: use {', '.join(RECORD_TYPES)}")
+    if not isinstance(account_id, str) or not account_id:
+        raise EventError(f"accountId is {account_id!r}, not an account's id")
     if end <= start:
         raise EventError("end must be later than start")
+    first, last = buckets.to_minute(start), -((buckets.EPOCH - end) // timedelta(minutes=1))
     return Range(
-        account_id, record_types, buckets.floor(start, 60), -buckets.floor(-end, buckets.HOUR)
+        account_id,
+        _record_types(event.get("recordTypes")),
+        buckets.floor(first, buckets.HOUR),
+        -buckets.floor(-last, buckets.HOUR),
     )
+
+
+def _record_types(asked: Any) -> tuple[str, ...]:
+    if not asked:
+        return RECORD_TYPES
+    if not isinstance(asked, list | tuple):
+        raise EventError(f"recordTypes is {asked!r}, not a list such as {list(RECORD_TYPES[:2])}")
+    if unknown := sorted({str(name) for name in asked} - set(RECORD_TYPES)):
+        raise EventError(f"unknown record type {unknown[0]!r}: use {', '.join(RECORD_TYPES)}")
+    return tuple(dict.fromkeys(asked))
 
 
 def plan(asked: Any) -> list[dict[str, Any]]:

@@ -3,8 +3,9 @@
 A repair must not fight deltas in flight. So what differs is looked at twice, at least
 SETTLE_SECONDS apart; only a bucket for which both looks found the same source count and the same
 stored version is called drift, and it is written under the condition of that version. Anything else
-is *moving* and left alone. That is safe while the stream is less than SETTLE_SECONDS behind, so a
-repair asks first; and a repaired hour stays pending until a later check finds nothing.
+is *moving* and left alone, and so is a minute whose rows were updated while they were read (see
+source). That is safe while the stream is less than SETTLE_SECONDS behind, so a repair asks first;
+and a repaired hour stays pending until a later check finds nothing.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -14,7 +15,7 @@ from itertools import batched
 from typing import Any, Protocol
 
 from aggregated_metrics import buckets
-from aggregated_metrics.hours import Bucket, Hour, HourId
+from aggregated_metrics.hours import Bucket, Hour, HourId, Series
 from aggregated_metrics.measures import Measures, saturated, total
 from aggregated_metrics.pending import PendingHours
 from aggregated_metrics.record_types import Model, model_of
@@ -126,14 +127,15 @@ class Reconciler:
             ContentionError: the time ran out; what was repaired is valid.
         """
         findings = Findings(hours=len(ids))
-        first = self._look(ids, findings)
+        unsure: set[Place] = set()
+        first = self._look(ids, findings, unsure)
         if not first:
             return findings
         self.sleep(self.settle)
         again = {drift.hour for drift in first.values()}
-        second = self._look(again, Findings())
+        second = self._look(again, Findings(), unsure)
         for place in first | second:
-            if first.get(place) == second.get(place):
+            if first.get(place) == second.get(place) and place not in unsure:
                 findings.drift.append(second[place])
             else:
                 findings.moving.append(second.get(place) or first[place])
@@ -141,7 +143,10 @@ class Reconciler:
             self._repair(findings)
         return findings
 
-    def _look(self, ids: Collection[HourId], findings: Findings) -> dict[Place, Drift]:
+    def _look(
+        self, ids: Collection[HourId], findings: Findings, unsure: set[Place]
+    ) -> dict[Place, Drift]:
+        """What is wrong now; adds to `unsure` where the source could not be counted for sure."""
         drifts: dict[Place, Drift] = {}
         for model, account_id, group in _groups(ids):
             counted = self.source.count(
@@ -149,6 +154,9 @@ class Reconciler:
             )
             findings.rows += counted.rows
             findings.pages += counted.pages
+            for record_type, minute in counted.unsure:
+                hour_id = HourId(Series(account_id, record_type), buckets.floor(minute, 60))
+                unsure.add((hour_id, 1, minute))
             for hours in batched(group, HOURS_PER_LOAD, strict=False):
                 for hour in self.store.load(hours):
                     compared, wrong = self._compare(hour, model, counted)

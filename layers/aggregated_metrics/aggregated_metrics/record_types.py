@@ -8,12 +8,12 @@ the same fields, so the reconciler counts exactly as the stream does.
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from aggregated_metrics import buckets
 from aggregated_metrics.errors import UncountableError
-from aggregated_metrics.measures import Measures, micro_dollars
+from aggregated_metrics.measures import Measures, calls, micro_dollars
 
 type Fields = Mapping[str, Any]
 
@@ -74,7 +74,8 @@ def contribution(model: Model, fields: Fields) -> Contribution:
     account_id = fields.get("accountId")
     if not account_id or not isinstance(account_id, str):
         raise UncountableError("accountId is missing")
-    split = model.splits.get(fields.get(model.split_by)) if model.split_by else None  # type: ignore[arg-type] # a value of another type is just not a split
+    kind = fields.get(model.split_by) if model.split_by else None
+    split = model.splits.get(kind) if isinstance(kind, str) else None
     return Contribution(account_id, _created(fields), split, model.measure(fields))
 
 
@@ -83,9 +84,12 @@ def _created(fields: Fields) -> int:
     if not text or not isinstance(text, str):
         raise UncountableError("createdAt is missing")
     try:
-        return buckets.to_minute(buckets.parse(text))
+        minute = buckets.to_minute(buckets.parse(text))
     except ValueError as error:
         raise UncountableError(f"createdAt {text[:40]!r} is not an AWSDateTime") from error
+    if not buckets.FIRST <= minute < buckets.LAST:
+        raise UncountableError(f"createdAt {text[:40]!r} lies in no hour of the years 1 to 9999")
+    return minute
 
 
 def _item(_: Fields) -> Measures:
@@ -93,13 +97,18 @@ def _item(_: Fields) -> Measures:
 
 
 def _task(fields: Fields) -> Measures:
-    return _FAILED_ONCE if fields.get("status") in _FAILED else _COUNTED_ONCE
+    return _FAILED_ONCE if _has_failed(fields) else _COUNTED_ONCE
 
 
 def _evaluation(fields: Fields) -> Measures:
     dollars = fields.get("cost")
     cost = 0 if dollars is None else micro_dollars(dollars)
-    return Measures(count=1, cost=cost, errorCount=int(fields.get("status") in _FAILED))
+    return Measures(count=1, cost=cost, errorCount=int(_has_failed(fields)))
+
+
+def _has_failed(fields: Fields) -> bool:
+    status = fields.get("status")
+    return isinstance(status, str) and status in _FAILED
 
 
 def _score_result(fields: Fields) -> Measures:
@@ -140,7 +149,7 @@ def _cost_map(cost: Any) -> Mapping[str, Any] | None:
             break
         try:
             cost = json.loads(cost, parse_float=Decimal)
-        except ValueError as error:
+        except (ArithmeticError, RecursionError, ValueError) as error:
             raise UncountableError("cost is not JSON") from error
     raise UncountableError("cost is not a JSON object")
 
@@ -151,12 +160,7 @@ def _first(cost: Mapping[str, Any], name: str, other: str) -> Any:
 
 
 def _calls(number: Any) -> int:
-    if number is None:
-        return 0
-    try:
-        return int(Decimal(str(number)))
-    except (InvalidOperation, ValueError, OverflowError) as error:
-        raise UncountableError(f"cost has {number!r} calls, which is not a number") from error
+    return 0 if number is None else calls(number)
 
 
 MODELS: Mapping[str, Model] = {

@@ -2,10 +2,15 @@
 
 Pages are streamed: what is held is sums per minute, never rows. A row counts here exactly as its
 stream image would (record_types), so what both have seen compares equal.
+
+An index that sorts by updatedAt moves a row to its end at every update: a row that is updated while
+its index is read can be met twice. Within a page its id tells; across pages, where remembering ids
+would be remembering rows, its minutes are *unsure* and no ground for a repair.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +22,8 @@ from aggregated_metrics.measures import ZERO, Measures, plus
 from aggregated_metrics.record_types import Model, contribution
 
 PAGE = 1000
+_SKEW = timedelta(seconds=5)
+"""How far the clocks of the API and of this process may be apart."""
 
 
 @dataclass(slots=True)
@@ -27,11 +34,13 @@ class Counted:
         minutes: sums by record type and minute, for the hours asked for.
         rows: rows read; more than counted where an index sorts by another time.
         pages: requests made.
+        unsure: record types and minutes with a row that may have been met twice.
     """
 
     minutes: dict[tuple[str, int], Measures] = field(default_factory=dict)
     rows: int = 0
     pages: int = 0
+    unsure: set[tuple[str, int]] = field(default_factory=set)
 
     def at(self, record_type: str, minute: int) -> Measures:
         """The sums of one minute; zero where no row is."""
@@ -43,12 +52,16 @@ class SourceRows:
 
     Args:
         client: carries out GraphQL documents.
+        clock: the time now, aware.
         offset_hours: how far from UTC the offsets in the rows' times may be. Indexes sort times as
             text, so `15:30+05:30` lies hours away from `10:00Z`, which is the same instant.
     """
 
-    def __init__(self, client: Client, *, offset_hours: int = 14) -> None:
+    def __init__(
+        self, client: Client, *, clock: Callable[[], datetime], offset_hours: int = 14
+    ) -> None:
         self._client = client
+        self._clock = clock
         self._slack = max(1, offset_hours * 60)
 
     def count(
@@ -71,12 +84,15 @@ class SourceRows:
         """
         counted = Counted()
         wanted = frozenset(hours)
+        began = self._clock() - _SKEW
         for condition in self._conditions(model, sorted(wanted)):
-            for page in self._pages(model, account_id, condition):
+            for number, page in enumerate(self._pages(model, account_id, condition)):
+                rows = {row["id"]: row for row in page}.values()
                 counted.pages += 1
-                counted.rows += len(page)
-                for row in page:
-                    _count(counted, model, account_id, row, wanted)
+                counted.rows += len(rows)
+                moves = began if number and model.listing[1] != "createdAt" else None
+                for row in rows:
+                    _count(counted, model, row | {"accountId": account_id}, wanted, moves)
                 on_page(counted)
         return counted
 
@@ -120,25 +136,31 @@ class SourceRows:
 
 
 def _count(
-    counted: Counted, model: Model, account_id: str, row: dict[str, Any], wanted: frozenset[int]
+    counted: Counted,
+    model: Model,
+    row: dict[str, Any],
+    wanted: frozenset[int],
+    moves: datetime | None,
 ) -> None:
+    """Add a row. One updated since `moves` may have been met on an earlier page already."""
     try:
-        part = contribution(model, row | {"accountId": account_id})
+        part = contribution(model, row)
     except UncountableError:
         return  # the stream has put it into quarantine
-    latest = _latest(row)
-    if latest is not None and part.minute > latest:
-        return
+    written = _written(row)
+    if written is not None and part.minute > buckets.to_minute(written) + DAY:
+        return  # more than a day after its last write: unreadable for the stream as well (changes)
     if buckets.floor(part.minute, buckets.HOUR) in wanted:
         for record_type in model.record_types(part.split):
             place = (record_type, part.minute)
             counted.minutes[place] = plus(counted.at(*place), part.measures)
+            if moves is not None and written is not None and written >= moves:
+                counted.unsure.add(place)
 
 
-def _latest(row: Mapping[str, Any]) -> int | None:
-    """The last minute that a row's createdAt may name: a day after its last write (changes)."""
+def _written(row: Mapping[str, Any]) -> datetime | None:
     try:
-        return buckets.to_minute(buckets.parse(row["updatedAt"])) + DAY
+        return buckets.parse(row["updatedAt"])
     except (TypeError, ValueError):
         return None
 
@@ -146,7 +168,7 @@ def _latest(row: Mapping[str, Any]) -> int | None:
 @lru_cache(maxsize=16)
 def _query(name: str, listing: tuple[str, str], attributes: tuple[str, ...]) -> str:
     field_name, key = listing
-    selected = " ".join(dict.fromkeys((*attributes[1:], "updatedAt")))
+    selected = " ".join(dict.fromkeys(("id", *attributes[1:], "updatedAt")))
     return (
         f"query Count{name}($account: String!, $range: ModelStringKeyConditionInput, "
         f"$token: String) {{ page: {field_name}(accountId: $account, {key}: $range, "

@@ -91,7 +91,7 @@ class Sweeper:
             for mark in marks:
                 if mark.hour not in outcome.parents_left:
                     due = outcome.hours[mark.hour].due(self.grace)
-                    closed += self.pending.settle(mark, due) and due is None
+                    closed += self.pending.settle(mark, due) == "closed"
         except AggregatedMetricsError as error:
             return error
         return outcome, closed

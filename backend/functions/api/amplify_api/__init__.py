@@ -1,0 +1,1 @@
+"""Answers the fields of the API as the resolvers that Amplify generates answer them."""

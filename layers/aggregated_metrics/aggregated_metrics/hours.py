@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from aggregated_metrics import buckets
@@ -143,18 +145,17 @@ class Hour:
     ) -> Tally:
         """Add those deltas that the minute's ledger says it has not taken in yet.
 
-        Nothing to add changes nothing, not even the ledger.
+        A batch that nets to zero here changes the ledger all the same, unless each of its records
+        does: a shorter delivery of it may still be on its way (docs/decisions/0007).
         """
         bucket = self._buckets.get((1, minute)) or Bucket(minute, 1)
         ledger = bucket.ledger
         taken = dict(ledger).get(shard, -1)
-        net = total(measures for number, measures in deltas if number > taken)
-        if net == ZERO:
+        fresh = [delta for delta in deltas if delta[0] > taken]
+        if not _matters(fresh):
             return Tally()
-        wanted = plus(bucket.measures, net)
+        wanted = plus(bucket.measures, total(measures for _, measures in fresh))
         tally = Tally(clamped=int(min(wanted) < 0))
-        if clamped(wanted) == bucket.measures:
-            return tally
         entries = [entry for entry in ledger if entry[0] != shard]
         entries = [*entries, (shard, max(last, taken))][-LEDGER_ENTRIES:]
         self._change(bucket, clamped(wanted))
@@ -255,6 +256,17 @@ class Hour:
             condition = {"updatedAt": {"eq": bucket.version}}
         written = Bucket(bucket.start, bucket.size, stored, complete, version, bucket.metadata)
         return Write(self.id, written, record, condition)
+
+
+def _matters(deltas: Sequence[tuple[int, Measures]]) -> bool:
+    """Whether any delivery of these deltas, however short, would change a sum."""
+    sums = ZERO
+    # A record that moves its row between splits has its two deltas in different places.
+    for _, records in groupby(sorted(deltas, key=itemgetter(0)), key=itemgetter(0)):
+        sums = plus(sums, total(measures for _, measures in records))
+        if sums != ZERO:
+            return True
+    return False
 
 
 def _keys(hour_id: HourId) -> dict[str, tuple[int, int]]:

@@ -1,0 +1,114 @@
+"""`make truth`: random histories with faults, until a bucket is wrong or the seeds are done.
+
+    python -m tests.truth --rows 20000 --seeds 10 --seed 1 --workers 3
+    python -m tests.truth --mutations            each safeguard removed: every run must fail
+"""
+
+import argparse
+import dataclasses
+import secrets
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from tests.truth import mutations, shrink, world
+from tests.truth.run import Plan, Run, Verdict
+
+
+def main() -> int:
+    """Run the truth test; 0 if every run was exact (with --mutations: if every run was not)."""
+    options = _options()
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    world.preload()
+    if options.mutations:
+        return _check_mutations(console, options)
+    verdicts = []
+    seeds = [options.seed + i for i in range(options.seeds)] if options.seed else [
+        secrets.randbelow(10**6) for _ in range(options.seeds)
+    ]
+    for seed in seeds:
+        plan = Plan(
+            rows=options.rows, seed=seed, workers=options.workers, shards=options.shards,
+            repairs=options.repairs,
+        )
+        verdict, seconds = _run(console, plan)
+        verdicts.append((verdict, seconds))
+        if not verdict.exact:
+            _explain(console, verdict, shrinking=options.shrink)
+            break
+    console.print(_table(verdicts))
+    return 0 if all(verdict.exact for verdict, _ in verdicts) else 1
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make truth", description=__doc__)
+    parser.add_argument("--rows", type=int, default=2000, help="rows a run")
+    parser.add_argument("--seed", type=int, default=0, help="the first seed; 0 draws fresh ones")
+    parser.add_argument("--seeds", type=int, default=1, help="runs, each with the next seed")
+    parser.add_argument("--workers", type=int, default=3, help="batches at once")
+    parser.add_argument("--shards", type=int, default=3, help="shards a table")
+    parser.add_argument("--repairs", action="store_true", help="repairs run meanwhile")
+    parser.add_argument("--mutations", action="store_true", help="remove each safeguard in turn")
+    parser.add_argument("--no-shrink", dest="shrink", action="store_false")
+    return parser.parse_args()
+
+
+def _run(console: Console, plan: Plan) -> tuple[Verdict, float]:
+    started = time.monotonic()
+    columns = (
+        TextColumn(f"seed {plan.seed}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("records")
+        verdict = Run(
+            plan, progress=lambda done, whole: progress.update(task, completed=done, total=whole)
+        ).go()
+    return verdict, time.monotonic() - started
+
+
+def _table(verdicts: list[tuple[Verdict, float]]) -> Table:
+    table = Table(title="truth")
+    for name in ("seed", "rows", "records", "invocations", "failed", "deaths", "requests",
+                 "faults", "quarantined", "repaired", "buckets", "wrong", "seconds"):
+        table.add_column(name, justify="right")
+    for verdict, seconds in verdicts:
+        table.add_row(*map(str, (
+            verdict.plan.seed, verdict.plan.rows, verdict.records,
+            verdict.invocations.total(), verdict.failures.total(), verdict.deaths,
+            verdict.requests, verdict.faults.total(), verdict.quarantined, verdict.repaired,
+            verdict.buckets, len(verdict.wrong), round(seconds),
+        )))
+    return table
+
+
+def _explain(console: Console, verdict: Verdict, *, shrinking: bool) -> None:
+    console.print(f"[red]seed {verdict.plan.seed} is not exact:[/red]")
+    for line in verdict.wrong[:10]:
+        console.print("  ", line)
+    console.print("failures:", dict(verdict.failures), "faults:", dict(verdict.faults))
+    if shrinking:
+        console.print("shrinking …")
+        for life in shrink.shrink(verdict.plan, console.print):
+            console.print(life)
+
+
+def _check_mutations(console: Console, options: argparse.Namespace) -> int:
+    table = Table(title="the harness must fail without each safeguard")
+    for name in ("removed", "wrong", "first difference"):
+        table.add_column(name)
+    survived = 0
+    for name in (None, *mutations.MUTATIONS):
+        plan = Plan(rows=options.rows, seed=options.seed or 1, workers=options.workers)
+        verdict, _ = _run(console, dataclasses.replace(plan, mutation=name))
+        survived += verdict.exact is (name is not None)
+        first = verdict.wrong[0] if verdict.wrong else "exact"
+        table.add_row(name or "nothing", str(len(verdict.wrong)), first[:90])
+    console.print(table)
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

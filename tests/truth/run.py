@@ -1,0 +1,309 @@
+"""One run of the truth test: a history, delivered as badly as Lambda may, and then compared.
+
+Records of a shard come in order, in batches that end anywhere; a batch that failed comes again from
+the same first record, and so may one that succeeded. Shards go side by side, sweeps and repairs in
+between. Time goes on in epochs, so that no invocation lasts longer than its lease by the clock.
+"""
+
+import json
+import queue
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tests.fakes.faults import Rates
+from tests.truth import groupby
+from tests.truth.lives import SPAN, Change, Life, Shard, history, lives
+from tests.truth.worker import Job
+from tests.truth.world import Worker, World
+
+RATES = Rates(
+    drop_before=0.02,
+    drop_after=0.03,
+    too_many_requests=0.01,
+    server_error=0.01,
+    throttled_request=0.01,
+    throttled_aliases=0.02,
+    slow=0.02,
+    stale_read=0.15,
+    longest=0.05,
+    staleness=0.4,
+)
+EPOCH = timedelta(hours=2)
+INVOCATION_SECONDS = 25.0
+_LAST_SWEEPS = 60
+_ATTEMPTS = 60
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run does; the same plan draws the same history, deliveries and faults."""
+
+    rows: int = 500
+    seed: int = 1
+    workers: int = 3
+    shards: int = 2
+    batch: int = 100
+    repairs: bool = False
+    redeliver: float = 0.15
+    die: float = 0.06
+    rates: Rates = RATES
+    mutation: str | None = None
+    start: datetime = field(
+        default_factory=lambda: datetime.now(UTC).replace(minute=7) - timedelta(days=2)
+    )
+
+
+@dataclass
+class Verdict:
+    """What came of a run. `wrong` and `unlike` are sentences; empty means exact."""
+
+    plan: Plan
+    wrong: list[str] = field(default_factory=list)
+    buckets: int = 0
+    records: int = 0
+    invocations: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    requests: int = 0
+    deaths: int = 0
+    quarantined: int = 0
+    repaired: int = 0
+
+    @property
+    def exact(self) -> bool:
+        return not self.wrong
+
+
+class Run:
+    """Delivers one history to workers."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        lives_: list[Life] | None = None,
+        progress: Callable[[int, int], None] = lambda _done, _all: None,
+    ) -> None:
+        self.plan = plan
+        given = lives(plan.seed, plan.rows, plan.start) if lives_ is None else lives_
+        self.history = history(given, plan.seed, plan.shards)
+        self.verdict = Verdict(plan, records=sum(len(s.records) for s in self.history.shards))
+        self._progress = progress
+        self._done = 0
+        self._lock = threading.Lock()
+        self._idle: queue.Queue[Worker] = queue.Queue()
+        self._sweep_draw = random.Random(f"sweeps/{plan.seed}")
+
+    def go(self) -> Verdict:
+        """Deliver everything, sweep, compare."""
+        plan = self.plan
+        settle = 1.0 if plan.repairs else 60.0
+        with World(plan.rates, plan.seed, settle=settle, mutation=plan.mutation) as world:
+            self.world = world
+            world.ahead = plan.start - datetime.now(UTC)
+            workers = [Worker(world) for _ in range(plan.workers + 1 + plan.repairs)]
+            for worker in workers:
+                self._idle.put(worker)
+            try:
+                self._live()
+                self._settle()
+                self._compare()
+            finally:
+                self.verdict.deaths = sum(worker.deaths for worker in workers)
+                self.verdict.requests = len(world.server.log)
+                self.verdict.faults = world.faults.counts
+                for worker in workers:
+                    worker.end()
+        return self.verdict
+
+    def _live(self) -> None:
+        """Let the epochs pass: in each, every shard delivers what has happened by then."""
+        epochs = int((SPAN + timedelta(hours=6)) / EPOCH) + 1
+        cursors = [_Cursor(self, shard) for shard in self.history.shards]
+        with ThreadPoolExecutor(self.plan.workers + 2) as pool:
+            for epoch in range(1, epochs + 1):
+                until = self.plan.start + epoch * EPOCH if epoch < epochs else None
+                self._advance(until)
+                running = threading.Event()
+                running.set()
+                beside = [pool.submit(self._keep, "bucket_sweeper", {}, running)]
+                if self.plan.repairs:
+                    event = {"repair": True}
+                    beside.append(pool.submit(self._keep, "reconciler", event, running))
+                try:
+                    self._deliver([cursor.epoch(until) for cursor in cursors])
+                finally:
+                    running.clear()
+                for future in beside:
+                    future.result()
+
+    def _deliver(self, deliveries: list[Iterator[None]]) -> None:
+        """Run the shards' deliveries side by side, at most WORKERS at once."""
+
+        def drain(delivery: Iterator[None]) -> None:
+            for _ in delivery:
+                pass
+
+        with ThreadPoolExecutor(self.plan.workers) as shards:
+            for future in [shards.submit(drain, delivery) for delivery in deliveries]:
+                future.result()
+
+    def _advance(self, until: datetime | None) -> None:
+        """Nothing is in flight: let the clock jump, and let the tables have their writes."""
+        if until is not None:
+            self.world.ahead = max(self.world.ahead, until - datetime.now(UTC))
+
+    def write(self, shard: Shard, change: Change) -> None:
+        """Put a change into the source table: it is there before its record is delivered."""
+        old, new, api = change.old or {}, change.new or {}, self.world.api
+        if new.get("accountId"):
+            api.put(shard.model, {name: value for name, value in new.items() if value is not None})
+        elif old.get("accountId"):  # a row without an account is in no index
+            api.remove(shard.model, old["id"])
+
+    def invoke(
+        self,
+        function: str,
+        event: dict[str, Any],
+        draw: random.Random,
+        *,
+        mortal: bool = True,
+    ) -> tuple[str | None, Any]:
+        """One invocation on a worker that is free; it may die at any of its first requests."""
+        die_at = None
+        if mortal and draw.random() < self.plan.die:
+            die_at = (draw.randint(1, 5), draw.random() < 0.5)
+        job = Job(function, event, self.world.ahead, INVOCATION_SECONDS, die_at)
+        worker = self._idle.get()
+        try:
+            error, result = worker.do(job)
+        finally:
+            self._idle.put(worker)
+        with self._lock:
+            self.verdict.invocations[function] += 1
+            if error:
+                self.verdict.failures[error.split(":")[0][:60]] += 1
+        return error, result
+
+    def delivered(self, records: int) -> None:
+        with self._lock:
+            self._done += records
+            self._progress(self._done, self.verdict.records)
+
+    def _keep(self, function: str, event: dict[str, Any], running: threading.Event) -> None:
+        """Sweep (or repair) all the while."""
+        while running.is_set():
+            _, result = self.invoke(function, event, self._sweep_draw)
+            if result and "repaired" in result:
+                self.verdict.repaired += result["repaired"]
+            threading.Event().wait(0.2)
+
+    def _settle(self) -> None:
+        """Sweep until no hour is pending: the clock is past everything."""
+        for _ in range(_LAST_SWEEPS):
+            self.world.ahead += timedelta(hours=3)
+            self.invoke("bucket_sweeper", {}, self._sweep_draw)
+            if self.plan.repairs:
+                self.invoke("reconciler", {"repair": True}, self._sweep_draw)
+            if not self.world.pending("pending"):
+                return
+        self.verdict.wrong.append(f"{self.world.pending('pending')} hours are still pending")
+
+    def _compare(self) -> None:
+        expected = self.history.truth()
+        stored = {}
+        now = (datetime.now(UTC) + self.world.ahead).strftime("%Y-%m-%dT%H:%M:%SZ")
+        wrong = self.verdict.wrong
+        for row in self.world.api.rows("AggregatedMetrics"):
+            key = (row["accountId"], row["recordType"], row["timeRangeStart"], row["numberOfMinutes"])
+            stored[key] = tuple(row[name] or 0 for name in groupby.MEASURES)
+            if not row["complete"] and row["timeRangeEnd"] < now:
+                wrong.append(f"{key} has elapsed and is not complete")
+        zero = (0,) * len(groupby.MEASURES)
+        for key in sorted(expected.keys() | stored.keys()):
+            if expected.get(key, zero) != stored.get(key, zero):
+                wrong.append(f"{key}: {stored.get(key)} stored, {expected.get(key)} expected")
+        self.verdict.buckets = len(expected)
+        kept = {json.loads(body)["eventID"] for body in self.world.quarantined()}
+        self.verdict.quarantined = len(kept)
+        uncountable = self.history.uncountable()
+        if kept != uncountable:
+            wrong.append(
+                f"quarantine: {len(kept - uncountable)} too many, {len(uncountable - kept)} missing"
+            )
+        invalid = [
+            exchange.operations
+            for exchange in self.world.server.log
+            if exchange.status == 400 or None in exchange.error_types
+        ]
+        if invalid:
+            wrong.append(f"{len(invalid)} requests were invalid, the first: {invalid[0]}")
+
+
+class _Cursor:
+    """How far one shard has been delivered."""
+
+    def __init__(self, run: Run, shard: Shard) -> None:
+        self.run = run
+        self.shard = shard
+        self.position = 0
+        self.written = 0
+        self.draw = random.Random(f"deliver/{run.plan.seed}/{shard.name}")
+
+    def epoch(self, until: datetime | None) -> Iterator[None]:
+        """Deliver what has happened until then, a batch at a time, some of them again."""
+        end = len(self.shard.records)
+        if until is not None:
+            end = next((i for i, at in enumerate(self.shard.times) if at > until), end)
+        while self.position < end:
+            self._deliver_one(end)
+            yield
+
+    def _deliver_one(self, end: int) -> None:
+        first, size = self.position, self._size(end - self.position)
+        for attempt in range(_ATTEMPTS):
+            error, _ = self._invoke(first, size, mortal=attempt < 12)
+            if error is None:
+                again = self.draw.random() < self.run.plan.redeliver
+                if not again:
+                    self.position = first + size
+                    self.run.delivered(size)
+                    return
+            size = self._again(size, end - first)
+        raise RuntimeError(f"{self.shard.name} does not get on: {error}")
+
+    def _size(self, most: int) -> int:
+        return min(most, self.draw.choice((1, 3, 10, self.run.plan.batch, self.run.plan.batch)))
+
+    def _again(self, size: int, most: int) -> int:
+        """The size of a redelivery: any, if its events name the shard; else never shorter."""
+        least = 1 if self.shard.named else size
+        if self.draw.random() < 0.5:
+            return size
+        return self.draw.randint(least, max(least, min(most, size * 2)))
+
+    def _invoke(self, first: int, size: int, *, mortal: bool) -> tuple[str | None, Any]:
+        for change in self.shard.changes[self.written : first + size]:
+            self.run.write(self.shard, change)
+        self.written = max(self.written, first + size)
+        event: dict[str, Any] = {"Records": self.shard.records[first : first + size]}
+        if self.shard.named:
+            event |= {"shardId": self.shard.name, "state": {}, "window": {}}
+        if self.draw.random() < 0.05:
+            self._twice_at_once(event)
+        return self.run.invoke("stream_aggregator", event, self.draw, mortal=mortal)
+
+    def _twice_at_once(self, event: dict[str, Any]) -> None:
+        """The same batch in a second invocation, as after a time-out that Lambda has not seen."""
+        draw = random.Random(self.draw.random())
+        with ThreadPoolExecutor(1) as pool:
+            other = pool.submit(self.run.invoke, "stream_aggregator", event, draw)
+            self.run.invoke("stream_aggregator", event, draw)
+            other.result()
+
+

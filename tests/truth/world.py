@@ -1,0 +1,183 @@
+"""The world that the workers live in: the Fake over HTTP, moto, and worker processes."""
+
+import contextlib
+import logging
+import multiprocessing
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from multiprocessing.connection import Connection
+from typing import Any
+
+import boto3
+import requests
+from botocore.config import Config
+from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+
+from tests.fakes import transport
+from tests.fakes.appsync import FakeAppSync
+from tests.fakes.faults import Faults, Rates
+from tests.truth import worker
+
+TABLE = "pending-hours"
+QUEUE = "quarantine"
+REGION = "us-east-1"
+
+
+class World:
+    """One API with faults, one table of pending hours, one quarantine queue."""
+
+    def __init__(self, rates: Rates, seed: int, *, settle: float, mutation: str | None) -> None:
+        self.ahead = timedelta()
+        self.api = FakeAppSync(monotonic=self._monotonic, equal_put_succeeds=True, seed=seed)
+        self.faults = Faults(self.api, rates, seed=seed)
+        self.mutation = mutation
+        self._settle = settle
+        self._stack = contextlib.ExitStack()
+        self.environment: dict[str, str] = {}
+
+    def _monotonic(self) -> float:
+        return time.monotonic() + self.ahead.total_seconds()
+
+    def __enter__(self) -> "World":
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it logs every request
+        moto = ThreadedMotoServer(port=0, verbose=False)
+        moto.start()
+        self._stack.callback(moto.stop)
+        host, port = moto.get_host_and_port()
+        self.server = self._stack.enter_context(transport.serve(self.faults))
+        self.moto_url = f"http://{host}:{port}"
+        requests.post(f"{self.moto_url}/moto-api/reset", timeout=10)  # a former run's tables
+        self.dynamodb = self._aws("dynamodb")
+        self.sqs = self._aws("sqs")
+        _create_table(self.dynamodb)
+        queue = self.sqs.create_queue(QueueName=QUEUE)["QueueUrl"]
+        self.queue = queue
+        self.environment = {
+            "GRAPHQL_ENDPOINT": self.server.url,
+            "PENDING_HOURS_TABLE": TABLE,
+            "QUARANTINE_QUEUE_URL": queue,
+            "GRACE_SECONDS": "120",
+            "SETTLE_SECONDS": str(int(self._settle)),
+            "STREAM_FUNCTION": "stream_aggregator",
+            "AWS_ENDPOINT_URL": self.moto_url,
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+            "AWS_SECRET_ACCESS_KEY": "made-up",
+            "POWERTOOLS_SERVICE_NAME": "truth",
+            "POWERTOOLS_METRICS_NAMESPACE": "truth",
+        }
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _aws(self, service: str) -> Any:
+        return boto3.client(
+            service,  # type: ignore[call-overload]
+            endpoint_url=self.moto_url,
+            region_name=REGION,
+            aws_access_key_id="x",
+            aws_secret_access_key="x",
+            config=Config(retries={"total_max_attempts": 5}),
+        )
+
+    def pending(self, state: str) -> int:
+        """How many hours are in this state."""
+        pages = self.dynamodb.get_paginator("scan").paginate(TableName=TABLE)
+        return sum(item["state"]["S"] == state for page in pages for item in page["Items"])
+
+    def quarantined(self) -> Iterator[str]:
+        """The bodies of all messages in quarantine; takes them out."""
+        while messages := self.sqs.receive_message(
+            QueueUrl=self.queue, MaxNumberOfMessages=10
+        ).get("Messages"):
+            for message in messages:
+                yield message["Body"]
+            self.sqs.delete_message_batch(
+                QueueUrl=self.queue,
+                Entries=[
+                    {"Id": str(i), "ReceiptHandle": message["ReceiptHandle"]}
+                    for i, message in enumerate(messages)
+                ],
+            )
+
+
+class Worker:
+    """A worker process, begun again when it has died."""
+
+    _context = multiprocessing.get_context("forkserver")
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._lock = threading.Lock()
+        self.deaths = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pipe, theirs = self._context.Pipe()
+        self._process = self._context.Process(
+            target=worker.work,
+            args=(theirs, self._world.environment, self._world.mutation),
+            daemon=True,
+        )
+        self._process.start()
+        theirs.close()
+
+    def do(self, job: worker.Job) -> tuple[str | None, Any]:
+        """One invocation: (error or None, result). A death is an error."""
+        with self._lock:
+            pipe: Connection = self._pipe
+            try:
+                pipe.send(job)
+                answer: tuple[str | None, Any] = pipe.recv()
+            except (EOFError, OSError):
+                self._process.join()
+                self.deaths += self._process.exitcode == worker.DEATH
+                why = f"the process died ({self._process.exitcode})"
+                self._begin()
+                return why, None
+            return answer
+
+    def end(self) -> None:
+        """End the process."""
+        self._pipe.close()
+        self._process.join(5)
+        if self._process.is_alive():
+            self._process.terminate()
+
+
+def preload() -> None:
+    """Let new workers begin with everything imported: a death costs milliseconds, not a second."""
+    Worker._context.set_forkserver_preload([
+        "tests.truth.worker",
+        "tests.truth.mutations",
+        "aggregated_metrics.aggregation",
+        "aggregated_metrics.sweeping",
+        "aggregated_metrics.checks",
+    ])
+
+
+def _create_table(dynamodb: Any) -> None:
+    dynamodb.create_table(
+        TableName=TABLE,
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=[{"AttributeName": "hour", "KeyType": "HASH"}],
+        AttributeDefinitions=[
+            {"AttributeName": "hour", "AttributeType": "S"},
+            {"AttributeName": "state", "AttributeType": "S"},
+            {"AttributeName": "due", "AttributeType": "N"},
+        ],
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": "byDue",
+                "KeySchema": [
+                    {"AttributeName": "state", "KeyType": "HASH"},
+                    {"AttributeName": "due", "KeyType": "RANGE"},
+                ],
+                "Projection": {"ProjectionType": "ALL"},
+            }
+        ],
+    )

@@ -39,6 +39,7 @@ class FakeAppSync:
             stored item already equals the one to be written. The recordings have it off.
         signatures: who may call; None lets everybody.
         pause: called between the fields of a request, where another request can come in.
+        documents: compiled documents to share with other APIs.
     """
 
     def __init__(
@@ -50,8 +51,9 @@ class FakeAppSync:
         equal_put_succeeds: bool = False,
         signatures: Signatures | None = None,
         pause: Callable[[], None] | None = None,
+        documents: Documents | None = None,
     ) -> None:
-        self.documents = Documents()
+        self.documents = documents or Documents()
         self.monotonic = monotonic
         self.pause = pause
         self._resolvers = Resolvers(

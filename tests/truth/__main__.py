@@ -1,7 +1,7 @@
 """`make truth`: random histories with faults, until a bucket is wrong or the seeds are done.
 
-    python -m tests.truth --rows 20000 --seeds 10 --seed 1 --workers 3
-    python -m tests.truth --mutations            each safeguard removed: every run must fail
+python -m tests.truth --rows 20000 --seeds 10 --seed 1 --workers 3
+python -m tests.truth --mutations            each safeguard removed: every run must fail
 """
 
 import argparse
@@ -26,12 +26,17 @@ def main() -> int:
     if options.mutations:
         return _check_mutations(console, options)
     verdicts = []
-    seeds = [options.seed + i for i in range(options.seeds)] if options.seed else [
-        secrets.randbelow(10**6) for _ in range(options.seeds)
-    ]
+    seeds = (
+        [options.seed + i for i in range(options.seeds)]
+        if options.seed
+        else [secrets.randbelow(10**6) for _ in range(options.seeds)]
+    )
     for seed in seeds:
         plan = Plan(
-            rows=options.rows, seed=seed, workers=options.workers, shards=options.shards,
+            rows=options.rows,
+            seed=seed,
+            workers=options.workers,
+            shards=options.shards,
             repairs=options.repairs,
         )
         verdict, seconds = _run(console, plan)
@@ -59,7 +64,10 @@ def _options() -> argparse.Namespace:
 def _run(console: Console, plan: Plan) -> tuple[Verdict, float]:
     started = time.monotonic()
     columns = (
-        TextColumn(f"seed {plan.seed}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+        TextColumn(f"seed {plan.seed}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("records")
@@ -71,16 +79,43 @@ def _run(console: Console, plan: Plan) -> tuple[Verdict, float]:
 
 def _table(verdicts: list[tuple[Verdict, float]]) -> Table:
     table = Table(title="truth")
-    for name in ("seed", "rows", "records", "invocations", "failed", "deaths", "requests",
-                 "faults", "quarantined", "repaired", "buckets", "wrong", "seconds"):
+    for name in (
+        "seed",
+        "rows",
+        "records",
+        "invocations",
+        "failed",
+        "deaths",
+        "requests",
+        "faults",
+        "quarantined",
+        "repaired",
+        "buckets",
+        "wrong",
+        "seconds",
+    ):
         table.add_column(name, justify="right")
     for verdict, seconds in verdicts:
-        table.add_row(*map(str, (
-            verdict.plan.seed, verdict.plan.rows, verdict.records,
-            verdict.invocations.total(), verdict.failures.total(), verdict.deaths,
-            verdict.requests, verdict.faults.total(), verdict.quarantined, verdict.repaired,
-            verdict.buckets, len(verdict.wrong), round(seconds),
-        )))
+        table.add_row(
+            *map(
+                str,
+                (
+                    verdict.plan.seed,
+                    verdict.plan.rows,
+                    verdict.records,
+                    verdict.invocations.total(),
+                    verdict.failures.total(),
+                    verdict.deaths,
+                    verdict.requests,
+                    verdict.faults.total(),
+                    verdict.quarantined,
+                    verdict.repaired,
+                    verdict.buckets,
+                    len(verdict.wrong),
+                    round(seconds),
+                ),
+            )
+        )
     return table
 
 

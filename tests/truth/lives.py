@@ -221,13 +221,15 @@ def _set_measures(draw: random.Random, model: str, row: dict[str, Any]) -> None:
 def _cost(draw: random.Random) -> Any:
     dollars = round(draw.random() / 50, draw.choice((3, 5, 7, 9)))
     calls, cached = draw.randrange(5), draw.randrange(3)
-    return draw.choice((
-        None,
-        {"total_cost": dollars, "api_calls": calls, "cached_api_calls": cached},
-        {"total_usd": dollars, "llm_calls": calls, "cached_llm_calls": cached},
-        f'{{"total_cost": {dollars:.9f}, "llm_calls": {calls}}}',
-        {"prompt_tokens": 12},
-    ))
+    return draw.choice(
+        (
+            None,
+            {"total_cost": dollars, "api_calls": calls, "cached_api_calls": cached},
+            {"total_usd": dollars, "llm_calls": calls, "cached_llm_calls": cached},
+            f'{{"total_cost": {dollars:.9f}, "llm_calls": {calls}}}',
+            {"prompt_tokens": 12},
+        )
+    )
 
 
 def _spoil(draw: random.Random, row: dict[str, Any], at: datetime) -> None:

@@ -52,9 +52,7 @@ def _no_second_create() -> None:
 
     def once(self: store.HourStore, part: Any) -> frozenset[str]:
         lost = send(self, part)
-        return frozenset(
-            alias for alias in lost if part[int(alias[1:])].condition is not None
-        )
+        return frozenset(alias for alias in lost if part[int(alias[1:])].condition is not None)
 
     store.HourStore._send = once  # type: ignore[method-assign]
 

@@ -220,7 +220,12 @@ class Run:
         now = (datetime.now(UTC) + self.world.ahead).strftime("%Y-%m-%dT%H:%M:%SZ")
         wrong = self.verdict.wrong
         for row in self.world.api.rows("AggregatedMetrics"):
-            key = (row["accountId"], row["recordType"], row["timeRangeStart"], row["numberOfMinutes"])
+            key = (
+                row["accountId"],
+                row["recordType"],
+                row["timeRangeStart"],
+                row["numberOfMinutes"],
+            )
             stored[key] = tuple(row[name] or 0 for name in groupby.MEASURES)
             if not row["complete"] and row["timeRangeEnd"] < now:
                 wrong.append(f"{key} has elapsed and is not complete")
@@ -305,5 +310,3 @@ class _Cursor:
             other = pool.submit(self.run.invoke, "stream_aggregator", event, draw)
             self.run.invoke("stream_aggregator", event, draw)
             other.result()
-
-

@@ -91,9 +91,9 @@ class World:
 
     def quarantined(self) -> Iterator[str]:
         """The bodies of all messages in quarantine; takes them out."""
-        while messages := self.sqs.receive_message(
-            QueueUrl=self.queue, MaxNumberOfMessages=10
-        ).get("Messages"):
+        while messages := self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10).get(
+            "Messages"
+        ):
             for message in messages:
                 yield message["Body"]
             self.sqs.delete_message_batch(
@@ -151,13 +151,15 @@ class Worker:
 
 def preload() -> None:
     """Let new workers begin with everything imported: a death costs milliseconds, not a second."""
-    Worker._context.set_forkserver_preload([
-        "tests.truth.worker",
-        "tests.truth.mutations",
-        "aggregated_metrics.aggregation",
-        "aggregated_metrics.sweeping",
-        "aggregated_metrics.checks",
-    ])
+    Worker._context.set_forkserver_preload(
+        [
+            "tests.truth.worker",
+            "tests.truth.mutations",
+            "aggregated_metrics.aggregation",
+            "aggregated_metrics.sweeping",
+            "aggregated_metrics.checks",
+        ]
+    )
 
 
 def _create_table(dynamodb: Any) -> None:

@@ -4,14 +4,20 @@ A repair must not fight deltas in flight. So what differs is looked at twice, at
 SETTLE_SECONDS apart; only a bucket for which both looks found the same source count and the same
 stored version is called drift, and it is written under the condition of that version. Anything else
 is *moving* and left alone, and so is a minute whose rows were updated while they were read (see
-source). That is safe while the stream is less than SETTLE_SECONDS behind, so a repair asks first;
-and a repaired hour stays pending until a later check finds nothing.
+source).
+
+Why that counts nothing twice while the stream is less than SETTLE_SECONDS behind, which a repair
+asks first: the first look loads the buckets *before* it reads the rows, the second after. So an
+unchanged version means that no delta of the minute arrived from before the first reading until the
+write. What the first reading saw is older than SETTLE_SECONDS by then, so its deltas have arrived,
+and that was before it began: the two are comparable, and what changed later is still to come as
+deltas. If the stream was further behind than it was said to be, a delta is counted twice, but it
+marks its hour again, and a repaired hour stays pending until a later check finds nothing.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import batched
 from typing import Any, Protocol
 
 from aggregated_metrics import buckets
@@ -20,7 +26,7 @@ from aggregated_metrics.measures import Measures, saturated, total
 from aggregated_metrics.pending import PendingHours
 from aggregated_metrics.record_types import Model, model_of
 from aggregated_metrics.source import Counted, SourceRows
-from aggregated_metrics.store import HOURS_PER_LOAD, HourStore
+from aggregated_metrics.store import HourStore
 
 type Place = tuple[HourId, int, int]
 """An hour, a bucket's size and its start."""
@@ -37,8 +43,8 @@ class StreamLag(Protocol):
 class Drift:
     """One bucket whose stored measures are not what they should be.
 
-    For a minute, `expected` is what the source rows come to; for a parent it is the sum of its
-    stored minutes (a parent of wrong minutes is not reported again: it follows them).
+    `expected` is what the source rows come to. A parent that is the sum of its stored minutes is not
+    reported, even if those are wrong: it follows them.
     """
 
     hour: HourId
@@ -128,12 +134,12 @@ class Reconciler:
         """
         findings = Findings(hours=len(ids))
         unsure: set[Place] = set()
-        first = self._look(ids, findings, unsure)
+        first = self._look(ids, findings, unsure, stored_first=True)
         if not first:
             return findings
         self.sleep(self.settle)
         again = {drift.hour for drift in first.values()}
-        second = self._look(again, Findings(), unsure)
+        second = self._look(again, Findings(), unsure, stored_first=False)
         for place in first | second:
             if first.get(place) == second.get(place) and place not in unsure:
                 findings.drift.append(second[place])
@@ -144,11 +150,12 @@ class Reconciler:
         return findings
 
     def _look(
-        self, ids: Collection[HourId], findings: Findings, unsure: set[Place]
+        self, ids: Collection[HourId], findings: Findings, unsure: set[Place], *, stored_first: bool
     ) -> dict[Place, Drift]:
         """What is wrong now; adds to `unsure` where the source could not be counted for sure."""
         drifts: dict[Place, Drift] = {}
         for model, account_id, group in _groups(ids):
+            stored = self.store.load(group) if stored_first else []
             counted = self.source.count(
                 model, account_id, {hour.start for hour in group}, self.on_page
             )
@@ -157,33 +164,38 @@ class Reconciler:
             for record_type, minute in counted.unsure:
                 hour_id = HourId(Series(account_id, record_type), buckets.floor(minute, 60))
                 unsure.add((hour_id, 1, minute))
-            for hours in batched(group, HOURS_PER_LOAD, strict=False):
-                for hour in self.store.load(hours):
-                    compared, wrong = self._compare(hour, model, counted)
-                    findings.minutes += compared
-                    drifts |= {drift.place: drift for drift in wrong}
+            for hour in stored or self.store.load(group):
+                compared, wrong = self._compare(hour, model, counted)
+                findings.minutes += compared
+                drifts |= {drift.place: drift for drift in wrong}
         return drifts
 
     def _compare(self, hour: Hour, model: Model, counted: Counted) -> tuple[int, list[Drift]]:
         """How many minutes there are to compare, and the buckets that are wrong."""
         record_type = hour.id.series.record_type
         expired = self._is_expired(hour.id, model)
-        compared = 0
+        stored: dict[int, Measures] = {}
+        expected: dict[int, Measures] = {}
         wrong: list[Drift] = []
         for minute in buckets.starts(hour.id.start, 1):
-            bucket = hour.get(minute) or Bucket(minute, 1)
-            expected = saturated(counted.at(record_type, minute))
+            bucket = hour.get(minute)
+            counted_here = saturated(counted.at(record_type, minute))
+            if bucket is None and not any(counted_here):
+                continue
+            bucket = bucket or Bucket(minute, 1)
+            stored[minute] = expected[minute] = bucket.measures
             if expired:
-                expected = Measures(*map(max, expected, bucket.measures))
-            compared += bucket.version is not None or any(expected)
-            if bucket.measures != expected:
-                wrong.append(_drift(hour.id, bucket, expected))
-        for bucket in hour:
-            if bucket.size > 1:
-                expected = saturated(_sum(hour, bucket))
-                if bucket.measures != expected:
-                    wrong.append(_drift(hour.id, bucket, expected))
-        return compared, wrong + _missing_parents(hour)
+                counted_here = Measures(*map(max, counted_here, bucket.measures))
+            if bucket.measures != counted_here:
+                expected[minute] = counted_here
+                wrong.append(_drift(hour.id, bucket, counted_here))
+        for size in buckets.PARENT_SIZES:
+            for start in buckets.starts(hour.id.start, size):
+                parent = hour.get(start, size) or Bucket(start, size)
+                right = _sum(expected, parent)
+                if parent.measures not in (right, _sum(stored, parent)):
+                    wrong.append(_drift(hour.id, parent, right))
+        return len(stored), wrong
 
     def _is_expired(self, hour: HourId, model: Model) -> bool:
         lifetime = self.lifetimes.get(model.name)
@@ -224,21 +236,9 @@ def _drift(hour: HourId, bucket: Bucket, expected: Measures) -> Drift:
     return Drift(hour, bucket.start, bucket.size, bucket.measures, expected, bucket.version)
 
 
-def _sum(hour: Hour, parent: Bucket) -> Measures:
-    minutes = (hour.get(minute) for minute in range(parent.start, parent.end))
-    return total(bucket.measures for bucket in minutes if bucket is not None)
-
-
-def _missing_parents(hour: Hour) -> list[Drift]:
-    """Parents that are not stored although a minute of theirs is, and has something to sum."""
-    missing: dict[tuple[int, int], Bucket] = {}
-    for bucket in hour:
-        if bucket.size == 1 and any(bucket.measures):
-            for size in buckets.PARENT_SIZES:
-                start = buckets.floor(bucket.start, size)
-                if hour.get(start, size) is None:
-                    missing[size, start] = Bucket(start, size)
-    return [_drift(hour.id, parent, saturated(_sum(hour, parent))) for parent in missing.values()]
+def _sum(minutes: Mapping[int, Measures], parent: Bucket) -> Measures:
+    here = (minute for minute in range(parent.start, parent.end) if minute in minutes)
+    return saturated(total(minutes[minute] for minute in here))
 
 
 def _groups(ids: Iterable[HourId]) -> list[tuple[Model, str, list[HourId]]]:

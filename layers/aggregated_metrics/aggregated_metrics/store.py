@@ -6,7 +6,7 @@ condition fails somebody else was first: those hours are loaded again, changed a
 
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -144,12 +144,8 @@ class HourStore:
         ]
         outcome = Outcome()
         work = partial(self._change_group, change=change, before_save=before_save)
-        if len(groups) == 1:
-            outcome.add(work(groups[0]))
-        elif groups:
-            with ThreadPoolExecutor(GROUPS_AT_ONCE) as pool:
-                for part in pool.map(work, groups):
-                    outcome.add(part)
+        for part in side_by_side(work, groups):
+            outcome.add(part)
         return outcome
 
     def _change_group(
@@ -257,6 +253,17 @@ class HourStore:
         if more is not None:
             tally.clamped += more.clamped
             tally.overflowed += more.overflowed
+
+
+def side_by_side[Given, Made](
+    work: Callable[[Given], Made], given: Sequence[Given]
+) -> Iterator[Made]:
+    """`work` on each, at most GROUPS_AT_ONCE at a time; a single one needs no thread."""
+    if len(given) < 2:  # noqa: PLR2004 - one or none
+        yield from map(work, given)
+        return
+    with ThreadPoolExecutor(min(GROUPS_AT_ONCE, len(given))) as pool:
+        yield from pool.map(work, given)
 
 
 def _order(hour_id: HourId) -> tuple[str, ...]:

@@ -1,7 +1,6 @@
 """What bucket_sweeper does: visits the hours that are due and closes what has elapsed."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -10,14 +9,13 @@ from aggregated_metrics.errors import AggregatedMetricsError
 from aggregated_metrics.hours import Hour
 from aggregated_metrics.observability import Report
 from aggregated_metrics.pending import Mark, PendingHours
-from aggregated_metrics.store import HOURS_PER_LOAD, HourStore, Outcome
+from aggregated_metrics.store import HOURS_PER_LOAD, HourStore, Outcome, side_by_side
 from aggregated_metrics.wiring import time_left
 
 if TYPE_CHECKING:
     from aggregated_metrics.wiring import Process
 
 HOURS_PER_RUN = 10_000
-GROUPS_AT_ONCE = 8
 _SPARE_SECONDS = 5.0
 
 
@@ -59,14 +57,13 @@ class Sweeper:
         total = Outcome()
         done = closed = 0
         errors: list[AggregatedMetricsError] = []
-        with ThreadPoolExecutor(GROUPS_AT_ONCE) as pool:
-            for visit in pool.map(self._visit, groups):
-                if isinstance(visit, AggregatedMetricsError):
-                    errors.append(visit)
-                elif visit is not None:
-                    total.add(visit[0])
-                    done += len(visit[0].hours)
-                    closed += visit[1]
+        for visit in side_by_side(self._visit, groups):
+            if isinstance(visit, AggregatedMetricsError):
+                errors.append(visit)
+            elif visit is not None:
+                total.add(visit[0])
+                done += len(visit[0].hours)
+                closed += visit[1]
         report |= {
             "due": len(marks),
             "swept": done,

@@ -1,0 +1,236 @@
+"""Small worlds, exhaustively: every order in which a few processes can meet.
+
+Processes meet only at requests. Here each process is a greenlet that stops before each request, and
+a scheduler runs *every* order of these steps, by depth-first search over its choices. A process may
+die before or after any of its requests; then its batch comes again, in any shape.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from greenlet import GreenletExit, getcurrent, greenlet
+
+from aggregated_metrics.aggregation import Aggregator
+from aggregated_metrics.errors import ConditionFailedError
+from aggregated_metrics.pending import LEASE_SECONDS, PendingHours
+from aggregated_metrics.store import HourStore
+from aggregated_metrics.sweeping import Sweeper
+from tests.fakes.appsync import FakeAppSync
+from tests.fakes.documents import Documents
+from tests.fakes.dynamodb import MemoryTable
+from tests.fakes.streams import Record
+
+NOW = datetime(2026, 11, 22, 10, 7, 30, tzinfo=UTC)
+"""The minute 10:05 elapses, grace included, 30 seconds later."""
+
+GRACE = 120
+
+
+_DOCUMENTS = Documents()
+
+type Clock = Callable[[], datetime]
+
+
+class Death(NamedTuple):
+    """Die at the n-th request (from 1) of a delivery, before it is sent or after its answer."""
+
+    request: int
+    after: bool
+
+
+@dataclass(frozen=True)
+class Consumer:
+    """One shard's consumer: delivers `sizes` in turn until all its records have been taken in.
+
+    The first delivery may die; the next one begins at the same record.
+    """
+
+    shard: str
+    records: Sequence[Record]
+    sizes: Sequence[int]
+    death: Death | None = None
+    named: bool = True
+
+
+class _Died(GreenletExit):
+    """Not an Exception: nothing in the code under test may catch it."""
+
+
+@dataclass
+class World:
+    """What the processes share; each world lives for one schedule."""
+
+    api: FakeAppSync = field(
+        default_factory=lambda: FakeAppSync(equal_put_succeeds=True, documents=_DOCUMENTS)
+    )
+    table: MemoryTable = field(default_factory=MemoryTable)
+    now: datetime = NOW
+    quarantined: int = 0
+    requests: dict[greenlet, int] = field(default_factory=dict)
+    deaths: dict[greenlet, Death] = field(default_factory=dict)
+
+    def meet(self, request: Callable[[], Any]) -> Any:
+        """One request of the running process: wait for the scheduler, die or carry it out."""
+        me = getcurrent()
+        if me.parent is not None:
+            me.parent.switch()
+        number = self.requests[me] = self.requests.get(me, 0) + 1
+        death = self.deaths.get(me)
+        if death == (number, False):
+            raise _Died
+        answer = request()
+        if death == (number, True):
+            raise _Died
+        return answer
+
+    def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The API, as a client."""
+        answer = self.meet(lambda: self.api.execute(query, variables))
+        if errors := answer.get("errors"):
+            kinds = {error.get("errorType") for error in errors}
+            assert kinds == {"DynamoDB:ConditionalCheckFailedException"}, errors
+            raise ConditionFailedError("", operation="", errors=errors, data=answer["data"])
+        data: dict[str, Any] = answer["data"]
+        return data
+
+    def pending(self, clock: Clock) -> PendingHours:
+        return PendingHours(_Meeting(self), "t", clock=clock, grace=GRACE)  # type: ignore[arg-type]
+
+    def clock(self) -> datetime:
+        """It stands still: versions must grow all the same."""
+        return self.now
+
+    def store(self, clock: Clock) -> HourStore:
+        return HourStore(self, clock=clock, grace=GRACE, sleep=lambda _: None)
+
+    def send(self, rejects: Sequence[Any]) -> int:
+        """The quarantine."""
+        self.quarantined += len(rejects)
+        return len(rejects)
+
+    def consume(self, consumer: Consumer) -> None:
+        """Deliver one shard's records, as its consumer says."""
+        sizes = iter(consumer.sizes)
+        death = consumer.death
+        position = 0
+        while position < len(consumer.records):
+            size = next(sizes, len(consumer.records))
+            event: dict[str, Any] = {"Records": list(consumer.records[position : position + size])}
+            if consumer.named:
+                event["shardId"] = consumer.shard
+            if self._deliver(event, death):
+                position += size
+            death = None
+
+    def _deliver(self, event: Mapping[str, Any], death: Death | None) -> bool:
+        me = getcurrent()
+        self.requests[me] = 0
+        if death is None:
+            self.deaths.pop(me, None)
+        else:
+            self.deaths[me] = death
+        aggregator = Aggregator(
+            store=self.store(self.clock),
+            pending=self.pending(self.clock),
+            quarantine=self,  # type: ignore[arg-type] # `send` is all that it needs
+            source_tables={},
+            clock=self.clock,
+            grace=GRACE,
+        )
+        try:
+            aggregator.take_in(event, {})
+        except _Died:
+            return False
+        return True
+
+    def sweep(self, ahead: timedelta = timedelta()) -> None:
+        """One run of the sweeper, by a clock that is ahead of the writers'."""
+
+        def clock() -> datetime:
+            return self.now + ahead
+
+        sweeper = Sweeper(
+            store=self.store(clock),
+            pending=self.pending(clock),
+            clock=clock,
+            grace=GRACE,
+            time_left=lambda: 60.0,
+        )
+        sweeper.sweep({})
+
+    def finish(self) -> None:
+        """Everybody is done: time goes on, and the sweeper visits what is left."""
+        for _ in range(5):
+            self.now += timedelta(hours=1, seconds=LEASE_SECONDS)
+            self.sweep()
+
+
+class _Meeting:
+    """A table whose every call is a meeting."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.exceptions = world.table.exceptions
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._world.table, name)
+        if name == "get_paginator":
+            return lambda kind: _Pages(self._world, call(kind))
+        return lambda **arguments: self._world.meet(lambda: call(**arguments))
+
+
+class _Pages:
+    def __init__(self, world: World, pages: Any) -> None:
+        self._world, self._pages = world, pages
+
+    def paginate(self, **arguments: Any) -> Any:
+        return self._world.meet(lambda: list(self._pages.paginate(**arguments)))
+
+
+type Process = Callable[[World], None]
+
+
+def schedules(processes: Sequence[Process]) -> Iterator[World]:
+    """Run every order of the processes' requests; yields the world after each."""
+    choices: list[list[int]] = [[]]
+    taken: list[int] = []
+    while True:
+        world = World()
+        choices, taken = _run(world, processes, taken)
+        yield world
+        while taken and taken[-1] + 1 >= len(choices[len(taken) - 1]):
+            taken.pop()
+        if not taken:
+            return
+        taken[-1] += 1
+
+
+def _run(
+    world: World, processes: Sequence[Process], prefix: Sequence[int]
+) -> tuple[list[list[int]], list[int]]:
+    """Follow the prefix of choices, then always the first; what could be chosen at each step."""
+    running = [greenlet(process) for process in processes]
+    for process in running:
+        process.switch(world)  # up to its first request
+    choices: list[list[int]] = []
+    taken: list[int] = []
+    while alive := [i for i, process in enumerate(running) if not process.dead]:
+        choice = prefix[len(taken)] if len(taken) < len(prefix) else 0
+        choices.append(alive)
+        taken.append(choice)
+        running[alive[choice]].switch()
+    return choices, taken
+
+
+def stored(world: World) -> dict[tuple[str, str, str, int], tuple[int, bool]]:
+    """Count and completeness of every bucket that is not zero."""
+    return {
+        (row["accountId"], row["recordType"], row["timeRangeStart"], row["numberOfMinutes"]): (
+            row["count"],
+            row["complete"],
+        )
+        for row in world.api.rows("AggregatedMetrics")
+        if row["count"]
+    }

@@ -1,0 +1,133 @@
+"""Every interleaving of few writers and a sweeper in one hour, every crash, every redelivery."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from functools import partial
+
+import pytest
+
+from tests.fakes import rows
+from tests.fakes.streams import Record, Stream
+from tests.truth.small_worlds import Consumer, Death, Process, World, schedules, stored
+
+MINUTE = "2026-11-22T10:05:00Z"
+BUCKETS = [
+    (MINUTE, 1),
+    (MINUTE, 5),
+    ("2026-11-22T10:00:00Z", 15),
+    ("2026-11-22T10:00:00Z", 60),
+]
+
+
+def shard(name: str, kinds: str) -> list[Record]:
+    """Records of tasks in one minute: `+` an insert, `-` the removal of the one before."""
+    stream = Stream("Task")
+    made: list[Record] = []
+    for i, kind in enumerate(kinds):
+        row = rows.task(f"{name}-{i - (kind == '-')}")
+        made.append(stream.insert(row) if kind == "+" else stream.remove(row))
+    return [record | {"eventID": f"{name}-{i}"} for i, record in enumerate(made)]
+
+
+def consumer(
+    name: str, kinds: str, sizes: Sequence[int] = (9,), death: Death | None = None, **more: bool
+) -> Process:
+    return partial(
+        World.consume,
+        consumer=Consumer(f"shardId-{name}", shard(name, kinds), sizes, death, **more),
+    )
+
+
+def deaths(requests: int) -> Iterator[Death | None]:
+    yield None
+    for number, after in itertools.product(range(1, requests + 1), (False, True)):
+        yield Death(number, after)
+
+
+def check(processes: Sequence[Process], count: int) -> int:
+    """Every schedule ends exact; how many there were."""
+    expected = {("acct-1", "tasks", start, minutes): (count, True) for start, minutes in BUCKETS}
+    number = 0
+    for world in schedules(processes):
+        number += 1
+        world.finish()
+        assert stored(world) == (expected if count else {}), f"schedule {number}"
+    return number
+
+
+SHAPES = [
+    ("++", (2, 1)),  # comes again shorter
+    ("++", (1, 2)),  # longer
+    ("++", (2, 2)),  # the same
+    ("+-", (1, 2)),
+    ("+-", (2, 1)),
+    ("+-+", (3, 1, 3)),
+]
+
+
+def say(schedules_run: int) -> None:
+    print(f"{schedules_run} schedules")  # noqa: T201 - `pytest -rP` shows them
+
+
+# Its clock is past the minute's grace, while the writers' lease goes on.
+SWEEP = partial(World.sweep, ahead=timedelta(seconds=40))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_two_writers_with_a_crash_at_every_point(shape: tuple[str, tuple[int, ...]]) -> None:
+    kinds, sizes = shape
+    say(
+        sum(
+            check(
+                [consumer("a", kinds, sizes, death), consumer("b", "+")],
+                1 + kinds.count("+") - kinds.count("-"),
+            )
+            for death in deaths(3)
+        )
+    )
+
+
+def test_two_writers_that_both_crash_before_they_save() -> None:
+    both = [Death(2, after=True), Death(3, after=True)]
+    say(
+        sum(
+            check([consumer("a", "++", (2, 1), a), consumer("b", "+", (1,), b)], 3)
+            for a, b in itertools.product(both, both)
+        )
+    )
+
+
+@pytest.mark.parametrize("shape", [s for s in SHAPES if len(s[0]) == 2], ids=str)
+def test_a_writer_that_crashes_and_a_sweeper(shape: tuple[str, tuple[int, ...]]) -> None:
+    kinds, sizes = shape
+    count = kinds.count("+") - kinds.count("-")
+    say(sum(check([consumer("a", kinds, sizes, death), SWEEP], count) for death in deaths(3)))
+
+
+def test_two_writers_and_a_sweeper() -> None:
+    say(check([consumer("a", "+"), consumer("b", "+"), SWEEP], 2))
+
+
+def test_three_writers() -> None:
+    say(check([consumer(name, "+") for name in "abc"], 3))
+
+
+def test_the_same_batch_twice_at_once() -> None:
+    say(check([consumer("a", "++"), consumer("a", "++")], 2))
+
+
+def test_a_shorter_and_a_longer_delivery_of_one_batch_at_once() -> None:
+    # The first is a dead process whose requests are still on their way.
+    say(check([consumer("a", "+"), consumer("a", "+-")], 0))
+    say(check([consumer("a", "+"), consumer("a", "++")], 2))
+
+
+def test_events_without_a_shard_id_come_again_from_the_same_record() -> None:
+    say(
+        sum(
+            check([consumer("a", "++", sizes, death, named=False), consumer("b", "+")], 3)
+            for sizes in ((1, 2), (2, 2))
+            for death in deaths(3)
+        )
+    )

@@ -7,7 +7,7 @@ UV         := .tools/uv/bin/uv
 SAM        := .tools/sam/bin/sam
 BIN        := .venv/bin
 TEMPLATES  := template.yaml backend/template.yaml
-TYPED      := layers/aggregated_metrics functions backend/functions/api demo tests
+TYPED      := layers/aggregated_metrics functions backend/functions/api demo tools tests
 KEEP       ?=
 
 # sam wants a region even to validate; no telemetry from a build
@@ -15,10 +15,11 @@ export AWS_DEFAULT_REGION ?= us-east-1
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help sync lint format test unit e2e demo stop build clean
+.PHONY: help sync lint format security test unit e2e truth truth-mutations demo stop build clean \
+        attach redrive repair-batches pre-commit
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --------------------------------------------------------------------------------------------------
 # Tools. Three environments, because the SAM CLI and the emulator pin the same libraries differently.
@@ -47,6 +48,12 @@ $(UV):
 	UV_PROJECT_ENVIRONMENT=.tools/emulator $(UV) sync --quiet --locked --only-group emulator
 	@touch $@
 
+# Apart from uv.lock: it pins boto3 to a version of its own, and its requirements are in tools/.
+.tools/checkov/.synced: $(UV) tools/checkov.txt
+	$(UV) venv --quiet --clear --python 3.13 .tools/checkov
+	$(UV) pip sync --quiet --python .tools/checkov/bin/python tools/checkov.txt
+	@touch $@
+
 sync: .venv/.synced .tools/sam/.synced .tools/emulator/.synced ## bring all tools, at locked versions
 
 # --------------------------------------------------------------------------------------------------
@@ -66,6 +73,9 @@ format: .venv/.synced ## format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+security: .tools/checkov/.synced ## checkov over the templates; .checkov.yaml has a reason beside each skip
+	.tools/checkov/bin/checkov --config-file .checkov.yaml
+
 test: unit e2e ## every test
 
 unit: .venv/.synced ## every test that needs no stack: unit, property, contract, integration
@@ -74,17 +84,46 @@ unit: .venv/.synced ## every test that needs no stack: unit, property, contract,
 e2e: sync ## the tests on the local stack
 	$(BIN)/pytest -m e2e
 
+TRUTH := PYTHONPATH=.:layers/aggregated_metrics $(BIN)/python -m tests.truth
+
+truth: .venv/.synced ## random histories with faults against a group-by: ROWS=2000 SEED=0 (fresh) SEEDS=1 WORKERS=3 REPAIRS=
+	@$(TRUTH) --rows $(or $(ROWS),2000) --seed $(or $(SEED),0) --seeds $(or $(SEEDS),1) \
+	  --workers $(or $(WORKERS),3) $(if $(REPAIRS),--repairs)
+
+truth-mutations: .venv/.synced ## each safeguard removed in turn: the truth test must fail
+	@$(TRUTH) --rows $(or $(ROWS),400) --seed $(or $(SEED),5) --mutations
+
 # --------------------------------------------------------------------------------------------------
 # The stack
 # --------------------------------------------------------------------------------------------------
 demo: sync ## the whole path on this machine; KEEP=1 leaves the stack up
-	@KEEP=$(KEEP) $(BIN)/python -m demo
+	@KEEP=$(KEEP) ROWS=$(ROWS) SEED=$(SEED) $(BIN)/python -m demo
 
 stop: .venv/.synced ## stop a stack that KEEP=1 left up
 	@$(BIN)/python -m demo.stack
 
 build: .tools/sam/.synced ## build what `sam deploy` deploys to AWS (.aws-sam/)
 	PATH="$(CURDIR)/.tools/sam/bin:$$PATH" $(SAM) build --cached --parallel
+
+# --------------------------------------------------------------------------------------------------
+# A deployment (docs/operations.md). AWS_PROFILE and AWS_REGION say whose.
+# --------------------------------------------------------------------------------------------------
+STACK   ?= aggregated-metrics
+APP     ?= amplify_outputs.json
+ENV     ?= default
+PACKAGE := PYTHONPATH=layers/aggregated_metrics $(BIN)/python -m
+
+attach: .venv/.synced ## find an application's API, tables and streams: APP=amplify_outputs.json or API_ID=… REGION=…, ENV=default
+	@$(PACKAGE) tools.attach $(if $(API_ID),--api-id $(API_ID),$(APP)) $(if $(REGION),--region $(REGION)) --env $(ENV)
+
+redrive: .venv/.synced ## send the records in quarantine again: STACK=…
+	@$(PACKAGE) aggregated_metrics redrive --stack $(STACK)
+
+repair-batches: .venv/.synced ## repair the hours of batches that aged out: STACK=…
+	@$(PACKAGE) tools.failed_batches --stack $(STACK)
+
+pre-commit: .venv/.synced ## run the same checks before every commit of this clone
+	$(UV) tool run pre-commit@4.7.0 install
 
 clean: ## remove everything that was brought or built
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m demo.stack; fi

@@ -41,6 +41,10 @@ def main() -> int:
         )
         verdict, seconds = _run(console, plan)
         verdicts.append((verdict, seconds))
+        console.print(
+            f"seed {seed}: {len(verdict.wrong)} wrong of {verdict.buckets} buckets, "
+            f"{verdict.records} records, {verdict.deaths} deaths, {seconds:.0f} s"
+        )
         if not verdict.exact:
             _explain(console, verdict, shrinking=options.shrink)
             break
@@ -135,12 +139,12 @@ def _check_mutations(console: Console, options: argparse.Namespace) -> int:
     for name in ("removed", "wrong", "first difference"):
         table.add_column(name)
     survived = 0
-    for name in (None, *mutations.MUTATIONS):
+    for mutation in (None, *mutations.MUTATIONS):
         plan = Plan(rows=options.rows, seed=options.seed or 1, workers=options.workers)
-        verdict, _ = _run(console, dataclasses.replace(plan, mutation=name))
-        survived += verdict.exact is (name is not None)
+        verdict, _ = _run(console, dataclasses.replace(plan, mutation=mutation))
+        survived += verdict.exact is (mutation is not None)
         first = verdict.wrong[0] if verdict.wrong else "exact"
-        table.add_row(name or "nothing", str(len(verdict.wrong)), first[:90])
+        table.add_row(mutation or "nothing", str(len(verdict.wrong)), first[:90])
     console.print(table)
     return 1 if survived else 0
 

@@ -82,7 +82,9 @@ class History:
     def truth(self) -> dict[groupby.Key, tuple[int, ...]]:
         """Every bucket that must exist in the end."""
         return groupby.buckets_of(
-            (life.model, life.counted) for life in self.lives if countable(life.counted)
+            (life.model, life.counted)
+            for life in self.lives
+            if life.counted is not None and countable(life.counted)
         )
 
     def uncountable(self) -> set[str]:

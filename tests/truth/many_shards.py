@@ -13,13 +13,13 @@ from datetime import UTC, datetime, timedelta
 from statistics import mean
 from typing import Any
 
-from greenlet import getcurrent, greenlet
-
 from aggregated_metrics.aggregation import Aggregator
 from aggregated_metrics.errors import ConditionFailedError
 from aggregated_metrics.observability import Report
 from aggregated_metrics.pending import PendingHours
 from aggregated_metrics.store import HourStore
+from greenlet import getcurrent, greenlet
+
 from tests.fakes import rows
 from tests.fakes.appsync import FakeAppSync
 from tests.fakes.dynamodb import MemoryTable

@@ -9,6 +9,9 @@ from typing import Any
 
 from aggregated_metrics import hours, store
 
+_HOUR: Any = hours.Hour
+_STORE: Any = store.HourStore
+
 
 def apply(name: str) -> None:
     """Remove one safeguard from this process."""
@@ -24,7 +27,7 @@ def _no_ledger() -> None:
             bucket.metadata = {}
         return take_in(self, minute, *args)
 
-    hours.Hour.take_in = forgetful  # type: ignore[method-assign]
+    _HOUR.take_in = forgetful
 
 
 def _no_condition() -> None:
@@ -34,7 +37,7 @@ def _no_condition() -> None:
         made = write(self, *args)
         return made if made.condition is None else made._replace(condition={})
 
-    hours.Hour._write = unconditional  # type: ignore[method-assign]
+    _HOUR._write = unconditional
 
 
 def _no_mark_before_the_write() -> None:
@@ -43,7 +46,7 @@ def _no_mark_before_the_write() -> None:
     def unmarked(self: store.HourStore, ids: Any, change_: Any, **_: Any) -> store.Outcome:
         return change(self, ids, change_)
 
-    store.HourStore.change = unmarked  # type: ignore[method-assign]
+    _STORE.change = unmarked
 
 
 def _no_second_create() -> None:
@@ -54,7 +57,7 @@ def _no_second_create() -> None:
         lost = send(self, part)
         return frozenset(alias for alias in lost if part[int(alias[1:])].condition is not None)
 
-    store.HourStore._send = once  # type: ignore[method-assign]
+    _STORE._send = once
 
 
 def _no_sequence_comparison() -> None:
@@ -69,7 +72,7 @@ def _no_sequence_comparison() -> None:
             return hours.Tally()
         return take_in(self, minute, shard, last, deltas)
 
-    hours.Hour.take_in = by_name_only  # type: ignore[method-assign]
+    _HOUR.take_in = by_name_only
 
 
 MUTATIONS: dict[str, Callable[[], None]] = {

@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from greenlet import GreenletExit, getcurrent, greenlet
-
+from aggregated_metrics import buckets
 from aggregated_metrics.aggregation import Aggregator
 from aggregated_metrics.errors import ConditionFailedError
+from aggregated_metrics.hours import HourId, Series
 from aggregated_metrics.pending import LEASE_SECONDS, PendingHours
 from aggregated_metrics.store import HourStore
 from aggregated_metrics.sweeping import Sweeper
+from greenlet import GreenletExit, getcurrent, greenlet
+
 from tests.fakes.appsync import FakeAppSync
 from tests.fakes.documents import Documents
 from tests.fakes.dynamodb import MemoryTable
@@ -26,11 +28,13 @@ NOW = datetime(2026, 11, 22, 10, 7, 30, tzinfo=UTC)
 """The minute 10:05 elapses, grace included, 30 seconds later."""
 
 GRACE = 120
+HOUR = HourId(Series("acct-1", "tasks"), buckets.to_minute(NOW) // 60 * 60)
 
 
 _DOCUMENTS = Documents()
 
 type Clock = Callable[[], datetime]
+type Remembered = dict[HourId, int]
 
 
 class Death(NamedTuple):
@@ -44,7 +48,8 @@ class Death(NamedTuple):
 class Consumer:
     """One shard's consumer: delivers `sizes` in turn until all its records have been taken in.
 
-    The first delivery may die; the next one begins at the same record.
+    The first delivery may die; the next one begins at the same record. A consumer that has `marked`
+    the hour already, as a warm process has, makes one request less.
     """
 
     shard: str
@@ -52,6 +57,7 @@ class Consumer:
     sizes: Sequence[int]
     death: Death | None = None
     named: bool = True
+    marked: bool = False
 
 
 class _Died(GreenletExit):
@@ -95,8 +101,17 @@ class World:
         data: dict[str, Any] = answer["data"]
         return data
 
-    def pending(self, clock: Clock) -> PendingHours:
-        return PendingHours(_Meeting(self), "t", clock=clock, grace=GRACE)  # type: ignore[arg-type]
+    def pending(self, clock: Clock, remembered: Remembered | None = None) -> PendingHours:
+        table: Any = _Meeting(self)
+        return PendingHours(table, "t", clock=clock, grace=GRACE, remembered=remembered)
+
+    def mark(self) -> Remembered:
+        """The hour is marked, without a meeting; what a process remembers of it."""
+        table: Any = self.table
+        remembered: Remembered = {}
+        pending = PendingHours(table, "t", clock=self.clock, grace=GRACE, remembered=remembered)
+        pending.mark({HOUR: int(NOW.timestamp()) + 30})
+        return remembered
 
     def clock(self) -> datetime:
         """It stands still: versions must grow all the same."""
@@ -112,6 +127,7 @@ class World:
 
     def consume(self, consumer: Consumer) -> None:
         """Deliver one shard's records, as its consumer says."""
+        remembered = self.mark() if consumer.marked else None
         sizes = iter(consumer.sizes)
         death = consumer.death
         position = 0
@@ -120,11 +136,13 @@ class World:
             event: dict[str, Any] = {"Records": list(consumer.records[position : position + size])}
             if consumer.named:
                 event["shardId"] = consumer.shard
-            if self._deliver(event, death):
+            if self._deliver(event, death, remembered):
                 position += size
             death = None
 
-    def _deliver(self, event: Mapping[str, Any], death: Death | None) -> bool:
+    def _deliver(
+        self, event: Mapping[str, Any], death: Death | None, remembered: Remembered | None
+    ) -> bool:
         me = getcurrent()
         self.requests[me] = 0
         if death is None:
@@ -133,7 +151,7 @@ class World:
             self.deaths[me] = death
         aggregator = Aggregator(
             store=self.store(self.clock),
-            pending=self.pending(self.clock),
+            pending=self.pending(self.clock, remembered),
             quarantine=self,  # type: ignore[arg-type] # `send` is all that it needs
             source_tables={},
             clock=self.clock,

@@ -5,6 +5,7 @@ or after its answer has come: as a Lambda sandbox that vanishes would.
 """
 
 import importlib.util
+import io
 import json
 import logging
 import os
@@ -12,6 +13,7 @@ import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial, partialmethod
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
@@ -76,13 +78,22 @@ class _Mortality:
         return answer
 
 
+def _now(ahead: timedelta) -> datetime:
+    return datetime.now(UTC) + ahead
+
+
+def _behind(_: Any, seconds: float) -> float:
+    return seconds
+
+
 def handlers() -> dict[str, ModuleType]:
     """The functions' modules, by name."""
     found = {}
     for path in sorted((ROOT / "functions").glob("*/app.py")):
         name = path.parent.name
         spec = importlib.util.spec_from_file_location(f"truth_{name}", path)
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
+        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         found[name] = module
@@ -92,8 +103,8 @@ def handlers() -> dict[str, ModuleType]:
 def work(pipe: Connection, environment: Mapping[str, str], mutation: str | None) -> None:
     """Carry out jobs until the pipe is closed; answer each with (error or None, result)."""
     os.environ.update(environment)
-    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - metrics and log lines; nobody reads them
-    from aggregated_metrics import checks, wiring  # noqa: PLC0415 - after the environment is set
+    sys.stdout = io.StringIO()  # metrics and log lines; nobody reads them
+    from aggregated_metrics import lag, wiring  # noqa: PLC0415 - after the environment is set
 
     logging.disable(logging.CRITICAL)
     if mutation:
@@ -109,11 +120,11 @@ def work(pipe: Connection, environment: Mapping[str, str], mutation: str | None)
         except EOFError:
             return
         mortality.requests, mortality.die_at = 0, job.die_at
-        process.clock = lambda ahead=job.ahead: datetime.now(UTC) + ahead
-        checks.IteratorAge.seconds = lambda _, behind=job.behind: behind  # type: ignore[method-assign]
+        process.clock = partial(_now, job.ahead)
+        lag.IteratorAge.seconds = partialmethod(_behind, job.behind)  # type: ignore[assignment]
         try:
             result = modules[job.function].lambda_handler(job.event, Context(job.seconds))
-            answer = (None, json.loads(json.dumps(result, default=str)))
+            answer: tuple[str | None, Any] = (None, json.loads(json.dumps(result, default=str)))
         except Exception as error:  # noqa: BLE001 - Lambda sees any exception as a failure
             answer = (f"{type(error).__name__}: {error}", None)
         pipe.send(answer)

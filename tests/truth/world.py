@@ -7,8 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
-from multiprocessing.connection import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import boto3
 import requests
@@ -19,6 +18,9 @@ from tests.fakes import transport
 from tests.fakes.appsync import FakeAppSync
 from tests.fakes.faults import Faults, Rates
 from tests.truth import worker
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 TABLE = "pending-hours"
 QUEUE = "quarantine"
@@ -40,7 +42,7 @@ class World:
     def _monotonic(self) -> float:
         return time.monotonic() + self.ahead.total_seconds()
 
-    def __enter__(self) -> "World":
+    def __enter__(self) -> Self:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it logs every request
         moto = ThreadedMotoServer(port=0, verbose=False)
         moto.start()
@@ -76,7 +78,7 @@ class World:
 
     def _aws(self, service: str) -> Any:
         return boto3.client(
-            service,  # type: ignore[call-overload]
+            service,
             endpoint_url=self.moto_url,
             region_name=REGION,
             aws_access_key_id="x",

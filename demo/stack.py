@@ -44,6 +44,7 @@ REGION = "us-east-1"
 SOURCE_MODELS = ("Item", "ScoreResult", "Task", "Evaluation")
 MODELS = (*SOURCE_MODELS, "AggregatedMetrics")
 
+_CONFIG = Config(retries={"total_max_attempts": 3}, max_pool_connections=32)
 _START_SECONDS = 60
 _STEP_SECONDS = 300
 _STOP_SECONDS = 10
@@ -154,7 +155,12 @@ class LocalStack:
         self._running.clear()
         self._emulator = None
 
-    def client(self, service: str, credentials: Credentials = ROOT_CREDENTIALS) -> Any:
+    def client(
+        self,
+        service: str,
+        credentials: Credentials = ROOT_CREDENTIALS,
+        config: Config | None = None,
+    ) -> Any:
         """A boto3 client of the emulator."""
         return boto3.client(
             service,
@@ -163,7 +169,7 @@ class LocalStack:
             aws_access_key_id=credentials.access_key,
             aws_secret_access_key=credentials.secret_key,
             aws_session_token=credentials.token,
-            config=Config(retries={"total_max_attempts": 3}, max_pool_connections=32),
+            config=_CONFIG.merge(config) if config else _CONFIG,
         )
 
     def user(self, name: str, *fields: str) -> Credentials:
@@ -257,7 +263,7 @@ class LocalStack:
         with contextlib.suppress(urllib.error.URLError, OSError):
             url = f"{self.endpoint}/_ministack/health"
             with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own
-                return bool(answer.status == 200)  # noqa: PLR2004 - HTTP
+                return bool(answer.status == 200)
         return False
 
     def _emulator_environment(self) -> dict[str, str]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+from demo import groupby
 from tests.fakes import rows, streams
-from tests.truth import groupby
 
 ACCOUNTS = ("acct-a", "acct-b", "acct-c")
 MODELS = ("Item", "ScoreResult", "Task", "Evaluation")

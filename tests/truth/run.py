@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from demo import groupby
 from tests.fakes.faults import Rates
-from tests.truth import groupby
 from tests.truth.lives import SPAN, Change, Life, Shard, history, lives
 from tests.truth.worker import Job
 from tests.truth.world import Worker, World

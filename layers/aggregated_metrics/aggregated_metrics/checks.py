@@ -44,6 +44,31 @@ _TOO_MANY_ROWS = (
 )
 
 
+def reconciler_of(
+    process: "Process", time_left: Callable[[], float], *, on_page: Callable[[Counted], None]
+) -> Reconciler:
+    """A process's reconciler, as its settings say."""
+    settings = process.settings
+    return Reconciler(
+        store=process.store(time_left),
+        source=SourceRows(
+            process.client(time_left),
+            clock=process.clock,
+            offset_hours=settings.SOURCE_OFFSET_HOURS,
+        ),
+        pending=process.pending(),
+        lag=IteratorAge(process.aws("cloudwatch"), settings.STREAM_FUNCTION, process.clock),
+        clock=process.clock,
+        grace=settings.GRACE_SECONDS,
+        settle=settings.SETTLE_SECONDS,
+        sleep=time.sleep,
+        lifetimes={
+            model: timedelta(days=days) for model, days in settings.SOURCE_LIFETIME_DAYS.items()
+        },
+        on_page=on_page,
+    )
+
+
 class OutOfTimeError(Exception):
     """Reading the source took what time there was."""
 
@@ -60,28 +85,9 @@ class Checks:
     @classmethod
     def wired(cls, process: "Process", context: Any) -> Self:
         """For one invocation."""
-        settings = process.settings
         left = time_left(context)
-        pending = process.pending()
-        reconciler = Reconciler(
-            store=process.store(left),
-            source=SourceRows(
-                process.client(left),
-                clock=process.clock,
-                offset_hours=settings.SOURCE_OFFSET_HOURS,
-            ),
-            pending=pending,
-            lag=IteratorAge(process.aws("cloudwatch"), settings.STREAM_FUNCTION, process.clock),
-            clock=process.clock,
-            grace=settings.GRACE_SECONDS,
-            settle=settings.SETTLE_SECONDS,
-            sleep=time.sleep,
-            lifetimes={
-                model: timedelta(days=days) for model, days in settings.SOURCE_LIFETIME_DAYS.items()
-            },
-            on_page=stop_in_time(left),
-        )
-        return cls(reconciler, pending, settings.SOURCE_TABLES, left)
+        reconciler = reconciler_of(process, left, on_page=stop_in_time(left))
+        return cls(reconciler, process.pending(), process.settings.SOURCE_TABLES, left)
 
     def run(self, event: Any, report: Report) -> dict[str, Any]:
         """Do what the event asks for; the result is JSON (see events/reconciler/).
@@ -102,7 +108,7 @@ class Checks:
         elif "accountId" in event:
             findings, rest = self._check_days(parse_range(event), repair=_repair(event))
         elif set(event) <= {"repair"}:
-            findings, waiting = self._check_closed(repair=_repair(event))
+            findings, waiting = self.check_closed(repair=_repair(event))
             report["waiting"] = waiting
         else:
             raise EventError(f"accountId is missing: {_SHAPES}")
@@ -131,7 +137,7 @@ class Checks:
             done = True
         return findings, None
 
-    def _check_closed(self, *, repair: bool) -> tuple[Findings, int]:
+    def check_closed(self, *, repair: bool) -> tuple[Findings, int]:
         """Check the closed hours; gives back how many still wait as well.
 
         The newest days come first: the older a day, the more rows an index by updatedAt lists, and

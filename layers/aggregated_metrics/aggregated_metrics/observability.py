@@ -64,8 +64,12 @@ def _milliseconds(started: float) -> float:
 
 
 def _measure(report: Report) -> None:
-    for name, value in report.items():
-        if name in METRICS and isinstance(value, int | float):
-            metric, unit = METRICS[name]
-            metrics.add_metric(name=metric, unit=unit, value=value)
-    metrics.flush_metrics()
+    measured = {
+        METRICS[name]: value
+        for name, value in report.items()
+        if name in METRICS and isinstance(value, int | float)
+    }
+    for (metric, unit), value in measured.items():
+        metrics.add_metric(name=metric, unit=unit, value=value)
+    if measured:  # Powertools warns of an invocation without any, such as a plan
+        metrics.flush_metrics()

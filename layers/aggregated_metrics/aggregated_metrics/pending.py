@@ -106,6 +106,19 @@ class PendingHours:
         """At most `limit` hours that are closed and wait to be checked."""
         return self._query("closed", int(self._clock().timestamp()), limit)
 
+    def find(self, hour: HourId) -> tuple[State, Mark] | None:
+        """An hour's mark and what it waits for, if it has one."""
+        try:
+            answer = self._client.get_item(
+                TableName=self._table, Key={"hour": {"S": _key(hour)}}, ConsistentRead=True
+            )
+        except (BotoCoreError, ClientError) as error:
+            raise PendingHoursError(_cure(self._table, error)) from error
+        item = answer.get("Item")
+        if item is None:
+            return None
+        return ("closed" if item["state"]["S"] == "closed" else "pending"), _mark(item)
+
     def settle(self, mark: Mark, due: int | None) -> State | None:
         """Move a visited hour on: due again at `due`, or closed when that is None.
 

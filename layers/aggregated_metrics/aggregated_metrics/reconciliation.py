@@ -43,8 +43,8 @@ class StreamLag(Protocol):
 class Drift:
     """One bucket whose stored measures are not what they should be.
 
-    `expected` is what the source rows come to. A parent that is the sum of its stored minutes is not
-    reported, even if those are wrong: it follows them.
+    `expected` is what the source rows come to. A parent that is the sum of its stored minutes is
+    not reported, even if those are wrong: it follows them.
     """
 
     hour: HourId

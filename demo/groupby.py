@@ -1,7 +1,7 @@
 """What every bucket must hold: a plain group-by of rows that shares no code with the package.
 
-It is written from the design's table of what is counted, on plain rows, and is meant to be read
-beside it. If this and the package have the same mistake, the mistake is in the design.
+It is written from the table of what is counted (README), on plain rows, and is meant to be read
+beside it. If this and the package make the same mistake, the mistake is in that table.
 """
 
 import json
@@ -24,6 +24,8 @@ MEASURES = (
     "cachedAiApiCount",
     "errorCount",
 )
+SIZES = (1, 5, 15, 60)
+_ERROR_CODE = 400
 _SPLITS = {
     "Item": ("items", "createdByType", "Items"),
     "ScoreResult": ("scoreResults", "type", "ScoreResults"),
@@ -37,23 +39,24 @@ _TIME = re.compile(
 _LARGEST = 2**31 - 1
 
 
-def buckets_of(rows: Iterable[tuple[str, Row]]) -> dict[Key, tuple[int, ...]]:
-    """The measures of every bucket of every size, from (model, row); MEASURES' order."""
+def buckets_of(
+    rows: Iterable[tuple[str, Row]], latest: datetime | None = None
+) -> dict[Key, tuple[int, ...]]:
+    """The measures of every bucket of every size; MEASURES' order.
+
+    Args:
+        rows: model and row.
+        latest: a row with a later time cannot be counted.
+    """
     sums: dict[Key, list[int]] = defaultdict(lambda: [0] * len(MEASURES))
     for model, row in rows:
         moment = when(row)
-        if moment is None:
+        if moment is None or (latest and moment > latest):
             continue
-        record_type, split_by, suffix = _SPLITS[model]
-        names = [record_type]
-        if split_by and row.get(split_by) in ("prediction", "evaluation"):
-            names.append(f"{row[split_by]}{suffix}")
         added = _measures(model, row)
-        for name in names:
-            for minutes in (1, 5, 15, 60):
-                seconds = int(moment.timestamp())
-                start = datetime.fromtimestamp(seconds - seconds % (minutes * 60), UTC)
-                key = (row["accountId"], name, start.strftime("%Y-%m-%dT%H:%M:%SZ"), minutes)
+        for name in _record_types(model, row):
+            for minutes in SIZES:
+                key = (row["accountId"], name, _start(moment, minutes), minutes)
                 for i, value in enumerate(added):
                     sums[key][i] += value
     return {key: tuple(min(value, _LARGEST) for value in values) for key, values in sums.items()}
@@ -61,9 +64,7 @@ def buckets_of(rows: Iterable[tuple[str, Row]]) -> dict[Key, tuple[int, ...]]:
 
 def when(row: Row) -> datetime | None:
     """The instant of a countable row; None for a row that cannot be counted."""
-    if not row.get("accountId"):
-        return None
-    match = _TIME.fullmatch(str(row.get("createdAt")))
+    match = _TIME.fullmatch(str(row.get("createdAt"))) if row.get("accountId") else None
     if match is None:
         return None
     *numbers, sign, hours, minutes, seconds = match.groups()
@@ -78,6 +79,18 @@ def when(row: Row) -> datetime | None:
         return None
 
 
+def _record_types(model: str, row: Row) -> list[str]:
+    name, split_by, suffix = _SPLITS[model]
+    split = row.get(split_by) if split_by else None
+    return [name, f"{split}{suffix}"] if split in ("prediction", "evaluation") else [name]
+
+
+def _start(moment: datetime, minutes: int) -> str:
+    seconds = int(moment.timestamp())
+    start = datetime.fromtimestamp(seconds - seconds % (minutes * 60), UTC)
+    return start.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def _measures(model: str, row: Row) -> tuple[int, ...]:
     if model == "Item":
         return (1, 0, 0, 0, 0, 0)
@@ -90,7 +103,7 @@ def _measures(model: str, row: Row) -> tuple[int, ...]:
     while isinstance(cost, str):
         cost = json.loads(cost)
     cost = cost or {}
-    failed = str(value).lower() == "error" or (code.isdigit() and int(code) >= 400)
+    failed = str(value).lower() == "error" or (code.isdigit() and int(code) >= _ERROR_CODE)
     return (
         1,
         _millionths(cost.get("total_cost", cost.get("total_usd"))),

@@ -1,0 +1,207 @@
+"""`make demo`: writes to the tables, waits for the counts, and proves them right.
+
+ROWS and SEED say how much and which traffic; KEEP=1 leaves the stack up afterwards.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import NoReturn
+
+from aggregated_metrics.model import AggregatedMetrics
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from demo import check, damage, report
+from demo.functions import StepError, StreamLog
+from demo.groupby import Key
+from demo.stack import REGION, Credentials, LocalStack, StackError
+from demo.traffic import ACCOUNTS, Traffic, traffic
+from demo.writing import write
+
+GRACE = timedelta(seconds=20)
+PARAMETERS = {"GraceSeconds": str(int(GRACE.total_seconds())), "SettleSeconds": "1"}
+_FEWEST_ROWS = 300
+
+
+@dataclass
+class Demo:
+    """One run of the demonstration on a running stack."""
+
+    console: Console
+    stack: LocalStack
+    rows: int
+    seed: int
+    step: str = "start of the stack"
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def run(self) -> bool:
+        """All steps after the start of the stack; gives back whether everything was right."""
+        end = datetime.now(UTC).replace(second=0, microsecond=0)
+        made = traffic(self.rows, self.seed, end)
+        self._write_and_drain(made)
+        reader = self.stack.user("reader", *check.READ_FIELDS)
+        verdict, buckets = self._compare(reader, "sweep and read back")
+        messages = check.quarantined(self.stack)
+        exact = {(m.model, m.id) for m in messages} == made.uncountable
+        report.show_counts(self.console, buckets, made.start, made.end)
+        report.show_quarantine(self.console, messages)
+        report.show_verdict(self.console, verdict, quarantine_is_exact=exact)
+        good = verdict.is_good and exact
+        return self._damage_and_repair(reader, buckets) and good
+
+    def _write_and_drain(self, made: Traffic) -> None:
+        total = len(made.writes)
+        columns = (TextColumn("  {task.description:<28}"), BarColumn(36), MofNCompleteColumn())
+        with Progress(*columns, TimeElapsedColumn(), console=self.console) as progress:
+            written = progress.add_task("written to the tables", total=total)
+            taken = progress.add_task("taken in from the streams", total=total)
+            log = StreamLog(self.stack)
+
+            def wrote(number: int) -> None:
+                progress.advance(written, number)
+                log.look(at_most_every=1.0)
+                progress.update(taken, completed=log.records)
+
+            with self._timed("write to the tables"):
+                expected = write(self.stack, made, wrote)
+            with self._timed("drain the streams"):
+                log.drain(expected, lambda n: progress.update(taken, completed=n))
+        for failure in log.failures:
+            self.console.print(f"  a batch failed and came again: {failure}")
+
+    def _compare(
+        self, reader: Credentials, step: str
+    ) -> tuple[check.Verdict, dict[Key, AggregatedMetrics]]:
+        with self._timed(step), self.console.status(step):
+            swept, _ = check.sweep(self.stack)
+            buckets = check.stored(check.api_client(self.stack, reader), ACCOUNTS)
+            expected = check.counted(self.stack)
+            return check.compare(expected, buckets, swept=swept, grace=GRACE), buckets
+
+    def _damage_and_repair(
+        self, reader: Credentials, buckets: dict[Key, AggregatedMetrics]
+    ) -> bool:
+        writer = self.stack.user("vandal", *check.WRITE_FIELDS)
+        with self._timed("falsify buckets"):
+            client = check.api_client(self.stack, writer)
+            damages = damage.falsify(client, buckets, self.seed)
+        found = self._reconcile("verify", [*buckets], repair=False)
+        report.show_damage(self.console, damages, found)
+        # a sweep may have set a parent right before the reconciler came to see it
+        missed = [d for d in damages if d.key[3] == 1 and not found.finds(d)]
+        report.show_line(
+            self.console,
+            f"the reconciler compared {found.minutes:,} minutes with the rows and reports "
+            f"{len(found.drift)} buckets: every falsified one, and the parents that no longer fit",
+            good=not missed and damage.is_explained(found.drift, damages),
+        )
+        mended = self._reconcile("repair", [d.key for d in damages], repair=True)
+        after = self._reconcile("verify again", [*buckets], repair=False)
+        report.show_line(
+            self.console,
+            f"repaired {mended.repaired} buckets; verified again: {len(after.drift)} reported",
+            good=not after.drift and not after.moving and not mended.moving,
+        )
+        verdict, _ = self._compare(reader, "compare again")
+        report.show_verdict(self.console, verdict, quarantine_is_exact=True)
+        return verdict.is_good and not missed and not after.drift
+
+    def _reconcile(self, step: str, keys: list[Key], *, repair: bool) -> damage.Checked:
+        with self._timed(f"reconciler: {step}"), self.console.status(f"the reconciler: {step}"):
+            return damage.reconcile(self.stack, keys, repair=repair)
+
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        self.step = step
+        began = time.monotonic()
+        yield
+        self.seconds[step] = self.seconds.get(step, 0.0) + time.monotonic() - began
+
+
+def main() -> int:
+    """Run the demonstration; 0 if every bucket was right, 130 after Ctrl-C."""
+    console = Console(highlight=False)
+    signal.signal(signal.SIGTERM, _interrupt)
+    rows, seed = int(os.environ.get("ROWS") or 5000), int(os.environ.get("SEED") or 1)
+    if rows < _FEWEST_ROWS:
+        console.print(f"ROWS={rows} is too few for a demonstration: at least {_FEWEST_ROWS}")
+        return 2
+    demo = Demo(console, LocalStack(parameters=PARAMETERS), rows, seed)
+    try:
+        return _run(demo)
+    except KeyboardInterrupt:
+        console.print(f"interrupted during: {demo.step}; everything that was started is stopped")
+        return 130
+    except (StackError, StepError) as error:
+        console.print(f"[bold red]{demo.step}:[/] {error}", soft_wrap=True)
+    except Exception as error:  # noqa: BLE001 - whatever it is, say during which step
+        console.print(
+            f"[bold red]{demo.step}:[/] {type(error).__name__}: {error}. "
+            f"Its log: {demo.stack.emulator_log}",
+            soft_wrap=True,
+        )
+    return 1
+
+
+def _run(demo: Demo) -> int:
+    began = time.monotonic()
+    with ExitStack() as leaving:
+        with demo.console.status("building both templates, deploying them to the emulator"):
+            leaving.enter_context(demo.stack)
+        demo.seconds["start of the stack"] = time.monotonic() - began
+        good = demo.run()
+        report.show_times(demo.console, demo.seconds)
+        report.show_line(
+            demo.console,
+            f"{'all is right' if good else 'something is wrong'}, in "
+            f"{time.monotonic() - began:.0f} s (ROWS={demo.rows} SEED={demo.seed})",
+            good=good,
+        )
+        if os.environ.get("KEEP"):
+            demo.stack.keep()
+            _tell_how_to_look_around(demo)
+    return 0 if good else 1
+
+
+def _tell_how_to_look_around(demo: Demo) -> None:
+    stack = demo.stack
+    reader = stack.user("you", *check.READ_FIELDS)
+    now = datetime.now(UTC)
+    field_name = check.READ_FIELDS[1].rpartition("/")[2]
+    query = (
+        f'{{{field_name}(accountId: \\"{ACCOUNTS[0]}\\", limit: 5, sortDirection: DESC) '
+        "{items {recordType timeRangeStart numberOfMinutes count complete}}}"
+    )
+    demo.console.print(
+        f"""
+The stack is up. Root's keys are test/test; with these, only the counts can be read:
+
+export AWS_ACCESS_KEY_ID={reader.access_key} AWS_SECRET_ACCESS_KEY={reader.secret_key}
+export AWS_DEFAULT_REGION={REGION} AWS_ENDPOINT_URL={stack.endpoint}
+export GRAPHQL_ENDPOINT={stack.graphql_endpoint}
+
+curl --aws-sigv4 aws:amz:{REGION}:appsync --user $AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY \\
+  -H 'Content-Type: application/json' -d '{{"query": "{query}"}}' $GRAPHQL_ENDPOINT
+
+PYTHONPATH=layers/aggregated_metrics .venv/bin/python -m aggregated_metrics show \\
+  --account {ACCOUNTS[0]} --start {now - timedelta(hours=3):%Y-%m-%dT%H:00:00Z} \\
+  --end {now:%Y-%m-%dT%H:%M:00Z}
+
+make stop      stops it""",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

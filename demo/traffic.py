@@ -1,0 +1,218 @@
+"""Two hours of a scoring application's writes, by seed. Pure: nothing is sent from here.
+
+Calls come in (Item), are scored by models that cost money (ScoreResult), by jobs (Task), and now
+and then somebody evaluates a score (Evaluation). Three accounts have days of their own shape. Rows
+get later versions: results are corrected, tasks fail, calls are moved to the account that they
+belong to, some rows are deleted. One account's site was offline and delivers its calls days late;
+and some rows cannot be counted at all.
+"""
+
+import json
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+type Row = dict[str, Any]
+
+ACCOUNTS = ("acme", "bravo", "corner")
+MINUTES = 120
+_MINUTE = timedelta(minutes=1)
+_MODELS = {"Item": 30, "ScoreResult": 52, "Task": 12, "Evaluation": 6}
+_LATE_DAYS = {"acme": 2, "bravo": 5}
+# how much of an account's traffic comes at a point of the two hours (0 to 1)
+_SHAPES: dict[str, Callable[[float], float]] = {
+    "acme": lambda t: 1.2 + 0.3 * math.sin(9 * t),
+    "bravo": lambda t: 0.3 + 1.6 * math.exp(-((t - 0.45) ** 2) / 0.03),
+    "corner": lambda t: 0.2 + 0.9 * t * t,
+}
+
+
+class Write(NamedTuple):
+    """One write to a table: a put (`row`), an update (`row`, of what changes) or a delete (None).
+
+    None as an update's value removes the attribute.
+    """
+
+    at: datetime
+    model: str
+    id: str
+    row: Row | None
+    is_new: bool = False
+
+
+@dataclass
+class Traffic:
+    """Everything that is going to be written.
+
+    Attributes:
+        start, end: the time in which they are written; late rows lie days before them.
+        writes: in the order in which they are to be written; a row's writes keep their order.
+        uncountable: model and id of every row of which a version cannot be counted.
+    """
+
+    start: datetime
+    end: datetime
+    writes: list[Write] = field(default_factory=list)
+    uncountable: set[tuple[str, str]] = field(default_factory=set)
+
+    def minutes(self) -> list[list[Write]]:
+        """The writes, minute by minute."""
+        slices: dict[int, list[Write]] = {}
+        for write in self.writes:
+            slices.setdefault((write.at - self.start) // _MINUTE, []).append(write)
+        return [slices[minute] for minute in sorted(slices)]
+
+
+def traffic(
+    rows: int, seed: int, end: datetime, *, minutes: int = MINUTES, name: str = "row"
+) -> Traffic:
+    """The lives of so many rows in the minutes before `end`, which is a whole minute."""
+    draw = random.Random(f"{seed}/{name}")
+    made = Traffic(end - minutes * _MINUTE, end)
+    places = [(account, minute) for account in ACCOUNTS for minute in range(minutes)]
+    weights = [_SHAPES[account](minute / minutes) for account, minute in places]
+    models = draw.choices([*_MODELS], [*_MODELS.values()], k=rows)
+    for i, (account, minute) in enumerate(draw.choices(places, weights, k=rows)):
+        at = made.start + (minute + draw.random()) * _MINUTE
+        _live(draw, made, models[i], f"{name}-{i:05}", account, at)
+    made.writes.sort(key=lambda write: write.at)
+    return made
+
+
+def _live(
+    draw: random.Random, made: Traffic, model: str, identity: str, account: str, at: datetime
+) -> None:
+    """One row's writes, all at rising times and before the end."""
+    row = _MAKERS[model](draw) | {"id": identity, "__typename": model, "accountId": account}
+    row |= {"createdAt": text(at), "updatedAt": text(at)}
+    if account in _LATE_DAYS and draw.random() < 0.02:
+        late = at.replace(minute=0) - timedelta(days=_LATE_DAYS[account])
+        row["createdAt"] = text(late + draw.random() * 59 * _MINUTE)
+    spoiled = _spoiled(draw, at) if draw.random() < 0.006 else {}
+    made.writes.append(Write(at, model, identity, _without_none(row | spoiled), is_new=True))
+    if spoiled:
+        made.uncountable.add((model, identity))
+    for changes in _changes(draw, model, row, spoiled, at):
+        # most updates come soon; the clock never goes past the end
+        at = min(at + timedelta(seconds=draw.expovariate(1 / 25)), made.end - _MINUTE / 600)
+        made.writes.append(
+            Write(at, model, identity, changes and changes | {"updatedAt": text(at)})
+        )
+
+
+def _changes(
+    draw: random.Random, model: str, row: Row, spoiled: Row, at: datetime
+) -> list[Row | None]:
+    """What happens to a row after it was written; None at the end for its removal."""
+    if spoiled:
+        mended = {name: row[name] for name in spoiled}
+        return [mended] if draw.random() < 0.4 else []
+    changes: list[Row | None] = []
+    fate = draw.random()
+    if model in ("Task", "Evaluation"):
+        changes += [{"processedItems": draw.randrange(1, 100)}] * (model == "Evaluation")
+        changes += [_ended(draw, model)]
+    elif fate < 0.10 and model == "ScoreResult":
+        changes += [draw.choice(({"value": "ERROR", "code": "500"}, {"cost": _cost(draw)}))]
+    elif fate < 0.14:
+        changes += [{"metadata": {"reviewed": True}}]  # nothing that is counted
+    elif fate < 0.17:
+        changes += [{_SPLIT_BY[model]: draw.choice(("prediction", "evaluation", "manual"))}]
+    elif fate < 0.18:
+        changes += [{"accountId": draw.choice(ACCOUNTS)}]
+    elif fate < 0.19:
+        changes += [{"createdAt": text(at - draw.uniform(0.5, 2) * _MINUTE)}]
+    if draw.random() < 0.03:
+        changes += [None]
+    return changes
+
+
+_SPLIT_BY = {"Item": "createdByType", "ScoreResult": "type"}
+
+
+def _spoiled(draw: random.Random, at: datetime) -> Row:
+    """What makes a row uncountable."""
+    ahead = text(at + timedelta(days=draw.uniform(3, 30)))
+    return draw.choice(({"accountId": None}, {"createdAt": "yesterday"}, {"createdAt": ahead}))
+
+
+def _ended(draw: random.Random, model: str) -> Row:
+    ended: Row = {"status": draw.choices(("COMPLETED", "FAILED"), (9, 1))[0]}
+    if model == "Evaluation":
+        ended["cost"] = Decimal(draw.randrange(100_000, 4_000_000)).scaleb(-6)
+    return ended
+
+
+def _item(draw: random.Random) -> Row:
+    return {
+        "externalId": f"call-{draw.randrange(10**6):06}",
+        "description": f"Call of {draw.randrange(1, 30)} minutes",
+        "isEvaluation": False,
+        "createdByType": draw.choices(("prediction", "evaluation", "manual"), (7, 2, 1))[0],
+        "text": "Agent: Good morning, how can I help you?",
+    }
+
+
+def _score_result(draw: random.Random) -> Row:
+    failed = draw.random() < 0.02
+    score = draw.randrange(1, 5)
+    return {
+        "value": "ERROR" if failed else draw.choice(("Yes", "No", "N/A")),
+        "code": "500" if failed else "200",
+        "type": draw.choices(("prediction", "evaluation"), (8, 2))[0],
+        "status": "COMPLETED",
+        "itemId": f"item-{draw.randrange(10**6):06}",
+        "scorecardId": "scorecard-1",
+        "scoreId": f"score-{score}",
+        "cost": _cost(draw),
+    }
+
+
+def _cost(draw: random.Random) -> Any:
+    """What AppSync stores for AWSJSON is a map; a writer that encodes it twice leaves a text."""
+    dollars = Decimal(draw.randrange(200, 40_000)).scaleb(-7)
+    calls, cached = draw.randrange(1, 5), draw.randrange(2)
+    if draw.random() < 0.1:
+        return json.dumps({"total_cost": float(dollars), "api_calls": calls})
+    return {"total_cost": dollars, "llm_calls": calls, "cached_llm_calls": cached}
+
+
+def _task(draw: random.Random) -> Row:
+    return {
+        "type": "Prediction",
+        "status": "RUNNING",
+        "target": f"prediction/item-{draw.randrange(10**6):06}",
+        "command": "predict",
+        "dispatchStatus": "DISPATCHED",
+    }
+
+
+def _evaluation(draw: random.Random) -> Row:
+    return {
+        "type": "accuracy",
+        "status": "RUNNING",
+        "totalItems": draw.randrange(50, 300),
+        "scorecardId": "scorecard-1",
+        "scoreId": f"score-{draw.randrange(1, 5)}",
+    }
+
+
+_MAKERS: dict[str, Callable[[random.Random], Row]] = {
+    "Item": _item,
+    "ScoreResult": _score_result,
+    "Task": _task,
+    "Evaluation": _evaluation,
+}
+
+
+def _without_none(row: Row) -> Row:
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def text(moment: datetime) -> str:
+    """An instant as AppSync writes it."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"

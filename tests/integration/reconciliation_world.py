@@ -1,0 +1,315 @@
+"""A small world for the reconciler: the API in memory, the streams, and all three functions.
+
+Time only moves when it is told to. What happens between the looks of a check is hung into the
+world's moments (`World.at`): while a page is read, while it waits, when it asks for the lag, and
+before it writes.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import requests
+from aggregated_metrics.aggregation import Aggregator
+from aggregated_metrics.appsync import AppSyncClient
+from aggregated_metrics.buckets import to_minute
+from aggregated_metrics.checks import Checks
+from aggregated_metrics.hours import HourId, Series
+from aggregated_metrics.pending import PendingHours
+from aggregated_metrics.quarantine import Quarantine
+from aggregated_metrics.reconciliation import Findings, Reconciler
+from aggregated_metrics.record_types import RECORD_TYPES
+from aggregated_metrics.source import Counted, SourceRows
+from aggregated_metrics.store import HourStore
+from aggregated_metrics.sweeping import Sweeper
+
+from tests.fakes import rows
+from tests.fakes.appsync import FakeAppSync
+from tests.fakes.documents import Documents
+from tests.fakes.streams import Stream, window_event
+from tests.fakes.transport import FakeAdapter
+from tests.stack import GRACE, TABLE
+
+if TYPE_CHECKING:
+    from aggregated_metrics.observability import Report
+
+type Key = tuple[str, str, str, int]
+"""Account, record type, start, minutes."""
+type Numbers = tuple[int, ...]
+
+MEASURES = (
+    "count",
+    "cost",
+    "decisionCount",
+    "externalAiApiCount",
+    "cachedAiApiCount",
+    "errorCount",
+)
+START = datetime(2026, 11, 22, 12, 10, tzinfo=UTC)
+SETTLE = 60
+_SPLITS = {
+    "Item": ("items", "createdByType", "predictionItems", "evaluationItems"),
+    "ScoreResult": ("scoreResults", "type", "predictionScoreResults", "evaluationScoreResults"),
+    "Task": ("tasks", "-", "", ""),
+    "Evaluation": ("evaluations", "-", "", ""),
+}
+_MAKE: Mapping[str, Callable[..., rows.Attributes]] = {
+    "Item": rows.item,
+    "ScoreResult": rows.score_result,
+    "Task": rows.task,
+    "Evaluation": rows.evaluation,
+}
+
+_DOCUMENTS = Documents()
+"""Shared by all worlds: compiling a document takes longer than answering it."""
+
+
+class Clock:
+    """The time in the world."""
+
+    def __init__(self, now: datetime = START) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def timestamp(self) -> float:
+        return self.now.timestamp()
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+class World:
+    """One API, its streams, and what the three functions do to it.
+
+    `lag` tells the reconciler how far the stream is behind; by default the truth: the age of the
+    oldest change that was not delivered.
+    """
+
+    def __init__(self, dynamodb: Any, *, lag: Callable[[], float] | None = None) -> None:
+        self.clock = Clock()
+        self.api = FakeAppSync(clock=self.clock, monotonic=self.clock.timestamp)
+        self.api.documents = _DOCUMENTS
+        self.adapter = FakeAdapter(self.api)
+        session = requests.Session()
+        session.mount("https://", self.adapter)
+        self.client = AppSyncClient("https://fake.example/graphql", session)
+        self.store = HourStore(self.client, clock=self.clock, grace=GRACE, sleep=lambda _: None)
+        self.dynamodb = dynamodb
+        self.pending = self._pending()
+        self.streams = {model: Stream(model) for model in _SPLITS}
+        self.undelivered: deque[tuple[datetime, dict[str, Any]]] = deque()
+        self.moments: dict[str, deque[Callable[[], object]]] = {}
+        self.seconds_left = 900.0
+        self._lag = lag or self._true_lag
+
+    # What happens at a moment of a check ---------------------------------------------------------
+
+    def at(self, moment: str, *events: Callable[[], object]) -> None:
+        """Hang events into a moment (page, wait, lag, save): one each time that it comes."""
+        self.moments.setdefault(moment, deque()).extend(events)
+
+    def _happen(self, moment: str) -> None:
+        waiting = self.moments.get(moment)
+        if waiting:
+            waiting.popleft()()
+
+    # The source ----------------------------------------------------------------------------------
+
+    def insert(self, model: str, id: str, **changes: Any) -> None:  # noqa: A002
+        """Write a new row; its change waits for delivery."""
+        now = self._now()
+        row = _MAKE[model](id, **({"createdAt": now, "updatedAt": now} | changes))
+        self.api.put(model, row)
+        self._stream(self.streams[model].insert(row, created=self.clock.now))
+
+    def update(self, model: str, id: str, **changes: Any) -> None:  # noqa: A002
+        """Change a row."""
+        old = self.row(model, id)
+        new = old | {"updatedAt": self._now()} | changes
+        self.api.put(model, new)
+        self._stream(self.streams[model].modify(old, new, created=self.clock.now))
+
+    def remove(self, model: str, id: str, *, expired: bool = False) -> None:  # noqa: A002
+        """Remove a row, or let its time-to-live do it."""
+        old = self.row(model, id)
+        self.api.remove(model, id)
+        stream = self.streams[model]
+        made = stream.expire if expired else stream.remove
+        self._stream(made(old, created=self.clock.now))
+
+    def row(self, model: str, id: str) -> rows.Attributes:  # noqa: A002
+        return next(row for row in self.api.rows(model) if row["id"] == id)
+
+    def _now(self) -> str:
+        return self.clock.now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def _stream(self, record: dict[str, Any]) -> None:
+        self.undelivered.append((self.clock.now, record))
+
+    def _true_lag(self) -> float:
+        if not self.undelivered:
+            return 0.0
+        return (self.clock.now - self.undelivered[0][0]).total_seconds()
+
+    # The functions -------------------------------------------------------------------------------
+
+    def deliver(self, most: int = 1_000) -> None:
+        """Let the aggregator take in what waits, at most so many changes, the oldest first."""
+        report: Report = {}
+        for _ in range(min(most, len(self.undelivered))):
+            _, record = self.undelivered.popleft()
+            aggregator = Aggregator(
+                store=self.store,
+                pending=self._pending(),
+                quarantine=Quarantine(None, "", clock=self.clock),  # type: ignore[arg-type]
+                source_tables={},
+                clock=self.clock,
+                grace=GRACE,
+            )
+            aggregator.take_in(window_event(record), report)
+
+    def sweep(self) -> None:
+        """Let the sweeper run twice, an hour later each time: everything that can close closes."""
+        for _ in range(2):
+            self.clock.advance(3_600)
+            Sweeper(self.store, self.pending, self.clock, GRACE, lambda: 60.0).sweep({})
+
+    def reconciler(self, **changes: Any) -> Reconciler:
+        ports: dict[str, Any] = {
+            "store": self.store,
+            "source": SourceRows(self.client, clock=self.clock),
+            "pending": _Hooked(self),
+            "lag": _Lag(self),
+            "clock": self.clock,
+            "grace": GRACE,
+            "settle": SETTLE,
+            "sleep": self._sleep,
+            "on_page": self._on_page,
+        }
+        return Reconciler(**(ports | changes))
+
+    def checks(self, **changes: Any) -> Checks:
+        return Checks(self.reconciler(**changes), self.pending, {}, lambda: self.seconds_left)
+
+    def run(self, event: Any) -> dict[str, Any]:
+        """What the reconciler function gives back for an event."""
+        return self.checks().run(event, {})
+
+    def check(self, *, repair: bool = False, hours: Sequence[HourId] | None = None) -> Findings:
+        """Check hours, by default all of the day that the world begins in."""
+        return self.reconciler().check(self.day() if hours is None else hours, repair=repair)
+
+    def day(self) -> list[HourId]:
+        first = to_minute(START.replace(hour=9, minute=0))
+        return [
+            HourId(Series(rows.ACCOUNT, name), first + 60 * hour)
+            for name in RECORD_TYPES
+            for hour in range(6)
+        ]
+
+    def _sleep(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self._happen("wait")
+
+    def _on_page(self, _: Counted) -> None:
+        self._happen("page")
+
+    def _pending(self) -> PendingHours:
+        return PendingHours(
+            self.dynamodb, TABLE, clock=self.clock, grace=GRACE, sleep=lambda _: None
+        )
+
+    # What is there -------------------------------------------------------------------------------
+
+    def stored(self) -> dict[Key, Numbers]:
+        """Every stored bucket that is not empty."""
+        found = {
+            (row["accountId"], row["recordType"], row["timeRangeStart"], row["numberOfMinutes"]): (
+                tuple(int(row.get(name) or 0) for name in MEASURES)
+            )
+            for row in self.api.rows("AggregatedMetrics")
+        }
+        return {key: numbers for key, numbers in found.items() if any(numbers)}
+
+    def marks(self) -> dict[str, str]:
+        """The marked hours: key to state."""
+        items = self.dynamodb.scan(TableName=TABLE)["Items"]
+        return {item["hour"]["S"]: item["state"]["S"] for item in items}
+
+
+class _Hooked:
+    """The pending hours, with a moment before they are marked and the buckets written."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def mark(self, hours: Mapping[HourId, int | None]) -> int:
+        self._world._happen("save")
+        return self._world.pending.mark(hours)
+
+
+class _Lag:
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def seconds(self) -> float:
+        self._world._happen("lag")
+        return self._world._lag()
+
+
+def truth(api: FakeAppSync, sizes: Sequence[int] = (1, 5, 15, 60)) -> dict[Key, Numbers]:
+    """What the buckets should be: a plain group-by of the source rows."""
+    sums: dict[Key, Counter[str]] = {}
+    for model, (whole, attribute, prediction, evaluation) in _SPLITS.items():
+        splits = {"prediction": [prediction], "evaluation": [evaluation]}
+        for row in api.rows(model):
+            created = datetime.fromisoformat(row["createdAt"]).astimezone(UTC)
+            for name in [whole, *splits.get(row.get(attribute) or "", [])]:
+                for size in sizes:
+                    start = created.replace(
+                        minute=created.minute - created.minute % size, second=0, microsecond=0
+                    )
+                    text = start.strftime("%Y-%m-%dT%H:%M:%SZ")
+                    key = (row["accountId"], name, text, size)
+                    sums.setdefault(key, Counter()).update(_numbers(model, row))
+    return {key: tuple(counter[name] for name in MEASURES) for key, counter in sums.items()}
+
+
+def _numbers(model: str, row: Mapping[str, Any]) -> dict[str, int]:
+    one = {"count": 1}
+    if model in ("Task", "Evaluation"):
+        one["errorCount"] = int(row["status"] in ("FAILED", "ERROR"))
+    if model == "Evaluation":
+        one["cost"] = _micros(row["cost"])
+    if model == "ScoreResult":
+        failed = row["value"].upper() == "ERROR" or int(row["code"]) >= 400
+        cost = row.get("cost") or {}
+        one |= {
+            "errorCount": int(failed),
+            "decisionCount": int(bool(row["value"]) and not failed),
+            "cost": _micros(cost.get("total_cost", 0)),
+            "externalAiApiCount": int(cost.get("llm_calls", 0)),
+            "cachedAiApiCount": int(cost.get("cached_llm_calls", 0)),
+        }
+    return one
+
+
+def _micros(dollars: Any) -> int:
+    return round(Decimal(str(dollars)) * 1_000_000)
+
+
+def clear_table(dynamodb: Any) -> None:
+    """Forget all marks."""
+    for item in dynamodb.scan(TableName=TABLE)["Items"]:
+        dynamodb.delete_item(TableName=TABLE, Key={"hour": item["hour"]})
+
+
+def hour_id(record_type: str, hour: int, account: str = rows.ACCOUNT) -> HourId:
+    """An hour of the world's first day."""
+    return HourId(
+        Series(account, record_type), to_minute(START.replace(hour=hour, minute=0, second=0))
+    )

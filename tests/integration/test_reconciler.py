@@ -1,0 +1,357 @@
+"""The reconciler against the API in memory, the real aggregator and the real sweeper."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from aggregated_metrics import source
+from aggregated_metrics.reconciliation import Findings
+
+from tests.fakes import rows
+from tests.integration.reconciliation_world import World, truth
+from tests.stack import ROOT
+
+AT = "2026-11-22T12:05:30.000Z"
+MINUTE = ("acct-1", "items", "2026-11-22T12:05:00Z", 1)
+REPAIR = {"accountId": "acct-1", "start": "2026-11-22T12:00:00Z", "end": "2026-11-22T13:00:00Z"}
+
+
+@pytest.fixture
+def world(aws: Callable[[str], Any]) -> World:
+    return World(aws("dynamodb"))
+
+
+@pytest.fixture
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(source, "PAGE", 2)
+    source._query.cache_clear()
+    yield
+    source._query.cache_clear()
+
+
+def _item(world: World, name: str, **changes: Any) -> None:
+    world.insert("Item", name, createdAt=AT, **({"createdByType": "upload"} | changes))
+
+
+def _item_delivered(world: World, name: str) -> None:
+    _item(world, name)
+    world.deliver()
+
+
+def _event(name: str) -> Any:
+    return json.loads((ROOT / f"events/{name}.json").read_text())
+
+
+def _set(world: World, key: str, **changes: Any) -> None:
+    row = next(r for r in world.api.rows("AggregatedMetrics") if r["compositeKey"] == key)
+    world.api.put("AggregatedMetrics", row | changes)
+
+
+def _damage(world: World) -> None:
+    """One right row whose minute says 7."""
+    _item(world, "a")
+    world.deliver()
+    _set(world, "items#2026-11-22T12:05:00Z#1", count=7)
+
+
+def _counts(found: Findings) -> tuple[int, int, int]:
+    return len(found.drift), len(found.moving), len(found.repaired)
+
+
+# Races --------------------------------------------------------------------------------------------
+
+
+def test_a_row_inserted_between_the_looks_is_moving_and_left(world: World) -> None:
+    _damage(world)
+    world.at("wait", lambda: _item(world, "b"))
+    found = world.check(repair=True)
+    assert MINUTE in {_key(drift) for drift in found.moving}
+    assert found.repaired == []
+    assert world.stored()[MINUTE][0] == 7
+    world.deliver()
+    world.check(repair=True)
+    assert world.stored() == truth(world.api)
+
+
+def test_a_delta_delivered_between_the_looks_is_not_counted_twice(world: World) -> None:
+    _damage(world)
+    _item(world, "b")
+    world.at("wait", world.deliver)
+    found = world.check(repair=True)
+    assert found.repaired == []
+    assert world.stored()[MINUTE][0] == 8
+    assert _counts(world.check(repair=True))[1] == 0
+    assert world.stored() == truth(world.api)
+
+
+@pytest.mark.parametrize("moment", ["lag", "save"])
+def test_a_delta_delivered_between_the_second_look_and_the_write_is_left(
+    world: World, moment: str
+) -> None:
+    _damage(world)
+    world.at("wait", lambda: None)
+    world.at(moment, lambda: _item_delivered(world, "b"))
+    found = world.check(repair=True)
+    assert MINUTE in {_key(drift) for drift in found.moving}
+    assert world.stored()[MINUTE][0] == 8
+    world.check(repair=True)
+    assert world.stored() == truth(world.api)
+
+
+def test_a_delta_later_than_the_looks_counts_twice_only_until_the_next_check(
+    aws: Callable[[str], Any],
+) -> None:
+    world = World(aws("dynamodb"), lag=lambda: 0.0)
+    _item(world, "late")
+    world.clock.advance(1)
+    world.check(repair=True)
+    assert world.stored() == truth(world.api)
+    world.deliver()
+    assert world.stored()[MINUTE][0] == 2
+    world.sweep()
+    assert world.run({"repair": True})["repaired"] > 0
+    assert world.stored() == truth(world.api)
+    world.sweep()
+    assert world.run({"repair": True})["driftCount"] == 0
+    assert world.marks() == {}
+
+
+def test_opposite_changes_around_the_looks_are_no_agreement(
+    world: World, small_pages: None
+) -> None:
+    """Delivered +1 after the rows are read, an undelivered -1 before they are read again."""
+    for name in "abc":
+        _item(world, name)
+    world.deliver()
+    world.clock.advance(300)
+    world.at("page", lambda: None, lambda: _item_delivered(world, "a-late"))
+    world.at("wait", lambda: world.remove("Item", "a-late"))
+    found = world.check(repair=True)
+    world.deliver()
+    assert found.repaired == []
+    assert world.stored() == truth(world.api)
+
+
+def test_a_row_that_is_updated_all_the_time_does_not_raise_its_count(
+    world: World, small_pages: None
+) -> None:
+    """Its index sorts by updatedAt: every reading finds it at the beginning and at the end."""
+    for name in "abc":
+        world.insert("Task", name, createdAt=AT, updatedAt=AT)
+    world.deliver()
+    world.clock.advance(300)
+    touch = [lambda: world.update("Task", "a", dispatchStatus="BUSY")] * 8
+    world.at("page", *touch)
+    found = world.check(repair=True)
+    world.moments.clear()
+    world.deliver()
+    assert found.repaired == found.drift == []
+    assert world.stored() == truth(world.api)
+    assert _counts(world.check(repair=True)) == (0, 0, 0)
+
+
+def test_no_repair_while_the_stream_is_behind(world: World) -> None:
+    _damage(world)
+    _item(world, "waits")
+    found = world.check(repair=True)
+    assert found.behind == 60.0
+    assert MINUTE in {_key(drift) for drift in found.drift}
+    assert found.repaired == []
+    assert world.stored()[MINUTE][0] == 7
+
+
+def test_two_reconcilers_at_once_repair_once(world: World) -> None:
+    _damage(world)
+    world.at("wait", lambda: None)
+    world.at("save", lambda: world.run(REPAIR | {"repair": True}))
+    found = world.check(repair=True)
+    assert MINUTE in {_key(drift) for drift in found.repaired}
+    assert world.stored() == truth(world.api)
+
+
+def _key(drift: Any) -> tuple[str, str, str, int]:
+    shown = drift.as_json()
+    return (
+        shown["accountId"],
+        shown["recordType"],
+        shown["timeRangeStart"],
+        shown["numberOfMinutes"],
+    )
+
+
+# Hours that wait ----------------------------------------------------------------------------------
+
+
+def test_a_repaired_hour_waits_until_a_later_check_finds_nothing(world: World) -> None:
+    _damage(world)
+    world.sweep()
+    mark = "acct-1#items#2026-11-22T12:"
+    assert world.marks() == {mark: "closed"}
+    result = world.run(_event("reconciler/closed_hours"))
+    assert (result["driftCount"], result["repaired"], result["done"]) == (1, 1, True)
+    assert world.marks() == {mark: "pending"}
+    world.sweep()
+    assert world.marks() == {mark: "closed"}
+    assert world.run(_event("reconciler/closed_hours"))["driftCount"] == 0
+    assert world.marks() == {}
+
+
+def test_verifying_closed_hours_forgets_the_right_ones_and_keeps_the_wrong(world: World) -> None:
+    _damage(world)
+    world.insert("Task", "t", createdAt=AT)
+    world.deliver()
+    world.sweep()
+    before = world.api.rows("AggregatedMetrics")
+    result = world.run({"repair": False})
+    assert result["driftCount"] == 1
+    assert world.marks() == {"acct-1#items#2026-11-22T12:": "closed"}
+    assert world.api.rows("AggregatedMetrics") == before
+
+
+def test_an_hour_marked_again_during_its_check_is_not_forgotten(world: World) -> None:
+    _item(world, "a")
+    world.deliver()
+    world.sweep()
+    world.at("page", lambda: _item_delivered(world, "b"))
+    world.run({"repair": True})
+    assert world.marks() == {"acct-1#items#2026-11-22T12:": "pending"}
+
+
+def test_the_newest_closed_days_are_checked_first_and_the_rest_waits(world: World) -> None:
+    for day in ("20", "21", "22"):
+        world.insert("Item", day, createdAt=f"2026-11-{day}T08:00:00Z", createdByType="upload")
+    world.deliver()
+    world.sweep()
+    world.at("page", lambda: setattr(world, "seconds_left", 20.0))
+    report: dict[str, Any] = {}
+    result = world.checks().run({"repair": True}, report)
+    assert (result["hours"], report["waiting"]) == (1, 2)
+    assert list(world.marks()) == ["acct-1#items#2026-11-20T08:", "acct-1#items#2026-11-21T08:"]
+
+
+# What is never lowered, and what is found anyhow --------------------------------------------------
+
+
+def test_an_hour_whose_rows_have_expired_is_never_lowered(world: World) -> None:
+    _item(world, "a")
+    _item(world, "b")
+    world.deliver()
+    world.clock.advance(86_400 * 2)
+    world.remove("Item", "a", expired=True)
+    world.deliver()
+    expiring = world.checks(lifetimes={"Item": _days(1)})
+    result = expiring.run(REPAIR | {"repair": True}, {})
+    assert (result["driftCount"], world.stored()[MINUTE][0]) == (0, 2)
+
+
+def test_an_expired_hour_is_raised_where_rows_say_more(world: World) -> None:
+    _damage(world)
+    _set(world, "items#2026-11-22T12:05:00Z#1", count=0, errorCount=3)
+    world.clock.advance(86_400 * 2)
+    world.checks(lifetimes={"Item": _days(1)}).run(REPAIR | {"repair": True}, {})
+    assert world.stored()[MINUTE] == (1, 0, 0, 0, 0, 3)
+
+
+def test_other_models_are_lowered_all_the_same(world: World) -> None:
+    _damage(world)
+    world.clock.advance(86_400 * 2)
+    world.checks(lifetimes={"Task": _days(1)}).run(REPAIR | {"repair": True}, {})
+    assert world.stored()[MINUTE][0] == 1
+
+
+def _days(days: float) -> Any:
+    from datetime import timedelta  # noqa: PLC0415
+
+    return timedelta(days=days)
+
+
+@pytest.mark.parametrize("created", ["2026-11-22T17:35:30+05:30", "2026-11-22T01:05-11:00"])
+def test_rows_with_times_of_other_zones_are_right_from_the_beginning(
+    world: World, created: str
+) -> None:
+    world.insert("Item", "a", createdAt=created, createdByType="upload")
+    world.insert("ScoreResult", "b", createdAt=created, updatedAt=created)
+    world.deliver()
+    assert world.stored()[MINUTE][0] == 1
+    assert _counts(world.check()) == (0, 0, 0)
+    assert world.check().minutes == 3
+
+
+# Events -------------------------------------------------------------------------------------------
+
+
+def test_every_event_of_the_reconciler_is_used_in_a_test() -> None:
+    here = "".join(
+        path.read_text()
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if path.name in ("test_reconciler.py", "test_checks.py", "test_ranges.py")
+    )
+    names = [path.stem for path in (ROOT / "events/reconciler").glob("*.json")]
+    assert [name for name in names if f"reconciler/{name}" not in here] == []
+
+
+def test_verify_range_finds_and_writes_nothing(world: World) -> None:
+    _damage(world)
+    before = world.api.rows("AggregatedMetrics")
+    result = world.run(_event("reconciler/verify_range"))
+    assert (result["driftCount"], result["repaired"], result["hours"]) == (1, 0, 48)
+    assert world.api.rows("AggregatedMetrics") == before
+    assert result["drift"][0] == {
+        "accountId": "acct-1",
+        "recordType": "items",
+        "timeRangeStart": "2026-11-22T12:05:00Z",
+        "numberOfMinutes": 1,
+        "stored": _measures(7),
+        "counted": _measures(1),
+    }
+
+
+def _measures(count: int) -> dict[str, int]:
+    names = ("cost", "decisionCount", "externalAiApiCount", "cachedAiApiCount", "errorCount")
+    return {"count": count} | dict.fromkeys(names, 0)
+
+
+def test_repair_range_sets_right_what_is_in_it(world: World) -> None:
+    world.insert("Task", "t", createdAt="2026-11-22T10:59:59Z")
+    world.insert("Task", "u", createdAt="2026-11-22T12:00:00Z")
+    world.undelivered.clear()
+    result = world.run(_event("reconciler/repair_range"))
+    assert result["repaired"] == 1
+    assert {key[2][11:13] for key in world.stored()} == {"10"}
+    assert set(world.marks()) == {"acct-1#tasks#2026-11-22T10:"}
+
+
+@pytest.mark.parametrize("shape", ["object", "parsed payload", "payload", "text"])
+def test_on_failure_the_hours_of_a_lost_batch_are_repaired(world: World, shape: str) -> None:
+    given = _event("reconciler/on_failure")["onFailure"]
+    forms = {
+        "object": given,
+        "parsed payload": given | {"payload": json.loads(given["payload"])},
+        "payload": json.loads(given["payload"]),
+        "text": given["payload"],
+    }
+    world.api.put("Item", rows.item("item-1"))
+    world.api.put(
+        "Item",
+        rows.item("item-2", createdAt="2026-11-22T11:59:59.999Z", createdByType="evaluation"),
+    )
+    result = world.run({"onFailure": forms[shape]})
+    assert (result["hours"], result["repaired"]) == (4, 4)
+    assert world.stored() == truth(world.api)
+
+
+def test_a_backfill_of_its_plan_is_exact(world: World) -> None:
+    for number in range(40):
+        day, hour = 20 + number % 3, number % 24
+        world.api.put(
+            "ScoreResult",
+            rows.score_result(f"r{number}", createdAt=f"2026-11-{day}T{hour:02}:00:00Z"),
+        )
+    for part in world.run(_event("reconciler/backfill_plan"))["days"]:
+        assert world.run(part)["done"]
+    assert world.stored() == truth(world.api)
+    assert all(
+        world.run(part)["driftCount"] == 0
+        for part in world.run({"plan": _event("backfill")})["days"]
+    )

@@ -1,0 +1,74 @@
+"""However a shard's records are cut into batches and delivered again, the hours are the same."""
+
+from typing import Any
+
+from aggregated_metrics import buckets
+from aggregated_metrics.aggregation import _by_hour, _take_in
+from aggregated_metrics.changes import fold
+from aggregated_metrics.hours import Hour, HourId
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fakes.streams import event, window_event
+from tests.property.histories import expected, streams
+from tests.stack import GRACE, NOW
+
+type Hours = dict[HourId, Hour]
+
+
+def deliver(hours: Hours, given_event: Any) -> None:
+    """Take in an event as stream_aggregator does, and store the hours as the API does."""
+    work = _by_hour(fold(given_event, {}).batches)
+    for hour_id, parts in work.items():
+        hour = hours.setdefault(hour_id, Hour(hour_id))
+        _take_in(hour, parts)
+        hour.roll_up()
+        for bucket in hour:
+            bucket.dirty = True
+        rows = [{"metadata": None} | write.record for write in hour.writes(NOW, GRACE)[0]]
+        hours[hour_id] = Hour(hour_id, rows)
+
+
+def contents(hours: Hours) -> dict[tuple[str, str, str, int], tuple[int, ...]]:
+    return {
+        (*hour.id.series[:2], buckets.iso(bucket.start), bucket.size): tuple(bucket.measures)
+        for hour in hours.values()
+        for bucket in hour
+        if any(bucket.measures)
+    }
+
+
+def ends(data: st.DataObject, begin: int, length: int) -> list[int]:
+    """Where up to three deliveries from the same first record end."""
+    return data.draw(st.lists(st.integers(begin + 1, length), min_size=1, max_size=3))
+
+
+@given(streams("ScoreResult"), st.data())
+def test_any_split_with_any_redelivery_gives_what_the_rows_come_to(
+    drawn: Any, data: st.DataObject
+) -> None:
+    """No batch begins behind what was delivered; else each begins and ends where it likes."""
+    histories, made = drawn
+    hours: Hours = {}
+    done = 0
+    while done < len(made):
+        begin = data.draw(st.integers(0, done))
+        for end in ends(data, begin, len(made)):
+            deliver(hours, window_event(*made[begin:end]))
+            done = max(done, end)
+    assert contents(hours) == expected("ScoreResult", histories)
+
+
+@given(streams("Item"), st.data())
+def test_without_a_shard_a_redelivery_from_the_same_first_record_adds_nothing(
+    drawn: Any, data: st.DataObject
+) -> None:
+    histories, made = drawn
+    hours: Hours = {}
+    begin = 0
+    while begin < len(made):
+        tries = ends(data, begin, len(made))
+        for end in (*tries, max(tries)):
+            deliver(hours, event(*made[begin:end]))
+        begin = max(tries)
+    assert contents(hours) == expected("Item", histories)

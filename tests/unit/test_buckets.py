@@ -1,0 +1,127 @@
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from aggregated_metrics import buckets
+from aggregated_metrics.errors import NaiveDatetimeError
+
+TEN = buckets.to_minute(datetime(2026, 11, 22, 10, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("size", "minutes"), [(1, [7, 7]), (5, [5, 9]), (15, [0, 14]), (60, [0, 59])]
+)
+def test_a_bucket_is_half_open_and_aligned(size: int, minutes: list[int]) -> None:
+    start = buckets.floor(TEN + 7, size)
+    assert [start, start + size - 1] == [TEN + minute for minute in minutes]
+    assert buckets.floor(start + size - 1, size) == start
+    assert buckets.floor(start + size, size) == start + size
+    assert buckets.floor(start - 1, size) == start - size
+
+
+@pytest.mark.parametrize("size", buckets.SIZES)
+def test_minutes_before_1970_are_aligned_too(size: int) -> None:
+    assert buckets.floor(-1, size) == -size
+
+
+def test_an_hour_has_60_12_4_and_1_starts() -> None:
+    starts = {size: list(buckets.starts(TEN, size)) for size in buckets.SIZES}
+    assert {size: len(found) for size, found in starts.items()} == {1: 60, 5: 12, 15: 4, 60: 1}
+    assert starts[15] == [TEN, TEN + 15, TEN + 30, TEN + 45]
+
+
+@pytest.mark.parametrize(
+    ("moment", "text"),
+    [
+        (datetime(2026, 11, 22, 10, 0, tzinfo=UTC), "2026-11-22T10:00:00Z"),
+        (datetime(2026, 12, 31, 23, 59, tzinfo=UTC), "2026-12-31T23:59:00Z"),
+        (datetime(2027, 1, 1, tzinfo=UTC), "2027-01-01T00:00:00Z"),
+        (datetime(2028, 2, 29, 12, 30, tzinfo=UTC), "2028-02-29T12:30:00Z"),
+        (datetime(1969, 12, 31, 23, 59, tzinfo=UTC), "1969-12-31T23:59:00Z"),
+        (datetime(987, 6, 5, 4, 3, tzinfo=UTC), "0987-06-05T04:03:00Z"),
+    ],
+)
+def test_a_start_has_one_form(moment: datetime, text: str) -> None:
+    assert buckets.iso(buckets.to_minute(moment)) == text
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("2026-12-31T23:59:59.999Z", "2027-01-01T00:00:00Z"),
+        ("2028-02-28T23:59:59Z", "2028-02-29T00:00:00Z"),
+        ("2028-02-29T23:59:59Z", "2028-03-01T00:00:00Z"),
+        ("2027-02-28T23:59:59Z", "2027-03-01T00:00:00Z"),
+        ("2026-10-25T00:59:59Z", "2026-10-25T01:00:00Z"),
+    ],
+)
+def test_a_minute_follows_the_other_over_every_boundary(before: str, after: str) -> None:
+    first, second = (buckets.to_minute(buckets.parse(text)) for text in (before, after))
+    assert second == first + 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-11-22T10:05Z",
+        "2026-11-22T10:05:00Z",
+        "2026-11-22T10:05:59.9Z",
+        "2026-11-22T10:05:30.123Z",
+        "2026-11-22T10:05:30.123456Z",
+        "2026-11-22T10:05:59.999999999Z",
+        "2026-11-22T10:05:00+00:00",
+        "2026-11-22T10:05:00-00:00",
+        "2026-11-22T15:35:30.000+05:30",
+        "2026-11-22T02:05:30-08:00",
+        "2026-11-22T10:05+00:00:30",
+        "2026-11-23T00:05:30+14:00",
+    ],
+)
+def test_every_form_of_awsdatetime_names_its_minute(text: str) -> None:
+    minute = buckets.to_minute(buckets.parse(text))
+    assert buckets.iso(minute) in ("2026-11-22T10:05:00Z", "2026-11-22T10:04:00Z")
+    assert (buckets.iso(minute) == "2026-11-22T10:04:00Z") == (text == "2026-11-22T10:05+00:00:30")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "yesterday",
+        "2026-11-22",
+        "2026-11-22T10:05",
+        "2026-11-22T10:05:00",
+        "2026-11-22Z",
+        "2026-02-29T10:05:00Z",
+        "2026-13-01T10:05:00Z",
+        "2026-11-22T24:00:00Z",
+        "2026-11-22T10:60:00Z",
+        "2026-11-22T10:05:61Z",
+        "2026-11-22T10:05:00+25:00",
+        "12026-11-22T10:05:00Z",
+        "1795341269",
+    ],
+)
+def test_what_is_no_awsdatetime_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"offset|isoformat|range|in [01]\.\.|strictly between"):
+        buckets.parse(text)
+
+
+def test_fractions_beyond_microseconds_are_cut_off_not_rounded() -> None:
+    assert buckets.parse("2026-11-22T10:05:59.999999999Z").microsecond == 999_999
+
+
+@pytest.mark.parametrize("refuse", [buckets.to_minute, buckets.require_aware])
+def test_a_naive_datetime_is_refused_with_its_cure(refuse: object) -> None:
+    assert callable(refuse)
+    with pytest.raises(NaiveDatetimeError, match=r"datetime\.now\(UTC\)"):
+        refuse(datetime(2026, 11, 22, 10))  # noqa: DTZ001
+
+
+def test_a_text_without_offset_is_naive() -> None:
+    with pytest.raises(NaiveDatetimeError, match="no offset"):
+        buckets.parse("2026-11-22T10:05:00")
+
+
+def test_an_offset_does_not_move_the_instant() -> None:
+    india = datetime(2026, 11, 22, 15, 30, tzinfo=timezone(timedelta(hours=5, minutes=30)))
+    assert buckets.to_minute(india) == TEN

@@ -1,0 +1,129 @@
+"""Where the command line finds a deployment."""
+
+from argparse import Namespace
+from typing import Any
+
+import boto3
+import pytest
+from aggregated_metrics.cli.arguments import parse
+from aggregated_metrics.cli.deployment import (
+    OUTPUTS,
+    PARAMETERS,
+    connect,
+    describe,
+    needed,
+    settings_of,
+)
+from aggregated_metrics.errors import SettingsError
+from aggregated_metrics.settings import Settings
+from botocore.stub import Stubber
+
+from tests.stack import template
+
+ENDPOINT = "https://x.appsync-api.eu-west-1.amazonaws.com/graphql"
+KNOWN = {
+    "GRAPHQL_ENDPOINT": ENDPOINT,
+    "PENDING_HOURS_TABLE": "pending",
+    "STREAM_FUNCTION": "stream",
+    "QUARANTINE_QUEUE_URL": "https://queue",
+}
+
+
+def _options(*given: str) -> Namespace:
+    return parse(given)
+
+
+def test_an_option_goes_before_the_stack_and_the_stack_before_the_environment() -> None:
+    options = _options("repair", "--pending-table", "option", "--settle", "5")
+    described = {"PENDING_HOURS_TABLE": "stack", "STREAM_FUNCTION": "stack"}
+    settings = settings_of(options, KNOWN | {"SETTLE_SECONDS": "9"}, described)
+    assert (settings.PENDING_HOURS_TABLE, settings.STREAM_FUNCTION) == ("option", "stack")
+    assert (settings.GRAPHQL_ENDPOINT, settings.SETTLE_SECONDS) == (ENDPOINT, 5)
+
+
+@pytest.mark.parametrize(
+    ("command", "missing", "option"),
+    [
+        ("verify --on-failure x", "GRAPHQL_ENDPOINT", "--endpoint"),
+        ("verify", "PENDING_HOURS_TABLE", "--pending-table"),
+        ("repair", "STREAM_FUNCTION", "--stream-function"),
+        ("redrive", "QUARANTINE_QUEUE_URL", "--quarantine-queue"),
+    ],
+)
+def test_a_missing_setting_is_named_with_its_cures(command: str, missing: str, option: str) -> None:
+    known = {name: value for name, value in KNOWN.items() if name != missing}
+    with pytest.raises(SettingsError, match=f"{missing} is not known: give {option}, .* --stack"):
+        settings_of(_options(*command.split()), known, {})
+
+
+def test_a_command_does_without_what_it_does_not_need() -> None:
+    options = _options("redrive")
+    settings = settings_of(options, {name: KNOWN[name] for name in needed(options)}, {})
+    assert settings.QUARANTINE_QUEUE_URL == "https://queue"
+    show = ["show", "--account", "a", "--record-type", "items", "--start", "2026-11-22"]
+    assert settings_of(_options(*show), {"GRAPHQL_ENDPOINT": ENDPOINT}, {}).region == "eu-west-1"
+
+
+def test_a_wrong_setting_is_refused_as_the_functions_refuse_it() -> None:
+    with pytest.raises(SettingsError, match="GRAPHQL_ENDPOINT"):
+        settings_of(_options("repair", "--endpoint", "http://example.com/graphql"), KNOWN, {})
+
+
+@pytest.fixture
+def cloudformation() -> Any:
+    return boto3.client(
+        "cloudformation", "us-east-1", aws_access_key_id="x", aws_secret_access_key="x"
+    )
+
+
+def test_a_stack_is_described_by_its_parameters_and_outputs(cloudformation: Any) -> None:
+    stack = {
+        "StackName": "counts",
+        "CreationTime": "2026-11-22T10:00:00Z",
+        "StackStatus": "CREATE_COMPLETE",
+        "Parameters": [
+            {"ParameterKey": "GraphQLEndpoint", "ParameterValue": ENDPOINT},
+            {"ParameterKey": "SweepSchedule", "ParameterValue": "rate(1 minute)"},
+        ],
+        "Outputs": [
+            {"OutputKey": "PendingHoursTable", "OutputValue": "pending"},
+            {"OutputKey": "Dashboard", "OutputValue": "x"},
+        ],
+    }
+    with Stubber(cloudformation) as stub:
+        stub.add_response("describe_stacks", {"Stacks": [stack]}, {"StackName": "counts"})
+        found = describe(cloudformation, "counts")
+    assert found == {"GRAPHQL_ENDPOINT": ENDPOINT, "PENDING_HOURS_TABLE": "pending"}
+
+
+def test_a_stack_that_is_not_there_is_a_settings_error(cloudformation: Any) -> None:
+    with Stubber(cloudformation) as stub:
+        stub.add_client_error("describe_stacks", "ValidationError", "Stack x does not exist")
+        with pytest.raises(SettingsError, match="--stack, --region and the credentials"):
+            describe(cloudformation, "x")
+
+
+def test_the_template_has_the_parameters_and_outputs_that_are_read() -> None:
+    assert template()["Parameters"].keys() >= PARAMETERS.keys()
+    assert template()["Outputs"].keys() >= OUTPUTS.keys()
+    assert Settings.model_fields.keys() >= {*PARAMETERS.values(), *OUTPUTS.values()}
+
+
+def test_connecting_signs_for_the_endpoints_region(environment: dict[str, str]) -> None:
+    process = connect(_options("repair", "--endpoint", ENDPOINT), environment | KNOWN)
+    assert process.settings.region == "eu-west-1"
+    assert process.aws("sqs") is process.aws("sqs")
+    process.session.close()
+
+
+def test_an_unknown_profile_is_a_settings_error(environment: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match="--profile"):
+        connect(_options("verify", "--profile", "nobody-has-this"), environment)
+
+
+def test_no_credentials_is_a_settings_error(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boto3.Session, "get_credentials", lambda _: None)
+    with pytest.raises(SettingsError, match="no AWS credentials"):
+        connect(_options("verify"), environment)

@@ -1,0 +1,101 @@
+"""What people see."""
+
+import io
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from aggregated_metrics import buckets
+from aggregated_metrics.cli import display
+from aggregated_metrics.cli.display import MOST_DRIFTS, Progress, difference
+from aggregated_metrics.cli.showing import Shown, bar, totals
+from aggregated_metrics.hours import HourId, Series
+from aggregated_metrics.measures import Measures
+from aggregated_metrics.ranges import Range
+from aggregated_metrics.reconciliation import Drift, Findings
+from aggregated_metrics.source import Counted
+from rich.console import Console
+
+from tests.stack import ROOT
+
+TEN = buckets.to_minute(datetime(2026, 11, 22, 10, tzinfo=UTC))
+HOUR = HourId(Series("a", "items"), TEN)
+
+
+def _text(drawn: Any) -> str:
+    out = io.StringIO()
+    Console(file=out, width=120).print(drawn)
+    return out.getvalue()
+
+
+def _drift(minute: int = 0, size: int = 1) -> Drift:
+    return Drift(HOUR, TEN + minute, size, Measures(7, cost=2_500_000), Measures(1), None)
+
+
+def test_drift_is_listed_by_series_and_minute_with_what_differs() -> None:
+    found = Findings(1, 2, 3, 1, [_drift(5), _drift(1)], [_drift(9)], [_drift(5)])
+    lines = _text(display.findings(found, repair=True)).splitlines()
+    listed = [line for line in lines if "items" in line]
+    assert ["10:01" in listed[0], "10:05" in listed[1], "10:09" in listed[2]] == [True] * 3
+    assert "count 7 → 1, cost $ 2.500000 → 0.000000" in listed[0]
+    assert [line.split()[-1] for line in listed] == ["wrong", "repaired", "moving"]
+    assert "2 wrong, 1 moving, 1 repaired" in lines[-1]
+
+
+def test_nothing_found_is_one_line() -> None:
+    text = _text(display.findings(Findings(hours=24), repair=False))
+    assert text.strip() == "24 hours, 0 minutes, 0 rows: 0 wrong, 0 moving"
+
+
+def test_a_stream_that_is_behind_is_said() -> None:
+    found = Findings(drift=[_drift()], behind=61.0)
+    assert "61 s behind, so nothing was repaired" in _text(display.findings(found, repair=True))
+
+
+def test_a_long_list_is_cut_and_says_so() -> None:
+    found = Findings(drift=[_drift(minute) for minute in range(MOST_DRIFTS + 5)])
+    assert "… and 5 more: see --json" in _text(display.findings(found, repair=False))
+
+
+def test_only_measures_that_differ_are_named() -> None:
+    assert difference(Measures(1, errorCount=2), Measures(1)) == "errors 2 → 0"
+
+
+@pytest.mark.parametrize(
+    ("value", "most", "drawn"),
+    [(0, 10, ""), (10, 10, "████"), (5, 10, "██"), (1, 1000, "▏"), (3, 0, ""), (9, 10, "███▋")],
+)
+def test_a_bar_is_as_long_as_its_share(value: int, most: int, drawn: str) -> None:
+    if most == 0:
+        value = 0
+    assert bar(value, most, 4) == drawn
+
+
+def test_a_chart_has_a_sum() -> None:
+    shown = [Shown(TEN, Measures(2, cost=500_000), True), Shown(TEN + 5, Measures(1), None)]
+    assert totals(shown) == Measures(3, cost=500_000)
+    text = _text(display.chart(shown))
+    assert "0.500000" in text
+    assert text.splitlines()[-2].split()[:2] == ["sum", "3"]
+
+
+def test_progress_tells_days_and_where_to_go_on() -> None:
+    out = io.StringIO()
+    day = Range("a", ("items",), TEN, TEN + 60)
+    with Progress(Console(file=out, width=160), resumable=True) as progress:
+        progress.begin(2)
+        progress.page(Counted(rows=1000))
+        progress.day(day, Findings(rows=1000, drift=[_drift()]))
+    assert "2026-11-22: 1,000 rows, 1 wrong, 0 repaired" in out.getvalue()
+    assert "go on with --end 2026-11-22T10:00:00Z" in out.getvalue()
+
+
+def test_the_functions_need_no_rich() -> None:
+    package = ROOT / "layers/aggregated_metrics/aggregated_metrics"
+    importing = [
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if "from rich" in path.read_text() or "import rich" in path.read_text()
+    ]
+    assert sorted(importing) == ["cli/display.py", "cli/main.py"]
+    assert "rich" not in (package.parent / "requirements.txt").read_text()

@@ -1,0 +1,44 @@
+import inspect
+import re
+from typing import Any
+
+import pytest
+from aggregated_metrics import errors
+from aggregated_metrics.errors import AggregatedMetricsError, GraphQLError
+
+CLASSES = {
+    name: found
+    for name, found in vars(errors).items()
+    if inspect.isclass(found) and found.__module__ == errors.__name__
+}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_error_is_one_of_this_packages(name: str) -> None:
+    assert issubclass(CLASSES[name], AggregatedMetricsError)
+    assert name.endswith("Error")
+
+
+def test_the_tree_in_the_docstring_is_the_tree() -> None:
+    drawn = re.findall(r"^([│ ]*)(?:[├└]── )?(\w+Error)\b", errors.__doc__ or "", re.MULTILINE)
+    assert {name for _, name in drawn} == set(CLASSES)
+    parents: dict[int, str] = {}
+    for indent, name in drawn:
+        depth = len(indent) // 4 + (name != "AggregatedMetricsError")
+        parents[depth] = name
+        if depth:
+            assert CLASSES[parents[depth - 1]] in CLASSES[name].__bases__, name
+
+
+def test_what_failed_is_the_first_element_of_each_path() -> None:
+    given: list[dict[str, Any]] = [
+        {"path": ["b1", "count"]},
+        {"path": ["b1"]},
+        {"path": []},
+        {"path": None},
+        {},
+    ]
+    error = GraphQLError("No.", operation="Save", errors=given, data=None)
+    assert error.failed == {"b1"}
+    assert (error.data, error.errors) == ({}, given)
+    assert str(error) == "Save: No."

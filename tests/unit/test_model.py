@@ -1,0 +1,419 @@
+import dataclasses
+import inspect
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from aggregated_metrics import AggregatedMetrics
+from aggregated_metrics.errors import AuthorizationError, ConditionFailedError, NaiveDatetimeError
+
+from tests.fakes.appsync import FakeAppSync
+from tests.stack import Stack
+
+START = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+END = START + timedelta(minutes=15)
+
+# What its users call it by: names, order and defaults.
+CONSTRUCTOR = (
+    "id, accountId, compositeKey, recordType, timeRangeStart, timeRangeEnd, numberOfMinutes, "
+    "count, complete, createdAt, updatedAt, client=None, scorecardId=None, scoreId=None, "
+    "cost=None, decisionCount=None, externalAiApiCount=None, cachedAiApiCount=None, "
+    "errorCount=None, metadata=None"
+)
+METHODS = {
+    "create_or_update": (
+        "client, account_id, record_type, time_range_start, time_range_end, number_of_minutes, "
+        "count, complete=True, scorecard_id=None, score_id=None, cost=None, decision_count=None, "
+        "external_ai_api_count=None, cached_ai_api_count=None, error_count=None, metadata=None"
+    ),
+    "fields": "",
+    "from_dict": "data, client",
+    "generate_composite_key": (
+        "record_type, time_range_start, number_of_minutes, scorecard_id=None, score_id=None"
+    ),
+    "list_by_time_range": "client, account_id, start_time, end_time, record_type=None",
+}
+TYPES = {
+    "id": "str",
+    "accountId": "str",
+    "compositeKey": "str",
+    "recordType": "str",
+    "timeRangeStart": "datetime",
+    "timeRangeEnd": "datetime",
+    "numberOfMinutes": "int",
+    "count": "int",
+    "complete": "bool",
+    "createdAt": "datetime",
+    "updatedAt": "datetime",
+    "scorecardId": "str | None",
+    "scoreId": "str | None",
+    "cost": "int | None",
+    "decisionCount": "int | None",
+    "externalAiApiCount": "int | None",
+    "cachedAiApiCount": "int | None",
+    "errorCount": "int | None",
+    "metadata": "dict[str, typing.Any] | None",
+}
+
+
+def signature(function: Callable[..., Any]) -> str:
+    """Names in order, with defaults."""
+    parameters = inspect.signature(function).parameters.values()
+    assert {p.kind for p in parameters} <= {inspect.Parameter.POSITIONAL_OR_KEYWORD}
+    return ", ".join(
+        p.name if p.default is inspect.Parameter.empty else f"{p.name}={p.default!r}"
+        for p in parameters
+    )
+
+
+def test_it_is_constructed_as_its_users_do() -> None:
+    assert signature(AggregatedMetrics) == CONSTRUCTOR
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_its_methods_have_their_users_signatures(name: str) -> None:
+    assert signature(getattr(AggregatedMetrics, name)) == METHODS[name]
+
+
+def test_it_has_no_other_public_methods() -> None:
+    fields = {field.name for field in dataclasses.fields(AggregatedMetrics)}
+    public = {name for name in vars(AggregatedMetrics) if not name.startswith("_")}
+    assert public - fields == set(METHODS)
+
+
+def test_its_members_have_their_users_types() -> None:
+    found = {field.name: field.type for field in dataclasses.fields(AggregatedMetrics)}
+    del found["client"]
+    assert {
+        name: kind.__name__ if isinstance(kind, type) else str(kind) for name, kind in found.items()
+    } == TYPES
+
+
+def test_fields_asks_for_everything_that_it_has_and_for_no_id() -> None:
+    names = set(re.findall(r"\w+", AggregatedMetrics.fields()))
+    assert names == set(TYPES) - {"id"}
+
+
+@pytest.mark.parametrize(
+    ("scope", "key"),
+    [
+        ({}, "items#2026-11-22T10:00:00Z#15"),
+        ({"scorecard_id": "card"}, "items#card#2026-11-22T10:00:00Z#15"),
+        ({"score_id": "score"}, "items#score#2026-11-22T10:00:00Z#15"),
+        ({"scorecard_id": "card", "score_id": "score"}, "items#score#2026-11-22T10:00:00Z#15"),
+    ],
+)
+def test_a_composite_key_names_the_narrowest_scope(scope: dict[str, str], key: str) -> None:
+    assert AggregatedMetrics.generate_composite_key("items", START, 15, **scope) == key
+
+
+def test_a_composite_key_is_in_utc_and_has_no_fraction() -> None:
+    india = timezone(timedelta(hours=5, minutes=30))
+    start = START.astimezone(india).replace(microsecond=5)
+    assert AggregatedMetrics.generate_composite_key("items", start, 1) == (
+        "items#2026-11-22T10:00:00Z#1"
+    )
+
+
+ROW = {
+    "accountId": "acct-1",
+    "compositeKey": "items#2026-11-22T10:00:00Z#15",
+    "recordType": "items",
+    "timeRangeStart": "2026-11-22T10:00:00Z",
+    "timeRangeEnd": "2026-11-22T10:15:00.000Z",
+    "numberOfMinutes": 15,
+    "count": 3,
+    "complete": True,
+    "createdAt": "2026-11-22T10:01:02.123Z",
+    "updatedAt": "2026-11-22T10:01:02.123456Z",
+    "metadata": '{"ledger": []}',
+    "__typename": "AggregatedMetrics",
+}
+
+
+def test_a_record_is_read_from_the_apis_json() -> None:
+    client = FakeAppSync()
+    record = AggregatedMetrics.from_dict(ROW, client)
+    assert record.client is client
+    assert record.id == "acct-1:items#2026-11-22T10:00:00Z#15"
+    assert (record.timeRangeStart, record.timeRangeEnd) == (START, END)
+    assert record.updatedAt.microsecond == 123_456
+    assert record.metadata == {"ledger": []}
+    assert (record.cost, record.scoreId) == (None, None)
+
+
+def test_an_id_that_the_api_gives_is_kept() -> None:
+    assert AggregatedMetrics.from_dict(ROW | {"id": "x"}, FakeAppSync()).id == "x"
+
+
+@pytest.mark.parametrize(
+    ("stored", "read"),
+    [(None, None), ('{"a": 1}', {"a": 1}), ('"{\\"a\\": 1}"', {"a": 1}), ({"a": 1}, {"a": 1})],
+)
+def test_metadata_is_decoded(stored: Any, read: Any) -> None:
+    assert AggregatedMetrics.from_dict(ROW | {"metadata": stored}, FakeAppSync()).metadata == read
+
+
+# create_or_update
+
+
+def upsert(client: Any, count: int = 5, **changes: Any) -> AggregatedMetrics:
+    arguments: dict[str, Any] = {
+        "client": client,
+        "account_id": "acct-1",
+        "record_type": "items",
+        "time_range_start": START,
+        "time_range_end": END,
+        "number_of_minutes": 15,
+        "count": count,
+    }
+    return AggregatedMetrics.create_or_update(**(arguments | changes))
+
+
+def asked(stack: Stack) -> list[str]:
+    return [name.removesuffix("AggregatedMetrics") for e in stack.log for name in e.operations]
+
+
+def test_an_absent_record_is_created(stack: Stack) -> None:
+    record = upsert(
+        stack.client(),
+        complete=False,
+        scorecard_id="card",
+        score_id="score",
+        cost=1,
+        decision_count=2,
+        external_ai_api_count=3,
+        cached_ai_api_count=4,
+        error_count=5,
+        metadata={"note": [1]},
+    )
+    assert asked(stack) == ["update", "create"]
+    (row,) = stack.rows()
+    assert row.pop("createdAt") == row.pop("updatedAt")
+    assert row == {
+        "accountId": "acct-1",
+        "compositeKey": "items#score#2026-11-22T10:00:00Z#15",
+        "scorecardId": "card",
+        "scoreId": "score",
+        "recordType": "items",
+        "timeRangeStart": "2026-11-22T10:00:00Z",
+        "timeRangeEnd": "2026-11-22T10:15:00Z",
+        "numberOfMinutes": 15,
+        "count": 5,
+        "cost": 1,
+        "decisionCount": 2,
+        "externalAiApiCount": 3,
+        "cachedAiApiCount": 4,
+        "errorCount": 5,
+        "metadata": {"note": [1]},
+        "complete": False,
+    }
+    assert (record.count, record.metadata, record.scoreId) == (5, {"note": [1]}, "score")
+
+
+def test_a_present_record_is_updated_with_one_request(stack: Stack) -> None:
+    upsert(stack.client(), cost=7)
+    created = stack.rows()[0]["createdAt"]
+    first = len(stack.log)
+    record = upsert(stack.client(), count=6)
+    assert asked(stack)[first:] == ["update"]
+    (row,) = stack.rows()
+    assert (row["count"], row["cost"], row["createdAt"]) == (6, 7, created)
+    assert (record.count, record.cost) == (6, 7)
+
+
+def test_a_record_that_somebody_created_meanwhile_is_updated(stack: Stack) -> None:
+    def somebody(_: Any) -> None:
+        if len(stack.log) == 0:
+            stack.gate.after = lambda _: None
+            other = FakeAppSync.execute(stack.api, *_create(count=1))
+            assert "errors" not in other
+
+    stack.gate.after = somebody
+    record = upsert(stack.client())
+    assert asked(stack) == ["update", "create", "update"]
+    assert [row["count"] for row in stack.rows()] == [5]
+    assert record.count == 5
+
+
+def _create(count: int) -> tuple[str, dict[str, Any]]:
+    made = ROW | {"count": count}
+    del made["__typename"]
+    query = (
+        "mutation Create($input: CreateAggregatedMetricsInput!) "
+        "{ createAggregatedMetrics(input: $input) { count } }"
+    )
+    return query, {"input": made}
+
+
+class TextClient:
+    """Somebody else's client: raises its own library's error, which says all in its text."""
+
+    def __init__(self, api: FakeAppSync, text: str) -> None:
+        self.api, self.text, self.queries = api, text, 0
+
+    def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+        self.queries += 1
+        response = self.api.execute(query, variables)
+        if response.get("errors"):
+            raise RuntimeError(self.text)
+        data: dict[str, Any] = response["data"]
+        return data
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{'message': 'The conditional request failed (Service: DynamoDb)'}",
+        "Record not found",
+        "the item does not exist",
+        "DynamoDB:ConditionalCheckFailedException",
+    ],
+)
+def test_a_client_that_tells_by_text_only_is_understood(text: str) -> None:
+    api = FakeAppSync()
+    client = TextClient(api, text)
+    assert upsert(client).count == 5
+    assert upsert(client, count=6).count == 6
+    assert client.queries == 3
+    assert [row["count"] for row in api.rows("AggregatedMetrics")] == [6]
+
+
+def test_our_client_tells_by_its_class_and_its_text_decides_nothing() -> None:
+    class Classy(TextClient):
+        def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+            try:
+                return super().execute(query, variables)
+            except RuntimeError as error:
+                raise ConditionFailedError(
+                    "No.", operation="Update", errors=[], data=None
+                ) from error
+
+    assert upsert(Classy(FakeAppSync(), "")).count == 5
+
+
+def test_a_client_that_swallows_errors_and_gives_null_is_understood() -> None:
+    class Swallowing(TextClient):
+        def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+            data: dict[str, Any] = self.api.execute(query, variables)["data"]
+            return data
+
+    assert upsert(Swallowing(FakeAppSync(), "")).count == 5
+
+
+@pytest.mark.parametrize("text", ["Unauthorized", "Rate exceeded", "timed out"])
+def test_any_other_error_goes_on(text: str) -> None:
+    client = TextClient(FakeAppSync(), text)
+    with pytest.raises(RuntimeError, match=f"^{text}$"):
+        upsert(client)
+    assert client.queries == 1
+
+
+def test_a_refusal_goes_on(stack: Stack) -> None:
+    stack.api._signatures._secrets.clear()  # type: ignore[union-attr]
+    with pytest.raises(AuthorizationError):
+        upsert(stack.client())
+    assert len(stack.log) == 1
+
+
+NAIVE = datetime(2026, 11, 22, 10)  # noqa: DTZ001
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: upsert(client, time_range_start=NAIVE),
+        lambda client: upsert(client, time_range_end=NAIVE),
+        lambda _: AggregatedMetrics.generate_composite_key("items", NAIVE, 1),
+        lambda client: AggregatedMetrics.list_by_time_range(client, "a", NAIVE, END),
+        lambda client: AggregatedMetrics.list_by_time_range(client, "a", START, NAIVE),
+    ],
+    ids=["start", "end", "key", "list start", "list end"],
+)
+def test_a_naive_datetime_is_refused_before_anything_is_sent(
+    stack: Stack, call: Callable[[Any], Any]
+) -> None:
+    with pytest.raises(NaiveDatetimeError, match=r"datetime\.now\(UTC\)"):
+        call(stack.client())
+    assert stack.log == []
+
+
+# list_by_time_range
+
+
+def put(stack: Stack, *starts: str, record_type: str = "items", account: str = "acct-1") -> None:
+    for start in starts:
+        key = f"{record_type}#{start}#1"
+        row = ROW | {"accountId": account, "recordType": record_type, "compositeKey": key}
+        stack.api.put(
+            "AggregatedMetrics", row | {"timeRangeStart": start, "metadata": {"ledger": []}}
+        )
+
+
+def listed(stack: Stack, *args: Any) -> list[str]:
+    found = AggregatedMetrics.list_by_time_range(stack.client(), "acct-1", *args)
+    return [record.compositeKey for record in found]
+
+
+@pytest.mark.parametrize("record_type", [None, "items"])
+def test_both_ends_of_a_range_are_included(stack: Stack, record_type: str | None) -> None:
+    minutes = [f"2026-11-22T10:{minute:02}:00Z" for minute in range(60)]
+    put(stack, "2026-11-22T09:59:00Z", *minutes[:17], "2027-01-01T00:00:00Z")
+    assert listed(stack, START, END, record_type) == [f"items#{m}#1" for m in minutes[:16]]
+
+
+def test_other_accounts_are_left_out_and_other_types_if_one_is_asked_for(stack: Stack) -> None:
+    start = "2026-11-22T10:00:00Z"
+    put(stack, start)
+    put(stack, start, account="acct-2")
+    for record_type in ("evaluations", "itemsOld", "tasks", "predictionItems", "zebras"):
+        put(stack, start, record_type=record_type)
+    assert listed(stack, START, END, "items") == [f"items#{start}#1"]
+    assert len(listed(stack, START, END)) == 6
+
+
+@pytest.mark.parametrize("record_type", [None, "items"])
+@pytest.mark.parametrize("form", ["{}:00Z", "{}Z", "{}:00.000Z", "{}:00+00:00", "{}:00.000000000Z"])
+def test_rows_that_others_stored_in_other_forms_are_found(
+    stack: Stack, form: str, record_type: str | None
+) -> None:
+    times = [f"2026-11-22T{clock}" for clock in ("09:59", "10:00", "10:07", "10:15", "10:16")]
+    put(stack, *map(form.format, times))
+    expected = [f"items#{form.format(time)}#1" for time in times[1:4]]
+    assert listed(stack, START, END, record_type) == expected
+
+
+@pytest.mark.parametrize("record_type", [None, "items"])
+def test_every_page_is_read(stack: Stack, record_type: str | None) -> None:
+    minutes = 2500
+    times = [START + timedelta(minutes=n) for n in range(minutes)]
+    put(stack, *(time.strftime("%Y-%m-%dT%H:%M:%SZ") for time in times))
+    found = AggregatedMetrics.list_by_time_range(
+        stack.client(), "acct-1", START, times[-1], record_type
+    )
+    assert [record.timeRangeStart for record in found] == times
+    assert len(stack.log) == 3
+
+
+def test_an_empty_range_is_an_empty_list(stack: Stack) -> None:
+    assert listed(stack, START, END) == []
+    assert listed(stack, END, START, "items") == []
+
+
+def test_records_are_found_through_the_index_and_never_by_a_scan(stack: Stack) -> None:
+    listed(stack, START, END)
+    listed(stack, START, END, "items")
+    assert [e.operations for e in stack.log] == [
+        ["listAggregatedMetricsByAccountIdAndTimeRangeStartAndRecordType"],
+        ["listAggregatedMetricsByAccountIdAndRecordTypeAndTimeRangeStart"],
+    ]
+
+
+def test_what_was_upserted_is_listed(stack: Stack) -> None:
+    upsert(stack.client(), metadata={"a": 1})
+    (record,) = AggregatedMetrics.list_by_time_range(stack.client(), "acct-1", START, START)
+    assert (record.count, record.metadata) == (5, {"a": 1})
+    assert json.loads(stack.log[0].body)["query"].startswith("mutation Update(")

@@ -1,0 +1,114 @@
+import json
+from typing import Any
+
+import pytest
+from aggregated_metrics import buckets
+from aggregated_metrics.errors import EventError
+from aggregated_metrics.ranges import Range, parse_range, plan
+from aggregated_metrics.record_types import RECORD_TYPES
+
+from tests.stack import ROOT
+
+ASKED = {"accountId": "a", "start": "2026-11-20T10:20:00Z", "end": "2026-11-22T11:00:00Z"}
+
+
+def _span(part: Range) -> tuple[str, str]:
+    return buckets.iso(part.start), buckets.iso(part.end)
+
+
+def test_a_range_is_widened_to_whole_hours() -> None:
+    asked = parse_range(ASKED | {"end": "2026-11-22T10:00:01+00:00"})
+    assert _span(asked) == ("2026-11-20T10:00:00Z", "2026-11-22T11:00:00Z")
+
+
+def test_a_range_within_one_minute_is_its_hour() -> None:
+    asked = ASKED | {"start": "2026-11-20T10:00:00.250Z", "end": "2026-11-20T10:00:00.750Z"}
+    assert _span(parse_range(asked)) == ("2026-11-20T10:00:00Z", "2026-11-20T11:00:00Z")
+
+
+def test_times_may_have_any_offset() -> None:
+    asked = parse_range(ASKED | {"start": "2026-11-20T15:50:00+05:30"})
+    assert _span(asked)[0] == "2026-11-20T10:00:00Z"
+
+
+def test_days_are_utc_days_and_the_newest_comes_first() -> None:
+    assert [_span(day) for day in parse_range(ASKED).days()] == [
+        ("2026-11-22T00:00:00Z", "2026-11-22T11:00:00Z"),
+        ("2026-11-21T00:00:00Z", "2026-11-22T00:00:00Z"),
+        ("2026-11-20T10:00:00Z", "2026-11-21T00:00:00Z"),
+    ]
+
+
+def test_days_cover_a_range_without_gap_or_overlap() -> None:
+    asked = parse_range(ASKED)
+    hours = [hour for day in asked.days() for hour in day.hours()]
+    assert sorted(hours) == sorted(asked.hours())
+    assert len(set(hours)) == len(hours) == 49 * len(RECORD_TYPES)
+
+
+def test_without_record_types_all_are_meant_and_none_twice() -> None:
+    assert parse_range(ASKED | {"recordTypes": []}).record_types == RECORD_TYPES
+    assert parse_range(ASKED | {"recordTypes": ["tasks", "tasks"]}).record_types == ("tasks",)
+
+
+def test_a_range_as_an_event_asks_for_the_same_range() -> None:
+    asked = parse_range(ASKED | {"recordTypes": ["items"]})
+    event = asked.as_event(repair=True)
+    assert parse_range(event) == asked
+    assert event["repair"] is True
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"accountId": None}, "accountId is None"),
+        ({"accountId": ""}, "accountId is ''"),
+        ({"accountId": 7}, "accountId is 7"),
+        ({"start": None}, "2026-11-22T10:00:00Z"),
+        ({"start": "yesterday"}, "2026-11-22T10:00:00Z"),
+        ({"start": "2026-11-20T10:00:00"}, "offset"),
+        ({"end": "2026-11-20T10:20:00Z"}, "end must be later than start"),
+        ({"recordTypes": "items"}, "not a list such as"),
+        ({"recordTypes": 5}, "not a list such as"),
+        ({"recordTypes": ["items", "feedback"]}, "unknown record type 'feedback': use items, "),
+        ({"recordTypes": [["items"]]}, "unknown record type"),
+    ],
+)
+def test_what_is_wrong_with_a_range_is_said_with_its_cure(
+    change: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(EventError, match=says):
+        parse_range(ASKED | change)
+
+
+@pytest.mark.parametrize("name", ["accountId", "start", "end"])
+def test_a_missing_field_is_named(name: str) -> None:
+    with pytest.raises(EventError, match=name):
+        parse_range({key: value for key, value in ASKED.items() if key != name})
+
+
+@pytest.mark.parametrize("asked", [None, 5, "2026", [], {}])
+def test_a_plan_of_something_else_is_refused(asked: Any) -> None:
+    with pytest.raises(EventError, match="accountId, start and end"):
+        plan(asked)
+
+
+def test_a_plan_has_an_event_a_day_and_model_the_newest_day_first() -> None:
+    planned = plan(json.loads((ROOT / "events/backfill.json").read_text()))
+    assert [(part["start"][:10], part["recordTypes"][0]) for part in planned] == [
+        (day, first)
+        for day in ("2026-11-22", "2026-11-21", "2026-11-20")
+        for first in ("items", "scoreResults", "tasks", "evaluations")
+    ]
+    assert all(part["repair"] is True for part in planned)
+    assert planned[1]["recordTypes"] == [
+        "scoreResults",
+        "predictionScoreResults",
+        "evaluationScoreResults",
+    ]
+
+
+def test_a_plan_leaves_out_models_that_nobody_asked_for() -> None:
+    planned = plan(ASKED | {"recordTypes": ["tasks", "evaluationItems"]})
+    assert [part["recordTypes"] for part in planned[:2]] == [["evaluationItems"], ["tasks"]]
+    assert len(planned) == 6

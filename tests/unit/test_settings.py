@@ -1,0 +1,108 @@
+from typing import Any
+
+import pytest
+from aggregated_metrics.errors import SettingsError
+from aggregated_metrics.settings import Settings
+
+GOOD = {
+    "GRAPHQL_ENDPOINT": "https://abcdefghij.appsync-api.eu-central-1.amazonaws.com/graphql",
+    "PENDING_HOURS_TABLE": "pending-hours",
+}
+
+
+def read(**changes: str | None) -> Settings:
+    environment: dict[str, Any] = GOOD | changes
+    return Settings.from_environment({k: v for k, v in environment.items() if v is not None})
+
+
+def test_what_the_template_sets_is_enough() -> None:
+    settings = read()
+    assert (settings.GRACE_SECONDS, settings.SETTLE_SECONDS) == (120, 60)
+    assert settings.SOURCE_TABLES == {}
+
+
+@pytest.mark.parametrize("name", GOOD)
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_missing_variable_is_named_with_its_cure(name: str, value: str | None) -> None:
+    with pytest.raises(SettingsError, match=rf"set these variables .*template\.yaml.*{name}"):
+        read(**{name: value})
+
+
+def test_all_that_is_wrong_is_named_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment({"GRACE_SECONDS": "soon"})
+    for name in (*GOOD, "GRACE_SECONDS"):
+        assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["GRACE_SECONDS", "SETTLE_SECONDS"])
+@pytest.mark.parametrize("value", ["soon", "", "-1", "1.5", "1e99"])
+def test_what_is_no_number_of_seconds_is_named(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        read(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "http://localhost:4566/v1/apis/abc/graphql",
+        "http://127.0.0.1:4566/graphql",
+        "http://127.9.9.9/graphql",
+        "http://[::1]:4566/graphql",
+        "http://host.docker.internal:4566/graphql",
+        "http://172.17.0.1:4566/graphql",
+        "https://metrics.example.com/graphql",
+    ],
+)
+def test_https_is_taken_anywhere_and_http_on_this_machine(endpoint: str) -> None:
+    assert endpoint == read(GRAPHQL_ENDPOINT=endpoint).GRAPHQL_ENDPOINT
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "http://abcdefghij.appsync-api.eu-central-1.amazonaws.com/graphql",
+        "http://localhost.example.com/graphql",
+        "http://127.0.0.1.example.com/graphql",
+        "http://10.0.0.1/graphql",
+        "http://localhost@example.com/graphql",
+        "ftp://localhost/graphql",
+        "abcdefghij.appsync-api.eu-central-1.amazonaws.com/graphql",
+        "https:///graphql",
+        "https://[half/graphql",
+    ],
+)
+def test_http_off_the_loopback_is_refused_with_its_cure(endpoint: str) -> None:
+    with pytest.raises(SettingsError, match="GRAPHQL_ENDPOINT") as caught:
+        read(GRAPHQL_ENDPOINT=endpoint)
+    assert "[half" in endpoint or "https:// URL of the GraphQL API" in str(caught.value)
+
+
+def test_source_tables_are_json_of_known_models() -> None:
+    settings = read(SOURCE_TABLES='{"calls": "Item", "verdicts": "ScoreResult"}')
+    assert settings.SOURCE_TABLES == {"calls": "Item", "verdicts": "ScoreResult"}
+    assert read(SOURCE_TABLES="").SOURCE_TABLES == {}
+
+
+def test_an_unknown_model_is_named_with_the_known_ones() -> None:
+    with pytest.raises(SettingsError, match=r"SOURCE_TABLES.*'Call'.*Item, ScoreResult, Task"):
+        read(SOURCE_TABLES='{"calls": "Call"}')
+
+
+@pytest.mark.parametrize("text", ["calls=Item", "[]", "3", '{"calls": 3}', "{", "null"])
+def test_source_tables_of_another_shape_are_named(text: str) -> None:
+    with pytest.raises(SettingsError, match="SOURCE_TABLES"):
+        read(SOURCE_TABLES=text)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "region"),
+    [
+        ("https://abc.appsync-api.eu-central-1.amazonaws.com/graphql", "eu-central-1"),
+        ("https://abc.appsync-api.cn-north-1.amazonaws.com.cn/graphql", "cn-north-1"),
+        ("https://metrics.example.com/graphql", "us-west-2"),
+        ("http://localhost:4566/graphql", "us-west-2"),
+    ],
+)
+def test_a_request_is_signed_for_the_endpoints_region(endpoint: str, region: str) -> None:
+    assert read(GRAPHQL_ENDPOINT=endpoint, AWS_REGION="us-west-2").region == region

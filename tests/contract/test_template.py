@@ -1,11 +1,17 @@
 """What the code relies on in template.yaml."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
+from aggregated_metrics import record_types
+from aggregated_metrics.observability import METRICS
+from aggregated_metrics.pending import LEASE_SECONDS
+from aggregated_metrics.settings import Settings
+
 from tests.contract.templates import resources, template
 
-MODELS = {"Item", "ScoreResult", "Task", "Evaluation"}
+MODELS = set(record_types.MODELS)
 MAPPINGS = resources("template.yaml", "AWS::Lambda::EventSourceMapping")
 
 
@@ -49,9 +55,20 @@ def test_functions_have_roles_of_their_own() -> None:
     assert not any("Policies" in function["Properties"] for function in functions)
 
 
+WITHOUT_RESOURCES = {
+    "Trace": "xray:",  # X-Ray knows no resources
+    "AskHowFarTheStreamIsBehind": "cloudwatch:GetMetricStatistics",  # nor does CloudWatch here
+    "Log": "logs:",  # nor does the delivery of logs, which Step Functions uses
+}
+
+
 def test_roles_may_touch_named_resources_only() -> None:
     for statement in _statements():
-        if statement.get("Sid") == "Trace":  # X-Ray knows no resources
+        if statement["Resource"] == "*":
+            actions = statement["Action"]
+            for action in actions if isinstance(actions, list) else [actions]:
+                assert action.startswith(WITHOUT_RESOURCES[statement["Sid"]])
+                assert "*" not in action
             continue
         named = statement["Resource"]
         for resource in named if isinstance(named, list) else [named]:
@@ -67,3 +84,104 @@ def test_every_stream_permission_is_as_optional_as_its_mapping() -> None:
         assert policy["Condition"] == mapping["Condition"], name
         (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
         assert statement["Resource"] == mapping["Properties"]["EventSourceArn"]
+
+
+def test_the_environment_is_what_the_settings_read() -> None:
+    known = {*Settings.model_fields, "LOG_LEVEL"}
+    variables = set(template("template.yaml")["Globals"]["Function"]["Environment"]["Variables"])
+    for function in resources("template.yaml", "AWS::Serverless::Function").values():
+        variables |= set(function["Properties"]["Environment"]["Variables"])
+    ours = {name for name in variables if not name.startswith("POWERTOOLS_")}
+    assert ours <= known
+    assert known - ours == {"AWS_REGION"}  # Lambda sets it
+
+
+def test_the_reconciler_asks_about_the_stream_function() -> None:
+    function = template("template.yaml")["Resources"]["ReconcilerFunction"]["Properties"]
+    variables = function["Environment"]["Variables"]
+    assert variables["STREAM_FUNCTION"] == {"!Ref": "StreamAggregatorFunction"}
+    schedule = function["Events"]["Reconcile"]["Properties"]["Input"]["!Sub"]
+    for repairs in template("template.yaml")["Parameters"]["ReconcileRepairs"]["AllowedValues"]:
+        event = json.loads(schedule.replace("${ReconcileRepairs}", repairs))
+        assert event == {"repair": repairs == "true"}
+
+
+def test_a_mark_outlives_the_invocations_that_count() -> None:
+    """The lease of a mark, see docs/decisions."""
+    timeout = template("template.yaml")["Globals"]["Function"]["Timeout"]
+    function = template("template.yaml")["Resources"]["StreamAggregatorFunction"]["Properties"]
+    assert "Timeout" not in function
+    assert timeout < LEASE_SECONDS
+
+
+def test_every_function_keeps_its_log_for_a_time_and_has_one_of_its_own() -> None:
+    functions = resources("template.yaml", "AWS::Serverless::Function").values()
+    groups = [function["Properties"]["LoggingConfig"]["LogGroup"]["!Ref"] for function in functions]
+    assert len(set(groups)) == len(groups)
+    for group in resources("template.yaml", "AWS::Logs::LogGroup").values():
+        assert group["Properties"]["RetentionInDays"] == {"!Ref": "LogRetentionDays"}
+
+
+def test_what_is_stored_is_encrypted() -> None:
+    for table in resources("template.yaml", "AWS::DynamoDB::Table").values():
+        assert table["Properties"]["SSESpecification"] == {"SSEEnabled": True}
+    for queue in resources("template.yaml", "AWS::SQS::Queue").values():
+        assert queue["Properties"]["SqsManagedSseEnabled"] is True
+    for bucket in resources("template.yaml", "AWS::S3::Bucket").values():
+        assert bucket["Properties"]["BucketEncryption"]
+        assert all(bucket["Properties"]["PublicAccessBlockConfiguration"].values())
+
+
+def test_queues_and_buckets_are_reached_over_tls_only() -> None:
+    secured: set[str] = set()
+    for kind, names in (("SQS::QueuePolicy", "Queues"), ("S3::BucketPolicy", "Bucket")):
+        for policy in resources("template.yaml", f"AWS::{kind}").values():
+            (deny,) = (
+                statement
+                for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+                if statement["Effect"] == "Deny"
+            )
+            assert deny["Principal"] == "*"
+            assert deny["Condition"]["Bool"] == {"aws:SecureTransport": "false"}
+            target = policy["Properties"][names]
+            secured.add((target[0] if isinstance(target, list) else target)["!Ref"])
+    stores = resources("template.yaml", "AWS::SQS::Queue") | resources(
+        "template.yaml", "AWS::S3::Bucket"
+    )
+    assert secured == stores.keys()
+
+
+def test_what_cannot_be_made_again_outlives_the_stack() -> None:
+    kept = {
+        name
+        for name, resource in template("template.yaml")["Resources"].items()
+        if resource.get("DeletionPolicy") == "Retain"
+    }
+    assert kept == {"QuarantineQueue", "FailedBatchesBucket"}
+
+
+def test_own_metrics_are_watched_by_the_names_they_are_sent_with() -> None:
+    services = {
+        function["Properties"]["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"]
+        for function in resources("template.yaml", "AWS::Serverless::Function").values()
+    }
+    sent = {name for name, _ in METRICS.values()}
+    for alarm in resources("template.yaml", "AWS::CloudWatch::Alarm").values():
+        if alarm["Properties"]["Namespace"] == "AggregatedMetrics":
+            (dimension,) = alarm["Properties"]["Dimensions"]
+            assert dimension["Name"] == "service"
+            assert dimension["Value"] in services
+            assert alarm["Properties"]["MetricName"] in sent
+    body = template("template.yaml")["Resources"]["Dashboard"]["Properties"]["DashboardBody"]
+    for widget in json.loads(body["!Sub"])["widgets"]:
+        for metric in widget["properties"].get("metrics", ()):
+            if metric[0] == "AggregatedMetrics":
+                assert metric[1] in sent
+                assert metric[3] in services
+
+
+def test_the_dashboard_shows_every_alarm() -> None:
+    body = template("template.yaml")["Resources"]["Dashboard"]["Properties"]["DashboardBody"]
+    shown = json.loads(body["!Sub"])["widgets"][0]["properties"]["alarms"]
+    alarms = resources("template.yaml", "AWS::CloudWatch::Alarm")
+    assert sorted(shown) == sorted(f"${{{name}.Arn}}" for name in alarms)

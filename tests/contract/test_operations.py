@@ -1,0 +1,63 @@
+"""docs/operations.md against template.yaml: whoever is called out finds the way."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.contract.templates import resources, template
+
+ROOT = Path(__file__).parents[2]
+RUNBOOK = (ROOT / "docs" / "operations.md").read_text()
+MAPPING = template("template.yaml")["Resources"]["ItemEvents"]["Properties"].keys()
+ENTRIES = dict(re.findall(r"^### (\w+)\n(.*?)(?=^#|\Z)", RUNBOOK, re.MULTILINE | re.DOTALL))
+
+
+def test_every_alarm_has_an_entry_and_every_entry_an_alarm() -> None:
+    assert ENTRIES.keys() == resources("template.yaml", "AWS::CloudWatch::Alarm").keys()
+
+
+@pytest.mark.parametrize("alarm", ENTRIES)
+def test_an_entry_says_what_it_means_what_to_look_at_and_what_to_do(alarm: str) -> None:
+    for part in ("What it means.", "What to look at.", "What to do."):
+        assert f"**{part}**" in ENTRIES[alarm]
+
+
+@pytest.mark.parametrize("alarm", resources("template.yaml", "AWS::CloudWatch::Alarm"))
+def test_an_alarm_says_what_it_is_about_and_may_notify(alarm: str) -> None:
+    properties = resources("template.yaml", "AWS::CloudWatch::Alarm")[alarm]["Properties"]
+    assert properties["AlarmDescription"]
+    for action in ("AlarmActions", "OKActions"):
+        condition, topic, nothing = properties[action]["!If"]
+        assert condition == "NotifyAlarms"
+        assert topic == [{"!Ref": "AlarmTopicArn"}]
+        assert nothing == {"!Ref": "AWS::NoValue"}
+
+
+def test_the_outputs_that_it_names_are_there() -> None:
+    named = set(re.findall(r"\$\(output (\w+)\)", RUNBOOK))
+    assert named
+    assert named <= template("template.yaml")["Outputs"].keys()
+
+
+def test_the_parameters_and_alarms_that_it_names_are_there() -> None:
+    known = {
+        *template("template.yaml")["Parameters"],
+        *template("template.yaml")["Outputs"],
+        *template("template.yaml")["Resources"],
+    }
+    named = set(re.findall(r"`((?:[A-Z][a-z]+){2,})`", RUNBOOK))
+    awss_own = {"IteratorAge", "MemorySize", *MAPPING}
+    errors = {name for name in named if name.endswith("Error")}
+    assert named - errors - awss_own <= known
+
+
+def test_the_targets_of_make_that_it_names_are_there() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"make ([a-z-]+)", RUNBOOK)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_files_that_it_names_are_there() -> None:
+    for path in re.findall(r"(?:file://)?((?:events|layers|docs)/[\w/.]+\w)", RUNBOOK):
+        assert (ROOT / path).exists(), path

@@ -1,0 +1,114 @@
+"""What docs/operations.md has people do, done on the stack."""
+
+import io
+import json
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomlkit
+from aggregated_metrics.model import AggregatedMetrics
+from rich.console import Console
+
+from demo.stack import REGION, ROOT_CREDENTIALS
+from tests.e2e.conftest import World, wait
+from tests.fakes import rows
+from tests.fakes.streams import Stream, event
+from tools import attach
+from tools.failed_batches import repair
+
+pytestmark = pytest.mark.e2e
+
+START = datetime(2026, 11, 22, 10, tzinfo=UTC)
+
+
+def falsified(world: World, at: datetime) -> str:
+    """An account with a bucket that no row has made."""
+    account = f"acct-{uuid.uuid4()}"
+    end = at.replace(minute=1)
+    AggregatedMetrics.create_or_update(world.vandal, account, "items", at, end, 1, 5)
+    return account
+
+
+def counts(world: World, account: str, at: datetime) -> set[int]:
+    until = at.replace(minute=59)
+    found = AggregatedMetrics.list_by_time_range(world.reader, account, at, until, "items")
+    return {bucket.count for bucket in found}
+
+
+def test_a_backfill_works_through_a_long_range_and_sets_it_right(world: World) -> None:
+    """61 days are two slices, which are planned one after the other."""
+    account = falsified(world, START)
+    asked = {
+        "accountId": account,
+        "start": "2026-09-23T08:00:00Z",
+        "end": "2026-11-23T00:00:00Z",
+        "recordTypes": ["items"],
+    }
+    states = world.stack.client("stepfunctions")
+    arn = states.start_execution(
+        stateMachineArn=world.stack.app["BackfillStateMachine"], input=json.dumps(asked)
+    )["executionArn"]
+
+    def look() -> dict[str, Any]:
+        described: dict[str, Any] = states.describe_execution(executionArn=arn)
+        return described
+
+    wait(lambda: look()["status"] != "RUNNING", seconds=180)
+    assert look()["status"] == "SUCCEEDED", look().get("cause")
+    totals = json.loads(look()["output"])
+    assert (totals["units"], totals["hours"]) == (61, 61 * 24 - 8)
+    assert totals["drift"] == totals["repaired"] > 0
+    assert counts(world, account, START) == {0}
+
+
+def test_a_backfill_of_a_range_that_ends_before_it_starts_says_so(world: World) -> None:
+    states = world.stack.client("stepfunctions")
+    asked = {"accountId": "a", "start": "2026-11-23T00:00:00Z", "end": "2026-11-22T00:00:00Z"}
+    arn = states.start_execution(
+        stateMachineArn=world.stack.app["BackfillStateMachine"], input=json.dumps(asked)
+    )["executionArn"]
+    wait(lambda: states.describe_execution(executionArn=arn)["status"] == "FAILED")
+    assert states.describe_execution(executionArn=arn)["error"] == "EventError"
+
+
+def test_a_failed_batch_is_noted_and_its_hours_are_repaired(world: World) -> None:
+    account = falsified(world, START)
+    batch = event(Stream("Item").insert(rows.item(accountId=account)))
+    world.stack.client("s3").put_object(
+        Bucket=world.stack.app["OnFailureBucket"],
+        Key=f"aws/lambda/{account}",
+        Body=json.dumps({"payload": json.dumps(batch)}).encode(),
+    )
+    sqs, queue = world.stack.client("sqs"), world.stack.app["FailedBatchesQueueUrl"]
+
+    def noted() -> int:
+        asked = ["ApproximateNumberOfMessages"]
+        got = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=asked)
+        return int(got["Attributes"]["ApproximateNumberOfMessages"])
+
+    wait(noted)
+    done = dict(repair(world.stack.client, world.stack.app))
+    assert done[f"aws/lambda/{account}"]["repaired"] > 0
+    assert noted() == 0
+    assert counts(world, account, START) == {0}
+
+
+def test_attaching_finds_the_back_end_that_is_deployed(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", world.stack.endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ROOT_CREDENTIALS.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", ROOT_CREDENTIALS.secret_key)
+    config = tmp_path / "samconfig.toml"
+    console = Console(file=io.StringIO(), width=200)
+    asked = ("--api-id", world.stack.backend["GraphQLApiId"], "--region", REGION)
+    assert attach.main([*asked, "--env", "prod", "--config", str(config)], console=console) == 0
+    deploy = tomlkit.parse(config.read_text()).unwrap()["prod"]["deploy"]["parameters"]
+    written = dict(line.split("=", 1) for line in deploy["parameter_overrides"])
+    expected = {"GraphQLEndpoint": world.stack.backend["GraphQLEndpoint"]}
+    for name in ("GraphQLApiArn", "ItemStreamArn", "TaskStreamArn", "EvaluationStreamArn"):
+        expected[name] = world.stack.backend[name]
+    assert expected.items() <= written.items()

@@ -1,0 +1,70 @@
+"""The whole path: tables, streams, functions, API."""
+
+from datetime import timedelta
+
+import pytest
+
+from demo import check, damage
+from demo.check import Buckets, Verdict
+from demo.functions import StreamLog
+from tests.e2e.conftest import World
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def judged(world: World) -> tuple[Verdict, Buckets]:
+    """600 rows, written and taken in."""
+    log = StreamLog(world.stack)
+    expected = world.write(world.traffic("path", 600, minutes=30, hours_ago=0))
+    log.drain(expected)
+    assert log.records == expected
+    assert not log.failures
+    return world.judge()
+
+
+def test_every_bucket_equals_a_group_by_of_the_rows(judged: tuple[Verdict, Buckets]) -> None:
+    verdict, _ = judged
+    assert verdict.differences == []
+    assert verdict.compared > 500
+
+
+def test_every_elapsed_bucket_is_complete_and_no_other(judged: tuple[Verdict, Buckets]) -> None:
+    verdict, _ = judged
+    assert verdict.incomplete == []
+    assert verdict.premature == []
+    assert verdict.complete > 400
+
+
+def test_quarantine_holds_the_uncountable_rows_and_only_them(
+    world: World, judged: tuple[Verdict, Buckets]
+) -> None:
+    messages = {
+        (message.model, message.id)
+        for message in check.quarantined(world.stack)
+        if message.table in world.stack.tables.values()
+    }
+    assert messages == world.uncountable
+    assert messages
+
+
+def test_the_reconciler_finds_and_repairs_what_was_falsified(
+    world: World, judged: tuple[Verdict, Buckets]
+) -> None:
+    verdict, buckets = judged
+    assert not verdict.differences
+    lately = world.now - timedelta(hours=1)
+    buckets = {key: each for key, each in buckets.items() if each.timeRangeStart >= lately}
+    assert damage.reconcile(world.stack, buckets, repair=False).drift == {}
+    damages = damage.falsify(world.vandal, buckets, seed=3, each=1)
+    keys = [each.key for each in damages]
+    found = damage.reconcile(world.stack, keys, repair=False)
+    # a parent may have been set right by a scheduled sweep before the reconciler came
+    assert [each for each in damages if each.key[3] == 1 and not found.finds(each)] == []
+    assert damage.is_explained(found.drift, damages)
+    repaired = damage.reconcile(world.stack, keys, repair=True)
+    assert repaired.repaired > 0
+    assert repaired.moving == 0
+    assert damage.reconcile(world.stack, buckets, repair=False).drift == {}
+    verdict, _ = world.judge()
+    assert verdict.differences == []

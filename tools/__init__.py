@@ -1,0 +1,1 @@
+"""Programs for whoever deploys and operates the stack; none of them is deployed."""

@@ -14,6 +14,7 @@ from hypothesis import settings
 from moto import mock_aws
 
 from tests.fakes.appsync import FakeAppSync
+from tests.fakes.documents import Documents
 from tests.fakes.signatures import Signatures
 from tests.stack import CREDENTIALS, ENDPOINT, GRACE, TABLE, Clock, Line, Stack, template
 
@@ -64,11 +65,19 @@ def queue_url(aws: Aws) -> str:
     return str(aws("sqs").create_queue(QueueName="quarantine")["QueueUrl"])
 
 
+@pytest.fixture(scope="session")
+def _documents() -> Documents:
+    """What the APIs of all tests have compiled: a large document costs 50 ms, once."""
+    return Documents()
+
+
 @pytest.fixture
-def api(clock: Clock) -> FakeAppSync:
+def api(clock: Clock, _documents: Documents) -> FakeAppSync:
     """The API; it refuses what is not signed with the right secret."""
     secrets = {CREDENTIALS["AWS_ACCESS_KEY_ID"]: CREDENTIALS["AWS_SECRET_ACCESS_KEY"]}
-    return FakeAppSync(clock=clock, monotonic=clock.monotonic, signatures=Signatures(secrets))
+    made = FakeAppSync(clock=clock, monotonic=clock.monotonic, signatures=Signatures(secrets))
+    made.documents = _documents
+    return made
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None, *, console: Console | None = No
         write(asked.config, asked.env, found.region, found.parameters())
         console.print(f"{asked.config.name}: parameter_overrides of {asked.env} written")
     if found.is_ready:
-        console.print(f"Now: make build && sam deploy --config-env {asked.env}")
+        console.print(f"Now: make build && .tools/sam/bin/sam deploy --config-env {asked.env}")
         return 0
     console.print("[red]Something lacks:[/] follow the cures above, then run this again.")
     return 1

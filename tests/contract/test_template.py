@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from aggregated_metrics import record_types
+from aggregated_metrics.cli.deployment import OUTPUTS, PARAMETERS
 from aggregated_metrics.observability import METRICS
 from aggregated_metrics.pending import LEASE_SECONDS
 from aggregated_metrics.settings import Settings
@@ -185,3 +186,8 @@ def test_the_dashboard_shows_every_alarm() -> None:
     shown = json.loads(body["!Sub"])["widgets"][0]["properties"]["alarms"]
     alarms = resources("template.yaml", "AWS::CloudWatch::Alarm")
     assert sorted(shown) == sorted(f"${{{name}.Arn}}" for name in alarms)
+
+
+def test_the_command_line_reads_a_stack_by_the_names_that_it_has() -> None:
+    assert PARAMETERS.keys() <= template("template.yaml")["Parameters"].keys()
+    assert OUTPUTS.keys() <= template("template.yaml")["Outputs"].keys()

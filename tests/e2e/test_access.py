@@ -1,15 +1,11 @@
 """Who may do what: the emulator verifies signatures and policies."""
 
-import json
-
 import pytest
 from aggregated_metrics.errors import ApiError, AuthorizationError
 
 from demo.check import READ_FIELDS, WRITE_FIELDS, api_client
-from demo.functions import StepError, invoke
 from demo.stack import Credentials
 from tests.e2e.conftest import World
-from tests.e2e.test_events import event
 
 pytestmark = pytest.mark.e2e
 
@@ -46,19 +42,6 @@ def test_a_role_may_call_the_fields_that_it_names_and_no_others(world: World) ->
     assert "listAggregatedMetrics" in client.execute(READ)
     with pytest.raises(AuthorizationError, match="DeleteBucket"):
         client.execute(DELETE)
-
-
-def test_a_function_has_its_roles_permissions_and_no_others(world: World) -> None:
-    iam, role = world.stack.client("iam"), world.stack.app["StreamAggregatorRole"]
-    name = "stream-aggregator"
-    policy = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-    iam.delete_role_policy(RoleName=role, PolicyName=name)
-    try:
-        with pytest.raises(StepError, match="HTTP 401"):
-            invoke(world.stack, "StreamAggregatorFunction", event("stream_aggregator/insert.json"))
-    finally:
-        iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(policy))
-    invoke(world.stack, "StreamAggregatorFunction", event("stream_aggregator/insert.json"))
 
 
 def test_the_fields_that_the_demo_reads_and_writes_exist(world: World) -> None:

@@ -16,6 +16,7 @@ from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
 from tests.fakes import transport
 from tests.fakes.appsync import FakeAppSync
+from tests.fakes.documents import Documents
 from tests.fakes.faults import Faults, Rates
 from tests.truth import worker
 
@@ -32,7 +33,12 @@ class World:
 
     def __init__(self, rates: Rates, seed: int, *, settle: float, mutation: str | None) -> None:
         self.ahead = timedelta()
-        self.api = FakeAppSync(monotonic=self._monotonic, equal_put_succeeds=True, seed=seed)
+        self.api = FakeAppSync(
+            monotonic=self._monotonic,
+            equal_put_succeeds=True,
+            seed=seed,
+            documents=Documents(validated=100),
+        )
         self.faults = Faults(self.api, rates, seed=seed)
         self.mutation = mutation
         self._settle = settle

@@ -37,6 +37,7 @@ def main() -> int:
             seed=seed,
             workers=options.workers,
             shards=options.shards,
+            batch=min(1000, max(100, options.rows // 40)),
             repairs=options.repairs,
         )
         verdict, seconds = _run(console, plan)

@@ -42,6 +42,11 @@ def test_what_is_no_number_of_seconds_is_named(name: str, value: str) -> None:
         read(**{name: value})
 
 
+def test_two_looks_at_one_moment_are_refused() -> None:
+    with pytest.raises(SettingsError, match="SETTLE_SECONDS"):
+        read(SETTLE_SECONDS="0")
+
+
 @pytest.mark.parametrize(
     "endpoint",
     [

@@ -32,6 +32,14 @@ def test_a_wrong_environment_is_an_error_at_every_invocation(
     wiring.process.cache_clear()
 
 
+def test_without_credentials_the_error_says_where_they_come_from(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wiring.boto3.Session, "get_credentials", lambda _: None)
+    with pytest.raises(SettingsError, match="AWS_PROFILE"):
+        wiring.process.__wrapped__()
+
+
 def test_the_time_left_is_lambdas(clock: Clock) -> None:
     left = wiring.time_left(Context(clock, seconds=30))
     assert left() == 30

@@ -133,7 +133,7 @@ class AppSyncClient:
     def _timeout(self) -> tuple[float, float]:
         if self._time_left is None:
             return CONNECT_SECONDS, READ_SECONDS
-        share = max(0.2, self._time_left() / (1 + RETRIES))
+        share = max(0.2, self._time_left() / (1 + RETRIES) / 2)  # a try connects and reads
         return min(CONNECT_SECONDS, share), min(READ_SECONDS, share)
 
 

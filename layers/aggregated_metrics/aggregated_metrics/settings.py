@@ -30,7 +30,7 @@ class Settings(BaseModel):
     PENDING_HOURS_TABLE: str = Field(min_length=1)
     QUARANTINE_QUEUE_URL: str = ""
     GRACE_SECONDS: int = Field(default=120, ge=0, le=86_400)
-    SETTLE_SECONDS: int = Field(default=60, ge=0, le=3_600)
+    SETTLE_SECONDS: int = Field(default=60, ge=1, le=3_600)
     SOURCE_TABLES: Annotated[dict[str, str], BeforeValidator(_parsed)] = Field(default_factory=dict)
     SOURCE_LIFETIME_DAYS: Annotated[dict[str, float], BeforeValidator(_parsed)] = Field(
         default_factory=dict

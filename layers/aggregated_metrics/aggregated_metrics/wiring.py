@@ -11,6 +11,7 @@ import boto3
 from botocore.config import Config
 
 from aggregated_metrics.appsync import AppSyncClient, SigV4, open_session
+from aggregated_metrics.errors import SettingsError
 from aggregated_metrics.hours import HourId
 from aggregated_metrics.pending import PendingHours
 from aggregated_metrics.settings import Settings
@@ -76,9 +77,15 @@ def process() -> Process:
     """
     settings = Settings.from_environment(environ)
     session = boto3.Session()
+    credentials = session.get_credentials()
+    if credentials is None:
+        raise SettingsError(
+            "there are no AWS credentials to sign with: a function has its role's; elsewhere set "
+            "AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
     return Process(
         settings=settings,
-        session=open_session(SigV4(session.get_credentials(), settings.region)),
+        session=open_session(SigV4(credentials, settings.region)),
         aws=lru_cache(lambda service: session.client(service, config=_CONFIG)),
     )
 

@@ -1,3 +1,4 @@
+import boto3
 import pytest
 from aggregated_metrics import wiring
 from aggregated_metrics.errors import SettingsError
@@ -35,7 +36,7 @@ def test_a_wrong_environment_is_an_error_at_every_invocation(
 def test_without_credentials_the_error_says_where_they_come_from(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wiring.boto3.Session, "get_credentials", lambda _: None)
+    monkeypatch.setattr(boto3.Session, "get_credentials", lambda _: None)
     with pytest.raises(SettingsError, match="AWS_PROFILE"):
         wiring.process.__wrapped__()
 

@@ -7,10 +7,10 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Self
+from multiprocessing.connection import Connection
+from typing import Any, Self
 
 import boto3
-import requests
 from botocore.config import Config
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
@@ -20,12 +20,10 @@ from tests.fakes.documents import Documents
 from tests.fakes.faults import Faults, Rates
 from tests.truth import worker
 
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-
 TABLE = "pending-hours"
 QUEUE = "quarantine"
 REGION = "us-east-1"
+CONTEXT = multiprocessing.get_context("forkserver")
 
 
 class World:
@@ -49,14 +47,14 @@ class World:
         return time.monotonic() + self.ahead.total_seconds()
 
     def __enter__(self) -> Self:
-        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it logs every request
-        moto = ThreadedMotoServer(port=0, verbose=False)
+        ours, theirs = CONTEXT.Pipe()
+        moto = CONTEXT.Process(target=_serve_moto, args=(theirs,), daemon=True)
         moto.start()
-        self._stack.callback(moto.stop)
-        host, port = moto.get_host_and_port()
+        self._stack.callback(moto.join, 5)
+        self._stack.callback(ours.close)
+        host, port = ours.recv()
         self.server = self._stack.enter_context(transport.serve(self.faults))
         self.moto_url = f"http://{host}:{port}"
-        requests.post(f"{self.moto_url}/moto-api/reset", timeout=10)  # a former run's tables
         self.dynamodb = self._aws("dynamodb")
         self.sqs = self._aws("sqs")
         _create_table(self.dynamodb)
@@ -113,10 +111,18 @@ class World:
             )
 
 
+def _serve_moto(pipe: Connection) -> None:
+    """moto in a process of its own, until the pipe is closed."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it logs every request
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    pipe.send(server.get_host_and_port())
+    with contextlib.suppress(EOFError):
+        pipe.recv()
+
+
 class Worker:
     """A worker process, begun again when it has died."""
-
-    _context = multiprocessing.get_context("forkserver")
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -125,8 +131,8 @@ class Worker:
         self._begin()
 
     def _begin(self) -> None:
-        self._pipe, theirs = self._context.Pipe()
-        self._process = self._context.Process(
+        self._pipe, theirs = CONTEXT.Pipe()
+        self._process = CONTEXT.Process(
             target=worker.work,
             args=(theirs, self._world.environment, self._world.mutation),
             daemon=True,
@@ -159,9 +165,10 @@ class Worker:
 
 def preload() -> None:
     """Let new workers begin with everything imported: a death costs milliseconds, not a second."""
-    Worker._context.set_forkserver_preload(
+    CONTEXT.set_forkserver_preload(
         [
             "tests.truth.worker",
+            "tests.truth.world",
             "tests.truth.mutations",
             "aggregated_metrics.aggregation",
             "aggregated_metrics.sweeping",

@@ -1,5 +1,6 @@
-"""An API that does what it is asked to and then does not answer."""
+"""An API that does what it is asked to, but whose answers come to no end."""
 
+import contextlib
 import http.client
 import threading
 from collections.abc import Iterator
@@ -7,11 +8,15 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+DROPS = 600
+"""Blanks before each answer; a minute's worth, where they come one by one."""
+
 
 @contextmanager
-def mute_after(endpoint: str, mutations: int) -> Iterator[str]:
-    """Passes requests on to the endpoint; after so many mutations their answers are withheld.
+def drip_after(endpoint: str, mutations: int) -> Iterator[str]:
+    """Passes requests on to the endpoint; after so many mutations answers come drop by drop.
 
+    No read of such an answer times out, so whoever waits for it is stopped from outside.
     Requests go on as they came, with the Host that was signed, so signatures stay valid.
     """
     target = urlsplit(endpoint)
@@ -33,17 +38,17 @@ def mute_after(endpoint: str, mutations: int) -> Iterator[str]:
                 content = answer.read()
             finally:
                 connection.close()
-            if b'"mutation ' in body:
-                left[0] -= 1
-                if left[0] < 0:
-                    over.wait()
-                    self.close_connection = True
-                    return
-            self.send_response(answer.status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            left[0] -= b'"mutation ' in body
+            with contextlib.suppress(OSError):  # the caller is gone
+                self.send_response(answer.status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(content) + DROPS))
+                self.end_headers()
+                for _ in range(DROPS):
+                    self.wfile.write(b" ")
+                    if left[0] < 0:
+                        over.wait(0.1)
+                self.wfile.write(content)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
             """Say nothing."""

@@ -12,7 +12,7 @@ from demo.functions import StreamLog
 from demo.traffic import Traffic, Write
 from demo.writing import change, put_all
 from tests.e2e.conftest import World, wait
-from tests.e2e.proxy import mute_after
+from tests.e2e.proxy import drip_after
 
 pytestmark = pytest.mark.e2e
 
@@ -40,12 +40,12 @@ def test_an_api_that_cannot_be_reached_loses_and_doubles_nothing(
 def test_a_time_out_in_the_middle_of_a_batch_loses_and_doubles_nothing(
     world: World, stream_log: StreamLog
 ) -> None:
-    made = world.traffic("timeout", 240, minutes=40, hours_ago=6)
-    with mute_after(world.stack.graphql_endpoint, mutations=2) as endpoint:
+    made = world.traffic("timeout", 120, minutes=20, hours_ago=6)
+    with drip_after(world.stack.graphql_endpoint, mutations=2) as endpoint:
         changes = {"Environment": {"GRAPHQL_ENDPOINT": endpoint}, "Timeout": 5}
         with world.configured("StreamAggregatorFunction", **changes):
             expected = world.write(made)
-            wait(lambda: "timed out" in str(failures(stream_log)))
+            wait(lambda: "timed out" in str(failures(stream_log)), seconds=120)
             # the batch was cut off after some of its buckets had been written
             assert buckets_of(world, made)
     stream_log.drain(expected)

@@ -1,4 +1,4 @@
-"""The world that the workers live in: the Fake over HTTP, moto, and worker processes."""
+"""The world that the workers live in: the Fakes over HTTP, moto, and worker processes."""
 
 import contextlib
 import logging
@@ -14,9 +14,10 @@ import boto3
 from botocore.config import Config
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
-from tests.fakes import transport
+from tests.fakes import dynamodb, transport
 from tests.fakes.appsync import FakeAppSync
 from tests.fakes.documents import Documents
+from tests.fakes.dynamodb import MemoryTable
 from tests.fakes.faults import Faults, Rates
 from tests.truth import worker
 
@@ -55,9 +56,9 @@ class World:
         host, port = ours.recv()
         self.server = self._stack.enter_context(transport.serve(self.faults))
         self.moto_url = f"http://{host}:{port}"
-        self.dynamodb = self._aws("dynamodb")
+        self.table = MemoryTable()
+        table_url = self._stack.enter_context(dynamodb.serve(self.table))
         self.sqs = self._aws("sqs")
-        _create_table(self.dynamodb)
         queue = self.sqs.create_queue(QueueName=QUEUE)["QueueUrl"]
         self.queue = queue
         self.environment = {
@@ -68,6 +69,7 @@ class World:
             "SETTLE_SECONDS": str(int(self._settle)),
             "STREAM_FUNCTION": "stream_aggregator",
             "AWS_ENDPOINT_URL": self.moto_url,
+            "AWS_ENDPOINT_URL_DYNAMODB": table_url,
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
@@ -92,8 +94,7 @@ class World:
 
     def pending(self, state: str) -> int:
         """How many hours are in this state."""
-        pages = self.dynamodb.get_paginator("scan").paginate(TableName=TABLE)
-        return sum(item["state"]["S"] == state for page in pages for item in page["Items"])
+        return sum(item["state"]["S"] == state for item in list(self.table.items.values()))
 
     def quarantined(self) -> Iterator[str]:
         """The bodies of all messages in quarantine; takes them out."""
@@ -174,27 +175,4 @@ def preload() -> None:
             "aggregated_metrics.sweeping",
             "aggregated_metrics.checks",
         ]
-    )
-
-
-def _create_table(dynamodb: Any) -> None:
-    dynamodb.create_table(
-        TableName=TABLE,
-        BillingMode="PAY_PER_REQUEST",
-        KeySchema=[{"AttributeName": "hour", "KeyType": "HASH"}],
-        AttributeDefinitions=[
-            {"AttributeName": "hour", "AttributeType": "S"},
-            {"AttributeName": "state", "AttributeType": "S"},
-            {"AttributeName": "due", "AttributeType": "N"},
-        ],
-        GlobalSecondaryIndexes=[
-            {
-                "IndexName": "byDue",
-                "KeySchema": [
-                    {"AttributeName": "state", "KeyType": "HASH"},
-                    {"AttributeName": "due", "KeyType": "RANGE"},
-                ],
-                "Projection": {"ProjectionType": "ALL"},
-            }
-        ],
     )

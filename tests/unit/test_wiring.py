@@ -1,4 +1,4 @@
-import boto3
+import botocore.session
 import pytest
 from aggregated_metrics import wiring
 from aggregated_metrics.errors import SettingsError
@@ -36,7 +36,7 @@ def test_a_wrong_environment_is_an_error_at_every_invocation(
 def test_without_credentials_the_error_says_where_they_come_from(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(boto3.Session, "get_credentials", lambda _: None)
+    monkeypatch.setattr(botocore.session.Session, "get_credentials", lambda _: None)
     with pytest.raises(SettingsError, match="AWS_PROFILE"):
         wiring.process.__wrapped__()
 

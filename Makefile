@@ -7,7 +7,7 @@ UV         := .tools/uv/bin/uv
 SAM        := .tools/sam/bin/sam
 BIN        := .venv/bin
 TEMPLATES  := template.yaml backend/template.yaml
-TYPED      := layers/aggregated_metrics functions backend/functions/api demo tools tests
+TYPED      := layers/aggregated_metrics functions backend/functions/api benchmarks demo tools tests
 KEEP       ?=
 
 # sam wants a region even to validate; no telemetry from a build
@@ -15,7 +15,7 @@ export AWS_DEFAULT_REGION ?= us-east-1
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help sync lint format security test unit e2e truth truth-mutations demo stop build clean \
+.PHONY: help sync lint format security test unit e2e e2e-thorough bench truth truth-mutations demo stop build clean \
         attach redrive repair-batches pre-commit
 
 help: ## this list
@@ -76,13 +76,16 @@ format: .venv/.synced ## format the code and mend what ruff can mend
 security: .tools/checkov/.synced ## checkov over the templates; .checkov.yaml has a reason beside each skip
 	.tools/checkov/bin/checkov --config-file .checkov.yaml
 
-test: unit e2e ## every test
+test: unit e2e ## every test but e2e-thorough
 
 unit: .venv/.synced ## every test that needs no stack: unit, property, contract, integration
 	$(BIN)/pytest -n 2 -m "not e2e"
 
 e2e: sync ## the tests on the local stack
-	$(BIN)/pytest -m e2e
+	$(BIN)/pytest -m "e2e and not thorough"
+
+e2e-thorough: sync ## minutes more on the local stack: each function without each of its permissions
+	$(BIN)/pytest -m "e2e and thorough"
 
 TRUTH := PYTHONPATH=.:layers/aggregated_metrics $(BIN)/python -m tests.truth
 
@@ -92,6 +95,9 @@ truth: .venv/.synced ## random histories with faults against a group-by: ROWS=20
 
 truth-mutations: .venv/.synced ## each safeguard removed in turn: the truth test must fail
 	@$(TRUTH) --rows $(or $(ROWS),400) --seed $(or $(SEED),5) --mutations
+
+bench: .venv/.synced ## measure everything (some minutes); writes docs/performance.json and the table
+	PYTHONPATH=layers/aggregated_metrics $(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
 # --------------------------------------------------------------------------------------------------
 # The stack

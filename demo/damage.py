@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from aggregated_metrics.appsync import AppSyncClient
 from aggregated_metrics.model import AggregatedMetrics
 
-from demo.check import Buckets, key_of, measures_of
+from demo.check import Buckets, key_of
 from demo.functions import StepError, invoke
 from demo.groupby import Key
 from demo.stack import LocalStack
@@ -61,11 +61,12 @@ def falsify(client: AppSyncClient, buckets: Buckets, seed: int, each: int = 2) -
     draw = random.Random(f"damage/{seed}")
     hours: dict[tuple[str, str, datetime], list[AggregatedMetrics]] = {}
     for record in buckets.values():
-        if record.count > 1 or record.numberOfMinutes > 1:
-            start = record.timeRangeStart.replace(minute=0)
-            hours.setdefault((record.accountId, record.recordType, start), []).append(record)
+        start = record.timeRangeStart.replace(minute=0)
+        hours.setdefault((record.accountId, record.recordType, start), []).append(record)
     places = [
-        hour for _, hour in sorted(hours.items()) if any(r.numberOfMinutes == 1 for r in hour)
+        hour
+        for _, hour in sorted(hours.items())
+        if any(r.numberOfMinutes == 1 and r.count for r in hour)
     ]
     draw.shuffle(places)
     kinds = [kind for kind in _KINDS for _ in range(each)]
@@ -100,7 +101,7 @@ def _set(
 
 
 def _one(draw: random.Random, hour: list[AggregatedMetrics], *sizes: int) -> AggregatedMetrics:
-    return draw.choice([record for record in hour if record.numberOfMinutes in sizes])
+    return draw.choice([each for each in hour if each.numberOfMinutes in sizes and each.count])
 
 
 def _wrong_count(
@@ -136,10 +137,14 @@ def _missing_minute(
 def _surplus_minute(
     client: AppSyncClient, draw: random.Random, hour: list[AggregatedMetrics]
 ) -> Damage:
-    """A minute for which there is no bucket; in a full hour, a wrong count instead."""
+    """A minute without a bucket between others; where there is none, a wrong count instead.
+
+    Not a later one: it would be complete before its time, and no repair takes that back.
+    """
     start = hour[0].timeRangeStart.replace(minute=0)
     taken = {record.timeRangeStart for record in hour if record.numberOfMinutes == 1}
-    free = {start + timedelta(minutes=i) for i in range(60)} - taken
+    last = (max(taken) - start) // timedelta(minutes=1)
+    free = {start + timedelta(minutes=i) for i in range(last)} - taken
     if not free:
         return _wrong_count(client, draw, hour)
     at = draw.choice(sorted(free))
@@ -236,11 +241,3 @@ def is_explained(drift: Iterable[Key], damages: Iterable[Damage]) -> bool:
     return all(
         key in falsified or (key[3] > 1 and (key[0], key[1], key[2][:13]) in hours) for key in drift
     )
-
-
-def is_whole(buckets: Buckets, expected: dict[Key, tuple[int, ...]]) -> bool:
-    """Whether every bucket holds again what it should."""
-    nothing = (0,) * 6
-    return all(
-        measures_of(record) == expected.get(key, nothing) for key, record in buckets.items()
-    ) and all(key in buckets for key in expected)

@@ -119,8 +119,8 @@ def show_differences(console: Console, differences: Sequence[Difference]) -> Non
     console.print(table)
 
 
-def show_verdict(console: Console, verdict: Verdict, *, quarantine_is_exact: bool) -> None:
-    """The verdict, line by line."""
+def show_verdict(console: Console, verdict: Verdict, *, quarantine_is_exact: bool | None) -> None:
+    """The verdict, line by line; None where nobody has looked into the quarantine."""
     if verdict.differences:
         show_differences(console, verdict.differences)
     show_line(
@@ -129,25 +129,27 @@ def show_verdict(console: Console, verdict: Verdict, *, quarantine_is_exact: boo
         f"{len(verdict.differences)} differences",
         good=bool(verdict.compared) and not verdict.differences,
     )
-    wrong = len(verdict.incomplete) + len(verdict.premature)
+    wrong = [f"{key} is not" for key in verdict.incomplete]
+    wrong += [f"{key} is too early" for key in verdict.premature]
     show_line(
         console,
         f"every elapsed bucket is complete ({verdict.complete:,}), and no other"
-        + (f": not so for {wrong}" if wrong else ""),
+        + (f": not so for {len(wrong)}, such as {wrong[0]}" if wrong else ""),
         good=not wrong,
     )
-    show_line(
-        console,
-        "the rows that cannot be counted are in quarantine, and only they",
-        good=quarantine_is_exact,
-    )
+    if quarantine_is_exact is not None:
+        show_line(
+            console,
+            "the rows that cannot be counted are in quarantine, and only they",
+            good=quarantine_is_exact,
+        )
 
 
 def show_damage(console: Console, damages: Iterable[Damage], found: Checked) -> None:
     """What was falsified, and what the reconciler says about it."""
     table = _table(
-        *("damage", "account", "record type", "start", "min", "reported off by"),
-        right=("min", "reported off by"),
+        *("damage", "account", "record type", "start", "min", "off by"),
+        right=("min", "off by"),
     )
     for damage in damages:
         account, name, start, minutes = damage.key
@@ -180,7 +182,7 @@ def show_times(console: Console, seconds: dict[str, float]) -> None:
 
 
 def _table(*columns: str, right: Sequence[str] = ()) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False)
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", no_wrap=True)
     return table

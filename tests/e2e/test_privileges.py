@@ -141,6 +141,7 @@ def test_a_function_works_with_its_role(world: World, function: str) -> None:
     Account(world).do(function)
 
 
+@pytest.mark.thorough  # eight seconds each
 @pytest.mark.parametrize(("function", "permission"), PROBES)
 def test_a_function_fails_without_any_one_permission(
     world: World, function: str, permission: str

@@ -34,9 +34,7 @@ def test_a_batch_of_10_000_records_is_counted_in_a_few_requests(stack: Stack) ->
 def test_a_batch_of_6_mb_is_counted(stack: Stack) -> None:
     stream = Stream("ScoreResult")
     text = "x" * 600
-    made = [
-        stream.insert(rows.score_result(f"result-{i}", explanation=text)) for i in range(4_000)
-    ]
+    made = [stream.insert(rows.score_result(f"result-{i}", explanation=text)) for i in range(4_000)]
     batch = window_event(*made)
     assert len(json.dumps(batch)) > 6_000_000
     stack.invoke("stream_aggregator", batch)

@@ -104,7 +104,7 @@ def test_the_documents_table_is_made_from_the_json(tmp_path: Path) -> None:
     ]
     reporting.write_json(tmp_path / "p.json", lines, "a machine")
     document = tmp_path / "p.md"
-    document.write_text(f"before\n{reporting._BEGIN}\nold\n{reporting._END}\nafter\n")
+    document.write_text(f"before\n{reporting._BEGIN}\nstale\n{reporting._END}\nafter\n")
     for _ in range(2):
         reporting.rewrite(document, json.loads((tmp_path / "p.json").read_text()))
     text = document.read_text()
@@ -112,4 +112,4 @@ def test_the_documents_table_is_made_from_the_json(tmp_path: Path) -> None:
     assert "| bytes (both ways) | 84,013 bytes |  |  |  |" in text
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
-    assert "old" not in text
+    assert "stale" not in text

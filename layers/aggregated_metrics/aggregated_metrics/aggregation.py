@@ -42,7 +42,7 @@ class Aggregator:
             store=process.store(time_left(context)),
             pending=process.pending(),
             quarantine=Quarantine(
-                process.aws("sqs"), settings.QUARANTINE_QUEUE_URL, clock=process.clock
+                process.aws_on_use("sqs"), settings.QUARANTINE_QUEUE_URL, clock=process.clock
             ),
             source_tables=settings.SOURCE_TABLES,
             clock=process.clock,

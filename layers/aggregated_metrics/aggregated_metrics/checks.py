@@ -57,7 +57,7 @@ def reconciler_of(
             offset_hours=settings.SOURCE_OFFSET_HOURS,
         ),
         pending=process.pending(),
-        lag=IteratorAge(process.aws("cloudwatch"), settings.STREAM_FUNCTION, process.clock),
+        lag=IteratorAge(process.aws_on_use("cloudwatch"), settings.STREAM_FUNCTION, process.clock),
         clock=process.clock,
         grace=settings.GRACE_SECONDS,
         settle=settings.SETTLE_SECONDS,

@@ -6,7 +6,7 @@ their minutes; what differs from what was loaded is written, each bucket under i
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
@@ -61,7 +61,8 @@ class Bucket:
         measures: its sums.
         complete: whether nothing more is expected.
         version: `updatedAt` exactly as loaded or written; None while it is not stored.
-        metadata: the record's metadata, ledger included.
+        metadata: the record's metadata, ledger included: as loaded, a text that only a bucket that
+            is changed has to read, or a dictionary.
         dirty: whether it differs from what is stored.
     """
 
@@ -70,7 +71,7 @@ class Bucket:
     measures: Measures = ZERO
     complete: bool = False
     version: str | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: Any = None
     dirty: bool = False
 
     @property
@@ -81,7 +82,8 @@ class Bucket:
     @property
     def ledger(self) -> list[tuple[str, int]]:
         """How far each shard has been taken in: digest and last number, newest entry last."""
-        return [(shard, int(last)) for shard, last in self.metadata.get("ledger", ())]
+        entries = parse_metadata(self.metadata).get("ledger", ())
+        return [(shard, int(last)) for shard, last in entries]
 
     def elapsed(self, now: datetime, grace: int) -> bool:
         """Whether its range and `grace` seconds more are over."""
@@ -160,7 +162,7 @@ class Hour:
         entries = [*entries, (shard, max(last, taken))][-LEDGER_ENTRIES:]
         self._change(bucket, clamped(wanted))
         bucket.metadata = {
-            **bucket.metadata,
+            **parse_metadata(bucket.metadata),
             "ledger": [[name, str(number)] for name, number in entries],
         }
         return tally
@@ -233,8 +235,8 @@ class Hour:
             "complete": complete,
             "updatedAt": version,
         }
-        if bucket.metadata:
-            record["metadata"] = json.dumps(bucket.metadata, separators=(",", ":"))
+        if metadata := parse_metadata(bucket.metadata):
+            record["metadata"] = json.dumps(metadata, separators=(",", ":"))
         if bucket.version is None:
             record |= {
                 "recordType": series.record_type,
@@ -270,8 +272,9 @@ def _matters(deltas: Sequence[tuple[int, Measures]]) -> bool:
 
 
 def _keys(hour_id: HourId) -> dict[str, tuple[int, int]]:
+    stem = key_stem(hour_id.series)
     return {
-        composite_key(hour_id.series, start, size): (size, start)
+        f"{stem}{buckets.iso(start)}#{size}": (size, start)
         for size in buckets.SIZES
         for start in buckets.starts(hour_id.start, size)
     }
@@ -282,10 +285,10 @@ def _bucket(place: tuple[int, int], row: Mapping[str, Any]) -> Bucket:
     return Bucket(
         start,
         size,
-        Measures(*(row.get(name) or 0 for name in Measures._fields)),
+        Measures(*[row.get(name) or 0 for name in Measures._fields]),
         bool(row["complete"]),
         row["updatedAt"],
-        parse_metadata(row.get("metadata")),
+        row.get("metadata"),
     )
 
 

@@ -1,7 +1,7 @@
 """What a bucket sums: six whole numbers, always in the same order. Pure."""
 
 from collections.abc import Iterable
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from typing import NamedTuple
 
 from aggregated_metrics.errors import UncountableError
@@ -62,7 +62,7 @@ def micro_dollars(dollars: str | float) -> int:
         UncountableError: `dollars` is not a finite number, or absurdly large.
     """
     try:
-        return int((_sane(dollars) * _MILLIONTH).to_integral_value(ROUND_HALF_EVEN))
+        return round(_sane(str(dollars)) * _MILLIONTH)
     except (ArithmeticError, ValueError) as error:
         raise UncountableError(f"cost {str(dollars)[:40]!r} is not a number of dollars") from error
 
@@ -73,15 +73,18 @@ def calls(number: str | float) -> int:
     Raises:
         UncountableError: `number` is not a finite number, or absurdly large.
     """
+    text = str(number)
+    if text.isdecimal() and len(text) <= _MOST_DIGITS:
+        return int(text)  # as Decimal reads it, in a fifth of the time
     try:
-        return int(_sane(number))
+        return int(_sane(text))
     except (ArithmeticError, ValueError) as error:
         raise UncountableError(f"cost has {str(number)[:40]!r} calls, not a number") from error
 
 
-def _sane(number: str | float) -> Decimal:
+def _sane(number: str) -> Decimal:
     """`1e9999999` is seven digits of text, but as an int it takes minutes to write out."""
-    exact = Decimal(str(number))
+    exact = Decimal(number)
     if exact.adjusted() > _MOST_DIGITS:
         raise ValueError("too large")
     return exact

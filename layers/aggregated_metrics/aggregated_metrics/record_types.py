@@ -9,9 +9,10 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, NamedTuple
 
-from aggregated_metrics import buckets
+from aggregated_metrics.buckets import FIRST, LAST, minute_of
 from aggregated_metrics.errors import UncountableError
 from aggregated_metrics.measures import Measures, calls, micro_dollars
 
@@ -19,11 +20,19 @@ type Fields = Mapping[str, Any]
 
 ERROR_CODE = 400
 _FAILED = frozenset({"FAILED", "ERROR"})
+_COST_KEYS = (
+    "total_cost",
+    "total_usd",
+    "api_calls",
+    "llm_calls",
+    "cached_api_calls",
+    "cached_llm_calls",
+)
 _COUNTED_ONCE = Measures(count=1)
 _FAILED_ONCE = Measures(count=1, errorCount=1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Model:
     """How the rows of one model of the API are counted.
 
@@ -32,7 +41,8 @@ class Model:
         record_type: the record type that every row counts into.
         measure: what a row adds, from its fields.
         measured: the attributes that `measure` reads.
-        split_by: the attribute whose value chooses a further record type, if there is one.
+        maps: of those that a table keeps as a Map, the keys that `measure` reads.
+        split_by: the attribute whose value chooses a further record type; empty if none does.
         splits: that attribute's values, and the record type of each.
         listing: the API's query by account and time, and the time that it sorts by.
     """
@@ -42,18 +52,28 @@ class Model:
     measure: Callable[[Fields], Measures]
     listing: tuple[str, str]
     measured: tuple[str, ...] = ()
-    split_by: str | None = None
+    maps: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    split_by: str = ""
     splits: Mapping[str, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def attributes(self) -> tuple[str, ...]:
         """Every attribute that counting reads."""
-        split = () if self.split_by is None else (self.split_by,)
+        split = (self.split_by,) if self.split_by else ()
         return ("accountId", "createdAt", *split, *self.measured)
+
+    @cached_property
+    def texts(self) -> tuple[str, ...]:
+        """Those of `attributes` that a table keeps as a text, or as what it holds."""
+        return tuple(name for name in self.attributes if name not in self.maps)
 
     def record_types(self, split: str | None) -> tuple[str, ...]:
         """The record types that a row with this split counts into."""
         return (self.record_type,) if split is None else (self.record_type, split)
+
+
+type Place = tuple[str, int, str | None]
+"""What a row counts into: an account, an epoch minute, and the further record type if any."""
 
 
 class Contribution(NamedTuple):
@@ -71,25 +91,29 @@ def contribution(model: Model, fields: Fields) -> Contribution:
     Raises:
         UncountableError: no accountId, no readable createdAt, or a cost that is no number.
     """
+    return Contribution(*place_of(model, fields), model.measure(fields))
+
+
+def place_of(model: Model, fields: Fields) -> Place:
+    """Where a row counts.
+
+    Raises:
+        UncountableError: no accountId, or no readable createdAt.
+    """
     account_id = fields.get("accountId")
     if not account_id or not isinstance(account_id, str):
         raise UncountableError("accountId is missing")
-    kind = fields.get(model.split_by) if model.split_by else None
-    split = model.splits.get(kind) if isinstance(kind, str) else None
-    return Contribution(account_id, _created(fields), split, model.measure(fields))
-
-
-def _created(fields: Fields) -> int:
-    text = fields.get("createdAt")
-    if not text or not isinstance(text, str):
+    created = fields.get("createdAt")
+    if not created or not isinstance(created, str):
         raise UncountableError("createdAt is missing")
     try:
-        minute = buckets.to_minute(buckets.parse(text))
+        minute = minute_of(created)
     except ValueError as error:
-        raise UncountableError(f"createdAt {text[:40]!r} is not an AWSDateTime") from error
-    if not buckets.FIRST <= minute < buckets.LAST:
-        raise UncountableError(f"createdAt {text[:40]!r} lies in no hour of the years 1 to 9999")
-    return minute
+        raise UncountableError(f"createdAt {created[:40]!r} is not an AWSDateTime") from error
+    if not FIRST <= minute < LAST:
+        raise UncountableError(f"createdAt {created[:40]!r} lies in no hour of the years 1 to 9999")
+    kind = fields.get(model.split_by)
+    return account_id, minute, model.splits.get(kind) if isinstance(kind, str) else None
 
 
 def _item(_: Fields) -> Measures:
@@ -115,18 +139,29 @@ def _score_result(fields: Fields) -> Measures:
     value = fields.get("value")
     failed = _is_error(value, fields.get("code"))
     decided = 0 if failed or not value else 1
-    cost = _cost_map(fields.get("cost"))
+    cost = fields.get("cost")
+    if not isinstance(cost, dict):
+        cost = _cost_map(cost)
     if not cost:
         return Measures(1, 0, decided, 0, 0, int(failed))
-    dollars = _first(cost, "total_cost", "total_usd")
-    return Measures(
+    dollars = cost.get("total_cost")
+    if dollars is None:
+        dollars = cost.get("total_usd")
+    made = cost.get("api_calls")
+    if made is None:
+        made = cost.get("llm_calls")
+    cached = cost.get("cached_api_calls")
+    if cached is None:
+        cached = cost.get("cached_llm_calls")
+    sums = (
         1,
         0 if dollars is None else micro_dollars(dollars),
         decided,
-        _calls(_first(cost, "api_calls", "llm_calls")),
-        _calls(_first(cost, "cached_api_calls", "cached_llm_calls")),
+        0 if made is None else calls(made),
+        0 if cached is None else calls(cached),
         int(failed),
     )
+    return tuple.__new__(Measures, sums)  # in half the time of Measures(*sums)
 
 
 def _is_error(value: Any, code: Any) -> bool:
@@ -154,15 +189,6 @@ def _cost_map(cost: Any) -> Mapping[str, Any] | None:
     raise UncountableError("cost is not a JSON object")
 
 
-def _first(cost: Mapping[str, Any], name: str, other: str) -> Any:
-    value = cost.get(name)
-    return cost.get(other) if value is None else value
-
-
-def _calls(number: Any) -> int:
-    return 0 if number is None else calls(number)
-
-
 MODELS: Mapping[str, Model] = {
     model.name: model
     for model in (
@@ -179,6 +205,7 @@ MODELS: Mapping[str, Model] = {
             record_type="scoreResults",
             measure=_score_result,
             measured=("value", "code", "cost"),
+            maps={"cost": _COST_KEYS},
             listing=("listScoreResultByAccountIdAndUpdatedAt", "updatedAt"),
             split_by="type",
             splits={"prediction": "predictionScoreResults", "evaluation": "evaluationScoreResults"},

@@ -7,7 +7,7 @@ from functools import lru_cache
 from os import environ
 from typing import TYPE_CHECKING, Any
 
-import boto3
+import botocore.session
 from botocore.config import Config
 
 from aggregated_metrics.appsync import AppSyncClient, SigV4, open_session
@@ -34,7 +34,7 @@ def now() -> datetime:
 class Process:
     """What one Lambda process keeps from invocation to invocation.
 
-    `aws` gives boto3's client for a service, always the same one; a client costs tens of
+    `aws` gives botocore's client for a service, always the same one; a client costs tens of
     milliseconds, so each is made when it is first needed.
     """
 
@@ -43,6 +43,10 @@ class Process:
     aws: Callable[[str], Any]
     clock: Callable[[], datetime] = now
     remembered: dict[HourId, int] = field(default_factory=dict)
+
+    def aws_on_use(self, service: str) -> Any:
+        """A client that is made when it is first called: most invocations never do."""
+        return _OnUse(lambda: self.aws(service))
 
     def client(self, time_left: Callable[[], float]) -> AppSyncClient:
         """The API's client for one invocation."""
@@ -76,7 +80,7 @@ def process() -> Process:
         SettingsError: the environment is not usable.
     """
     settings = Settings.from_environment(environ)
-    session = boto3.Session()
+    session = botocore.session.get_session()  # boto3's own, without what boto3 imports beside it
     credentials = session.get_credentials()
     if credentials is None:
         raise SettingsError(
@@ -86,8 +90,18 @@ def process() -> Process:
     return Process(
         settings=settings,
         session=open_session(SigV4(credentials, settings.region)),
-        aws=lru_cache(lambda service: session.client(service, config=_CONFIG)),
+        aws=lru_cache(lambda service: session.create_client(service, config=_CONFIG)),
     )
+
+
+class _OnUse:
+    """Stands for what `make` gives, and asks for it only when it is used."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._make(), name)
 
 
 def time_left(context: Any) -> Callable[[], float]:

@@ -31,6 +31,27 @@ _TYPES = {
     "_null": "NULL",
 }
 _RANGE_ENDS = 2
+_KEY_OPERATORS = {
+    "eq": "EQ",
+    "le": "LE",
+    "lt": "LT",
+    "ge": "GE",
+    "gt": "GT",
+    "beginsWith": "BEGINS_WITH",
+    "between": "BETWEEN",
+}
+_KEY_EXPRESSIONS = {
+    "EQ": "{} = {}",
+    "LE": "{} <= {}",
+    "LT": "{} < {}",
+    "GE": "{} >= {}",
+    "GT": "{} > {}",
+    "BEGINS_WITH": "begins_with({}, {})",
+    "BETWEEN": "{} BETWEEN {} AND {}",
+}
+
+type KeyCondition = dict[str, Any]
+"""An entry of DynamoDB's `KeyConditions`."""
 
 
 class Placeholders:
@@ -49,8 +70,12 @@ class Placeholders:
 
     def value(self, value: Any) -> str:
         """A new placeholder of a JSON value."""
+        return self.raw_value(stored(value))
+
+    def raw_value(self, value: Any) -> str:
+        """A new placeholder of a value in DynamoDB's form."""
         placeholder = f":v{len(self._values)}"
-        self._values[placeholder] = stored(value)
+        self._values[placeholder] = value
         return placeholder
 
     def arguments(self) -> dict[str, Any]:
@@ -96,21 +121,30 @@ def both(first: str, second: str) -> str:
     return f"({first}) AND {second}" if second else first
 
 
-def sort_key_expression(
-    attribute: str,
-    argument: str,
-    condition: Mapping[str, Any],
-    parts: Sequence[str],
-    marks: Placeholders,
-) -> str:
-    """A key condition argument as the sort key's part of a key condition expression.
+def key_expression(conditions: Mapping[str, KeyCondition], marks: Placeholders) -> str:
+    """`KeyConditions` as a key condition expression."""
+    terms = []
+    for attribute, condition in conditions.items():
+        mark, operator = marks.name(attribute), condition["ComparisonOperator"]
+        values = [marks.raw_value(value) for value in condition["AttributeValueList"]]
+        terms.append(_KEY_EXPRESSIONS[operator].format(mark, *values))
+    return " AND ".join(terms)
+
+
+def equals(value: Any) -> KeyCondition:
+    """The condition that a key is this JSON value."""
+    return {"ComparisonOperator": "EQ", "AttributeValueList": [stored(value)]}
+
+
+def sort_key_condition(
+    argument: str, condition: Mapping[str, Any], parts: Sequence[str]
+) -> KeyCondition | None:
+    """A key condition argument as the sort key's condition; None for none.
 
     Args:
-        attribute: the sort key's attribute.
         argument: the name of the query's argument, for messages.
         condition: at most one operation with its operand or operands.
         parts: the fields of a composite sort key; empty for a plain one.
-        marks: takes up the names and values.
 
     Raises:
         InvalidArgumentsError: for more than one operation, a range without two ends, or a part of
@@ -123,11 +157,16 @@ def sort_key_expression(
         )
     for operation, operand in operations.items():
         values = [_key_text(each, argument, parts) for each in _as_list(operand)]
+        if operation not in _KEY_OPERATORS:
+            raise InvalidArgumentsError(f"Operation {operation} is not supported.")
         if operation == "between" and len(values) != _RANGE_ENDS:
             raise InvalidArgumentsError(f"Argument {argument}.between expects exactly 2 elements.")
-        wanted = values if operation == "between" else values[0]
-        return _comparison(marks.name(attribute), operation, wanted, marks)
-    return ""
+        wanted = values if operation == "between" else values[:1]
+        return {
+            "ComparisonOperator": _KEY_OPERATORS[operation],
+            "AttributeValueList": [stored(value) for value in wanted],
+        }
+    return None
 
 
 def _key_text(operand: Any, argument: str, parts: Sequence[str]) -> Any:

@@ -1,0 +1,79 @@
+"""The fold: what counting adds to the CPU time that parsing the event costs anyhow.
+
+Each event is parsed afresh and then folded, as in an invocation: its objects are not in the
+processor's cache and no hash is known. What is compared is parsing and freeing the same event.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aggregated_metrics.changes import Target, fold
+from aggregated_metrics.record_types import MODELS
+
+from benchmarks import workloads
+from benchmarks.measuring import Line, interleaved, line
+
+RECORDS = 1000
+_GROUP = "fold"
+
+
+def run(*, quick: bool) -> list[Line]:
+    repeats = 9 if quick else 41
+    lines: list[Line] = []
+    for model, bar in (("ScoreResult", 0.4), ("Item", 0.3)):
+        lines += _measure(f"{model} inserts", workloads.inserts(model, RECORDS), repeats, bar)
+        lines += _measure(f"{model} updates", workloads.updates(model, RECORDS), repeats, None)
+        event = workloads.untouched(model, RECORDS)
+        lines += _measure(f"{model} updates of nothing counted", event, repeats, None)
+    return lines
+
+
+def _measure(what: str, event: Mapping[str, Any], repeats: int, bar: float | None) -> list[Line]:
+    text = json.dumps(event)
+    taken = interleaved(
+        {"parse": lambda: json.loads(text), "both": lambda: fold(json.loads(text), {})}, repeats
+    )
+    parse, both = taken["parse"], taken["both"]
+    per_record = 1e6 / RECORDS
+    size = f"{len(text) // RECORDS} bytes a record"
+    return [
+        line(_GROUP, f"{what}: json.loads", parse.scaled(per_record), "µs/record", note=size),
+        line(_GROUP, f"{what}: fold", both.minus(parse).scaled(per_record), "µs/record"),
+        line(_GROUP, f"{what}: fold / json.loads", both.minus(parse).over(parse), "x", bar=bar),
+    ]
+
+
+def sums(event: Mapping[str, Any]) -> dict[Target, tuple[int, ...]]:
+    """What an event's deltas come to, by account, record type and minute."""
+    return {
+        target: tuple(map(sum, zip(*(measures for _, measures in deltas), strict=True)))
+        for batch in fold(event, {}).batches
+        for target, deltas in batch.deltas.items()
+    }
+
+
+def recounted(model: str, rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str, int], Any]:
+    """The same by a plain loop over plain rows, which shares nothing with the layer but names."""
+    counted: dict[tuple[str, str, int], list[int]] = {}
+    for row in rows:
+        hour, minute = int(row["createdAt"][11:13]), int(row["createdAt"][14:16])
+        day = workloads.FIRST.replace(hour=0, minute=0, second=0, microsecond=0)
+        at = int(day.timestamp()) // 60 + hour * 60 + minute
+        cost = row.get("cost", {})
+        failed = row.get("value") == "ERROR"
+        adds = (
+            1,
+            round(cost.get("total_cost", 0) * 1e6),
+            int(model == "ScoreResult" and not failed),
+            cost.get("llm_calls", 0),
+            cost.get("cached_llm_calls", 0),
+            int(failed),
+        )
+        kind = row.get("type") or row.get("createdByType")
+        plain = MODELS[model].record_type
+        for name in (plain, f"{kind}{plain[0].upper()}{plain[1:]}")[: 2 if kind else 1]:
+            sums_ = counted.setdefault((row["accountId"], name, at), [0] * 6)
+            for i, value in enumerate(adds):
+                sums_[i] += value
+    return {place: tuple(values) for place, values in counted.items()}

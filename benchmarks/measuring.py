@@ -1,0 +1,105 @@
+"""Interleaved repeats, their medians and spread, and whether a bar is reached."""
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Repeats of one quantity."""
+
+    values: Sequence[float]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    @property
+    def spread(self) -> float:
+        """Half the distance between the quartiles."""
+        if len(self.values) < 3:
+            return (max(self.values) - min(self.values)) / 2
+        low, _, high = statistics.quantiles(self.values, n=4)
+        return (high - low) / 2
+
+    def over(self, other: "Sample", less: "Sample | None" = None) -> "Sample":
+        """Round by round, this over the other; `less` is taken off both first."""
+        off = less.values if less is not None else [0.0] * len(self.values)
+        return Sample(
+            [(a - c) / (b - c) for a, b, c in zip(self.values, other.values, off, strict=True)]
+        )
+
+    def scaled(self, by: float) -> "Sample":
+        return Sample([value * by for value in self.values])
+
+    def minus(self, other: "Sample") -> "Sample":
+        return Sample([a - b for a, b in zip(self.values, other.values, strict=True)])
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the table.
+
+    Attributes:
+        group: which part of the benchmark.
+        what: what was measured.
+        value: the median, or a number that does not vary.
+        unit: of `value`.
+        spread: half the distance between the quartiles; None for a number that does not vary.
+        bar: the most that it may be; None where nothing is promised.
+        note: what else a reader must know.
+    """
+
+    group: str
+    what: str
+    value: float
+    unit: str
+    spread: float | None = None
+    bar: float | None = None
+    note: str = ""
+
+    @property
+    def reached(self) -> bool | None:
+        return None if self.bar is None else self.value <= self.bar
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "group": self.group,
+            "what": self.what,
+            "value": round(self.value, 6),
+            "unit": self.unit,
+            "spread": None if self.spread is None else round(self.spread, 6),
+            "bar": self.bar,
+            "reached": self.reached,
+            "note": self.note,
+        }
+
+
+def line(
+    group: str,
+    what: str,
+    sample: Sample,
+    unit: str,
+    *,
+    bar: float | None = None,
+    note: str = "",
+) -> Line:
+    return Line(group, what, sample.median, unit, sample.spread, bar, note)
+
+
+def interleaved(works: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Sample]:
+    """CPU seconds of each work, one after the other in every round, so that all share the noise."""
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    for work in works.values():
+        work()
+    for _ in range(repeats):
+        for name, work in works.items():
+            gc.collect()
+            started = time.process_time()
+            work()
+            taken[name].append(time.process_time() - started)
+    return {name: Sample(values) for name, values in taken.items()}

@@ -55,6 +55,11 @@ class Life(NamedTuple):
         last = self.changes[-1]
         return last.old if last.expired else last.new
 
+    def without_expiry(self) -> "Life":
+        """The same with a removal instead: a repair takes off what expired before its lifetime."""
+        *before, last = self.changes
+        return Life(self.model, (*before, last._replace(expired=False)))
+
 
 @dataclass
 class Shard:

@@ -91,6 +91,8 @@ class Run:
     ) -> None:
         self.plan = plan
         given = lives(plan.seed, plan.rows, plan.start) if lives_ is None else lives_
+        if plan.repairs:
+            given = [life.without_expiry() for life in given]
         self.history = history(given, plan.seed, plan.shards)
         self.verdict = Verdict(plan, records=sum(len(s.records) for s in self.history.shards))
         self._progress = progress

@@ -43,7 +43,7 @@ def test_a_removed_safeguard_is_noticed() -> None:
 
 
 def test_a_failing_history_shrinks_to_few_rows() -> None:
-    plan = Plan(rows=24, seed=1, mutation="no ledger", redeliver=0.9)
+    plan = Plan(rows=24, seed=1, mutation="no ledger", redeliver=0.6)
     plan = dataclasses.replace(plan, workers=1, shards=1)
     kept = shrink.shrink(plan, lambda _: None)
     assert len(kept) < 24

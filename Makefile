@@ -79,7 +79,7 @@ security: .tools/checkov/.synced ## checkov over the templates; .checkov.yaml ha
 test: unit e2e ## every test but e2e-thorough
 
 unit: .venv/.synced ## every test that needs no stack: unit, property, contract, integration
-	$(BIN)/pytest -n 2 -m "not e2e"
+	$(BIN)/pytest -n 2 --dist worksteal -m "not e2e"
 
 e2e: sync ## the tests on the local stack
 	$(BIN)/pytest -m "e2e and not thorough"

@@ -91,15 +91,20 @@ def line(
     return Line(group, what, sample.median, unit, sample.spread, bar, note)
 
 
-def interleaved(works: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Sample]:
+type Work = tuple[Callable[[], Any], Callable[[Any], object]]
+"""What prepares a work, which is not measured, and the work, which gets what was prepared."""
+
+
+def interleaved(works: Mapping[str, Work], repeats: int) -> dict[str, Sample]:
     """CPU seconds of each work, one after the other in every round, so that all share the noise."""
     taken: dict[str, list[float]] = {name: [] for name in works}
-    for work in works.values():
-        work()
-    for _ in range(repeats):
-        for name, work in works.items():
+    for measured in range(-1, repeats):
+        for name, (prepare, work) in works.items():
             gc.collect()
+            prepared = prepare()
             started = time.process_time()
-            work()
-            taken[name].append(time.process_time() - started)
+            work(prepared)
+            took = time.process_time() - started
+            if measured >= 0:  # the first round only warms up
+                taken[name].append(took)
     return {name: Sample(values) for name, values in taken.items()}

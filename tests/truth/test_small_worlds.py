@@ -40,9 +40,11 @@ def consumer(
 
 
 def deaths(requests: int) -> Iterator[Death | None]:
+    """No death, and one at each point: after a request is before the next one, for the others."""
     yield None
-    for number, after in itertools.product(range(1, requests + 1), (False, True)):
-        yield Death(number, after)
+    yield Death(1, after=False)
+    for number in range(1, requests + 1):
+        yield Death(number, after=True)
 
 
 def check(processes: Sequence[Process], count: int) -> int:

@@ -25,6 +25,7 @@ from aggregated_metrics.source import Counted, SourceRows
 from aggregated_metrics.store import HourStore
 from aggregated_metrics.sweeping import Sweeper
 
+from demo.groupby import MEASURES
 from tests.fakes import rows
 from tests.fakes.appsync import FakeAppSync
 from tests.fakes.documents import Documents
@@ -39,14 +40,6 @@ type Key = tuple[str, str, str, int]
 """Account, record type, start, minutes."""
 type Numbers = tuple[int, ...]
 
-MEASURES = (
-    "count",
-    "cost",
-    "decisionCount",
-    "externalAiApiCount",
-    "cachedAiApiCount",
-    "errorCount",
-)
 START = datetime(2026, 11, 22, 12, 10, tzinfo=UTC)
 SETTLE = 60
 _SPLITS = {

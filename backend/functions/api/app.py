@@ -22,7 +22,7 @@ def _api() -> Api:
     )
 
 
-def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001
+def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001 - Lambda gives it
     """Answers one field.
 
     A refusal is a value here, not an exception: only so can the resolver's code give it the

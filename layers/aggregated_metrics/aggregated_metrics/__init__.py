@@ -15,7 +15,7 @@ __all__ = ["AggregatedMetrics"]
 def __getattr__(name: str) -> Any:
     """`AggregatedMetrics` when somebody asks for it: the functions do without."""
     if name == "AggregatedMetrics":
-        from aggregated_metrics.model import AggregatedMetrics  # noqa: PLC0415
+        from aggregated_metrics.model import AggregatedMetrics  # noqa: PLC0415 - late
 
         return AggregatedMetrics
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,16 +11,9 @@ from aggregated_metrics import source
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from demo.groupby import MEASURES
 from tests.fakes import rows
-from tests.integration.reconciliation_world import (
-    MEASURES,
-    START,
-    Key,
-    Numbers,
-    World,
-    clear_table,
-    truth,
-)
+from tests.integration.reconciliation_world import START, Key, Numbers, World, clear_table, truth
 
 _PARENTS = (5, 15, 60)
 _ZERO = (0,) * len(MEASURES)

@@ -4,6 +4,7 @@
 PYTHON     ?= python3
 UV_VERSION := 0.13.9
 UV         := .tools/uv/bin/uv
+UV_SYNC    := $(UV) sync --quiet --locked --compile-bytecode
 SAM        := .tools/sam/bin/sam
 BIN        := .venv/bin
 TEMPLATES  := template.yaml backend/template.yaml
@@ -23,6 +24,7 @@ help: ## this list
 
 # --------------------------------------------------------------------------------------------------
 # Tools. Three environments, because the SAM CLI and the emulator pin the same libraries differently.
+# Compiled once here: where Python may not write bytecode, every start of a tool would compile it.
 # --------------------------------------------------------------------------------------------------
 $(UV):
 	@echo "bringing uv $(UV_VERSION) into .tools/"
@@ -37,15 +39,15 @@ $(UV):
 	     exit 1; }
 
 .venv/.synced: $(UV) uv.lock pyproject.toml
-	$(UV) sync --quiet --locked
+	$(UV_SYNC)
 	@touch $@
 
 .tools/sam/.synced: $(UV) uv.lock pyproject.toml
-	UV_PROJECT_ENVIRONMENT=.tools/sam $(UV) sync --quiet --locked --only-group sam
+	UV_PROJECT_ENVIRONMENT=.tools/sam $(UV_SYNC) --only-group sam
 	@touch $@
 
 .tools/emulator/.synced: $(UV) uv.lock pyproject.toml
-	UV_PROJECT_ENVIRONMENT=.tools/emulator $(UV) sync --quiet --locked --only-group emulator
+	UV_PROJECT_ENVIRONMENT=.tools/emulator $(UV_SYNC) --only-group emulator
 	@touch $@
 
 # Apart from uv.lock: it pins boto3 to a version of its own, and its requirements are in tools/.
@@ -89,9 +91,9 @@ e2e-thorough: sync ## minutes more on the local stack: each function without eac
 
 TRUTH := PYTHONPATH=.:layers/aggregated_metrics $(BIN)/python -m tests.truth
 
-truth: .venv/.synced ## random histories with faults against a group-by: ROWS=2000 SEED=0 (fresh) SEEDS=1 WORKERS=3 REPAIRS=
+truth: .venv/.synced ## random histories with faults against a group-by: ROWS=2000 SEED=0 (fresh) SEEDS=1 WORKERS=3 REPAIRS=told|untold|damage
 	@$(TRUTH) --rows $(or $(ROWS),2000) --seed $(or $(SEED),0) --seeds $(or $(SEEDS),1) \
-	  --workers $(or $(WORKERS),3) $(if $(REPAIRS),--repairs)
+	  --workers $(or $(WORKERS),3) $(if $(REPAIRS),--repairs $(REPAIRS))
 
 truth-mutations: .venv/.synced ## each safeguard removed in turn: the truth test must fail
 	@$(TRUTH) --rows $(or $(ROWS),400) --seed $(or $(SEED),5) --mutations

@@ -8,49 +8,39 @@ import argparse
 import dataclasses
 import secrets
 import sys
-import time
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from tests.truth import mutations, shrink, world
-from tests.truth.run import Plan, Run, Verdict
+from tests.truth import mutations, shrink
+from tests.truth.run import Plan, Repairs, Verdict
+from tests.truth.side_by_side import run_all
 
 
 def main() -> int:
     """Run the truth test; 0 if every run was exact (with --mutations: if every run was not)."""
     options = _options()
     console = Console(width=None if sys.stdout.isatty() else 140)
-    world.preload()
     if options.mutations:
         return _check_mutations(console, options)
-    verdicts = []
-    seeds = (
-        [options.seed + i for i in range(options.seeds)]
-        if options.seed
-        else [secrets.randbelow(10**6) for _ in range(options.seeds)]
-    )
-    for seed in seeds:
-        plan = Plan(
+    first = options.seed or secrets.randbelow(10**6)
+    plans = [
+        Plan(
             rows=options.rows,
-            seed=seed,
+            seed=first + i,
             workers=options.workers,
             shards=options.shards,
             batch=min(1000, max(100, options.rows // 40)),
             repairs=options.repairs,
         )
-        verdict, seconds = _run(console, plan)
-        verdicts.append((verdict, seconds))
-        console.print(
-            f"seed {seed}: {len(verdict.wrong)} wrong of {verdict.buckets} buckets, "
-            f"{verdict.records} records, {verdict.deaths} deaths, {seconds:.0f} s"
-        )
-        if not verdict.exact:
-            _explain(console, verdict, shrinking=options.shrink)
-            break
+        for i in range(options.seeds)
+    ]
+    verdicts = run_all(console, plans, options.jobs)
     console.print(_table(verdicts))
-    return 0 if all(verdict.exact for verdict, _ in verdicts) else 1
+    failed = next((verdict for verdict, _ in verdicts if not verdict.exact), None)
+    if failed is not None:
+        _explain(console, failed, shrinking=options.shrink)
+    return 1 if failed else 0
 
 
 def _options() -> argparse.Namespace:
@@ -60,26 +50,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=1, help="runs, each with the next seed")
     parser.add_argument("--workers", type=int, default=3, help="batches at once")
     parser.add_argument("--shards", type=int, default=3, help="shards a table")
-    parser.add_argument("--repairs", action="store_true", help="repairs run meanwhile")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at once")
+    parser.add_argument(
+        "--repairs", type=Repairs, choices=list(Repairs), help="repairs run meanwhile (run.py)"
+    )
     parser.add_argument("--mutations", action="store_true", help="remove each safeguard in turn")
     parser.add_argument("--no-shrink", dest="shrink", action="store_false")
     return parser.parse_args()
-
-
-def _run(console: Console, plan: Plan) -> tuple[Verdict, float]:
-    started = time.monotonic()
-    columns = (
-        TextColumn(f"seed {plan.seed}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("records")
-        verdict = Run(
-            plan, progress=lambda done, whole: progress.update(task, completed=done, total=whole)
-        ).go()
-    return verdict, time.monotonic() - started
 
 
 def _table(verdicts: list[tuple[Verdict, float]]) -> Table:
@@ -94,6 +71,7 @@ def _table(verdicts: list[tuple[Verdict, float]]) -> Table:
         "requests",
         "faults",
         "quarantined",
+        "falsified",
         "repaired",
         "buckets",
         "wrong",
@@ -114,6 +92,7 @@ def _table(verdicts: list[tuple[Verdict, float]]) -> Table:
                     verdict.requests,
                     verdict.faults.total(),
                     verdict.quarantined,
+                    verdict.falsified,
                     verdict.repaired,
                     verdict.buckets,
                     len(verdict.wrong),
@@ -142,7 +121,7 @@ def _check_mutations(console: Console, options: argparse.Namespace) -> int:
     survived = 0
     for mutation in (None, *mutations.MUTATIONS):
         plan = Plan(rows=options.rows, seed=options.seed or 1, workers=options.workers)
-        verdict, _ = _run(console, dataclasses.replace(plan, mutation=mutation))
+        [(verdict, _)] = run_all(console, [dataclasses.replace(plan, mutation=mutation)], 1)
         survived += verdict.exact is (mutation is not None)
         first = verdict.wrong[0] if verdict.wrong else "exact"
         table.add_row(mutation or "nothing", str(len(verdict.wrong)), first[:90])

@@ -55,10 +55,19 @@ class Life(NamedTuple):
         last = self.changes[-1]
         return last.old if last.expired else last.new
 
-    def without_expiry(self) -> "Life":
-        """The same with a removal instead: a repair takes off what expired before its lifetime."""
+    def in_a_table(self, lifetime: timedelta | None) -> "Life":
+        """The same in a table whose rows live so long: those of None are removed, none expires.
+
+        With a lifetime, a row expires when the hour that it counts into is older than that.
+        """
         *before, last = self.changes
-        return Life(self.model, (*before, last._replace(expired=False)))
+        if not last.expired:
+            return self
+        if lifetime is None:
+            return Life(self.model, (*before, last._replace(expired=False)))
+        counted = groupby.when(last.old or {}) if countable(last.old) else None
+        over = last.at if counted is None else counted + lifetime + timedelta(hours=1)
+        return Life(self.model, (*before, last._replace(at=max(last.at, over))))
 
 
 @dataclass

@@ -9,16 +9,20 @@ import json
 import queue
 import random
 import threading
+import time
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 from demo import groupby
 from tests.fakes.faults import Rates
-from tests.truth.lives import SPAN, Change, Life, Shard, history, lives
+from tests.truth import damage
+from tests.truth.lives import Change, Life, Shard, history, lives
 from tests.truth.worker import Job
 from tests.truth.world import Worker, World
 
@@ -36,8 +40,25 @@ RATES = Rates(
 )
 EPOCH = timedelta(hours=2)
 INVOCATION_SECONDS = 25.0
+LIFETIMES = {"Item": timedelta(days=1)}
+"""While repairs run, the rows of these models expire, and no others."""
+_EXPIRING = ("items", "predictionItems", "evaluationItems")
 _LAST_SWEEPS = 60
 _ATTEMPTS = 60
+
+
+class Repairs(StrEnum):
+    """What repairs do while a run goes on.
+
+    Attributes:
+        TOLD: they are told how far the stream is behind, so they must find nothing to set right.
+        UNTOLD: they are told that it is not behind: what they do wrong must heal by itself.
+        DAMAGE: as TOLD, and somebody falsifies buckets: all of it must be set right.
+    """
+
+    TOLD = "told"
+    UNTOLD = "untold"
+    DAMAGE = "damage"
 
 
 @dataclass(frozen=True)
@@ -49,7 +70,7 @@ class Plan:
     workers: int = 3
     shards: int = 2
     batch: int = 100
-    repairs: bool = False
+    repairs: Repairs | None = None
     redeliver: float = 0.15
     die: float = 0.06
     rates: Rates = RATES
@@ -73,6 +94,7 @@ class Verdict:
     requests: int = 0
     deaths: int = 0
     quarantined: int = 0
+    falsified: int = 0
     repaired: int = 0
 
     @property
@@ -92,7 +114,9 @@ class Run:
         self.plan = plan
         given = lives(plan.seed, plan.rows, plan.start) if lives_ is None else lives_
         if plan.repairs:
-            given = [life.without_expiry() for life in given]
+            # A wrong repair of an hour that is past its lifetime does not heal (docs/limits.md).
+            lifetimes = {} if plan.repairs is Repairs.UNTOLD else LIFETIMES
+            given = [life.in_a_table(lifetimes.get(life.model)) for life in given]
         self.history = history(given, plan.seed, plan.shards)
         self.verdict = Verdict(plan, records=sum(len(s.records) for s in self.history.shards))
         self._progress = progress
@@ -100,15 +124,21 @@ class Run:
         self._lock = threading.Lock()
         self._idle: queue.Queue[Worker] = queue.Queue()
         self._sweep_draw = random.Random(f"sweeps/{plan.seed}")
+        self._damage_draw = random.Random(f"damage/{plan.seed}")
+        self._kept: set[str] = set()
+        self._behind: dict[str, float] = {}
 
     def go(self) -> Verdict:
         """Deliver everything, sweep, compare."""
         plan = self.plan
-        settle = 1.0 if plan.repairs else 60.0
-        with World(plan.rates, plan.seed, settle=settle, mutation=plan.mutation) as world:
+        settings = {"SETTLE_SECONDS": "1" if plan.repairs else "60"}
+        if plan.repairs:
+            days = {model: lifetime.days for model, lifetime in LIFETIMES.items()}
+            settings["SOURCE_LIFETIME_DAYS"] = json.dumps(days)
+        with World(plan.rates, plan.seed, settings=settings, mutation=plan.mutation) as world:
             self.world = world
             world.ahead = plan.start - datetime.now(UTC)
-            workers = [Worker(world) for _ in range(plan.workers + 1 + plan.repairs)]
+            workers = [Worker(world) for _ in range(plan.workers + 1 + bool(plan.repairs))]
             for worker in workers:
                 self._idle.put(worker)
             try:
@@ -125,11 +155,12 @@ class Run:
 
     def _live(self) -> None:
         """Let the epochs pass: in each, every shard delivers what has happened by then."""
-        epochs = int((SPAN + timedelta(hours=6)) / EPOCH) + 1
+        last = max(shard.times[-1] for shard in self.history.shards if shard.times)
+        epochs = int((last - self.plan.start) / EPOCH) + 1
         cursors = [_Cursor(self, shard) for shard in self.history.shards]
         with ThreadPoolExecutor(self.plan.workers + 2) as pool:
             for epoch in range(1, epochs + 1):
-                until = self.plan.start + epoch * EPOCH if epoch < epochs else None
+                until = self.plan.start + epoch * EPOCH
                 self._advance(until)
                 running = threading.Event()
                 running.set()
@@ -155,23 +186,42 @@ class Run:
             for future in [shards.submit(drain, delivery) for delivery in deliveries]:
                 future.result()
 
-    def _advance(self, until: datetime | None) -> None:
-        """Nothing is in flight: let the clock jump, and let the tables have their writes."""
-        if until is not None:
-            self.world.ahead = max(self.world.ahead, until - datetime.now(UTC))
+    def _advance(self, until: datetime) -> None:
+        """Nothing is in flight: let the clock jump, and empty what moto would be slow with."""
+        self.world.ahead = max(self.world.ahead, until - datetime.now(UTC))
+        self._kept |= {json.loads(body)["eventID"] for body in self.world.quarantined()}
+        if self.plan.repairs is Repairs.DAMAGE:
+            self.verdict.falsified += damage.falsify(
+                self.world.api,
+                self._damage_draw,
+                self.world.now(),
+                since=self.plan.start,
+                spared=_EXPIRING,
+            )
 
     def write(self, shard: Shard, change: Change) -> None:
         """Put a change into the source table: it is there before its record is delivered."""
         old, new, api = change.old or {}, change.new or {}, self.world.api
         if new.get("accountId"):
-            api.put(shard.model, {name: value for name, value in new.items() if value is not None})
+            row = {name: value for name, value in new.items() if value is not None}
+            # As the API does: it is what the reconciler's index sorts by.
+            api.put(shard.model, row | {"updatedAt": self.world.now().isoformat()})
         elif old.get("accountId"):  # a row without an account is in no index
             api.remove(shard.model, old["id"])
+
+    def behind(self, shard: Shard, oldest: float | None) -> None:
+        """Say when the oldest record of a shard was written that is not taken in yet."""
+        with self._lock:
+            self._behind.pop(shard.name, None)
+            if oldest is not None:
+                self._behind[shard.name] = oldest
+            if self.plan.repairs is not Repairs.UNTOLD:
+                self.world.oldest.value = min(self._behind.values(), default=0.0)
 
     def invoke(
         self,
         function: str,
-        event: dict[str, Any],
+        event: Mapping[str, Any],
         draw: random.Random,
         *,
         mortal: bool = True,
@@ -202,11 +252,19 @@ class Run:
         while running.is_set():
             _, result = self.invoke(function, event, self._sweep_draw)
             if result and "repaired" in result:
-                self.verdict.repaired += result["repaired"]
+                self._judge_repair(result)
             threading.Event().wait(0.2)
+
+    def _judge_repair(self, result: Mapping[str, Any]) -> None:
+        self.verdict.repaired += result["repaired"]
+        minutes = [drift for drift in result["drift"] if drift["numberOfMinutes"] == 1]
+        if self.plan.repairs is Repairs.TOLD and result["repaired"] and minutes:
+            self.verdict.wrong.append(f"repaired, though the stream is exact: {minutes[0]}")
 
     def _settle(self) -> None:
         """Sweep until no hour is pending: the clock is past everything."""
+        if self.plan.repairs is Repairs.DAMAGE:
+            self.verdict.repaired += damage.set_right(self._repair_range, self.plan.start)
         for _ in range(_LAST_SWEEPS):
             self.world.ahead += timedelta(hours=3)
             self.invoke("bucket_sweeper", {}, self._sweep_draw)
@@ -216,10 +274,13 @@ class Run:
                 return
         self.verdict.wrong.append(f"{self.world.pending('pending')} hours are still pending")
 
+    def _repair_range(self, event: Mapping[str, Any]) -> Any:
+        return self.invoke("reconciler", event, self._damage_draw)[1]
+
     def _compare(self) -> None:
         expected = self.history.truth()
         stored = {}
-        now = (datetime.now(UTC) + self.world.ahead).strftime("%Y-%m-%dT%H:%M:%SZ")
+        now = self.world.now().strftime("%Y-%m-%dT%H:%M:%SZ")
         wrong = self.verdict.wrong
         for row in self.world.api.rows("AggregatedMetrics"):
             key = (
@@ -236,7 +297,7 @@ class Run:
             if expected.get(key, zero) != stored.get(key, zero):
                 wrong.append(f"{key}: {stored.get(key)} stored, {expected.get(key)} expected")
         self.verdict.buckets = len(expected)
-        kept = {json.loads(body)["eventID"] for body in self.world.quarantined()}
+        kept = self._kept | {json.loads(body)["eventID"] for body in self.world.quarantined()}
         self.verdict.quarantined = len(kept)
         uncountable = self.history.uncountable()
         if kept != uncountable:
@@ -259,30 +320,43 @@ class _Cursor:
         self.run = run
         self.shard = shard
         self.position = 0
-        self.written = 0
+        self.wrote: list[float] = []
         self.draw = random.Random(f"deliver/{run.plan.seed}/{shard.name}")
 
-    def epoch(self, until: datetime | None) -> Iterator[None]:
+    def epoch(self, until: datetime) -> Iterator[None]:
         """Deliver what has happened until then, a batch at a time, some of them again."""
-        end = len(self.shard.records)
-        if until is not None:
-            end = next((i for i, at in enumerate(self.shard.times) if at > until), end)
+        end = bisect_right(self.shard.times, until)
         while self.position < end:
             self._deliver_one(end)
             yield
 
     def _deliver_one(self, end: int) -> None:
         first, size = self.position, self._size(end - self.position)
+        # The table is ahead of its stream: sometimes by more than the batch that comes.
+        self._write(min(end, first + size * self.draw.choice((1, 1, 3))))
         for attempt in range(_ATTEMPTS):
             error, _ = self._invoke(first, size, mortal=attempt < 12)
             if error is None:
                 again = self.draw.random() < self.run.plan.redeliver
                 if not again:
                     self.position = first + size
+                    self._say_how_far_behind()
                     self.run.delivered(size)
                     return
             size = self._again(size, end - first)
         raise RuntimeError(f"{self.shard.name} does not get on: {error}")
+
+    def _write(self, until: int) -> None:
+        """Let the table have its writes up to a record's number."""
+        first = len(self.wrote)
+        self.wrote += [time.time()] * (until - first)
+        self._say_how_far_behind()
+        for change in self.shard.changes[first:until]:
+            self.run.write(self.shard, change)
+
+    def _say_how_far_behind(self) -> None:
+        waiting = self.position < len(self.wrote)
+        self.run.behind(self.shard, self.wrote[self.position] if waiting else None)
 
     def _size(self, most: int) -> int:
         return min(most, self.draw.choice((1, 3, 10, self.run.plan.batch, self.run.plan.batch)))
@@ -295,9 +369,7 @@ class _Cursor:
         return self.draw.randint(least, max(least, min(most, size * 2)))
 
     def _invoke(self, first: int, size: int, *, mortal: bool) -> tuple[str | None, Any]:
-        for change in self.shard.changes[self.written : first + size]:
-            self.run.write(self.shard, change)
-        self.written = max(self.written, first + size)
+        self._write(first + size)
         event: dict[str, Any] = {"Records": self.shard.records[first : first + size]}
         if self.shard.named:
             event |= {"shardId": self.shard.name, "state": {}, "window": {}}

@@ -6,7 +6,7 @@ import secrets
 import pytest
 
 from tests.truth import lives, mutations, shrink, world
-from tests.truth.run import Plan, Run
+from tests.truth.run import Plan, Repairs, Run
 
 FIXED = (1, 2, 3)
 
@@ -30,10 +30,14 @@ def test_every_bucket_is_exact_under_faults_of_a_fresh_seed() -> None:
     assert Run(Plan(rows=250, seed=seed)).go().wrong == []
 
 
-def test_every_bucket_is_exact_while_repairs_run() -> None:
-    verdict = Run(Plan(rows=150, seed=11, repairs=True)).go()
+@pytest.mark.parametrize("repairs", Repairs)
+def test_every_bucket_is_exact_while_repairs_run(repairs: Repairs) -> None:
+    verdict = Run(Plan(rows=150, seed=11, repairs=repairs)).go()
     assert verdict.wrong == []
     assert verdict.invocations["reconciler"]
+    if repairs is Repairs.DAMAGE:
+        assert verdict.falsified
+        assert verdict.repaired
 
 
 def test_a_removed_safeguard_is_noticed() -> None:

@@ -17,9 +17,12 @@ from functools import partial, partialmethod
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import urllib3.connectionpool
+
+if TYPE_CHECKING:
+    from multiprocessing.sharedctypes import Synchronized
 
 ROOT = Path(__file__).parents[2]
 DEATH = 86
@@ -29,7 +32,7 @@ class Job(NamedTuple):
     """One invocation.
 
     `ahead` is how far the worker's clock is ahead of the real one; `die_at` the number of the
-    request to die at, and whether after its answer; `behind` what the stream's lag is said to be.
+    request to die at, and whether after its answer.
     """
 
     function: str
@@ -37,7 +40,6 @@ class Job(NamedTuple):
     ahead: timedelta
     seconds: float
     die_at: tuple[int, bool] | None = None
-    behind: float = 0.0
 
 
 class Context:
@@ -82,8 +84,9 @@ def _now(ahead: timedelta) -> datetime:
     return datetime.now(UTC) + ahead
 
 
-def _behind(_: Any, seconds: float) -> float:
-    return seconds
+def _age(_: Any, oldest: "Synchronized[float]") -> float:
+    written = oldest.value
+    return time.time() - written if written else 0.0
 
 
 def handlers() -> dict[str, ModuleType]:
@@ -100,8 +103,17 @@ def handlers() -> dict[str, ModuleType]:
     return found
 
 
-def work(pipe: Connection, environment: Mapping[str, str], mutation: str | None) -> None:
-    """Carry out jobs until the pipe is closed; answer each with (error or None, result)."""
+def work(
+    pipe: Connection,
+    environment: Mapping[str, str],
+    oldest: "Synchronized[float]",
+    mutation: str | None,
+) -> None:
+    """Carry out jobs until the pipe is closed; answer each with (error or None, result).
+
+    `oldest` tells when the oldest record was written that is not taken in yet, 0 for none: what
+    CloudWatch knows as the iterator's age.
+    """
     os.environ.update(environment)
     sys.stdout = io.StringIO()  # metrics and log lines; nobody reads them
     from aggregated_metrics import lag, wiring  # noqa: PLC0415 - after the environment is set
@@ -111,6 +123,7 @@ def work(pipe: Connection, environment: Mapping[str, str], mutation: str | None)
         from tests.truth import mutations  # noqa: PLC0415
 
         mutations.apply(mutation)
+    lag.IteratorAge.seconds = partialmethod(_age, oldest)  # type: ignore[assignment]
     mortality = _Mortality()
     modules = handlers()
     process = wiring.process()
@@ -121,7 +134,6 @@ def work(pipe: Connection, environment: Mapping[str, str], mutation: str | None)
             return
         mortality.requests, mortality.die_at = 0, job.die_at
         process.clock = partial(_now, job.ahead)
-        lag.IteratorAge.seconds = partialmethod(_behind, job.behind)  # type: ignore[assignment]
         try:
             result = modules[job.function].lambda_handler(job.event, Context(job.seconds))
             answer: tuple[str | None, Any] = (None, json.loads(json.dumps(result, default=str)))

@@ -5,9 +5,10 @@ import logging
 import multiprocessing
 import threading
 import time
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Self
 
 import boto3
@@ -25,24 +26,38 @@ TABLE = "pending-hours"
 QUEUE = "quarantine"
 REGION = "us-east-1"
 CONTEXT = multiprocessing.get_context("forkserver")
+_DOCUMENTS = Documents(validated=100)
+"""All worlds of a process: compiling them is what a Fake spends most of its time on."""
 
 
 class World:
     """One API with faults, one table of pending hours, one quarantine queue."""
 
-    def __init__(self, rates: Rates, seed: int, *, settle: float, mutation: str | None) -> None:
+    def __init__(
+        self,
+        rates: Rates,
+        seed: int,
+        *,
+        settings: Mapping[str, str],
+        mutation: str | None = None,
+    ) -> None:
         self.ahead = timedelta()
+        self.oldest = CONTEXT.Value("d", 0.0)
         self.api = FakeAppSync(
             monotonic=self._monotonic,
             equal_put_succeeds=True,
             seed=seed,
-            documents=Documents(validated=100),
+            documents=_DOCUMENTS,
         )
         self.faults = Faults(self.api, rates, seed=seed)
         self.mutation = mutation
-        self._settle = settle
+        self._settings = settings
         self._stack = contextlib.ExitStack()
         self.environment: dict[str, str] = {}
+
+    def now(self) -> datetime:
+        """The time in this world."""
+        return datetime.now(UTC) + self.ahead
 
     def _monotonic(self) -> float:
         return time.monotonic() + self.ahead.total_seconds()
@@ -66,7 +81,6 @@ class World:
             "PENDING_HOURS_TABLE": TABLE,
             "QUARANTINE_QUEUE_URL": queue,
             "GRACE_SECONDS": "120",
-            "SETTLE_SECONDS": str(int(self._settle)),
             "STREAM_FUNCTION": "stream_aggregator",
             "AWS_ENDPOINT_URL": self.moto_url,
             "AWS_ENDPOINT_URL_DYNAMODB": table_url,
@@ -76,6 +90,7 @@ class World:
             "AWS_SECRET_ACCESS_KEY": "made-up",
             "POWERTOOLS_SERVICE_NAME": "truth",
             "POWERTOOLS_METRICS_NAMESPACE": "truth",
+            **self._settings,
         }
         return self
 
@@ -132,14 +147,21 @@ class Worker:
         self._begin()
 
     def _begin(self) -> None:
+        world = self._world
         self._pipe, theirs = CONTEXT.Pipe()
         self._process = CONTEXT.Process(
             target=worker.work,
-            args=(theirs, self._world.environment, self._world.mutation),
+            args=(theirs, world.environment, world.oldest, world.mutation),
             daemon=True,
         )
         self._process.start()
         theirs.close()
+
+    @property
+    def peak(self) -> int:
+        """The most memory that this process has had: bytes."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
     def do(self, job: worker.Job) -> tuple[str | None, Any]:
         """One invocation: (error or None, result). A death is an error."""

@@ -16,7 +16,8 @@ export AWS_DEFAULT_REGION ?= us-east-1
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help sync lint format security test unit e2e e2e-thorough bench truth truth-mutations demo stop build clean \
+.PHONY: help sync lint format security test unit e2e e2e-thorough bench truth truth-mutations truth-backfill \
+        demo stop build clean \
         attach redrive repair-batches pre-commit
 
 help: ## this list
@@ -97,6 +98,9 @@ truth: .venv/.synced ## random histories with faults against a group-by: ROWS=20
 
 truth-mutations: .venv/.synced ## each safeguard removed in turn: the truth test must fail
 	@$(TRUTH) --rows $(or $(ROWS),400) --seed $(or $(SEED),5) --mutations
+
+truth-backfill: .venv/.synced ## rows that were there first, counted by a process that dies: ROWS=200000
+	@$(TRUTH) --rows $(or $(ROWS),200000) --seed $(or $(SEED),0) --backfill
 
 bench: .venv/.synced ## measure everything (some minutes); writes docs/performance.json and the table
 	PYTHONPATH=layers/aggregated_metrics $(BIN)/python -m benchmarks $(if $(QUICK),--quick)

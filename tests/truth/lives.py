@@ -5,7 +5,7 @@ of their times, as stream records; `truth` is what the rows come to in the end.
 """
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -120,6 +120,18 @@ def lives(seed: int, count: int, start: datetime) -> list[Life]:
     """Random lives that begin within SPAN after `start`."""
     draw = random.Random(f"lives/{seed}")
     return [_life(draw, f"row-{i}", start) for i in range(count)]
+
+
+def standing(seed: int, count: int, start: datetime) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """So many rows that are there when their lives are over: model and row."""
+    draw = random.Random(f"standing/{seed}")
+    numbers = iter(range(2**63))
+    while count:
+        life = _life(draw, f"row-{next(numbers)}", start)
+        row = life.changes[-1].new
+        if row is not None:
+            count -= 1
+            yield life.model, row
 
 
 def history(lives_: list[Life], seed: int, shards_per_table: int) -> History:

@@ -15,7 +15,7 @@ export AWS_DEFAULT_REGION ?= us-east-1
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help sync lint format security test unit e2e e2e-thorough bench truth truth-mutations demo stop build clean \
+.PHONY: help sync lint format security test unit e2e e2e-thorough bench truth truth-mutations demo invoke stop build clean \
         attach redrive repair-batches pre-commit
 
 help: ## this list
@@ -104,6 +104,9 @@ bench: .venv/.synced ## measure everything (some minutes); writes docs/performan
 # --------------------------------------------------------------------------------------------------
 demo: sync ## the whole path on this machine; KEEP=1 leaves the stack up
 	@KEEP=$(KEEP) ROWS=$(ROWS) SEED=$(SEED) $(BIN)/python -m demo
+
+invoke: sync ## the test events in containers (Docker), on the stack that KEEP=1 left up: EVENT=
+	@$(BIN)/python -m demo.containers
 
 stop: .venv/.synced ## stop a stack that KEEP=1 left up
 	@$(BIN)/python -m demo.stack

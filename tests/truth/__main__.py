@@ -1,6 +1,6 @@
 """`make truth`: random histories with faults, until a bucket is wrong or the seeds are done.
 
-python -m tests.truth --rows 20000 --seeds 10 --seed 1 --workers 3
+python -m tests.truth --rows 20000 --seeds 10 --seed 1
 python -m tests.truth --mutations            each safeguard removed: every run must fail
 python -m tests.truth --backfill --rows 200000      rows that were there first
 """
@@ -52,8 +52,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=2000, help="rows a run")
     parser.add_argument("--seed", type=int, default=0, help="the first seed; 0 draws fresh ones")
     parser.add_argument("--seeds", type=int, default=1, help="runs, each with the next seed")
-    parser.add_argument("--workers", type=int, default=3, help="batches at once")
-    parser.add_argument("--shards", type=int, default=3, help="shards a table")
+    parser.add_argument("--workers", type=int, default=6, help="batches at once")
+    parser.add_argument("--shards", type=int, default=4, help="shards a table")
     parser.add_argument("--jobs", type=int, default=2, help="runs at once")
     parser.add_argument(
         "--repairs", type=Repairs, choices=list(Repairs), help="repairs run meanwhile (run.py)"
@@ -125,7 +125,12 @@ def _check_mutations(console: Console, options: argparse.Namespace) -> int:
         table.add_column(name)
     survived = 0
     for mutation in (None, *mutations.MUTATIONS):
-        plan = Plan(rows=options.rows, seed=options.seed or 1, workers=options.workers)
+        plan = Plan(
+            rows=options.rows,
+            seed=options.seed or 1,
+            workers=options.workers,
+            shards=options.shards,
+        )
         [(verdict, _)] = run_all(console, [dataclasses.replace(plan, mutation=mutation)], 1)
         survived += verdict.exact is (mutation is not None)
         first = verdict.wrong[0] if verdict.wrong else "exact"

@@ -16,6 +16,7 @@ from tests.fakes import rows, streams
 ACCOUNTS = ("acct-a", "acct-b", "acct-c")
 MODELS = ("Item", "ScoreResult", "Task", "Evaluation")
 SPAN = timedelta(hours=20)
+_BURSTS = 12
 _MAKERS = {
     "Item": rows.item,
     "ScoreResult": rows.score_result,
@@ -168,7 +169,7 @@ def _record(stream: streams.Stream, change: Change) -> streams.Record:
 
 def _life(draw: random.Random, identity: str, start: datetime) -> Life:
     model = draw.choice(("Item", "ScoreResult", "ScoreResult", "Task", "Evaluation"))
-    at = start + draw.random() * SPAN
+    at = start + _begins(draw)
     row = _row(draw, model, identity, at)
     changes = [Change(at, None, row)]
     while draw.random() < 0.45:
@@ -181,6 +182,13 @@ def _life(draw: random.Random, identity: str, start: datetime) -> Life:
         at += timedelta(seconds=draw.expovariate(1 / 1800))
         changes.append(Change(at, row, None, expired=ending < 0.07))
     return Life(model, tuple(changes))
+
+
+def _begins(draw: random.Random) -> timedelta:
+    """When a row is created: half of them in bursts, so that shards meet in the same minutes."""
+    if draw.random() < 0.5:
+        return draw.random() * SPAN
+    return draw.randrange(_BURSTS) / _BURSTS * SPAN + timedelta(seconds=draw.expovariate(1 / 20))
 
 
 def _row(draw: random.Random, model: str, identity: str, at: datetime) -> dict[str, Any]:

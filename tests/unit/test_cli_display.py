@@ -8,9 +8,9 @@ import pytest
 from aggregated_metrics import buckets
 from aggregated_metrics.cli import display
 from aggregated_metrics.cli.display import MOST_DRIFTS, Progress, difference
-from aggregated_metrics.cli.showing import Shown, bar, totals
+from aggregated_metrics.cli.showing import Shown, bar, rounded, totals
 from aggregated_metrics.hours import HourId, Series
-from aggregated_metrics.measures import Measures
+from aggregated_metrics.measures import INT_MAX, Measures
 from aggregated_metrics.ranges import Range
 from aggregated_metrics.reconciliation import Drift, Findings
 from aggregated_metrics.source import Counted
@@ -22,9 +22,9 @@ TEN = buckets.to_minute(datetime(2026, 11, 22, 10, tzinfo=UTC))
 HOUR = HourId(Series("a", "items"), TEN)
 
 
-def _text(drawn: Any) -> str:
+def _text(drawn: Any, width: int = 120) -> str:
     out = io.StringIO()
-    Console(file=out, width=120).print(drawn)
+    Console(file=out, width=width).print(drawn)
     return out.getvalue()
 
 
@@ -77,6 +77,42 @@ def test_a_chart_has_a_sum() -> None:
     text = _text(display.chart(shown))
     assert "0.500000" in text
     assert text.splitlines()[-2].split()[:2] == ["sum", "3"]
+
+
+USUAL = Measures(12_345, 12_345_678, 12_000, 24_690, 9_876, 123)
+LARGE = Measures(1_234_567, INT_MAX, 1_234_000, 2_469_134, 987_654, 12_345)
+
+
+@pytest.mark.parametrize(
+    ("measures", "row"),
+    [
+        (USUAL, "11-22 10:00 12,345 12.345678 12,000 24,690 9,876 123 yes ████████"),
+        (LARGE, "11-22 10:00 1.23M 2,147 1.23M 2.47M 988k 12.3k yes ████████"),
+    ],
+)
+def test_a_chart_is_readable_in_80_columns(measures: Measures, row: str) -> None:
+    lines = _text(display.chart([Shown(TEN, measures, True)] * 3), 80).splitlines()
+    header = "start (UTC) count cost $ decisions AI calls cached errors done"
+    assert " ".join(lines[1].split()) == header
+    assert [" ".join(line.split()) for line in lines[3:6]] == [row] * 3
+    assert not any("…" in line for line in lines)
+
+
+def test_a_chart_says_where_it_has_rounded() -> None:
+    assert "Rounded" in _text(display.chart([Shown(TEN, LARGE, True)]), 80)
+    assert "Rounded" not in _text(display.chart([Shown(TEN, LARGE, True)]), 120)
+    assert "Rounded" not in _text(display.chart([Shown(TEN, USUAL, True)]), 80)
+
+
+def test_a_chart_names_the_year_where_there_is_room() -> None:
+    assert "2026-11-22 10:00" in _text(display.chart([Shown(TEN, USUAL, True)]), 120)
+
+
+@pytest.mark.parametrize("name", Measures._fields)
+@pytest.mark.parametrize("digits", range(1, 15))
+def test_a_rounded_measure_has_at_most_six_characters(name: str, digits: int) -> None:
+    assert len(rounded(name, 10**digits - 1)) <= 6
+    assert len(rounded(name, 10**digits)) <= 6
 
 
 def test_progress_tells_days_and_where_to_go_on() -> None:

@@ -3,12 +3,13 @@
 Everything but `Progress` turns what was found into something that rich can draw.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from typing import Self
+from typing import NamedTuple, Self
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
@@ -18,14 +19,15 @@ from aggregated_metrics import buckets
 from aggregated_metrics.cli.checking import left
 from aggregated_metrics.cli.explaining import Explanation, verdict
 from aggregated_metrics.cli.redriving import Redriven
-from aggregated_metrics.cli.showing import Shown, bar, totals
+from aggregated_metrics.cli.showing import DOLLAR, Shown, bar, rounded, totals
 from aggregated_metrics.measures import Measures
 from aggregated_metrics.ranges import Range
 from aggregated_metrics.reconciliation import Findings
 from aggregated_metrics.source import Counted
 
 MOST_DRIFTS = 200
-_BAR = 30
+_ENDLESS = 1000
+"""More columns than any table needs."""
 _NAMES = {
     "count": "count",
     "cost": "cost $",
@@ -133,25 +135,57 @@ def difference(stored: Measures, counted: Measures) -> str:
     )
 
 
+class _Layout(NamedTuple):
+    """One way to draw a chart."""
+
+    start: slice
+    complete: str
+    bar: int
+    gap: int
+    number: Callable[[str, int], str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Chart:
+    """The table of a chart in the first layout that fits."""
+
+    shown: Sequence[Shown]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        endless = options.update(width=_ENDLESS)
+        *roomy, narrowest = _LAYOUTS
+        for layout in roomy:
+            table = _buckets(self.shown, layout)
+            if console.measure(table, options=endless).maximum <= options.max_width:
+                yield table
+                return
+        yield _buckets(self.shown, narrowest)
+        yield Text("Rounded: a wider terminal or --json has every digit.", style="dim")
+
+
 def chart(shown: Sequence[Shown]) -> RenderableType:
-    """Buckets as a table with a bar for each count."""
-    table = Table(box=box.SIMPLE)
-    table.add_column("start (UTC)")
+    """Buckets as a table with a bar for each count; rounded only where there is no room."""
+    return _Chart(shown)
+
+
+def _buckets(shown: Sequence[Shown], layout: _Layout) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, layout.gap), pad_edge=False)
+    table.add_column("start (UTC)", no_wrap=True)
     for name in _NAMES.values():
-        table.add_column(name, justify="right")
-    table.add_column("complete")
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column(layout.complete, no_wrap=True)
     table.add_column("", no_wrap=True)
     most = max((bucket.measures[0] for bucket in shown), default=0)
     for bucket in shown:
         complete = {True: "yes", False: "no", None: "-"}[bucket.complete]
         table.add_row(
-            _time(bucket.start),
-            *_numbers(bucket.measures),
+            _time(bucket.start)[layout.start],
+            *_numbers(bucket.measures, layout.number),
             complete,
-            Text(bar(bucket.measures[0], most, _BAR), style="cyan"),
+            Text(bar(bucket.measures[0], most, layout.bar), style="cyan"),
         )
     table.add_section()
-    table.add_row("sum", *_numbers(totals(shown)), "", "")
+    table.add_row("sum", *_numbers(totals(shown), layout.number), "", "")
     return table
 
 
@@ -217,9 +251,16 @@ def _all(measures: Measures) -> str:
     )
 
 
-def _numbers(measures: Measures) -> list[str]:
-    return [_number(name, value) for name, value in measures._asdict().items()]
+def _numbers(measures: Measures, number: Callable[[str, int], str]) -> list[str]:
+    return [number(name, value) for name, value in measures._asdict().items()]
 
 
 def _number(name: str, value: int) -> str:
-    return f"{value / 1_000_000:,.6f}" if name == "cost" else f"{value:,}"
+    return f"{value / DOLLAR:,.6f}" if name == "cost" else f"{value:,}"
+
+
+_LAYOUTS = (
+    _Layout(slice(None), "complete", 30, 1, _number),
+    _Layout(slice(5, None), "done", 8, 0, _number),  # without the year
+    _Layout(slice(5, None), "done", 8, 0, rounded),
+)

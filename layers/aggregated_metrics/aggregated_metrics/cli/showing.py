@@ -12,6 +12,10 @@ from aggregated_metrics.measures import Measures
 from aggregated_metrics.model import AggregatedMetrics
 
 MOST_ROWS = 1500
+DOLLAR = 1_000_000
+"""`cost` is in millionths of one."""
+_THOUSAND = 1000
+_POWERS = ("", "k", "M", "G", "T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +87,26 @@ def bar(value: int, most: int, width: int) -> str:
 def totals(shown: Sequence[Shown]) -> Measures:
     """The sums of what is shown."""
     return Measures(*(sum(bucket.measures[i] for bucket in shown) for i in range(len(Measures()))))
+
+
+def rounded(name: str, value: int) -> str:
+    """A measure in at most six characters; `cost` in dollars.
+
+    >>> rounded("count", 12345), rounded("cost", 1230), rounded("cost", 12345678)
+    ('12.3k', '0.0012', '12.35')
+    """
+    if name != "cost":
+        return _short(value)
+    dollars = value / DOLLAR
+    if round(dollars) < _THOUSAND:
+        return f"{dollars:.4f}" if dollars < 1 else f"{dollars:.2f}"
+    return _short(dollars)
+
+
+def _short(value: float) -> str:
+    if value < 10 * _THOUSAND:
+        return f"{value:,.0f}"
+    power = 0
+    while round(value) >= _THOUSAND:
+        value, power = value / _THOUSAND, power + 1
+    return f"{value:.3g}{_POWERS[power]}"

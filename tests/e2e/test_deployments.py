@@ -1,0 +1,178 @@
+"""Deploying again, and removing the stack: what was counted stays counted, once."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demo import groupby
+from demo.check import measures_of
+from demo.events import FUNCTIONS
+from demo.functions import StreamLog
+from demo.stack import APP_STACK
+from demo.traffic import Traffic, Write, text
+from demo.writing import put_all
+from tests.e2e.conftest import World, wait
+from tests.e2e.test_faults import table
+
+pytestmark = pytest.mark.e2e
+
+UNDERWAY = 20
+"""So many records are on their way while a deployment is."""
+REMOVED = "aggregated-metrics-removed"
+HASH = re.compile("[0-9a-f]{10}$")
+"""What SAM puts behind the name of a layer."""
+LEFT = {"QuarantineQueue", "FailedBatchesBucket", "AggregatedMetricsLayer"}
+"""What docs/operations.md says is left behind."""
+
+
+@pytest.mark.thorough  # a minute: two deployments
+def test_upgrades_while_rows_are_written_lose_and_double_nothing(
+    world: World, stream_log: StreamLog, tmp_path: Path
+) -> None:
+    made = world.traffic("upgrade", 300, minutes=120, hours_ago=12)
+    left = (replace(made, writes=minute) for minute in made.minutes())
+    built = world.stack.build_app().parent
+    expected = 0
+    with ThreadPoolExecutor(1) as pool:
+        for release in ("first", "second"):
+            runs, taken_in = running(world), stream_log.records
+            template = changed(built, tmp_path / release)
+            deployed = pool.submit(
+                world.stack.deploy, APP_STACK, template, world.stack.app_parameters()
+            )
+            expected = write_until(deployed, world, stream_log, left, expected)
+            assert deployed.result() == world.stack.app
+            assert not runs & running(world)
+            assert stream_log.records > taken_in
+    for minute in left:
+        expected += world.write(minute)
+    stream_log.drain(expected)
+    assert stream_log.records == expected
+    verdict, _ = world.judge()
+    assert verdict.differences == []
+
+
+def test_removing_the_stack_leaves_the_counts_and_what_is_nowhere_else(world: World) -> None:
+    """A second stack on the same API, over a table of its own, so that the first one goes on."""
+    stack = world.stack
+    dynamodb, s3, sqs = (stack.client(name) for name in ("dynamodb", "s3", "sqs"))
+    with table(world, "Task-removed") as arn:
+        given = stack.app_parameters().items()
+        own = {name: value for name, value in given if not name.endswith("StreamArn")}
+        outputs = stack.deploy(REMOVED, stack.build_app(), own | {"TaskStreamArn": arn})
+        rows = [task(world, number) for number in range(3)]
+        put_all(dynamodb, {"Task": "Task-removed"}, [*rows, uncountable(rows[0])])
+        counted = groupby.buckets_of(("Task", each.row or {}) for each in rows)
+        wait(lambda: counts(world) == counted and is_held(world, outputs["QuarantineQueueUrl"]))
+        s3.put_object(Bucket=outputs["OnFailureBucket"], Key="batch", Body=b"{}")
+        assert remove(world) == LEFT
+        assert counts(world) == counted
+        assert len(dynamodb.scan(TableName="Task-removed")["Items"]) == len(rows) + 1
+    tables = {*dynamodb.list_tables()["TableNames"]}
+    assert tables >= {*stack.tables.values(), stack.app["PendingHoursTable"]}
+    assert outputs["PendingHoursTable"] not in tables
+    (message,) = sqs.receive_message(QueueUrl=outputs["QuarantineQueueUrl"])["Messages"]
+    assert "uncountable" in message["Body"]
+    (kept,) = s3.list_objects_v2(Bucket=outputs["OnFailureBucket"])["Contents"]
+    assert kept["Key"] == "batch"
+    assert schedules(world) == schedules_of(world, APP_STACK)
+
+
+def running(world: World) -> set[str]:
+    """The code and the layer that the functions run with."""
+    client = world.stack.client("lambda")
+    found = [
+        client.get_function_configuration(FunctionName=world.stack.app[name])
+        for name in FUNCTIONS.values()
+    ]
+    return {run for each in found for run in (each["CodeSha256"], each["Layers"][0]["Arn"])}
+
+
+def changed(built: Path, folder: Path) -> Path:
+    """The build with another line in the layer and in each function; gives its template."""
+    shutil.copytree(built, folder)
+    package = folder / "AggregatedMetricsLayer" / "python" / "aggregated_metrics"
+    for module in (package / "__init__.py", *folder.glob("*Function/app.py")):
+        with module.open("a") as file:
+            file.write(f"# the {folder.name} release\n")
+    return folder / "template.yaml"
+
+
+def write_until(
+    deployed: Future[Any], world: World, log: StreamLog, minutes: Iterator[Traffic], expected: int
+) -> int:
+    """Write minute after minute while a deployment is underway; gives how many records there are.
+
+    As fast as they are taken in, so that some are on their way at each moment.
+    """
+
+    def keeps_up() -> bool:
+        log.look()
+        return log.records >= expected - UNDERWAY or deployed.done()
+
+    while not deployed.done():
+        expected += world.write(next(minutes))
+        wait(keeps_up)
+    return expected
+
+
+def remove(world: World) -> set[str]:
+    """Remove the second stack; gives the resources that were left."""
+    formation = world.stack.client("cloudformation")
+    stack_id = formation.describe_stacks(StackName=REMOVED)["Stacks"][0]["StackId"]
+    world.stack.delete(REMOVED)
+    pages = formation.get_paginator("describe_stack_events").paginate(StackName=stack_id)
+    return {
+        HASH.sub("", event["LogicalResourceId"])
+        for page in pages
+        for event in page["StackEvents"]
+        if event["ResourceStatus"] == "DELETE_SKIPPED"
+    }
+
+
+def schedules(world: World) -> set[str]:
+    """The names of all schedules."""
+    listed = world.stack.client("scheduler").list_schedules()["Schedules"]
+    return {each["Name"] for each in listed}
+
+
+def schedules_of(world: World, stack: str) -> set[str]:
+    """The names of a stack's schedules."""
+    formation = world.stack.client("cloudformation")
+    found = formation.describe_stack_resources(StackName=stack)["StackResources"]
+    return {
+        each["PhysicalResourceId"]
+        for each in found
+        if each["ResourceType"] == "AWS::Scheduler::Schedule"
+    }
+
+
+def task(world: World, number: int) -> Write:
+    """A new row of an account that has no others."""
+    row: dict[str, Any] = {"id": f"task-{number}", "__typename": "Task", "accountId": "removed"}
+    row |= {"createdAt": text(world.now), "updatedAt": text(world.now), "status": "FAILED"}
+    return Write(world.now, "Task", row["id"], row, is_new=True)
+
+
+def uncountable(write: Write) -> Write:
+    """A row that goes to quarantine."""
+    row = (write.row or {}) | {"id": "uncountable", "createdAt": "yesterday"}
+    return write._replace(id="uncountable", row=row)
+
+
+def is_held(world: World, queue: str) -> bool:
+    """Whether a message waits in the queue."""
+    asked = ["ApproximateNumberOfMessages"]
+    got = world.stack.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=asked)
+    return bool(got["Attributes"]["ApproximateNumberOfMessages"] == "1")
+
+
+def counts(world: World) -> dict[groupby.Key, tuple[int, ...]]:
+    """What the API holds of that account."""
+    return {key: measures_of(each) for key, each in world.stored("removed").items()}

@@ -15,7 +15,14 @@ from typing import Any, NamedTuple
 from aggregated_metrics import buckets
 from aggregated_metrics.errors import EventError, UncountableError
 from aggregated_metrics.measures import ZERO, Measures, minus
-from aggregated_metrics.record_types import MODELS, Model, Place, place_of
+from aggregated_metrics.record_types import (
+    MODELS,
+    Model,
+    Place,
+    first_of,
+    json_object,
+    place_of,
+)
 
 DAY = 24 * 60
 EXPIRY_PRINCIPAL = "dynamodb.amazonaws.com"
@@ -240,11 +247,11 @@ def _count_alike(model: Model, old: Mapping[str, Any], new: Any) -> bool:
 def _part(model: Model, image: Mapping[str, Any], created: float | None) -> _Part:
     """What an image adds: where, and how much."""
     try:
-        fields = _fields(model, image)
+        account_id, at, kind, *measured = _values(model, image)
     except (AttributeError, TypeError, ValueError) as error:
         raise UncountableError("the image is not DynamoDB JSON") from error
-    place = place_of(model, fields)
-    measures = model.measure(fields)
+    place = place_of(model, account_id, at, kind)
+    measures = model.measure(*measured)
     if created is not None and (place[1] - DAY) * 60 > created:
         raise UncountableError(
             f"createdAt {buckets.iso(place[1])} is more than a day after the write"
@@ -252,24 +259,33 @@ def _part(model: Model, image: Mapping[str, Any], created: float | None) -> _Par
     return place, measures
 
 
-def _fields(model: Model, image: Mapping[str, Any]) -> dict[str, Any]:
-    """The attributes that counting reads, as plain values; of a Map only the keys it reads."""
+def _values(model: Model, image: Mapping[str, Any]) -> list[Any]:
+    """The values that counting reads, plain; of a Map only the keys it reads."""
     try:
-        fields = {name: image[name]["S"] for name in model.texts if name in image}
+        values = [image[name]["S"] if name in image else None for name in model.texts]
     except KeyError:  # one is NULL, or a writer's own
-        fields = {name: _plain(image[name]) for name in model.texts if name in image}
+        values = [_plain(image[name]) if name in image else None for name in model.texts]
     for name, keys in model.maps.items():
-        if name in image:
-            value = image[name]
-            fields[name] = _some_of(keys, value["M"]) if "M" in value else _plain(value)
-    return fields
+        values.append(_some_of(keys, image[name], name) if name in image else None)
+    return values
 
 
-def _some_of(keys: Sequence[str], content: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        return {key: content[key]["N"] for key in keys if key in content}
-    except KeyError:
-        return {key: _plain(content[key]) for key in keys if key in content}
+def _some_of(
+    keys: Sequence[Sequence[str]], value: Mapping[str, Any], name: str
+) -> list[Any] | None:
+    if "M" not in value:
+        return first_of(keys, json_object(_plain(value), name))
+    content = value["M"]
+    found = []
+    for names in keys:
+        number = None
+        for key in names:
+            if key in content:
+                number = content[key]["N"] if "N" in content[key] else _plain(content[key])
+                if number is not None:
+                    break
+        found.append(number)
+    return found
 
 
 def _plain(value: Mapping[str, Any]) -> Any:

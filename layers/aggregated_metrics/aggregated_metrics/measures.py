@@ -10,6 +10,8 @@ INT_MAX = 2_147_483_647
 """GraphQL's Int has 32 bits; a larger sum is stored as this number."""
 
 _MILLIONTH = Decimal("1e6")
+_POWERS: tuple[int, ...] = (1_000_000, 100_000, 10_000, 1_000, 100, 10, 1)
+"""What a dollar's digit of that place is worth in millionths: the first is a whole dollar's."""
 _MOST_DIGITS = 18
 
 
@@ -61,8 +63,14 @@ def micro_dollars(dollars: str | float) -> int:
     Raises:
         UncountableError: `dollars` is not a finite number, or absurdly large.
     """
+    text = str(dollars)
+    whole, _, part = text.partition(".")
+    short = len(text) <= _MOST_DIGITS and len(part) < len(_POWERS)
+    if short and whole.isdecimal() and part.isdecimal():
+        # Nothing to round: as Decimal reads it, in half the time.
+        return int(whole) * _POWERS[0] + int(part) * _POWERS[len(part)]
     try:
-        return round(_sane(str(dollars)) * _MILLIONTH)
+        return round(_sane(text) * _MILLIONTH)
     except (ArithmeticError, ValueError) as error:
         raise UncountableError(f"cost {str(dollars)[:40]!r} is not a number of dollars") from error
 

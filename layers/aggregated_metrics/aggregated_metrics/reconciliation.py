@@ -12,7 +12,8 @@ unchanged version means that no delta of the minute arrived from before the firs
 write. What the first reading saw is older than SETTLE_SECONDS by then, so its deltas have arrived,
 and that was before it began: the two are comparable, and what changed later is still to come as
 deltas. If the stream was further behind than it was said to be, a delta is counted twice, but it
-marks its hour again, and a repaired hour stays pending until a later check finds nothing.
+marks its hour again, and a repaired hour stays pending until a later check finds nothing. (Past the
+source's lifetime that check cannot lower it: docs/limits.md.)
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence

@@ -22,7 +22,7 @@ from tests.truth.side_by_side import run_all
 def main() -> int:
     """Run the truth test; 0 if every run was exact (with --mutations: if every run was not)."""
     options = _options()
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = Console(width=None if sys.stdout.isatty() else 160)
     if options.backfill:
         return _backfill(console, options)
     if options.mutations:

@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks import workloads
 from tests.fakes.appsync import FakeAppSync
-from tests.fakes.dynamodb import MemoryTable
+from tests.fakes.aws import MemoryTable
 from tests.fakes.signatures import Request
 
 ROOT = Path(__file__).parents[1]

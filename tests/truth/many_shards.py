@@ -22,7 +22,7 @@ from greenlet import getcurrent, greenlet
 
 from tests.fakes import rows
 from tests.fakes.appsync import FakeAppSync
-from tests.fakes.dynamodb import MemoryTable
+from tests.fakes.aws import MemoryTable
 from tests.fakes.streams import Stream
 
 START = datetime(2026, 11, 22, 10, 5, tzinfo=UTC)

@@ -125,7 +125,6 @@ class Run:
         self._idle: queue.Queue[Worker] = queue.Queue()
         self._sweep_draw = random.Random(f"sweeps/{plan.seed}")
         self._damage_draw = random.Random(f"damage/{plan.seed}")
-        self._kept: set[str] = set()
         self._behind: dict[str, float] = {}
 
     def go(self) -> Verdict:
@@ -187,9 +186,8 @@ class Run:
                 future.result()
 
     def _advance(self, until: datetime) -> None:
-        """Nothing is in flight: let the clock jump, and empty what moto would be slow with."""
+        """Nothing is in flight: let the clock jump."""
         self.world.ahead = max(self.world.ahead, until - datetime.now(UTC))
-        self._kept |= {json.loads(body)["eventID"] for body in self.world.quarantined()}
         if self.plan.repairs is Repairs.DAMAGE:
             self.verdict.falsified += damage.falsify(
                 self.world.api,
@@ -297,7 +295,7 @@ class Run:
             if expected.get(key, zero) != stored.get(key, zero):
                 wrong.append(f"{key}: {stored.get(key)} stored, {expected.get(key)} expected")
         self.verdict.buckets = len(expected)
-        kept = self._kept | {json.loads(body)["eventID"] for body in self.world.quarantined()}
+        kept = {json.loads(body)["eventID"] for body in self.world.queue.bodies}
         self.verdict.quarantined = len(kept)
         uncountable = self.history.uncountable()
         if kept != uncountable:

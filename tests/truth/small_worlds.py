@@ -20,8 +20,8 @@ from aggregated_metrics.sweeping import Sweeper
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from tests.fakes.appsync import FakeAppSync
+from tests.fakes.aws import MemoryTable
 from tests.fakes.documents import Documents
-from tests.fakes.dynamodb import MemoryTable
 from tests.fakes.streams import Record
 
 NOW = datetime(2026, 11, 22, 10, 7, 30, tzinfo=UTC)

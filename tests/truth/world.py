@@ -1,29 +1,25 @@
-"""The world that the workers live in: the Fakes over HTTP, moto, and worker processes."""
+"""The world that the workers live in: the Fakes over HTTP, and worker processes."""
 
 import contextlib
-import logging
 import multiprocessing
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import boto3
-from botocore.config import Config
-from moto.moto_server.threaded_moto_server import ThreadedMotoServer
-
-from tests.fakes import dynamodb, transport
+from tests.fakes import aws, transport
 from tests.fakes.appsync import FakeAppSync
+from tests.fakes.aws import MemoryQueue, MemoryTable
 from tests.fakes.documents import Documents
-from tests.fakes.dynamodb import MemoryTable
 from tests.fakes.faults import Faults, Rates
 from tests.truth import worker
 
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
 TABLE = "pending-hours"
-QUEUE = "quarantine"
 REGION = "us-east-1"
 CONTEXT = multiprocessing.get_context("forkserver")
 _DOCUMENTS = Documents(validated=100)
@@ -63,27 +59,16 @@ class World:
         return time.monotonic() + self.ahead.total_seconds()
 
     def __enter__(self) -> Self:
-        ours, theirs = CONTEXT.Pipe()
-        moto = CONTEXT.Process(target=_serve_moto, args=(theirs,), daemon=True)
-        moto.start()
-        self._stack.callback(moto.join, 5)
-        self._stack.callback(ours.close)
-        host, port = ours.recv()
         self.server = self._stack.enter_context(transport.serve(self.faults))
-        self.moto_url = f"http://{host}:{port}"
-        self.table = MemoryTable()
-        table_url = self._stack.enter_context(dynamodb.serve(self.table))
-        self.sqs = self._aws("sqs")
-        queue = self.sqs.create_queue(QueueName=QUEUE)["QueueUrl"]
-        self.queue = queue
+        self.table, self.queue = MemoryTable(), MemoryQueue()
+        url = self._stack.enter_context(aws.serve(self.table, self.queue))
         self.environment = {
             "GRAPHQL_ENDPOINT": self.server.url,
             "PENDING_HOURS_TABLE": TABLE,
-            "QUARANTINE_QUEUE_URL": queue,
+            "QUARANTINE_QUEUE_URL": f"{url}/123456789012/quarantine",
             "GRACE_SECONDS": "120",
             "STREAM_FUNCTION": "stream_aggregator",
-            "AWS_ENDPOINT_URL": self.moto_url,
-            "AWS_ENDPOINT_URL_DYNAMODB": table_url,
+            "AWS_ENDPOINT_URL": url,
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
@@ -97,44 +82,9 @@ class World:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def _aws(self, service: str) -> Any:
-        return boto3.client(
-            service,
-            endpoint_url=self.moto_url,
-            region_name=REGION,
-            aws_access_key_id="x",
-            aws_secret_access_key="x",
-            config=Config(retries={"total_max_attempts": 5}),
-        )
-
     def pending(self, state: str) -> int:
         """How many hours are in this state."""
         return sum(item["state"]["S"] == state for item in list(self.table.items.values()))
-
-    def quarantined(self) -> Iterator[str]:
-        """The bodies of all messages in quarantine; takes them out."""
-        while messages := self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10).get(
-            "Messages"
-        ):
-            for message in messages:
-                yield message["Body"]
-            self.sqs.delete_message_batch(
-                QueueUrl=self.queue,
-                Entries=[
-                    {"Id": str(i), "ReceiptHandle": message["ReceiptHandle"]}
-                    for i, message in enumerate(messages)
-                ],
-            )
-
-
-def _serve_moto(pipe: Connection) -> None:
-    """moto in a process of its own, until the pipe is closed."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it logs every request
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    pipe.send(server.get_host_and_port())
-    with contextlib.suppress(EOFError):
-        pipe.recv()
 
 
 class Worker:

@@ -1,19 +1,27 @@
-"""The few calls of DynamoDB that the table of pending hours makes, on a dictionary.
+"""The few calls of DynamoDB and SQS that the functions make, on a dictionary and a list.
 
-For the truth test, where moto's ten milliseconds a call would be most of its time. That
-PendingHours works on the real calls is tested on moto (tests/integration).
+For the truth test, where moto's ten milliseconds a call, and a queue that gets slower by every
+message, would be most of its time. That the real calls work is tested on moto (tests/integration).
 """
 
 import contextlib
+import hashlib
 import json
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+_ENTRIES = 10
+_BYTES = 262_144
+
 
 class _ConditionalCheckFailedError(Exception):
+    pass
+
+
+class _TooLargeError(Exception):
     pass
 
 
@@ -70,8 +78,31 @@ class MemoryTable:
         return item
 
 
+class MemoryQueue:
+    """One queue, to which messages are only sent."""
+
+    def __init__(self) -> None:
+        self.bodies: list[str] = []
+
+    def send_message_batch(self, *, Entries: Sequence[Mapping[str, Any]], **_: Any) -> Any:
+        if len(Entries) > _ENTRIES or sum(len(entry["MessageBody"]) for entry in Entries) > _BYTES:
+            raise _TooLargeError
+        self.bodies += [entry["MessageBody"] for entry in Entries]
+        return {
+            "Successful": [
+                {"Id": entry["Id"], "MessageId": entry["Id"], "MD5OfMessageBody": _md5(entry)}
+                for entry in Entries
+            ],
+            "Failed": [],
+        }
+
+
+def _md5(entry: Mapping[str, Any]) -> str:
+    return hashlib.md5(entry["MessageBody"].encode(), usedforsecurity=False).hexdigest()
+
+
 class _Handler(BaseHTTPRequestHandler):
-    """DynamoDB's wire protocol, as far as it takes for these calls."""
+    """AWS's JSON protocol, as far as it takes for these calls."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -93,6 +124,10 @@ class _Handler(BaseHTTPRequestHandler):
             status = 400
             kind = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"
             answer = {"__type": kind, "message": "The conditional request failed"}
+        except _TooLargeError:
+            status = 400
+            kind = "com.amazonaws.sqs#BatchRequestTooLong"
+            answer = {"__type": kind, "message": "The length of all the messages is too great"}
         content = json.dumps(answer or {}).encode()
         self.send_response(status)
         self.send_header("content-type", "application/x-amz-json-1.0")
@@ -115,8 +150,8 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextlib.contextmanager
-def serve(table: MemoryTable) -> Iterator[str]:
-    """Serve a table to other processes; gives the URL."""
+def serve(table: MemoryTable, queue: MemoryQueue) -> Iterator[str]:
+    """Serve a table and a queue to other processes; gives the URL of both services."""
     server: Any = _Server(("127.0.0.1", 0), _Handler)
     server.lock = threading.Lock()
     server.calls = {
@@ -124,6 +159,7 @@ def serve(table: MemoryTable) -> Iterator[str]:
         "UpdateItem": table.update_item,
         "DeleteItem": table.delete_item,
         "Query": lambda **arguments: next(table.paginate(**arguments)),
+        "SendMessageBatch": queue.send_message_batch,
     }
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

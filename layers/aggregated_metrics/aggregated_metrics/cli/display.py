@@ -23,9 +23,12 @@ from aggregated_metrics.cli.showing import DOLLAR, Shown, bar, rounded, totals
 from aggregated_metrics.measures import Measures
 from aggregated_metrics.ranges import Range
 from aggregated_metrics.reconciliation import Findings
+from aggregated_metrics.record_types import MODELS
 from aggregated_metrics.source import Counted
 
 MOST_DRIFTS = 200
+_UUID = 36
+"""Characters of a row's id, which is there to be copied: only longer ones are broken up."""
 _ENDLESS = 1000
 """More columns than any table needs."""
 _NAMES = {
@@ -227,14 +230,34 @@ def _minutes(e: Explanation) -> Table:
 
 
 def redriven(results: Sequence[Redriven], *, dry: bool) -> RenderableType:
-    """What became of each record."""
-    table = Table("at", "table", "reason", "now", box=box.SIMPLE)
-    for entry in (result.as_json() for result in results):
-        now = entry["left"] or ("would be sent" if dry else "sent")
-        table.add_row(*(str(entry[name] or "-") for name in ("at", "table", "reason")), now)
+    """What became of each record: of which row it is, why it was refused, and what is so now."""
+    table = Table(box=box.SIMPLE, show_lines=True)
+    table.add_column("at (UTC)", no_wrap=True)
+    table.add_column("row", no_wrap=True)
+    table.add_column("reason → now")
+    would = "would be " if dry else ""
+    for result in results:
+        entry = result.as_json()
+        name = str(entry["table"] or "-")
+        model = name.partition("-")[0]
+        keys = " ".join(map(str, entry["keys"].values())) or "-"
+        why = str(entry["reason"] or "-")
+        now = result.left or (f"{result.row}, {would}deleted" if result.row else f"{would}sent")
+        table.add_row(
+            str(entry["at"] or "-")[5:16].replace("T", " "),
+            Text(f"{_folded(model if model in MODELS else name)}\n{_folded(keys)}"),
+            Text(why if now == why else f"{why}\n→ {now}"),
+        )
     kept = sum(result.left is not None for result in results)
-    verb = "would be sent" if dry else "sent"
-    return Group(table, Text(f"{len(results) - kept} {verb}, {kept} left in the queue"))
+    done = sum(result.row is not None for result in results)
+    said = [f"{len(results) - kept - done} {would}sent"]
+    if done:
+        said.append(f"{done} mended or gone and {would}deleted")
+    return Group(table, Text(f"{', '.join(said)}, {kept} left in the queue"))
+
+
+def _folded(text: str) -> str:
+    return "\n".join(text[first : first + _UUID] for first in range(0, len(text), _UUID))
 
 
 def _time(minute: int) -> str:

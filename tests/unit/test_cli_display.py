@@ -48,6 +48,23 @@ def test_drift_is_listed_by_series_and_minute_with_what_differs() -> None:
     assert "2 wrong, 1 moving, 1 repaired" in lines[-1]
 
 
+def test_drift_is_listed_for_each_account_with_whole_record_types_in_80_columns() -> None:
+    accounts, splits = (UUID, "acct-2"), ("evaluationScoreResults", "predictionScoreResults")
+    wrong = Measures(123_456, 2_000_000_000, 123_456, 1, 1, 7)
+    drift = [
+        Drift(HourId(Series(account, name), TEN), TEN, 60, wrong, Measures(1), None)
+        for name in splits
+        for account in accounts
+    ]
+    text = _text(display.findings(Findings(drift=drift, repaired=drift), repair=True), 80)
+    titles = [line.strip() for line in text.splitlines() if line.startswith("account")]
+    assert titles == [f"account {account}" for account in accounts]
+    for name in splits:
+        assert text.count(f" {name}   2026-11-22 10:00   60 ") == 2
+    assert text.count(" repaired ") == 4
+    assert "…" not in text
+
+
 def test_nothing_found_is_one_line() -> None:
     text = _text(display.findings(Findings(hours=24), repair=False))
     assert text.strip() == "24 hours, 0 minutes, 0 rows: 0 wrong, 0 moving"

@@ -3,9 +3,9 @@
 Everything but `Progress` turns what was found into something that rich can draw.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 from typing import NamedTuple, Self
 
 from rich import box
@@ -95,7 +95,7 @@ def findings(found: Findings, *, repair: bool) -> RenderableType:
         lines.append(Text(f"The stream is {found.behind:.0f} s behind, so nothing was repaired."))
     parts: list[RenderableType] = []
     if found.drift or found.moving:
-        parts.append(_drifts(found))
+        parts += _drifts(found)
     hidden = len(found.drift) + len(found.moving) - MOST_DRIFTS
     if hidden > 0:
         parts.append(Text(f"… and {hidden:,} more: see --json"))
@@ -110,22 +110,29 @@ def _summary(found: Findings, *, repair: bool) -> str:
     return f"{text}, {len(found.repaired):,} repaired" if repair else text
 
 
-def _drifts(found: Findings) -> Table:
-    table = Table("record type", "start (UTC)", "min", "stored → counted", "", box=box.SIMPLE)
+def _drifts(found: Findings) -> Iterator[Table]:
+    """A table for each account: what waits to be checked is of many, and their ids are long."""
     repaired = {drift.place for drift in found.repaired}
     moving = {drift.place for drift in found.moving}
     every = {drift.place: drift for drift in (*found.drift, *found.moving)}
     ordered = sorted(every.values(), key=lambda drift: (drift.hour.series, drift.start, drift.size))
-    for drift in islice(ordered, MOST_DRIFTS):
-        state = "moving" if drift.place in moving else "wrong"
-        table.add_row(
-            drift.hour.series.record_type,
-            _time(drift.start),
-            str(drift.size),
-            difference(drift.stored, drift.expected),
-            "repaired" if drift.place in repaired else state,
-        )
-    return table
+    listed = islice(ordered, MOST_DRIFTS)
+    for account_id, drifts in groupby(listed, lambda drift: drift.hour.series.account_id):
+        table = Table(title=Text(f"account {account_id}"), title_justify="left", box=box.SIMPLE)
+        for name in ("record type", "start (UTC)", "min"):
+            table.add_column(name, no_wrap=True)
+        table.add_column("stored → counted")
+        table.add_column("", no_wrap=True)
+        for drift in drifts:
+            state = "moving" if drift.place in moving else "wrong"
+            table.add_row(
+                drift.hour.series.record_type,
+                _time(drift.start),
+                str(drift.size),
+                difference(drift.stored, drift.expected),
+                "repaired" if drift.place in repaired else state,
+            )
+        yield table
 
 
 def difference(stored: Measures, counted: Measures) -> str:

@@ -327,15 +327,15 @@ def _fields(appsync: Any, api_id: str, found: Application) -> Iterator[Finding]:
         yield Finding(what, "wrong", "the API has no schema", "deploy it")
         return
     queries = [*QUERIES, *(MODELS[model].listing[0] for model in MODELS if model in found.tables)]
-    for wanted, cure in (
-        (OPERATIONS, f"take them out of {COUNTS}' disableOperations, and deploy it"),
-        (queries, "give the index this queryField, and deploy it"),
+    for kind, wanted, cure in (
+        ("operations", OPERATIONS, f"take them out of {COUNTS}' disableOperations, and deploy it"),
+        ("queries", queries, "give the index this queryField, and deploy it"),
     ):
         missing = [name for name in wanted if not re.search(rf"\b{name}\s*\(", schema)]
         if missing:
             yield Finding(what, "wrong", f"the schema lacks {', '.join(missing)}", cure)
         else:
-            yield Finding(what, "good", f"the schema has {', '.join(wanted)}")
+            yield Finding(what, "good", f"the schema has all {len(wanted)} {kind}")
 
 
 def _keys(schema: Sequence[Mapping[str, str]]) -> tuple[str, ...]:

@@ -20,7 +20,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from demo import check, damage, report
 from demo.functions import StepError, StreamLog
 from demo.groupby import Key
-from demo.stack import REGION, Credentials, LocalStack, StackError
+from demo.stack import (
+    APP_STACK,
+    REGION,
+    ROOT_CREDENTIALS,
+    Credentials,
+    LocalStack,
+    StackError,
+)
 from demo.traffic import ACCOUNTS, Traffic, traffic
 from demo.writing import write
 
@@ -57,6 +64,7 @@ class Demo:
 
     def _write_and_drain(self, made: Traffic) -> None:
         total = len(made.writes)
+        self.console.print(f"  {self.rows:,} rows, {total:,} changes")
         columns = (TextColumn("  {task.description:<28}"), BarColumn(36), MofNCompleteColumn())
         with Progress(*columns, TimeElapsedColumn(), console=self.console) as progress:
             written = progress.add_task("written to the tables", total=total)
@@ -175,6 +183,8 @@ def _tell_how_to_look_around(demo: Demo) -> None:
     stack = demo.stack
     reader = stack.user("you", *check.READ_FIELDS)
     now = datetime.now(UTC)
+    hour = f"{now - timedelta(hours=1):%Y-%m-%dT%H:00:00Z}"
+    root = ROOT_CREDENTIALS
     field_name = check.READ_FIELDS[1].rpartition("/")[2]
     query = (
         f'{{{field_name}(accountId: \\"{ACCOUNTS[0]}\\", limit: 5, sortDirection: DESC) '
@@ -182,18 +192,30 @@ def _tell_how_to_look_around(demo: Demo) -> None:
     )
     demo.console.print(
         f"""
-The stack is up. Root's keys are test/test; with these, only the counts can be read:
+The stack is up. With these keys, only the counts can be read:
 
 export AWS_ACCESS_KEY_ID={reader.access_key} AWS_SECRET_ACCESS_KEY={reader.secret_key}
 export AWS_DEFAULT_REGION={REGION} AWS_ENDPOINT_URL={stack.endpoint}
 export GRAPHQL_ENDPOINT={stack.graphql_endpoint}
 
-curl --aws-sigv4 aws:amz:{REGION}:appsync --user $AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY \\
+curl -sS --aws-sigv4 aws:amz:{REGION}:appsync --user $AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY \\
   -H 'Content-Type: application/json' -d '{{"query": "{query}"}}' $GRAPHQL_ENDPOINT
 
 PYTHONPATH=layers/aggregated_metrics .venv/bin/python -m aggregated_metrics show \\
   --account {ACCOUNTS[0]} --record-type items --minutes 15 \\
   --start {now - timedelta(hours=3):%Y-%m-%dT%H:00:00Z} --end {now:%Y-%m-%dT%H:%M:00Z}
+
+To practise the runbook (docs/operations.md), with root's keys:
+
+export AWS_ACCESS_KEY_ID={root.access_key} AWS_SECRET_ACCESS_KEY={root.secret_key}
+export AWS_DEFAULT_REGION={REGION} AWS_ENDPOINT_URL={stack.endpoint}
+export STACK={APP_STACK} PATH="$PWD/.venv/bin:$PATH" PYTHONPATH=layers/aggregated_metrics
+
+make attach API_ID={stack.backend["GraphQLApiId"]} ENV=practice    # adds that to samconfig.toml
+python -m aggregated_metrics verify --stack $STACK
+python -m aggregated_metrics show --stack $STACK --explain \\
+  --account {ACCOUNTS[0]} --record-type items --start {hour}
+python -m aggregated_metrics redrive --dry-run --stack $STACK
 
 make invoke    invokes the functions in containers, if there is Docker
 make stop      stops it""",

@@ -239,8 +239,13 @@ def _invoke_all(console: Console, containers: Containers, events: Sequence[Event
         if milliseconds is None:
             break  # there was no container, and there will be none
     console.print(table)
-    show_line(console, f"{len(events)} events, all answered as they should be", good=good)
+    show_line(console, f"{numbered(len(events))} answered as they should be", good=good)
     return good
+
+
+def numbered(events: int) -> str:
+    """So many events, as the last line's subject."""
+    return "1 event," if events == 1 else f"{events} events, all"
 
 
 def _counted() -> dict[groupby.Key, tuple[int, ...]]:

@@ -266,7 +266,7 @@ class LocalStack:
 
     def _start(self) -> None:
         self.logs.mkdir(parents=True, exist_ok=True)
-        _stop_kept(self.folder)
+        stop_kept(self.folder)
         with ThreadPoolExecutor(2) as pool:
             # building the app takes longest, and neither the emulator nor the back end waits for it
             app = pool.submit(self.build_app)
@@ -458,17 +458,20 @@ def _stop_group(process: subprocess.Popen[bytes]) -> None:
             return
 
 
-def _stop_kept(folder: Path = LOCAL / "stack") -> None:
-    """Stops a stack that an earlier run left up, if it is still the one of its file."""
+def stop_kept(folder: Path = LOCAL / "stack") -> bool:
+    """Stops a stack that an earlier run left up, if it is still the one of its file: whether so."""
     file = folder / _NOTE
     if not file.exists():
-        return
+        return False
     group = json.loads(file.read_text())["group"]
+    stopped = False
     with contextlib.suppress(OSError):
         if b"ministack" in Path(f"/proc/{group}/cmdline").read_bytes():
             os.killpg(group, signal.SIGTERM)
+            stopped = True
     file.unlink()
+    return stopped
 
 
 if __name__ == "__main__":
-    _stop_kept()
+    print("stopped" if stop_kept() else "no stack is up")

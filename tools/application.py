@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,19 +14,21 @@ from botocore.exceptions import ClientError
 
 COUNTS = "AggregatedMetrics"
 VIEW_TYPE = "NEW_AND_OLD_IMAGES"
-FIELDS = (
-    "listAggregatedMetrics",
-    "createAggregatedMetrics",
-    "updateAggregatedMetrics",
+OPERATIONS = ("listAggregatedMetrics", "createAggregatedMetrics", "updateAggregatedMetrics")
+"""What the functions call on AggregatedMetrics: every model has them unless it forgoes them."""
+QUERIES = (
     "listAggregatedMetricsByAccountIdAndRecordTypeAndTimeRangeStart",
     "listAggregatedMetricsByAccountIdAndTimeRangeStartAndRecordType",
 )
-"""What the functions, and readers through model.py, call on AggregatedMetrics."""
+"""What readers through model.py call on it: the queries of its indexes."""
 _COUNT_INDEXES = (
     ("accountId", "recordType#timeRangeStart"),
     ("accountId", "timeRangeStart#recordType"),
 )
 _COUNT_KEYS = ("accountId", "compositeKey")
+_DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedException"}
+_NO_SCHEMA = {"GraphQLSchemaException", "NotFoundException"}
+_BY_ID = "`make attach API_ID=… REGION=…`"
 _HOST = re.compile(r"\.appsync-api\.([a-z0-9-]+)\.amazonaws\.com")
 
 type Aws = Callable[[str], Any]
@@ -104,27 +106,50 @@ def region_of(outputs: Path) -> tuple[str, str]:
         data = json.loads(outputs.read_text())["data"]
         url = str(data["url"])
         region = data.get("aws_region") or _HOST.search(urlsplit(url).netloc)[1]  # type: ignore[index]
+    except FileNotFoundError as error:
+        raise ApplicationError(
+            f"{outputs} is not there: copy the file that `npx ampx generate outputs` writes, "
+            f"name it with `make attach APP=…`, or do without: {_BY_ID}"
+        ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ApplicationError(
-            f"{outputs} names no API ({error!r}): pass the file that `npx ampx generate outputs` "
-            "writes, or --api-id and --region"
+            f"{outputs} names no API ({error!r}): take the file that `npx ampx generate outputs` "
+            f"writes, or {_BY_ID}"
         ) from error
     return url, str(region)
+
+
+@contextmanager
+def _reading(service: str) -> Iterator[None]:
+    """Whoever may not read something learns which permission lacks.
+
+    Raises:
+        ApplicationError: AWS has denied it.
+    """
+    try:
+        yield
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in _DENIED:
+            raise
+        raise ApplicationError(
+            f"a permission lacks: whoever attaches needs {service}:{error.operation_name} ({error})"
+        ) from error
 
 
 def find_api(appsync: Any, url: str) -> str:
     """The id of the API at that URL.
 
     Raises:
-        ApplicationError: this account and region have none.
+        ApplicationError: this account and region have none, or it may not be looked for.
     """
-    for page in appsync.get_paginator("list_graphql_apis").paginate():
-        for api in page["graphqlApis"]:
-            if api.get("uris", {}).get("GRAPHQL") == url:
-                return str(api["apiId"])
+    with _reading("appsync"):
+        for page in appsync.get_paginator("list_graphql_apis").paginate():
+            for api in page["graphqlApis"]:
+                if api.get("uris", {}).get("GRAPHQL") == url:
+                    return str(api["apiId"])
     raise ApplicationError(
         f"no API of this account and region answers at {url}: check the profile and the region, "
-        "or pass --api-id (an API with a domain name of its own is found only so)"
+        f"or {_BY_ID} (an API with a domain name of its own is found only so)"
     )
 
 
@@ -132,11 +157,12 @@ def inspect(aws: Aws, api_id: str) -> Application:
     """Look at the API, its tables and their streams.
 
     Raises:
-        ApplicationError: there is no such API.
+        ApplicationError: there is no such API, or something may not be read.
     """
     appsync = aws("appsync")
     try:
-        api = appsync.get_graphql_api(apiId=api_id)["graphqlApi"]
+        with _reading("appsync"):
+            api = appsync.get_graphql_api(apiId=api_id)["graphqlApi"]
     except ClientError as error:
         raise ApplicationError(
             f"there is no API {api_id} here ({error}): check the profile and the region"
@@ -145,9 +171,10 @@ def inspect(aws: Aws, api_id: str) -> Application:
     found.findings.append(_iam_mode(api))
     found.tables = _tables(aws, api_id)
     dynamodb = aws("dynamodb")
-    for model in MODELS:
-        found.findings += _source(dynamodb, found, model)
-    found.findings += _counts(dynamodb, found.tables.get(COUNTS))
+    with _reading("dynamodb"):
+        for model in MODELS:
+            found.findings += _source(dynamodb, found, model)
+        found.findings += _counts(dynamodb, found.tables.get(COUNTS))
     found.findings += _fields(appsync, api_id, found)
     return found
 
@@ -173,18 +200,20 @@ def _iam_mode(api: Mapping[str, Any]) -> Finding:
 def _tables(aws: Aws, api_id: str) -> dict[str, str]:
     """Model → table: by the API's data sources, else by Amplify's form of names."""
     tables: dict[str, str] = {}
-    for page in aws("appsync").get_paginator("list_data_sources").paginate(apiId=api_id):
-        for source in page["dataSources"]:
-            if source["type"] == "AMAZON_DYNAMODB":
-                model = source["name"].removesuffix("Table").removesuffix("_")
-                tables[model] = source["dynamodbConfig"]["tableName"]
+    with _reading("appsync"):
+        for page in aws("appsync").get_paginator("list_data_sources").paginate(apiId=api_id):
+            for source in page["dataSources"]:
+                if source["type"] == "AMAZON_DYNAMODB":
+                    model = source["name"].removesuffix("Table").removesuffix("_")
+                    tables[model] = source["dynamodbConfig"]["tableName"]
     wanted = [*MODELS, COUNTS]
     if not tables.keys() & set(wanted):
-        for page in aws("dynamodb").get_paginator("list_tables").paginate():
-            for name in page["TableNames"]:
-                model, _, rest = name.partition("-")
-                if rest.startswith(f"{api_id}-"):
-                    tables[model] = name
+        with _reading("dynamodb"):
+            for page in aws("dynamodb").get_paginator("list_tables").paginate():
+                for name in page["TableNames"]:
+                    model, _, rest = name.partition("-")
+                    if rest.startswith(f"{api_id}-"):
+                        tables[model] = name
     return {model: tables[model] for model in wanted if model in tables}
 
 
@@ -284,24 +313,29 @@ def _index(
 
 
 def _fields(appsync: Any, api_id: str, found: Application) -> Iterator[Finding]:
-    """Whether the schema has the fields that documents name; silent if it cannot be read."""
+    """Whether the schema has the fields that documents name; a note if it cannot be read."""
+    what = "API: fields"
     try:
         answer = appsync.get_introspection_schema(apiId=api_id, format="SDL")["schema"]
+        schema = (answer.read() if hasattr(answer, "read") else bytes(answer)).decode()
     except ClientError as error:
-        yield Finding("API: fields", "note", f"the schema cannot be read ({error})")
+        if error.response["Error"]["Code"] not in _NO_SCHEMA:
+            yield Finding(what, "note", f"the schema cannot be read ({error})")
+            return
+        schema = ""
+    if not re.search(r"\btype\s+Query\b", schema):
+        yield Finding(what, "wrong", "the API has no schema", "deploy it")
         return
-    schema = (answer.read() if hasattr(answer, "read") else bytes(answer)).decode()
-    wanted = [*FIELDS, *(MODELS[model].listing[0] for model in MODELS if model in found.tables)]
-    missing = [name for name in wanted if not re.search(rf"\b{name}\s*\(", schema)]
-    if missing:
-        yield Finding(
-            "API: fields",
-            "wrong",
-            f"the schema lacks {', '.join(missing)}",
-            "give the index this queryField, and deploy it",
-        )
-    else:
-        yield Finding("API: fields", "good", f"the schema has all {len(wanted)}")
+    queries = [*QUERIES, *(MODELS[model].listing[0] for model in MODELS if model in found.tables)]
+    for kind, wanted, cure in (
+        ("operations", OPERATIONS, f"take them out of {COUNTS}' disableOperations, and deploy it"),
+        ("queries", queries, "give the index this queryField, and deploy it"),
+    ):
+        missing = [name for name in wanted if not re.search(rf"\b{name}\s*\(", schema)]
+        if missing:
+            yield Finding(what, "wrong", f"the schema lacks {', '.join(missing)}", cure)
+        else:
+            yield Finding(what, "good", f"the schema has all {len(wanted)} {kind}")
 
 
 def _keys(schema: Sequence[Mapping[str, str]]) -> tuple[str, ...]:

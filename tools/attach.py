@@ -43,7 +43,10 @@ def main(arguments: Sequence[str] | None = None, *, console: Console | None = No
     if found.is_ready:
         console.print(f"Now: make build && .tools/sam/bin/sam deploy --config-env {asked.env}")
         return 0
-    console.print("[red]Something lacks:[/] follow the cures above, then run this again.")
+    nevertheless = "" if asked.dry_run else f" {asked.config.name} was written nevertheless."
+    console.print(
+        "[red]Something lacks:[/] follow the cures above, then run this again." + nevertheless
+    )
     return 1
 
 
@@ -71,7 +74,7 @@ def _find(asked: argparse.Namespace) -> Application:
         url, named = region_of(asked.outputs)
         region = region or named
     elif not asked.api_id:
-        raise ApplicationError("pass an amplify_outputs.json, or --api-id")
+        raise ApplicationError("say which: `make attach APP=…`, or with API_ID=… REGION=…")
     session = boto3.Session(profile_name=asked.profile, region_name=region)
     aws = cache(session.client)
     return inspect(aws, asked.api_id or find_api(aws("appsync"), str(url)))

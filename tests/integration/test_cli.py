@@ -368,6 +368,33 @@ def test_an_old_image_that_was_taken_off_is_not_taken_off_again(
     assert _stored(desk.stack)["acct-1", "items", "2026-11-22T10:05:00Z", 1] == 2
 
 
+def test_a_record_is_done_when_its_row_is_mended_or_gone_and_nothing_counts_twice(
+    desk: Desk,
+) -> None:
+    stream, counted = Stream("ScoreResult"), [rows.score_result(f"r{n}") for n in range(4)]
+    _quarantine(desk, *map(stream.insert, counted))
+    spoiled = [row | {"cost": "not json"} for row in counted]
+    changes = zip(counted, spoiled, strict=True)
+    _quarantine(desk, *(stream.modify(old, new) for old, new in changes))
+    mended = spoiled[0] | {"cost": {"total_cost": 0.5}}
+    _quarantine(desk, stream.modify(spoiled[0], mended), stream.remove(spoiled[1]))
+    desk.stack.api.put("ScoreResult", mended)
+    assert _stored(desk.stack) == _true(desk.stack)
+    desk.stack.api.put("ScoreResult", spoiled[2], spoiled[3] | {"accountId": None})
+    before = desk.stack.api.rows("AggregatedMetrics")
+
+    assert desk.run("redrive --dry-run --wait 0") == 0
+    assert "0 would be sent, 2 mended or gone and would be deleted, 2 left" in desk.out
+    code, listed = desk.json("redrive --wait 0")
+    assert (code, [entry["row"] for entry in listed]) == (1, ["mended", "gone", None, None])
+    assert [entry["keys"]["id"] for entry in listed] == ["r0", "r1", "r2", "r3"]
+    assert listed[2]["left"] == "cost is not JSON"
+    assert "its row cannot be read: ReadScoreResult" in listed[3]["left"]
+    assert len(desk.json("redrive --wait 0")[1]) == 2
+    assert desk.lambdas.events == []
+    assert desk.stack.api.rows("AggregatedMetrics") == before
+
+
 # Errors -------------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 from aggregated_metrics.aggregation import Aggregator
 from aggregated_metrics.errors import ConditionFailedError
-from aggregated_metrics.observability import Report
 from aggregated_metrics.pending import PendingHours
 from aggregated_metrics.store import HourStore
 from greenlet import getcurrent, greenlet
@@ -43,7 +42,7 @@ class Simulation:
     api: FakeAppSync = field(default_factory=FakeAppSync)
     table: MemoryTable = field(default_factory=MemoryTable)
     requests: int = 0
-    reports: list[Report] = field(default_factory=list)
+    reports: list[dict[str, Any]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     _queue: list[tuple[float, int, greenlet]] = field(default_factory=list)
     _order: Any = field(default_factory=itertools.count)
@@ -109,7 +108,7 @@ class Simulation:
             at = self.clock() - timedelta(seconds=EVERY * (1 - i / self.records))
             row = rows.score_result(f"{number}-{flush}-{i}", createdAt=at.isoformat())
             made.append(stream.insert(row | {"type": draw.choice(("prediction", "test"))}))
-        report: Report = {}
+        report: dict[str, Any] = {}
         aggregator = Aggregator(
             store=HourStore(
                 self,

@@ -9,12 +9,13 @@ from typing import Any
 import boto3
 import pytest
 import tomlkit
+from botocore.exceptions import ClientError
 from moto import mock_aws
 from rich.console import Console
 
 from tests.contract.templates import resources, template
 from tools import attach
-from tools.application import Application, find_api, inspect, region_of
+from tools.application import Application, ApplicationError, find_api, inspect, region_of
 
 MODELS = ("Item", "ScoreResult", "Task", "Evaluation", "AggregatedMetrics")
 SCHEMA = (Path(__file__).parents[1] / "contract" / "schema.graphql").read_bytes()
@@ -36,6 +37,26 @@ class Pages:
 
     def paginate(self, **_: Any) -> Iterator[dict[str, Any]]:
         yield self.page
+
+
+class Refusing:
+    """A client that AWS refuses some calls: method → the error's code."""
+
+    def __init__(self, client: Any, refused: dict[str, str]) -> None:
+        self.client, self.refused = client, refused
+
+    def __getattr__(self, name: str) -> Any:
+        self._refuse(name)
+        return getattr(self.client, name)
+
+    def get_paginator(self, name: str) -> Any:
+        self._refuse(name)
+        return self.client.get_paginator(name)
+
+    def _refuse(self, method: str) -> None:
+        if code := self.refused.get(method):
+            operation = self.client.meta.method_to_api_mapping.get(method, method)
+            raise ClientError({"Error": {"Code": code, "Message": "no"}}, operation)
 
 
 class AppSync:
@@ -74,6 +95,7 @@ class World:
         self.schema = SCHEMA
         self.api_id = ""
         self.sources: dict[str, str] = {}
+        self.refused: dict[str, str] = {}
 
     def make(self, *, iam: bool = True, without: tuple[str, ...] = (), **changes: Any) -> str:
         extra = [{"authenticationType": "AWS_IAM"}] if iam else []
@@ -118,8 +140,8 @@ class World:
 
     def aws(self, service: str) -> Any:
         if service == "dynamodb":
-            return self.dynamodb
-        return AppSync(self.appsync, self.sources, self.schema)
+            return Refusing(self.dynamodb, self.refused)
+        return Refusing(AppSync(self.appsync, self.sources, self.schema), self.refused)
 
     def inspect(self) -> Application:
         return inspect(self.aws, self.api_id)
@@ -133,6 +155,11 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         monkeypatch.delenv(name, raising=False)
     with mock_aws():
         yield World()
+
+
+def find_and_inspect(world: World) -> Application:
+    url = world.appsync.get_graphql_api(apiId=world.api_id)["graphqlApi"]["uris"]["GRAPHQL"]
+    return inspect(world.aws, find_api(world.aws("appsync"), url))
 
 
 def wrong(found: Application) -> dict[str, str]:
@@ -204,7 +231,58 @@ def test_what_lacks_is_named_with_its_cure(
 def test_a_query_of_another_name_is_found_in_the_schema(world: World) -> None:
     world.make()
     world.schema = SCHEMA.replace(b"listTaskByAccountIdAndUpdatedAt", b"tasksByUpdate")
-    assert list(wrong(world.inspect())) == ["API: fields"]
+    lacking = [f for f in world.inspect().findings if f.state == "wrong"]
+    assert [f.said for f in lacking] == ["the schema lacks listTaskByAccountIdAndUpdatedAt"]
+    assert "queryField" in lacking[0].cure
+
+
+def test_a_missing_mutation_has_a_cure_of_its_own(world: World) -> None:
+    world.make()
+    world.schema = SCHEMA.replace(b"createAggregatedMetrics(", b"putAggregatedMetrics(")
+    lacking = [f for f in world.inspect().findings if f.state == "wrong"]
+    assert [f.said for f in lacking] == ["the schema lacks createAggregatedMetrics"]
+    assert "disableOperations" in lacking[0].cure
+    assert "queryField" not in lacking[0].cure
+
+
+@pytest.mark.parametrize("code", ["", "GraphQLSchemaException", "NotFoundException"])
+def test_an_api_without_a_schema_is_to_be_deployed(world: World, code: str) -> None:
+    world.make()
+    world.schema = b""
+    if code:
+        world.refused["get_introspection_schema"] = code
+    lacking = [f for f in world.inspect().findings if f.state == "wrong"]
+    assert [(f.said, f.cure) for f in lacking] == [("the API has no schema", "deploy it")]
+
+
+def test_a_schema_that_may_not_be_read_is_a_note(world: World) -> None:
+    world.make()
+    world.refused["get_introspection_schema"] = "AccessDeniedException"
+    found = world.inspect()
+    assert found.is_ready
+    assert any("cannot be read" in f.said for f in found.findings if f.state == "note")
+
+
+@pytest.mark.parametrize(
+    ("method", "code", "action"),
+    [
+        ("get_graphql_api", "AccessDeniedException", "appsync:GetGraphqlApi"),
+        ("list_graphql_apis", "UnauthorizedException", "appsync:ListGraphqlApis"),
+        ("list_data_sources", "AccessDeniedException", "appsync:ListDataSources"),
+        ("describe_table", "AccessDeniedException", "dynamodb:DescribeTable"),
+        ("list_tables", "AccessDeniedException", "dynamodb:ListTables"),
+    ],
+)
+def test_what_may_not_be_read_names_the_permission_that_lacks(
+    world: World, method: str, code: str, action: str
+) -> None:
+    world.make()
+    world.refused[method] = code
+    if method == "list_tables":
+        world.sources = {}
+    with pytest.raises(ApplicationError, match=f"a permission lacks: .* {action} ") as refused:
+        find_and_inspect(world)
+    assert "the region" not in str(refused.value)
 
 
 def test_a_time_to_live_is_pointed_out(world: World) -> None:
@@ -238,7 +316,16 @@ def test_an_outputs_file_without_an_api_says_what_to_pass(tmp_path: Path) -> Non
     (tmp_path / "empty.json").write_text("{}")
     code, said = run(str(tmp_path / "empty.json"))
     assert code == 2
-    assert "--api-id" in said
+    assert "names no API" in said
+    assert "make attach API_ID=… REGION=…" in said
+
+
+def test_an_outputs_file_that_is_not_there_is_said_to_be_so(tmp_path: Path) -> None:
+    code, said = run(str(tmp_path / "nowhere.json"))
+    assert code == 2
+    assert "nowhere.json is not there" in said
+    assert "names no API" not in said
+    assert "make attach API_ID=… REGION=…" in said
 
 
 def test_an_api_that_is_not_there_says_what_to_check(world: World) -> None:
@@ -259,9 +346,11 @@ def test_the_command_reports_and_writes(
     code, said = run(*asked, "--config", str(config))
     assert code == 1
     assert "update-table" in said
+    assert "samconfig.toml was written nevertheless" in said
     assert "TaskStreamArn" not in config.read_text()
-    code, _ = run(*asked, "--config", str(config), "--dry-run")
+    code, said = run(*asked, "--config", str(config), "--dry-run")
     assert code == 1
+    assert "written" not in said
 
 
 def test_overrides_are_merged_and_comments_kept(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 from aggregated_metrics import buckets
-from aggregated_metrics.checks import LISTED, Checks, OutOfTimeError, result, stop_in_time
+from aggregated_metrics.checks import LISTED, LOGGED, Checks, OutOfTimeError, result, stop_in_time
 from aggregated_metrics.errors import ContentionError, EventError
 from aggregated_metrics.hours import HourId, Series
 from aggregated_metrics.measures import Measures
@@ -222,3 +222,24 @@ def test_the_report_has_the_numbers_of_the_alarms() -> None:
     _checks(reconciler).run(RANGE | {"recordTypes": ["items"]}, report)
     assert report["drift"] == 1
     assert report.keys() >= {"drift", "repaired", "moving", "hours", "rows", "behindSeconds"}
+
+
+def test_the_report_names_the_first_buckets_that_drifted() -> None:
+    report: dict[str, Any] = {}
+    _checks(_Reconciler(find=lambda hour: hour.start >= TEN)).run(RANGE, report)
+    assert report["drift"] > len(report["drifted"]) == LOGGED
+    assert report["drifted"][0] == {
+        "accountId": "a",
+        "recordType": "items",
+        "timeRangeStart": "2026-11-22T10:00:00Z",
+        "numberOfMinutes": 1,
+        "storedCount": 0,
+        "countedCount": 1,
+        "differs": ["count"],
+    }
+
+
+def test_a_report_without_drift_names_no_bucket() -> None:
+    report: dict[str, Any] = {}
+    _checks(_Reconciler()).run(RANGE, report)
+    assert "drifted" not in report

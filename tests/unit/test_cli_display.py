@@ -1,21 +1,27 @@
 """What people see."""
 
 import io
+import json
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from aggregated_metrics import buckets
+from aggregated_metrics.changes import Reject
 from aggregated_metrics.cli import display
 from aggregated_metrics.cli.display import MOST_DRIFTS, Progress, difference
+from aggregated_metrics.cli.redriving import Held, Redriven
 from aggregated_metrics.cli.showing import Shown, bar, rounded, totals
 from aggregated_metrics.hours import HourId, Series
 from aggregated_metrics.measures import INT_MAX, Measures
+from aggregated_metrics.quarantine import message
 from aggregated_metrics.ranges import Range
 from aggregated_metrics.reconciliation import Drift, Findings
 from aggregated_metrics.source import Counted
 from rich.console import Console
 
+from tests.fakes import rows
+from tests.fakes.streams import Stream
 from tests.stack import ROOT
 
 TEN = buckets.to_minute(datetime(2026, 11, 22, 10, tzinfo=UTC))
@@ -40,6 +46,23 @@ def test_drift_is_listed_by_series_and_minute_with_what_differs() -> None:
     assert "count 7 → 1, cost $ 2.500000 → 0.000000" in listed[0]
     assert [line.split()[-1] for line in listed] == ["wrong", "repaired", "moving"]
     assert "2 wrong, 1 moving, 1 repaired" in lines[-1]
+
+
+def test_drift_is_listed_for_each_account_with_whole_record_types_in_80_columns() -> None:
+    accounts, splits = (UUID, "acct-2"), ("evaluationScoreResults", "predictionScoreResults")
+    wrong = Measures(123_456, 2_000_000_000, 123_456, 1, 1, 7)
+    drift = [
+        Drift(HourId(Series(account, name), TEN), TEN, 60, wrong, Measures(1), None)
+        for name in splits
+        for account in accounts
+    ]
+    text = _text(display.findings(Findings(drift=drift, repaired=drift), repair=True), 80)
+    titles = [line.strip() for line in text.splitlines() if line.startswith("account")]
+    assert titles == [f"account {account}" for account in accounts]
+    for name in splits:
+        assert text.count(f" {name}   2026-11-22 10:00   60 ") == 2
+    assert text.count(" repaired ") == 4
+    assert "…" not in text
 
 
 def test_nothing_found_is_one_line() -> None:
@@ -113,6 +136,35 @@ def test_a_chart_names_the_year_where_there_is_room() -> None:
 def test_a_rounded_measure_has_at_most_six_characters(name: str, digits: int) -> None:
     assert len(rounded(name, 10**digits - 1)) <= 6
     assert len(rounded(name, 10**digits)) <= 6
+
+
+def _redriven(reason: str, left: str | None, **result: Any) -> Redriven:
+    record = Stream("ScoreResult").insert(rows.score_result(UUID))
+    body = message(Reject(record, reason, old_counted=False), "2026-11-22T10:05:31.123+00:00")
+    return Redriven(Held("m", "r", json.loads(body)), left, **result)
+
+
+UUID = "3f2b8c1e-5a77-4c1e-9d0b-7f6a5e4d3c2b"
+LONG = "createdAt 2026-11-25T10:05:00Z is more than a day after the write"
+
+
+def test_a_redriven_record_names_its_row_whole_in_80_columns() -> None:
+    results = [_redriven(LONG, LONG), _redriven(LONG, None, row="mended")]
+    text = _text(display.redriven(results, dry=True), 80)
+    assert text.count(f" {UUID} ") == text.count(" ScoreResult ") == 2
+    assert text.count("11-22 10:05") == 2
+    words = " ".join(text.replace(UUID, "").split())
+    assert words.count("→ mended, would be deleted") == 1
+    assert "…" not in text
+    assert "0 would be sent, 1 mended or gone and would be deleted, 1 left" in text
+
+
+def test_what_is_so_now_is_said_only_where_it_is_not_the_reason() -> None:
+    text = _text(display.redriven([_redriven("because", "because")], dry=False))
+    assert text.count("because") == 1
+    assert text.count("→") == 1, "in the header"
+    assert "→ why" in _text(display.redriven([_redriven("because", "why")], dry=False))
+    assert "→ sent" in _text(display.redriven([_redriven("because", None)], dry=False))
 
 
 def test_progress_tells_days_and_where_to_go_on() -> None:

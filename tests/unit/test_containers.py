@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from demo.containers import read
+from demo.containers import numbered, read
 from demo.events import BACKFILL, EVENTS, FOLDER, FUNCTIONS, is_good
 from demo.relay import relay
 from tests.stack import template
@@ -60,6 +60,10 @@ def test_where_there_was_no_container_its_reason_is_read() -> None:
     invoked = read("", "Invoking app.lambda_handler\nError: Docker is not running\n")
     assert invoked.text == "sam local invoke: Error: Docker is not running"
     assert invoked.milliseconds is None
+
+
+def test_one_event_is_one() -> None:
+    assert [numbered(1), numbered(17)] == ["1 event,", "17 events, all"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there all of 127/8 is the loopback")

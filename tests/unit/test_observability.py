@@ -36,6 +36,19 @@ def test_only_known_numbers_are_metrics(
     assert names == {name for name, _ in METRICS.values()} - {"Quarantined"}
 
 
+def test_a_list_is_logged_and_is_no_metric(
+    lines: Lines, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drifted: list[dict[str, Any]] = [{"recordType": "items", "storedCount": 7}]
+    with invocation("reconciler", Context(clock)) as report:
+        report |= {"drift": 1, "drifted": drifted}
+    assert lines()[0]["drifted"] == drifted
+    emitted = json.loads(capsys.readouterr().out)
+    (described,) = emitted["_aws"]["CloudWatchMetrics"]
+    assert [metric["Name"] for metric in described["Metrics"]] == ["Drift"]
+    assert "drifted" not in emitted
+
+
 def test_an_error_is_logged_with_what_was_done_by_then_and_goes_on(
     lines: Lines, clock: Clock
 ) -> None:

@@ -61,12 +61,14 @@ class Reject(NamedTuple):
     """A record for the quarantine.
 
     `old_counted` tells whether its old image has been taken off the counts all the same: then it
-    must not be taken off again when the record is sent once more.
+    must not be taken off again when the record is sent once more. `image_of` is the model of its
+    new image where that alone is the reason; None where the record itself could not be read.
     """
 
     record: Mapping[str, Any]
     reason: str
     old_counted: bool
+    image_of: Model | None = None
 
 
 @dataclass(slots=True)
@@ -168,7 +170,7 @@ class _Stream:
             try:
                 after = _part(model, new, created)
             except UncountableError as error:
-                folded.rejects.append(Reject(record, str(error), old_counted=before is not None))
+                folded.rejects.append(Reject(record, str(error), before is not None, model))
         _add(self.groups, number, before, after)
 
     def batch(self, shard_id: str | None) -> Batch:

@@ -20,10 +20,11 @@ from aggregated_metrics.changes import fold, touched
 from aggregated_metrics.errors import ContentionError, EventError
 from aggregated_metrics.hours import HourId, Series
 from aggregated_metrics.lag import IteratorAge
+from aggregated_metrics.measures import Measures
 from aggregated_metrics.observability import Report
 from aggregated_metrics.pending import Mark, PendingHours
 from aggregated_metrics.ranges import DAY, Range, parse_range, plan
-from aggregated_metrics.reconciliation import Findings, Reconciler
+from aggregated_metrics.reconciliation import Drift, Findings, Reconciler
 from aggregated_metrics.record_types import model_of
 from aggregated_metrics.source import Counted, SourceRows
 from aggregated_metrics.wiring import time_left
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 MARKS_PER_RUN = 2000
 LISTED = 200
 """At most so many buckets are listed in a result, which a state machine takes up to 256 KB of."""
+LOGGED = 10
+"""So many are in the log line: enough to say where to look."""
 _SPARE_SECONDS = 15.0
 _SHAPES = "see events/reconciler/ for the events that this function takes"
 
@@ -113,6 +116,8 @@ class Checks:
         else:
             raise EventError(f"accountId is missing: {_SHAPES}")
         report |= _numbers(findings)
+        if findings.drift:
+            report["drifted"] = [_place(drift) for drift in findings.drift[:LOGGED]]
         return result(findings, rest, repair=_repair(event))
 
     def _check_batch(self, ids: Sequence[HourId], *, repair: bool) -> Findings:
@@ -217,6 +222,21 @@ def _numbers(findings: Findings) -> Report:
         "repaired": len(findings.repaired),
         "moving": len(findings.moving),
         "behindSeconds": findings.behind,
+    }
+
+
+def _place(drift: Drift) -> dict[str, Any]:
+    """A wrong bucket for the log: where it is and what it counts, nothing of its rows."""
+    series = drift.hour.series
+    pairs = zip(Measures._fields, drift.stored, drift.expected, strict=True)
+    return {
+        "accountId": series.account_id,
+        "recordType": series.record_type,
+        "timeRangeStart": buckets.iso(drift.start),
+        "numberOfMinutes": drift.size,
+        "storedCount": drift.stored[0],
+        "countedCount": drift.expected[0],
+        "differs": [name for name, was, rows in pairs if was != rows],
     }
 
 

@@ -12,7 +12,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 logger = Logger()
 metrics = Metrics(namespace=environ.get("POWERTOOLS_METRICS_NAMESPACE", "AggregatedMetrics"))
 
-type Report = dict[str, int | float | str | None]
+type Report = dict[str, int | float | str | list[dict[str, Any]] | None]
 """What an invocation did: the fields of its line. Numbers named in `METRICS` are metrics too."""
 
 METRICS: Mapping[str, tuple[str, MetricUnit]] = {

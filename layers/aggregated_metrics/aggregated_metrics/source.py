@@ -19,7 +19,7 @@ from aggregated_metrics.appsync import Client
 from aggregated_metrics.changes import DAY
 from aggregated_metrics.errors import UncountableError
 from aggregated_metrics.measures import ZERO, Measures, plus
-from aggregated_metrics.record_types import Model, contribution
+from aggregated_metrics.record_types import Contribution, Model, Row, contribution
 
 PAGE = 1000
 _SKEW = timedelta(seconds=5)
@@ -96,6 +96,17 @@ class SourceRows:
                 on_page(counted)
         return counted
 
+    def row(self, model: Model, row_id: str) -> Row | None:
+        """What counting reads of one row as it is now; None where there is none.
+
+        Raises:
+            ApiError: the API refused, or did not answer; so it does for values that it cannot read.
+        """
+        name, selected = model.name, " ".join((*model.attributes, "updatedAt"))
+        query = f"query Read{name}($id: ID!) {{ row: get{name}(id: $id) {{ {selected} }} }}"
+        found: Row | None = self._client.execute(query, {"id": row_id})["row"]
+        return found
+
     def _conditions(self, model: Model, hours: list[int]) -> Iterator[dict[str, Any]]:
         """The key conditions that together list every row created in the hours."""
         if not hours:
@@ -144,18 +155,30 @@ def _count(
 ) -> None:
     """Add a row. One updated since `moves` may have been met on an earlier page already."""
     try:
-        part = contribution(model, row)
+        part = part_of(model, row)
     except UncountableError:
         return  # the stream has put it into quarantine
-    written = _written(row)
-    if written is not None and part.minute > buckets.to_minute(written) + DAY:
-        return  # more than a day after its last write: unreadable for the stream as well (changes)
     if buckets.floor(part.minute, buckets.HOUR) in wanted:
         for record_type in model.record_types(part.split):
             place = (record_type, part.minute)
             counted.minutes[place] = plus(counted.at(*place), part.measures)
-            if moves is not None and written is not None and written >= moves:
+            if moves is not None and (written := _written(row)) is not None and written >= moves:
                 counted.unsure.add(place)
+
+
+def part_of(model: Model, row: Row) -> Contribution:
+    """What a row of the API adds, judged as the stream judges it.
+
+    Raises:
+        UncountableError: the stream puts it into quarantine.
+    """
+    part = contribution(model, row)
+    written = _written(row)
+    if written is not None and part.minute > buckets.to_minute(written) + DAY:
+        raise UncountableError(
+            f"createdAt {buckets.iso(part.minute)} is more than a day after the write"
+        )
+    return part
 
 
 def _written(row: Mapping[str, Any]) -> datetime | None:

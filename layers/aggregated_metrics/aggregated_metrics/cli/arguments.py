@@ -32,7 +32,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     _add_range(command, required=True)
     _add_show(commands.add_parser("show", parents=[common], help="the buckets of a range"))
     _add_redrive(
-        commands.add_parser("redrive", parents=[common], help="send records from quarantine again")
+        commands.add_parser(
+            "redrive",
+            parents=[common],
+            help="send records from quarantine again; delete those whose row is mended or gone",
+        )
     )
     return parser.parse_args(arguments)
 
@@ -87,7 +91,9 @@ def _add_show(command: argparse.ArgumentParser) -> None:
 
 
 def _add_redrive(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--dry-run", action="store_true", help="list what is there; send nothing")
+    command.add_argument(
+        "--dry-run", action="store_true", help="say what would happen; change nothing"
+    )
     command.add_argument("--limit", type=int, default=1000, help="at most so many records")
     command.add_argument(
         "--wait", type=int, default=2, metavar="SECONDS", help="how long to wait for a message"

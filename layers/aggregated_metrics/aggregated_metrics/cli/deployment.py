@@ -51,7 +51,7 @@ def needed(options: Namespace) -> tuple[str, ...]:
         "repair": ("GRAPHQL_ENDPOINT", "PENDING_HOURS_TABLE", "STREAM_FUNCTION"),
         "backfill": ("GRAPHQL_ENDPOINT", "PENDING_HOURS_TABLE", "STREAM_FUNCTION"),
         "show": ("GRAPHQL_ENDPOINT",),
-        "redrive": ("QUARANTINE_QUEUE_URL", "STREAM_FUNCTION"),
+        "redrive": ("GRAPHQL_ENDPOINT", "QUARANTINE_QUEUE_URL", "STREAM_FUNCTION"),
     }[options.command]
 
 

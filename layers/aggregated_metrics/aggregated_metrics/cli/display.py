@@ -3,9 +3,9 @@
 Everything but `Progress` turns what was found into something that rich can draw.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 from typing import NamedTuple, Self
 
 from rich import box
@@ -23,9 +23,12 @@ from aggregated_metrics.cli.showing import DOLLAR, Shown, bar, rounded, totals
 from aggregated_metrics.measures import Measures
 from aggregated_metrics.ranges import Range
 from aggregated_metrics.reconciliation import Findings
+from aggregated_metrics.record_types import MODELS
 from aggregated_metrics.source import Counted
 
 MOST_DRIFTS = 200
+_UUID = 36
+"""Characters of a row's id, which is there to be copied: only longer ones are broken up."""
 _ENDLESS = 1000
 """More columns than any table needs."""
 _NAMES = {
@@ -92,7 +95,7 @@ def findings(found: Findings, *, repair: bool) -> RenderableType:
         lines.append(Text(f"The stream is {found.behind:.0f} s behind, so nothing was repaired."))
     parts: list[RenderableType] = []
     if found.drift or found.moving:
-        parts.append(_drifts(found))
+        parts += _drifts(found)
     hidden = len(found.drift) + len(found.moving) - MOST_DRIFTS
     if hidden > 0:
         parts.append(Text(f"… and {hidden:,} more: see --json"))
@@ -107,22 +110,29 @@ def _summary(found: Findings, *, repair: bool) -> str:
     return f"{text}, {len(found.repaired):,} repaired" if repair else text
 
 
-def _drifts(found: Findings) -> Table:
-    table = Table("record type", "start (UTC)", "min", "stored → counted", "", box=box.SIMPLE)
+def _drifts(found: Findings) -> Iterator[Table]:
+    """A table for each account: what waits to be checked is of many, and their ids are long."""
     repaired = {drift.place for drift in found.repaired}
     moving = {drift.place for drift in found.moving}
     every = {drift.place: drift for drift in (*found.drift, *found.moving)}
     ordered = sorted(every.values(), key=lambda drift: (drift.hour.series, drift.start, drift.size))
-    for drift in islice(ordered, MOST_DRIFTS):
-        state = "moving" if drift.place in moving else "wrong"
-        table.add_row(
-            drift.hour.series.record_type,
-            _time(drift.start),
-            str(drift.size),
-            difference(drift.stored, drift.expected),
-            "repaired" if drift.place in repaired else state,
-        )
-    return table
+    listed = islice(ordered, MOST_DRIFTS)
+    for account_id, drifts in groupby(listed, lambda drift: drift.hour.series.account_id):
+        table = Table(title=Text(f"account {account_id}"), title_justify="left", box=box.SIMPLE)
+        for name in ("record type", "start (UTC)", "min"):
+            table.add_column(name, no_wrap=True)
+        table.add_column("stored → counted")
+        table.add_column("", no_wrap=True)
+        for drift in drifts:
+            state = "moving" if drift.place in moving else "wrong"
+            table.add_row(
+                drift.hour.series.record_type,
+                _time(drift.start),
+                str(drift.size),
+                difference(drift.stored, drift.expected),
+                "repaired" if drift.place in repaired else state,
+            )
+        yield table
 
 
 def difference(stored: Measures, counted: Measures) -> str:
@@ -227,14 +237,34 @@ def _minutes(e: Explanation) -> Table:
 
 
 def redriven(results: Sequence[Redriven], *, dry: bool) -> RenderableType:
-    """What became of each record."""
-    table = Table("at", "table", "reason", "now", box=box.SIMPLE)
-    for entry in (result.as_json() for result in results):
-        now = entry["left"] or ("would be sent" if dry else "sent")
-        table.add_row(*(str(entry[name] or "-") for name in ("at", "table", "reason")), now)
+    """What became of each record: of which row it is, why it was refused, and what is so now."""
+    table = Table(box=box.SIMPLE, show_lines=True)
+    table.add_column("at (UTC)", no_wrap=True)
+    table.add_column("row", no_wrap=True)
+    table.add_column("reason → now")
+    would = "would be " if dry else ""
+    for result in results:
+        entry = result.as_json()
+        name = str(entry["table"] or "-")
+        model = name.partition("-")[0]
+        keys = " ".join(map(str, entry["keys"].values())) or "-"
+        why = str(entry["reason"] or "-")
+        now = result.left or (f"{result.row}, {would}deleted" if result.row else f"{would}sent")
+        table.add_row(
+            str(entry["at"] or "-")[5:16].replace("T", " "),
+            Text(f"{_folded(model if model in MODELS else name)}\n{_folded(keys)}"),
+            Text(why if now == why else f"{why}\n→ {now}"),
+        )
     kept = sum(result.left is not None for result in results)
-    verb = "would be sent" if dry else "sent"
-    return Group(table, Text(f"{len(results) - kept} {verb}, {kept} left in the queue"))
+    done = sum(result.row is not None for result in results)
+    said = [f"{len(results) - kept - done} {would}sent"]
+    if done:
+        said.append(f"{done} mended or gone and {would}deleted")
+    return Group(table, Text(f"{', '.join(said)}, {kept} left in the queue"))
+
+
+def _folded(text: str) -> str:
+    return "\n".join(text[first : first + _UUID] for first in range(0, len(text), _UUID))
 
 
 def _time(minute: int) -> str:

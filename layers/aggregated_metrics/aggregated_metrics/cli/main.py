@@ -15,6 +15,7 @@ from aggregated_metrics import buckets
 from aggregated_metrics.cli import arguments, checking, deployment, explaining, redriving, showing
 from aggregated_metrics.errors import AggregatedMetricsError, EventError, SettingsError
 from aggregated_metrics.reconciliation import Findings
+from aggregated_metrics.source import SourceRows
 from aggregated_metrics.wiring import Process
 
 if TYPE_CHECKING:
@@ -164,11 +165,10 @@ def _redrive(options: Namespace, process: Process, desk: _Desk) -> int:
     sqs, queue = process.aws("sqs"), process.settings.QUARANTINE_QUEUE_URL
     lambdas, function = process.aws("lambda"), process.settings.STREAM_FUNCTION
     tables = redriving.source_tables_of(lambdas, function, process.settings.SOURCE_TABLES)
+    rows = SourceRows(process.client(lambda: 60.0), clock=process.clock)
     messages = redriving.receive(sqs, queue, options.limit, options.wait)
     if options.dry_run:
-        results = [
-            redriving.Redriven(held, redriving.refusal(held.body, tables)) for held in messages
-        ]
+        results = [redriving.judge(held, tables, rows.row) for held in messages]
         redriving.release(sqs, queue, messages)
     else:
         results = redriving.redrive(
@@ -176,6 +176,7 @@ def _redrive(options: Namespace, process: Process, desk: _Desk) -> int:
             redriving.invoker(lambdas, function),
             lambda held: sqs.delete_message(QueueUrl=queue, ReceiptHandle=held.receipt),
             tables,
+            rows.row,
         )
         redriving.release(sqs, queue, [result.held for result in results if result.left])
     desk.show(

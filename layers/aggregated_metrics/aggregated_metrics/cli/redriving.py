@@ -3,21 +3,35 @@
 Each record becomes an event of its own without shardId, so it stands for its own shard and counts
 once however often it is sent. Records are sent in their streams' order. A message is deleted only
 when the invocation has succeeded and the record did not come back.
+
+A row that could not be counted is usually mended in its table. That change was counted when the
+stream brought it; the image that was recorded before stays as it is. So where a record's image can
+still not be counted, its row as it is now decides: mended or gone, nothing is left to be sent.
 """
 
 import base64
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from aggregated_metrics.changes import fold
-from aggregated_metrics.errors import AggregatedMetricsError, EventError
+from aggregated_metrics.changes import Reject, fold, touched
+from aggregated_metrics.errors import (
+    AggregatedMetricsError,
+    ApiError,
+    EventError,
+    UncountableError,
+)
+from aggregated_metrics.record_types import Model, Row
+from aggregated_metrics.source import part_of
 
 HIDDEN_SECONDS = 900
 _PER_REQUEST = 10
+
+type RowOf = Callable[[Model, str], Row | None]
+"""Reads a row by its id, as it is now; raises ApiError."""
 
 
 class Held(NamedTuple):
@@ -30,10 +44,17 @@ class Held(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Redriven:
-    """What became of one message; `left` says why it is still in the queue, None when it is not."""
+    """What became of one message.
+
+    Attributes:
+        held: the message.
+        left: why it is still in the queue; None when it is not.
+        row: what became of its row, where that is why its record need not be sent.
+    """
 
     held: Held
     left: str | None
+    row: Literal["mended", "gone"] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """For machines, and for the table."""
@@ -41,9 +62,11 @@ class Redriven:
         return {
             "eventID": body.get("eventID"),
             "table": body.get("table"),
+            "keys": keys_of(body),
             "at": body.get("at"),
             "reason": body.get("reason"),
-            "redriven": self.left is None,
+            "redriven": self.left is None and self.row is None,
+            "row": self.row,
             "left": self.left,
         }
 
@@ -82,9 +105,26 @@ def _body(text: str) -> dict[str, Any]:
 
 def _order(held: Held) -> tuple[str, int]:
     record = held.body.get("record")
-    record = record if isinstance(record, Mapping) else {}
-    number = str((record.get("dynamodb") or {}).get("SequenceNumber", ""))
-    return str(record.get("eventSourceARN")), int(number) if number.isdecimal() else 0
+    arn = record.get("eventSourceARN") if isinstance(record, Mapping) else None
+    number = str(_change(held.body).get("SequenceNumber", ""))
+    return str(arn), int(number) if number.isdecimal() else 0
+
+
+def _change(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    record = body.get("record")
+    change = record.get("dynamodb") if isinstance(record, Mapping) else None
+    return change if isinstance(change, Mapping) else {}
+
+
+def keys_of(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The key of a message's row, plain; empty where its record names none."""
+    keys = _change(body).get("Keys")
+    keys = keys if isinstance(keys, Mapping) else {}
+    return {
+        name: next(iter(value.values()))
+        for name, value in keys.items()
+        if value and isinstance(value, Mapping)
+    }
 
 
 def event_of(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,8 +155,9 @@ def redrive(
     invoke: Callable[[dict[str, Any]], int],
     delete: Callable[[Held], None],
     source_tables: Mapping[str, str],
+    row_of: RowOf,
 ) -> list[Redriven]:
-    """Send every message that can be counted now.
+    """Send every message that can be counted now; delete those with nothing left to be sent.
 
     Args:
         messages: in the order to send them in.
@@ -124,35 +165,66 @@ def redrive(
             into quarantine again.
         delete: takes a message out of the queue.
         source_tables: the function's setting, to tell what would only come back.
+        row_of: reads a row as it is now.
     """
-    return [_redrive(held, invoke, delete, source_tables) for held in messages]
+    return [_redrive(judge(held, source_tables, row_of), invoke, delete) for held in messages]
 
 
 def _redrive(
-    held: Held,
-    invoke: Callable[[dict[str, Any]], int],
-    delete: Callable[[Held], None],
-    source_tables: Mapping[str, str],
+    judged: Redriven, invoke: Callable[[dict[str, Any]], int], delete: Callable[[Held], None]
 ) -> Redriven:
-    why = refusal(held.body, source_tables)
-    if why is not None:
-        return Redriven(held, why)
-    try:
-        if invoke(event_of(held.body)):
-            return Redriven(held, "it came back into quarantine")
-    except InvocationError as error:
-        return Redriven(held, str(error))
+    held = judged.held
+    if judged.left is not None:
+        return judged
+    if judged.row is None:
+        try:
+            if invoke(event_of(held.body)):
+                return Redriven(held, "it came back into quarantine")
+        except InvocationError as error:
+            return Redriven(held, str(error))
     delete(held)
-    return Redriven(held, None)
+    return judged
 
 
-def refusal(body: Mapping[str, Any], source_tables: Mapping[str, str]) -> str | None:
-    """Why a message's record would not be counted now; None if it would."""
+def judge(held: Held, source_tables: Mapping[str, str], row_of: RowOf) -> Redriven:
+    """What is to become of a message; sends and deletes nothing."""
     try:
-        rejects = fold(event_of(body), source_tables).rejects
+        rejects = fold(event_of(held.body), source_tables).rejects
     except EventError as error:
-        return str(error)
-    return rejects[0].reason if rejects else None
+        return Redriven(held, str(error))
+    return _by_row(held, rejects[0], source_tables, row_of) if rejects else Redriven(held, None)
+
+
+def _by_row(
+    held: Held, reject: Reject, source_tables: Mapping[str, str], row_of: RowOf
+) -> Redriven:
+    """Judge a record that cannot be counted by its row, where its image alone is why.
+
+    Where its old image is still to be taken off, sending the record is what lacks: it stays.
+    """
+    model, row_id = reject.image_of, keys_of(held.body).get("id")
+    if model is None or row_id is None or reject.old_counted:
+        return Redriven(held, reject.reason)
+    try:
+        row = row_of(model, row_id)
+        if row is None:
+            return Redriven(held, None, "gone")
+        minute = part_of(model, row).minute
+    except ApiError as error:
+        return Redriven(held, f"its row cannot be read: {error}")
+    except UncountableError as error:
+        return Redriven(held, str(error))
+    if minute in _minutes(held.body, source_tables):
+        # refused for its time alone, and written again once that was near: docs/limits.md
+        return Redriven(held, f"{reject.reason}, and has not been mended: repair its hour")
+    return Redriven(held, None, "mended")
+
+
+def _minutes(body: Mapping[str, Any], source_tables: Mapping[str, str]) -> set[int]:
+    """Where the recorded image would count, had it been written at any time."""
+    (record,) = event_of({**body, "oldCounted": True})["Records"]
+    record["dynamodb"].pop("ApproximateCreationDateTime", None)
+    return {target.minute for target in touched(fold({"Records": [record]}, source_tables).batches)}
 
 
 def source_tables_of(

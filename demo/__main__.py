@@ -107,7 +107,7 @@ class Demo:
         report.show_line(
             self.console,
             f"the reconciler compared {found.minutes:,} minutes with the rows and reports "
-            f"{len(found.drift)} buckets: every falsified one, and the parents that no longer fit",
+            f"{len(found.drift)} buckets: every falsified one, and any parents that no longer fit",
             good=is_found,
         )
         mended = self._reconcile("repair", [d.key for d in damages], repair=True)

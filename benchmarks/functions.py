@@ -103,6 +103,7 @@ def functions(server: Server) -> Iterator[Functions]:
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
         os.environ.pop(name, None)
     wiring.process.cache_clear()
+    # Powertools types its handler as the base class, which has no stream.
     observability.logger.registered_handler.stream = io.StringIO()  # type: ignore[attr-defined]
     try:
         yield Functions()

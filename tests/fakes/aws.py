@@ -9,7 +9,7 @@ import hashlib
 import json
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -36,6 +36,16 @@ class MemoryTable:
 
     def __init__(self) -> None:
         self.items: dict[str, dict[str, Any]] = {}
+
+    @property
+    def calls(self) -> dict[str, Callable[..., Any]]:
+        """What it can be asked over the wire, by the operation's name."""
+        return {
+            "BatchWriteItem": self.batch_write_item,
+            "UpdateItem": self.update_item,
+            "DeleteItem": self.delete_item,
+            "Query": lambda **arguments: next(self.paginate(**arguments)),
+        }
 
     def batch_write_item(self, *, RequestItems: Mapping[str, Any]) -> dict[str, Any]:
         for requests in RequestItems.values():
@@ -154,13 +164,7 @@ def serve(table: MemoryTable, queue: MemoryQueue) -> Iterator[str]:
     """Serve a table and a queue to other processes; gives the URL of both services."""
     server: Any = _Server(("127.0.0.1", 0), _Handler)
     server.lock = threading.Lock()
-    server.calls = {
-        "BatchWriteItem": table.batch_write_item,
-        "UpdateItem": table.update_item,
-        "DeleteItem": table.delete_item,
-        "Query": lambda **arguments: next(table.paginate(**arguments)),
-        "SendMessageBatch": queue.send_message_batch,
-    }
+    server.calls = table.calls | {"SendMessageBatch": queue.send_message_batch}
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -18,7 +18,7 @@ from demo import groupby
 from tests.fakes.faults import Rates
 from tests.truth.lives import ACCOUNTS, countable, standing
 from tests.truth.worker import Job
-from tests.truth.world import Worker, World
+from tests.truth.world import Worker, World, measures_of
 
 SECONDS = 120.0
 """An invocation's time-out: short, so that a long day does not end within it."""
@@ -143,12 +143,7 @@ def _carry_out(invoke: _Invoke, unit: Mapping[str, Any]) -> None:
 
 
 def _compare(world: World, truth: Mapping[groupby.Key, tuple[int, ...]]) -> list[str]:
-    stored = {
-        (row["accountId"], row["recordType"], row["timeRangeStart"], row["numberOfMinutes"]): tuple(
-            row[name] or 0 for name in groupby.MEASURES
-        )
-        for row in world.api.rows("AggregatedMetrics")
-    }
+    stored = {key: measures_of(bucket) for key, bucket in world.stored().items()}
     return [
         f"{key}: {stored.get(key)} stored, {truth.get(key)} expected"
         for key in sorted(truth.keys() | stored.keys())

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from demo import groupby
 from tests.fakes import aws, transport
 from tests.fakes.appsync import FakeAppSync
 from tests.fakes.aws import MemoryQueue, MemoryTable
@@ -82,9 +83,26 @@ class World:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    def stored(self) -> dict[groupby.Key, Mapping[str, Any]]:
+        """Every bucket of the API."""
+        return {
+            (
+                row["accountId"],
+                row["recordType"],
+                row["timeRangeStart"],
+                row["numberOfMinutes"],
+            ): row
+            for row in self.api.rows("AggregatedMetrics")
+        }
+
     def pending(self, state: str) -> int:
         """How many hours are in this state."""
         return sum(item["state"]["S"] == state for item in list(self.table.items.values()))
+
+
+def measures_of(bucket: Mapping[str, Any] | None) -> tuple[int, ...] | None:
+    """A bucket's measures, in the group-by's order; None for none."""
+    return None if bucket is None else tuple(bucket[name] or 0 for name in groupby.MEASURES)
 
 
 class Worker:

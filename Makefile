@@ -8,7 +8,7 @@ UV_SYNC    := $(UV) sync --quiet --locked --compile-bytecode
 SAM        := .tools/sam/bin/sam
 BIN        := .venv/bin
 TEMPLATES  := template.yaml backend/template.yaml
-TYPED      := layers/aggregated_metrics functions backend/functions/api benchmarks demo tools tests
+TYPED      := layers/aggregated_metrics functions backend/functions/api aggregated_metrics_cli benchmarks demo tests
 KEEP       ?=
 
 # sam wants a region even to validate; no telemetry from a build
@@ -50,10 +50,10 @@ $(UV):
 	UV_PROJECT_ENVIRONMENT=.tools/emulator $(UV_SYNC) --only-group emulator
 	@touch $@
 
-# Apart from uv.lock: it pins boto3 to a version of its own, and its requirements are in tools/.
-.tools/checkov/.synced: $(UV) tools/checkov.txt
+# Apart from uv.lock: it pins boto3 to a version of its own, and its requirements are in .ci/.
+.tools/checkov/.synced: $(UV) .ci/checkov.txt
 	$(UV) venv --quiet --clear --python 3.13 .tools/checkov
-	$(UV) pip sync --quiet --python .tools/checkov/bin/python tools/checkov.txt
+	$(UV) pip sync --quiet --python .tools/checkov/bin/python .ci/checkov.txt
 	@touch $@
 
 sync: .venv/.synced .tools/sam/.synced .tools/emulator/.synced ## bring all tools, at locked versions
@@ -65,6 +65,7 @@ lint: .venv/.synced .tools/sam/.synced ## ruff, mypy, cfn-lint and sam validate
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy $(TYPED)
+	$(BIN)/lint-imports
 	$(BIN)/cfn-lint $(TEMPLATES)
 	@for template in $(TEMPLATES); do \
 	  echo "sam validate --lint $$template"; \
@@ -89,7 +90,7 @@ e2e: sync ## the tests on the local stack
 e2e-thorough: sync ## minutes more on the local stack: each function without each of its permissions, upgrades
 	$(BIN)/pytest -m "e2e and thorough"
 
-TRUTH := PYTHONPATH=.:layers/aggregated_metrics $(BIN)/python -m tests.truth
+TRUTH := $(BIN)/python -m tests.truth
 
 truth: .venv/.synced ## random histories with faults against a group-by: ROWS=2000 SEED=0 (fresh) SEEDS=1 WORKERS=6 REPAIRS=told|untold|damage
 	@$(TRUTH) --rows $(or $(ROWS),2000) --seed $(or $(SEED),0) --seeds $(or $(SEEDS),1) \
@@ -102,7 +103,7 @@ truth-backfill: .venv/.synced ## rows that were there first, counted by a proces
 	@$(TRUTH) --rows $(or $(ROWS),200000) --seed $(or $(SEED),0) --backfill
 
 bench: .venv/.synced ## measure everything (some minutes); writes docs/performance.json and the table
-	PYTHONPATH=layers/aggregated_metrics $(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
 # --------------------------------------------------------------------------------------------------
 # The stack
@@ -125,16 +126,16 @@ build: .tools/sam/.synced ## build what `sam deploy` deploys to AWS (.aws-sam/)
 STACK   ?= aggregated-metrics
 APP     ?= amplify_outputs.json
 ENV     ?= default
-PACKAGE := PYTHONPATH=layers/aggregated_metrics $(BIN)/python -m
+COMMAND := $(BIN)/aggregated-metrics
 
 attach: .venv/.synced ## find an application's API, tables and streams: APP=amplify_outputs.json or API_ID=… REGION=…, ENV=default
-	@$(PACKAGE) tools.attach $(if $(API_ID),--api-id $(API_ID),$(APP)) $(if $(REGION),--region $(REGION)) --env $(ENV)
+	@$(COMMAND) attach $(if $(API_ID),--api-id $(API_ID),$(APP)) $(if $(REGION),--region $(REGION)) --env $(ENV)
 
 redrive: .venv/.synced ## send the records in quarantine again: STACK=…
-	@$(PACKAGE) aggregated_metrics redrive --stack $(STACK)
+	@$(COMMAND) redrive --stack $(STACK)
 
 repair-batches: .venv/.synced ## repair the hours of batches that aged out: STACK=…
-	@$(PACKAGE) tools.failed_batches --stack $(STACK)
+	@$(COMMAND) repair-batches --stack $(STACK)
 
 pre-commit: .venv/.synced ## run the same checks before every commit of this clone
 	$(UV) tool run pre-commit@4.7.0 install

@@ -8,8 +8,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aggregated_metrics.changes import Target, fold
-from aggregated_metrics.record_types import MODELS
+from aggregated_metrics.core.changes import Target, fold
+from aggregated_metrics.core.record_types import MODELS
 
 from benchmarks import workloads
 from benchmarks.measuring import Line, interleaved, line

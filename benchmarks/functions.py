@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from aggregated_metrics import observability, wiring
+from aggregated_metrics import wiring
+from aggregated_metrics.adapters import observability
 from requests.adapters import HTTPAdapter
 
 from benchmarks.server import Server

@@ -3,8 +3,9 @@
 import time
 from typing import Any
 
-from aggregated_metrics import buckets, pending
-from aggregated_metrics.hours import HourId, Series
+from aggregated_metrics.adapters import pending_hours as pending
+from aggregated_metrics.core import buckets
+from aggregated_metrics.core.hours import HourId, Series
 
 from benchmarks import workloads
 from benchmarks.functions import functions

@@ -201,7 +201,7 @@ export GRAPHQL_ENDPOINT={stack.graphql_endpoint}
 curl -sS --aws-sigv4 aws:amz:{REGION}:appsync --user $AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY \\
   -H 'Content-Type: application/json' -d '{{"query": "{query}"}}' $GRAPHQL_ENDPOINT
 
-PYTHONPATH=layers/aggregated_metrics .venv/bin/python -m aggregated_metrics show \\
+.venv/bin/aggregated-metrics show \\
   --account {ACCOUNTS[0]} --record-type items --minutes 15 \\
   --start {now - timedelta(hours=3):%Y-%m-%dT%H:00:00Z} --end {now:%Y-%m-%dT%H:%M:00Z}
 
@@ -209,13 +209,13 @@ To practise the runbook (docs/operations.md), with root's keys:
 
 export AWS_ACCESS_KEY_ID={root.access_key} AWS_SECRET_ACCESS_KEY={root.secret_key}
 export AWS_DEFAULT_REGION={REGION} AWS_ENDPOINT_URL={stack.endpoint}
-export STACK={APP_STACK} PATH="$PWD/.venv/bin:$PATH" PYTHONPATH=layers/aggregated_metrics
+export STACK={APP_STACK} PATH="$PWD/.venv/bin:$PATH"
 
 make attach API_ID={stack.backend["GraphQLApiId"]} ENV=practice    # adds that to samconfig.toml
-python -m aggregated_metrics verify --stack $STACK
-python -m aggregated_metrics show --stack $STACK --explain \\
+aggregated-metrics verify --stack $STACK
+aggregated-metrics show --stack $STACK --explain \\
   --account {ACCOUNTS[0]} --record-type items --start {hour}
-python -m aggregated_metrics redrive --dry-run --stack $STACK
+aggregated-metrics redrive --dry-run --stack $STACK
 
 make invoke    invokes the functions in containers, if there is Docker
 make stop      stops it""",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from aggregated_metrics.appsync import AppSyncClient, SigV4, open_session
+from aggregated_metrics.adapters.appsync import AppSyncClient, SigV4, open_session
 from aggregated_metrics.model import AggregatedMetrics
 from boto3.dynamodb.types import TypeDeserializer
 from botocore.credentials import Credentials as BotoCredentials

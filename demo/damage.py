@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from aggregated_metrics.appsync import AppSyncClient
+from aggregated_metrics.adapters.appsync import AppSyncClient
 from aggregated_metrics.model import AggregatedMetrics
 
 from demo.check import Buckets, key_of

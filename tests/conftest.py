@@ -8,7 +8,8 @@ from typing import Any
 
 import boto3
 import pytest
-from aggregated_metrics import observability, wiring
+from aggregated_metrics import wiring
+from aggregated_metrics.adapters import observability
 from botocore.config import Config
 from hypothesis import settings
 from moto import mock_aws

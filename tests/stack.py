@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 import yaml
 from aggregated_metrics import wiring
-from aggregated_metrics.aggregation import Aggregator
-from aggregated_metrics.appsync import AppSyncClient
-from aggregated_metrics.observability import Report
-from aggregated_metrics.pending import PendingHours
-from aggregated_metrics.quarantine import Quarantine
-from aggregated_metrics.store import HourStore
-from aggregated_metrics.sweeping import Sweeper
+from aggregated_metrics.adapters.appsync import AppSyncClient
+from aggregated_metrics.adapters.hour_store import HourStore
+from aggregated_metrics.adapters.observability import Report
+from aggregated_metrics.adapters.pending_hours import PendingHours
+from aggregated_metrics.adapters.quarantine import Quarantine
+from aggregated_metrics.jobs.aggregator import Aggregator
+from aggregated_metrics.jobs.sweeper import Sweeper
 
 from tests.fakes.appsync import FakeAppSync
 from tests.fakes.endpoint import CALM, Answer

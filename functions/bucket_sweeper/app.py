@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from aggregated_metrics import observability, wiring
-from aggregated_metrics.sweeping import Sweeper
+from aggregated_metrics import wiring
+from aggregated_metrics.adapters import observability
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG001 - a schedule says nothing
     """Visit every pending hour that is due; gives back what was done."""
     with observability.invocation("bucket_sweeper", context) as report:
-        Sweeper.wired(wiring.process(), context).sweep(report)
+        wiring.sweeper(wiring.process(), context).sweep(report)
     return report

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from aggregated_metrics import observability, wiring
-from aggregated_metrics.checks import Checks
+from aggregated_metrics import wiring
+from aggregated_metrics.adapters import observability
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Check what the event asks for (aggregated_metrics.checks); gives back what was found."""
+    """Check what the event asks for (see jobs/reconciler.py); gives back what was found."""
     with observability.invocation("reconciler", context) as report:
-        return Checks.wired(wiring.process(), context).run(event, report)
+        return wiring.reconciler(wiring.process(), context).run(event, report)

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from aggregated_metrics import observability, wiring
-from aggregated_metrics.aggregation import Aggregator
+from aggregated_metrics import wiring
+from aggregated_metrics.adapters import observability
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -13,5 +13,5 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     but Lambda takes a response without `state` as a failure.
     """
     with observability.invocation("stream_aggregator", context) as report:
-        Aggregator.wired(wiring.process(), context).take_in(event, report)
+        wiring.aggregator(wiring.process(), context).take_in(event, report)
     return {"state": {}}

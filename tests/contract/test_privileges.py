@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from aggregated_metrics.hours import Bucket, HourId, Series, Write
-from aggregated_metrics.record_types import MODELS
-from aggregated_metrics.source import SourceRows
-from aggregated_metrics.store import load_document, save_document
+from aggregated_metrics.adapters.hour_store import load_document, save_document
+from aggregated_metrics.adapters.source_rows import SourceRows
+from aggregated_metrics.core.hours import Bucket, HourId, Series, Write
+from aggregated_metrics.core.record_types import MODELS
 from graphql import FieldNode, OperationDefinitionNode, parse
 
 from tests.contract.templates import resources, template

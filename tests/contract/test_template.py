@@ -4,12 +4,12 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from aggregated_metrics import record_types
-from aggregated_metrics.cli.deployment import OUTPUTS, PARAMETERS
-from aggregated_metrics.observability import METRICS
-from aggregated_metrics.pending import LEASE_SECONDS
-from aggregated_metrics.settings import Settings
+from aggregated_metrics.adapters.observability import METRICS
+from aggregated_metrics.adapters.pending_hours import LEASE_SECONDS
+from aggregated_metrics.adapters.settings import Settings
+from aggregated_metrics.core import record_types
 
+from aggregated_metrics_cli.deployment import OUTPUTS, PARAMETERS
 from tests.contract.templates import resources, template
 
 MODELS = set(record_types.MODELS)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from aggregated_metrics.appsync import AppSyncClient
+from aggregated_metrics.adapters.appsync import AppSyncClient
 from aggregated_metrics.model import AggregatedMetrics
 
 from demo import check, groupby

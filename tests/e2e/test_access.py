@@ -1,7 +1,7 @@
 """Who may do what: the emulator verifies signatures and policies."""
 
 import pytest
-from aggregated_metrics.errors import ApiError, AuthorizationError
+from aggregated_metrics.core.errors import ApiError, AuthorizationError
 
 from demo.check import READ_FIELDS, WRITE_FIELDS, api_client
 from demo.stack import Credentials

@@ -12,12 +12,12 @@ import tomlkit
 from aggregated_metrics.model import AggregatedMetrics
 from rich.console import Console
 
+from aggregated_metrics_cli import attach
+from aggregated_metrics_cli.repair_batches import repair
 from demo.stack import REGION, ROOT_CREDENTIALS
 from tests.e2e.conftest import World, wait
 from tests.fakes import rows
 from tests.fakes.streams import Stream, event
-from tools import attach
-from tools.failed_batches import repair
 
 pytestmark = pytest.mark.e2e
 

@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from aggregated_metrics.hours import HourId, Series
+from aggregated_metrics.adapters.pending_hours import _item
+from aggregated_metrics.core.hours import HourId, Series
 from aggregated_metrics.model import AggregatedMetrics
-from aggregated_metrics.pending import _item
 
 from demo.functions import StepError, invoke
 from tests.contract.test_privileges import DOCUMENTS, statements

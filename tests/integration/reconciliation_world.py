@@ -12,18 +12,18 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import requests
-from aggregated_metrics.aggregation import Aggregator
-from aggregated_metrics.appsync import AppSyncClient
-from aggregated_metrics.buckets import to_minute
-from aggregated_metrics.checks import Checks
-from aggregated_metrics.hours import HourId, Series
-from aggregated_metrics.pending import PendingHours
-from aggregated_metrics.quarantine import Quarantine
-from aggregated_metrics.reconciliation import Findings, Reconciler
-from aggregated_metrics.record_types import RECORD_TYPES
-from aggregated_metrics.source import Counted, SourceRows
-from aggregated_metrics.store import HourStore
-from aggregated_metrics.sweeping import Sweeper
+from aggregated_metrics.adapters.appsync import AppSyncClient
+from aggregated_metrics.adapters.hour_store import HourStore
+from aggregated_metrics.adapters.pending_hours import PendingHours
+from aggregated_metrics.adapters.quarantine import Quarantine
+from aggregated_metrics.adapters.source_rows import Counted, SourceRows
+from aggregated_metrics.core.buckets import to_minute
+from aggregated_metrics.core.hours import HourId, Series
+from aggregated_metrics.core.record_types import RECORD_TYPES
+from aggregated_metrics.jobs.aggregator import Aggregator
+from aggregated_metrics.jobs.checker import Checker, Findings
+from aggregated_metrics.jobs.reconciler import Reconciler
+from aggregated_metrics.jobs.sweeper import Sweeper
 
 from demo.groupby import MEASURES
 from tests.fakes import rows
@@ -34,7 +34,7 @@ from tests.fakes.transport import FakeAdapter
 from tests.stack import GRACE, TABLE
 
 if TYPE_CHECKING:
-    from aggregated_metrics.observability import Report
+    from aggregated_metrics.adapters.observability import Report
 
 type Key = tuple[str, str, str, int]
 """Account, record type, start, minutes."""
@@ -171,7 +171,7 @@ class World:
             self.clock.advance(3_600)
             Sweeper(self.store, self.pending, self.clock, GRACE, lambda: 60.0).sweep({})
 
-    def reconciler(self, **changes: Any) -> Reconciler:
+    def reconciler(self, **changes: Any) -> Checker:
         ports: dict[str, Any] = {
             "store": self.store,
             "source": SourceRows(self.client, clock=self.clock),
@@ -183,10 +183,10 @@ class World:
             "sleep": self._sleep,
             "on_page": self._on_page,
         }
-        return Reconciler(**(ports | changes))
+        return Checker(**(ports | changes))
 
-    def checks(self, **changes: Any) -> Checks:
-        return Checks(self.reconciler(**changes), self.pending, {}, lambda: self.seconds_left)
+    def checks(self, **changes: Any) -> Reconciler:
+        return Reconciler(self.reconciler(**changes), self.pending, {}, lambda: self.seconds_left)
 
     def run(self, event: Any) -> dict[str, Any]:
         """What the reconciler function gives back for an event."""

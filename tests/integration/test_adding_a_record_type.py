@@ -5,8 +5,8 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
-from aggregated_metrics import ranges, record_types
-from aggregated_metrics.record_types import MODELS, RECORD_TYPES, Model
+from aggregated_metrics.core import ranges, record_types
+from aggregated_metrics.core.record_types import MODELS, RECORD_TYPES, Model
 
 from tests.fakes import rows
 from tests.fakes.streams import Stream, window_event

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from aggregated_metrics.errors import AuthorizationError
+from aggregated_metrics.core.errors import AuthorizationError
 
 from tests.fakes.endpoint import Answer, refusal
 from tests.fakes.rows import score_result, task

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from aggregated_metrics.cli import main
 from aggregated_metrics.wiring import Process
 
+from aggregated_metrics_cli import main
 from tests.fakes import rows
 from tests.fakes.streams import Stream, event, stream_arn
 from tests.integration.reconciliation_world import truth
@@ -423,8 +423,8 @@ def test_without_rich_tables_say_what_to_install_and_json_works(
 
     for name in [name for name in sys.modules if name.partition(".")[0] == "rich"]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delitem(sys.modules, "aggregated_metrics.cli.display", raising=False)
-    monkeypatch.delattr("aggregated_metrics.cli.display", raising=False)
+    monkeypatch.delitem(sys.modules, "aggregated_metrics_cli.display", raising=False)
+    monkeypatch.delattr("aggregated_metrics_cli.display", raising=False)
     monkeypatch.setitem(sys.modules, "rich", None)
     assert desk.run(f"verify {ASKED}") == 2
     assert "pip install rich" in desk.err

@@ -4,9 +4,9 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from aggregated_metrics import buckets
-from aggregated_metrics.hours import HourId, Series
-from aggregated_metrics.measures import INT_MAX, Measures
+from aggregated_metrics.core import buckets
+from aggregated_metrics.core.hours import HourId, Series
+from aggregated_metrics.core.measures import INT_MAX, Measures
 
 from tests.fakes import rows
 from tests.fakes.streams import Stream, event, window_event

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from aggregated_metrics import source
-from aggregated_metrics.reconciliation import Findings
+from aggregated_metrics.adapters import source_rows as source
+from aggregated_metrics.jobs.checker import Findings
 
 from tests.fakes import rows
 from tests.integration.reconciliation_world import World, hour_id, truth

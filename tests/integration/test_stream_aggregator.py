@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from aggregated_metrics import wiring
-from aggregated_metrics.errors import (
+from aggregated_metrics.core.errors import (
     AuthorizationError,
     ContentionError,
     EventError,

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta, timezone
 
-from aggregated_metrics import buckets
+from aggregated_metrics.core import buckets
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from aggregated_metrics import buckets
-from aggregated_metrics.changes import Folded, fold
+from aggregated_metrics.core import buckets
+from aggregated_metrics.core.changes import Folded, fold
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from aggregated_metrics import buckets
-from aggregated_metrics.aggregation import _by_hour, _take_in
-from aggregated_metrics.changes import fold
-from aggregated_metrics.hours import Hour, HourId
+from aggregated_metrics.core import buckets
+from aggregated_metrics.core.changes import fold
+from aggregated_metrics.core.hours import Hour, HourId
+from aggregated_metrics.jobs.aggregator import _by_hour, _take_in
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from aggregated_metrics import buckets
-from aggregated_metrics.hours import Hour, HourId, Series
-from aggregated_metrics.measures import INT_MAX, Measures, plus, saturated, total
+from aggregated_metrics.core import buckets
+from aggregated_metrics.core.hours import Hour, HourId, Series
+from aggregated_metrics.core.measures import INT_MAX, Measures, plus, saturated, total
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -2,7 +2,7 @@
 
 from decimal import ROUND_HALF_EVEN, Decimal
 
-from aggregated_metrics.measures import micro_dollars
+from aggregated_metrics.core.measures import micro_dollars
 from hypothesis import given
 from hypothesis import strategies as st
 

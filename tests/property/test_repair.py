@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from aggregated_metrics import source
+from aggregated_metrics.adapters import source_rows as source
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

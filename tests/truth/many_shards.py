@@ -13,10 +13,10 @@ from datetime import UTC, datetime, timedelta
 from statistics import mean
 from typing import Any
 
-from aggregated_metrics.aggregation import Aggregator
-from aggregated_metrics.errors import ConditionFailedError
-from aggregated_metrics.pending import PendingHours
-from aggregated_metrics.store import HourStore
+from aggregated_metrics.adapters.hour_store import HourStore
+from aggregated_metrics.adapters.pending_hours import PendingHours
+from aggregated_metrics.core.errors import ConditionFailedError
+from aggregated_metrics.jobs.aggregator import Aggregator
 from greenlet import getcurrent, greenlet
 
 from tests.fakes import rows

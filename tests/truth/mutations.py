@@ -7,7 +7,8 @@ result of running the truth test with each.
 from collections.abc import Callable
 from typing import Any
 
-from aggregated_metrics import hours, store
+from aggregated_metrics.adapters import hour_store as store
+from aggregated_metrics.core import hours
 
 _HOUR: Any = hours.Hour
 _STORE: Any = store.HourStore

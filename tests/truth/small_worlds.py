@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from aggregated_metrics import buckets
-from aggregated_metrics.aggregation import Aggregator
-from aggregated_metrics.errors import ConditionFailedError
-from aggregated_metrics.hours import HourId, Series
-from aggregated_metrics.pending import LEASE_SECONDS, PendingHours
-from aggregated_metrics.store import HourStore
-from aggregated_metrics.sweeping import Sweeper
+from aggregated_metrics.adapters.hour_store import HourStore
+from aggregated_metrics.adapters.pending_hours import LEASE_SECONDS, PendingHours
+from aggregated_metrics.core import buckets
+from aggregated_metrics.core.errors import ConditionFailedError
+from aggregated_metrics.core.hours import HourId, Series
+from aggregated_metrics.jobs.aggregator import Aggregator
+from aggregated_metrics.jobs.sweeper import Sweeper
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from tests.fakes.appsync import FakeAppSync

@@ -116,7 +116,8 @@ def work(
     """
     os.environ.update(environment)
     sys.stdout = io.StringIO()  # metrics and log lines; nobody reads them
-    from aggregated_metrics import lag, wiring  # noqa: PLC0415 - after the environment is set
+    from aggregated_metrics import wiring  # noqa: PLC0415 - after the environment is set
+    from aggregated_metrics.adapters import lag  # noqa: PLC0415 - after the environment is set
 
     logging.disable(logging.CRITICAL)
     if mutation:

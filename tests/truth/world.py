@@ -161,8 +161,8 @@ def preload() -> None:
             "tests.truth.worker",
             "tests.truth.world",
             "tests.truth.mutations",
-            "aggregated_metrics.aggregation",
-            "aggregated_metrics.sweeping",
-            "aggregated_metrics.checks",
+            "aggregated_metrics.jobs.aggregator",
+            "aggregated_metrics.jobs.sweeper",
+            "aggregated_metrics.jobs.reconciler",
         ]
     )

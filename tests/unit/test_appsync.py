@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from aggregated_metrics.appsync import (
+from aggregated_metrics.adapters.appsync import (
     CONNECT_SECONDS,
     READ_SECONDS,
     RETRIES,
@@ -12,7 +12,7 @@ from aggregated_metrics.appsync import (
     open_session,
     operation_name,
 )
-from aggregated_metrics.errors import (
+from aggregated_metrics.core.errors import (
     ApiError,
     AuthorizationError,
     ConditionFailedError,

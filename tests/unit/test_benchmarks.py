@@ -5,8 +5,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from aggregated_metrics import buckets
-from aggregated_metrics.hours import Hour, HourId, Series
+from aggregated_metrics.core import buckets
+from aggregated_metrics.core.hours import Hour, HourId, Series
 
 from benchmarks import folding, handling, recounting, reporting, starting, sweeping, workloads
 from benchmarks.measuring import Line, Sample, interleaved
@@ -73,7 +73,7 @@ def test_recounting_two_hours_of_three_record_types_takes_464_requests() -> None
 
 
 def test_what_a_function_imports_is_explained_by_what_its_modules_ask_for() -> None:
-    asked = starting.asked_for(["aggregated_metrics.settings"])
+    asked = starting.asked_for(["aggregated_metrics.adapters.settings"])
     assert {"pydantic", "pydantic_core", "typing_extensions"} <= asked
     assert not asked & {"requests", "boto3", "botocore"}
 

@@ -1,8 +1,8 @@
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from aggregated_metrics import buckets
-from aggregated_metrics.errors import NaiveDatetimeError
+from aggregated_metrics.core import buckets
+from aggregated_metrics.core.errors import NaiveDatetimeError
 
 TEN = buckets.to_minute(datetime(2026, 11, 22, 10, tzinfo=UTC))
 

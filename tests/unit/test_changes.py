@@ -2,8 +2,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from aggregated_metrics import buckets
-from aggregated_metrics.changes import (
+from aggregated_metrics.core import buckets
+from aggregated_metrics.core.changes import (
     Batch,
     Folded,
     Target,
@@ -13,8 +13,8 @@ from aggregated_metrics.changes import (
     shard_digest,
     touched,
 )
-from aggregated_metrics.errors import EventError, UncountableError
-from aggregated_metrics.measures import Measures
+from aggregated_metrics.core.errors import EventError, UncountableError
+from aggregated_metrics.core.measures import Measures
 
 from tests.fakes.rows import REMOVED, evaluation, item, score_result, task
 from tests.fakes.streams import (

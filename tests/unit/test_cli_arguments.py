@@ -1,5 +1,6 @@
 import pytest
-from aggregated_metrics.cli.arguments import parse
+
+from aggregated_metrics_cli.arguments import parse
 
 RANGE = ["--account", "a", "--start", "2026-11-22", "--end", "2026-11-23T10:00:00+05:30"]
 
@@ -29,7 +30,7 @@ def test_wrong_usage_is_2(given: list[str], capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(SystemExit) as ended:
         parse(given)
     assert ended.value.code == 2
-    assert "usage: python -m aggregated_metrics" in capsys.readouterr().err
+    assert "usage: aggregated-metrics" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["verify", "repair", "backfill", "show", "redrive"])

@@ -5,8 +5,12 @@ from typing import Any
 
 import boto3
 import pytest
-from aggregated_metrics.cli.arguments import parse
-from aggregated_metrics.cli.deployment import (
+from aggregated_metrics.adapters.settings import Settings
+from aggregated_metrics.core.errors import SettingsError
+from botocore.stub import Stubber
+
+from aggregated_metrics_cli.arguments import parse
+from aggregated_metrics_cli.deployment import (
     OUTPUTS,
     PARAMETERS,
     connect,
@@ -14,10 +18,6 @@ from aggregated_metrics.cli.deployment import (
     needed,
     settings_of,
 )
-from aggregated_metrics.errors import SettingsError
-from aggregated_metrics.settings import Settings
-from botocore.stub import Stubber
-
 from tests.stack import template
 
 ENDPOINT = "https://x.appsync-api.eu-west-1.amazonaws.com/graphql"

@@ -6,23 +6,22 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from aggregated_metrics import buckets
-from aggregated_metrics.changes import Reject
-from aggregated_metrics.cli import display
-from aggregated_metrics.cli.display import MOST_DRIFTS, Progress, difference
-from aggregated_metrics.cli.redriving import Held, Redriven
-from aggregated_metrics.cli.showing import Shown, bar, rounded, totals
-from aggregated_metrics.hours import HourId, Series
-from aggregated_metrics.measures import INT_MAX, Measures
-from aggregated_metrics.quarantine import message
-from aggregated_metrics.ranges import Range
-from aggregated_metrics.reconciliation import Drift, Findings
-from aggregated_metrics.source import Counted
+from aggregated_metrics.adapters.quarantine import message
+from aggregated_metrics.adapters.source_rows import Counted
+from aggregated_metrics.core import buckets
+from aggregated_metrics.core.changes import Reject
+from aggregated_metrics.core.hours import HourId, Series
+from aggregated_metrics.core.measures import INT_MAX, Measures
+from aggregated_metrics.core.ranges import Range
+from aggregated_metrics.jobs.checker import Drift, Findings
 from rich.console import Console
 
+from aggregated_metrics_cli import display
+from aggregated_metrics_cli.display import MOST_DRIFTS, Progress, difference
+from aggregated_metrics_cli.redrive import Held, Redriven
+from aggregated_metrics_cli.show import Shown, bar, rounded, totals
 from tests.fakes import rows
 from tests.fakes.streams import Stream
-from tests.stack import ROOT
 
 TEN = buckets.to_minute(datetime(2026, 11, 22, 10, tzinfo=UTC))
 HOUR = HourId(Series("a", "items"), TEN)
@@ -176,14 +175,3 @@ def test_progress_tells_days_and_where_to_go_on() -> None:
         progress.day(day, Findings(rows=1000, drift=[_drift()]))
     assert "2026-11-22: 1,000 rows, 1 wrong, 0 repaired" in out.getvalue()
     assert "go on with --end 2026-11-22T10:00:00Z" in out.getvalue()
-
-
-def test_the_functions_need_no_rich() -> None:
-    package = ROOT / "layers/aggregated_metrics/aggregated_metrics"
-    importing = [
-        path.relative_to(package).as_posix()
-        for path in package.rglob("*.py")
-        if "from rich" in path.read_text() or "import rich" in path.read_text()
-    ]
-    assert sorted(importing) == ["cli/display.py", "cli/main.py"]
-    assert "rich" not in (package.parent / "requirements.txt").read_text()

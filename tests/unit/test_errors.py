@@ -3,8 +3,8 @@ import re
 from typing import Any
 
 import pytest
-from aggregated_metrics import errors
-from aggregated_metrics.errors import AggregatedMetricsError, GraphQLError
+from aggregated_metrics.core import errors
+from aggregated_metrics.core.errors import AggregatedMetricsError, GraphQLError
 
 CLASSES = {
     name: found

@@ -3,8 +3,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from aggregated_metrics import buckets
-from aggregated_metrics.hours import (
+from aggregated_metrics.core import buckets
+from aggregated_metrics.core.hours import (
     LEDGER_ENTRIES,
     Bucket,
     Hour,
@@ -15,7 +15,7 @@ from aggregated_metrics.hours import (
     key_stem,
     parse_metadata,
 )
-from aggregated_metrics.measures import INT_MAX, ZERO, Measures
+from aggregated_metrics.core.measures import INT_MAX, ZERO, Measures
 
 GRACE = 120
 TEN = buckets.to_minute(datetime(2026, 11, 22, 10, tzinfo=UTC))

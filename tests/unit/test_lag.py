@@ -3,8 +3,8 @@ from typing import Any
 
 import boto3
 import pytest
-from aggregated_metrics.errors import SettingsError, StreamLagError
-from aggregated_metrics.lag import IteratorAge
+from aggregated_metrics.adapters.lag import IteratorAge
+from aggregated_metrics.core.errors import SettingsError, StreamLagError
 from botocore.stub import Stubber
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

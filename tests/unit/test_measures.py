@@ -1,6 +1,6 @@
 import pytest
-from aggregated_metrics.errors import UncountableError
-from aggregated_metrics.measures import (
+from aggregated_metrics.core.errors import UncountableError
+from aggregated_metrics.core.measures import (
     INT_MAX,
     ZERO,
     Measures,

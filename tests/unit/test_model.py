@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 from aggregated_metrics import AggregatedMetrics
-from aggregated_metrics.errors import AuthorizationError, ConditionFailedError, NaiveDatetimeError
+from aggregated_metrics.core.errors import (
+    AuthorizationError,
+    ConditionFailedError,
+    NaiveDatetimeError,
+)
 
 from tests.fakes.appsync import FakeAppSync
 from tests.stack import Stack

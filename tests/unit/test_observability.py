@@ -3,7 +3,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from aggregated_metrics.observability import METRICS, invocation
+from aggregated_metrics.adapters.observability import METRICS, invocation
 
 from tests.stack import Clock, Context, Line
 

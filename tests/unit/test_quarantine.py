@@ -3,9 +3,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from aggregated_metrics.changes import Reject
-from aggregated_metrics.errors import QuarantineError
-from aggregated_metrics.quarantine import MESSAGE_BYTES, Quarantine, message
+from aggregated_metrics.adapters.quarantine import MESSAGE_BYTES, Quarantine, message
+from aggregated_metrics.core.changes import Reject
+from aggregated_metrics.core.errors import QuarantineError
 
 from tests.fakes.rows import item, score_result
 from tests.fakes.streams import Stream

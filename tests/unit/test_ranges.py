@@ -2,10 +2,10 @@ import json
 from typing import Any
 
 import pytest
-from aggregated_metrics import buckets
-from aggregated_metrics.errors import EventError
-from aggregated_metrics.ranges import Range, parse_range, plan
-from aggregated_metrics.record_types import RECORD_TYPES
+from aggregated_metrics.core import buckets
+from aggregated_metrics.core.errors import EventError
+from aggregated_metrics.core.ranges import Range, parse_range, plan
+from aggregated_metrics.core.record_types import RECORD_TYPES
 
 from tests.stack import ROOT
 

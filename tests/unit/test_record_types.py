@@ -2,10 +2,10 @@ import json
 from typing import Any
 
 import pytest
-from aggregated_metrics import buckets
-from aggregated_metrics.errors import UncountableError
-from aggregated_metrics.measures import Measures
-from aggregated_metrics.record_types import MODELS, RECORD_TYPES, contribution, model_of
+from aggregated_metrics.core import buckets
+from aggregated_metrics.core.errors import UncountableError
+from aggregated_metrics.core.measures import Measures
+from aggregated_metrics.core.record_types import MODELS, RECORD_TYPES, contribution, model_of
 
 from tests.fakes import rows
 

@@ -1,8 +1,8 @@
 from typing import Any
 
 import pytest
-from aggregated_metrics.errors import SettingsError
-from aggregated_metrics.settings import Settings
+from aggregated_metrics.adapters.settings import Settings
+from aggregated_metrics.core.errors import SettingsError
 
 GOOD = {
     "GRAPHQL_ENDPOINT": "https://abcdefghij.appsync-api.eu-central-1.amazonaws.com/graphql",

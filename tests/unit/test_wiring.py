@@ -1,7 +1,7 @@
 import botocore.session
 import pytest
 from aggregated_metrics import wiring
-from aggregated_metrics.errors import SettingsError
+from aggregated_metrics.core.errors import SettingsError
 
 from tests.stack import ENDPOINT, Clock, Context, Stack
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from aggregated_metrics import buckets
-from aggregated_metrics.appsync import Client
-from aggregated_metrics.errors import ConditionFailedError
-from aggregated_metrics.hours import Series, key_stem, parse_metadata
-from aggregated_metrics.store import FIELDS
+from aggregated_metrics.adapters.appsync import Client
+from aggregated_metrics.adapters.hour_store import FIELDS
+from aggregated_metrics.core import buckets
+from aggregated_metrics.core.errors import ConditionFailedError
+from aggregated_metrics.core.hours import Series, key_stem, parse_metadata
 
 _BY_TYPE = "listAggregatedMetricsByAccountIdAndRecordTypeAndTimeRangeStart"
 _BY_TIME = "listAggregatedMetricsByAccountIdAndTimeRangeStartAndRecordType"

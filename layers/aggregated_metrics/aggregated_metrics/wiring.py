@@ -1,8 +1,13 @@
-"""Builds what the handlers call, from the environment; what is costly lives with the process."""
+"""The composition root: builds each function's job from the environment.
 
+What is costly lives with the process. A function pays at its cold start for what it imports, so
+each factory imports the job that it makes and no other.
+"""
+
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from os import environ
 from typing import TYPE_CHECKING, Any
@@ -10,15 +15,21 @@ from typing import TYPE_CHECKING, Any
 import botocore.session
 from botocore.config import Config
 
-from aggregated_metrics.appsync import AppSyncClient, SigV4, open_session
-from aggregated_metrics.errors import SettingsError
-from aggregated_metrics.hours import HourId
-from aggregated_metrics.pending import PendingHours
-from aggregated_metrics.settings import Settings
-from aggregated_metrics.store import HourStore
+from aggregated_metrics.adapters.appsync import AppSyncClient, SigV4, open_session
+from aggregated_metrics.adapters.hour_store import HourStore
+from aggregated_metrics.adapters.pending_hours import PendingHours
+from aggregated_metrics.adapters.settings import Settings
+from aggregated_metrics.core.errors import SettingsError
+from aggregated_metrics.core.hours import HourId
 
 if TYPE_CHECKING:
     import requests
+
+    from aggregated_metrics.adapters.source_rows import Counted
+    from aggregated_metrics.jobs.aggregator import Aggregator
+    from aggregated_metrics.jobs.checker import Checker
+    from aggregated_metrics.jobs.reconciler import Reconciler
+    from aggregated_metrics.jobs.sweeper import Sweeper
 
 _CONFIG = Config(
     connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 4}
@@ -70,6 +81,80 @@ class Process:
             grace=self.settings.GRACE_SECONDS,
             remembered=self.remembered,
         )
+
+
+def aggregator(process: Process, context: Any) -> "Aggregator":
+    """stream_aggregator's job, for one invocation."""
+    from aggregated_metrics.adapters.quarantine import Quarantine  # noqa: PLC0415 - cold start
+    from aggregated_metrics.jobs.aggregator import Aggregator  # noqa: PLC0415 - cold start
+
+    settings = process.settings
+    return Aggregator(
+        store=process.store(time_left(context)),
+        pending=process.pending(),
+        quarantine=Quarantine(
+            process.aws_on_use("sqs"), settings.QUARANTINE_QUEUE_URL, clock=process.clock
+        ),
+        source_tables=settings.SOURCE_TABLES,
+        clock=process.clock,
+        grace=settings.GRACE_SECONDS,
+    )
+
+
+def sweeper(process: Process, context: Any) -> "Sweeper":
+    """bucket_sweeper's job, for one invocation."""
+    from aggregated_metrics.jobs.sweeper import Sweeper  # noqa: PLC0415 - cold start
+
+    left = time_left(context)
+    return Sweeper(
+        store=process.store(left),
+        pending=process.pending(),
+        clock=process.clock,
+        grace=process.settings.GRACE_SECONDS,
+        time_left=left,
+    )
+
+
+def reconciler(process: Process, context: Any) -> "Reconciler":
+    """Reconciler's job, for one invocation."""
+    from aggregated_metrics.jobs.reconciler import Reconciler, stop_in_time  # noqa: PLC0415 - cold start
+
+    left = time_left(context)
+    return Reconciler(
+        checker(process, left, on_page=stop_in_time(left)),
+        process.pending(),
+        process.settings.SOURCE_TABLES,
+        left,
+    )
+
+
+def checker(
+    process: Process, time_left: Callable[[], float], *, on_page: Callable[["Counted"], None]
+) -> "Checker":
+    """What compares hours with the source rows, as a process's settings say."""
+    from aggregated_metrics.adapters.lag import IteratorAge  # noqa: PLC0415 - cold start
+    from aggregated_metrics.adapters.source_rows import SourceRows  # noqa: PLC0415 - cold start
+    from aggregated_metrics.jobs.checker import Checker  # noqa: PLC0415 - cold start
+
+    settings = process.settings
+    return Checker(
+        store=process.store(time_left),
+        source=SourceRows(
+            process.client(time_left),
+            clock=process.clock,
+            offset_hours=settings.SOURCE_OFFSET_HOURS,
+        ),
+        pending=process.pending(),
+        lag=IteratorAge(process.aws_on_use("cloudwatch"), settings.STREAM_FUNCTION, process.clock),
+        clock=process.clock,
+        grace=settings.GRACE_SECONDS,
+        settle=settings.SETTLE_SECONDS,
+        sleep=time.sleep,
+        lifetimes={
+            model: timedelta(days=days) for model, days in settings.SOURCE_LIFETIME_DAYS.items()
+        },
+        on_page=on_page,
+    )
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,115 @@
+"""What the command line takes."""
+
+import argparse
+from collections.abc import Sequence
+
+from aggregated_metrics.core import buckets
+from aggregated_metrics.core.record_types import RECORD_TYPES
+
+_DATE = len("2026-11-22")
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options as given; exits with 2 and a usage line where they are not understood."""
+    parser = argparse.ArgumentParser(
+        prog="aggregated-metrics",
+        description="Check, repair, fill and look at the counts of aggregated-metrics.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    common = _common()
+    for name, text in (
+        ("verify", "compare the counts with the source rows; write nothing"),
+        ("repair", "compare, and set right what is wrong"),
+    ):
+        command = commands.add_parser(name, parents=[common], help=text, description=_CHECKED)
+        _add_range(command, required=False)
+        command.add_argument(
+            "--on-failure", metavar="FILE|s3://…", help="the hours of a batch that aged out"
+        )
+    command = commands.add_parser(
+        "backfill", parents=[common], help="repair a long range, the newest day first"
+    )
+    _add_range(command, required=True)
+    _add_show(commands.add_parser("show", parents=[common], help="the buckets of a range"))
+    _add_redrive(
+        commands.add_parser(
+            "redrive",
+            parents=[common],
+            help="send records from quarantine again; delete those whose row is mended or gone",
+        )
+    )
+    for name, text in (
+        ("attach", "find an application's API, tables and streams; write samconfig.toml"),
+        ("repair-batches", "repair the hours of batches that aged out"),
+    ):
+        commands.add_parser(name, help=text)  # main hands these on
+    return parser.parse_args(arguments)
+
+
+_CHECKED = "Without --account and a range: the hours that are closed and wait to be checked."
+
+
+def _common() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    where = common.add_argument_group(
+        "where", "An option goes before --stack, and that before the environment's variables."
+    )
+    where.add_argument("--stack", help="read the rest from this CloudFormation stack")
+    where.add_argument("--endpoint", help="GRAPHQL_ENDPOINT")
+    where.add_argument("--pending-table", help="PENDING_HOURS_TABLE")
+    where.add_argument("--stream-function", help="STREAM_FUNCTION")
+    where.add_argument("--quarantine-queue", metavar="URL", help="QUARANTINE_QUEUE_URL")
+    where.add_argument("--settle", type=int, metavar="SECONDS", help="SETTLE_SECONDS")
+    where.add_argument("--region", help="AWS region; else the credentials' own")
+    where.add_argument("--profile", help="AWS profile")
+    common.add_argument("--json", action="store_true", help="JSON for machines on stdout")
+    return common
+
+
+def _add_range(command: argparse.ArgumentParser, *, required: bool) -> None:
+    command.add_argument("--account", required=required, help="the account's id")
+    command.add_argument("--start", type=moment, required=required, help=_TIME)
+    command.add_argument("--end", type=moment, required=required, help=f"{_TIME}; not included")
+    command.add_argument(
+        "--record-types",
+        type=lambda text: [name.strip() for name in text.split(",") if name.strip()],
+        default=[],
+        metavar="NAME,…",
+        help=f"of {', '.join(RECORD_TYPES)}; all if not given",
+    )
+
+
+_TIME = "2026-11-22, or 2026-11-22T10:00:00Z"
+
+
+def _add_show(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--account", required=True, help="the account's id")
+    command.add_argument("--record-type", required=True, choices=RECORD_TYPES)
+    command.add_argument("--start", type=moment, required=True, help=_TIME)
+    command.add_argument("--end", type=moment, help=f"{_TIME}; not included")
+    command.add_argument("--minutes", type=int, choices=buckets.SIZES, default=buckets.HOUR)
+    command.add_argument(
+        "--explain",
+        action="store_true",
+        help="why the bucket of --minutes that holds --start is as it is",
+    )
+
+
+def _add_redrive(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--dry-run", action="store_true", help="say what would happen; change nothing"
+    )
+    command.add_argument("--limit", type=int, default=1000, help="at most so many records")
+    command.add_argument(
+        "--wait", type=int, default=2, metavar="SECONDS", help="how long to wait for a message"
+    )
+
+
+def moment(text: str) -> str:
+    """A time as events name it; a date is its midnight in UTC."""
+    whole = f"{text}T00:00:00Z" if len(text) == _DATE else text
+    try:
+        buckets.to_minute(buckets.parse(whole))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as {_TIME}") from error
+    return whole

@@ -1,0 +1,134 @@
+"""Attaches the stack to an application: finds its API, tables and streams, and says what lacks.
+
+    aggregated-metrics attach amplify_outputs.json
+    aggregated-metrics attach --api-id abcdefghijklmnop --region eu-central-1 --env staging
+
+It reads the account and writes one file, samconfig.toml: the parameter_overrides of one
+environment. Other overrides, and comments, stay as they are. Nothing is deployed.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import boto3
+import tomlkit
+from botocore.exceptions import BotoCoreError, ClientError
+from rich.console import Console
+from rich.table import Table
+from tomlkit.items import AbstractTable
+
+from aggregated_metrics_cli.application import (
+    Application,
+    ApplicationError,
+    find_api,
+    inspect,
+    region_of,
+)
+
+CONFIG = Path(__file__).resolve().parents[1] / "samconfig.toml"
+_MARKS = {"good": "[green]✓[/]", "note": "[yellow]![/]", "wrong": "[red]✗[/]"}
+
+
+def main(arguments: Sequence[str], *, console: Console | None = None) -> int:
+    """Run the command; gives back 0 when the application is ready, 1 when something lacks."""
+    console = console or Console()
+    asked = _parser().parse_args(arguments)
+    try:
+        found = _find(asked)
+    except (ApplicationError, BotoCoreError, ClientError) as error:
+        console.print(f"[red]attach:[/] {error}", highlight=False, soft_wrap=True)
+        return 2
+    console.print(report(found))
+    if not asked.dry_run:
+        write(asked.config, asked.env, found.region, found.parameters())
+        console.print(f"{asked.config.name}: parameter_overrides of {asked.env} written")
+    if found.is_ready:
+        console.print(f"Now: make build && .tools/sam/bin/sam deploy --config-env {asked.env}")
+        return 0
+    nevertheless = "" if asked.dry_run else f" {asked.config.name} was written nevertheless."
+    console.print(
+        "[red]Something lacks:[/] follow the cures above, then run this again." + nevertheless
+    )
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="aggregated-metrics attach",
+        description="Finds an application's API, tables and streams, says what lacks, and writes "
+        "the parameters into samconfig.toml.",
+    )
+    parser.add_argument(
+        "outputs", nargs="?", type=Path, help="the application's amplify_outputs.json"
+    )
+    parser.add_argument("--api-id", help="the AppSync API's id, instead of that file")
+    parser.add_argument("--region", help="the API's region")
+    parser.add_argument("--profile", help="the AWS profile to read with")
+    parser.add_argument("--env", default="default", help="the environment of samconfig.toml")
+    parser.add_argument("--config", type=Path, default=CONFIG, help="the samconfig.toml")
+    parser.add_argument("--dry-run", action="store_true", help="say what lacks, write nothing")
+    return parser
+
+
+def _find(asked: argparse.Namespace) -> Application:
+    url, region = None, asked.region
+    if asked.outputs is not None:
+        url, named = region_of(asked.outputs)
+        region = region or named
+    elif not asked.api_id:
+        raise ApplicationError("say which: `make attach APP=…`, or with API_ID=… REGION=…")
+    session = boto3.Session(profile_name=asked.profile, region_name=region)
+    aws = cache(session.client)
+    return inspect(aws, asked.api_id or find_api(aws("appsync"), str(url)))
+
+
+def report(found: Application) -> Table:
+    """What was found, as a table."""
+    table = Table(title=found.endpoint, title_justify="left", show_lines=False)
+    for column in ("", "what", "found", "what to do"):
+        table.add_column(column, overflow="fold")
+    for finding in found.findings:
+        table.add_row(_MARKS[finding.state], finding.what, finding.said, finding.cure)
+    return table
+
+
+def write(config: Path, env: str, region: str, parameters: Mapping[str, str]) -> None:
+    """Put the parameters into an environment's parameter_overrides; all else stays as it is."""
+    document = tomlkit.parse(config.read_text()) if config.exists() else tomlkit.document()
+    document.setdefault("version", 0.1)
+    deploy = _table(_table(_table(document, env), "deploy"), "parameters")
+    kept = {
+        name: text
+        for name, text in _overrides(deploy.get("parameter_overrides"))
+        if name not in parameters
+    }
+    given = {name: f"{name}={_quoted(value)}" for name, value in parameters.items()}
+    lines = tomlkit.array()
+    lines.extend([*given.values(), *kept.values()])
+    deploy["parameter_overrides"] = lines.multiline(multiline=True)
+    deploy["region"] = region
+    config.write_text(tomlkit.dumps(document))
+
+
+def _table(parent: Any, name: str) -> AbstractTable:
+    if name not in parent:
+        parent[name] = tomlkit.table(is_super_table=name != "parameters")
+    child: AbstractTable = parent[name]
+    return child
+
+
+def _overrides(given: Any) -> list[tuple[str, str]]:
+    """The overrides that are there, name and text: SAM takes a list, or one string."""
+    parts = str(given).split() if isinstance(given, str) else list(map(str, given or ()))
+    return [(part.split("=", 1)[0], part) for part in parts]
+
+
+def _quoted(value: str) -> str:
+    """As SAM reads it: a value with quotes or spaces stands in quotes."""
+    if not any(letter in value for letter in ' "'):
+        return value
+    escaped = value.replace('"', '\\"')
+    return f'"{escaped}"'

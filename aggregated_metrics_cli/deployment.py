@@ -1,0 +1,128 @@
+"""Where the deployment is: options, then the stack's own description, then the environment."""
+
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import boto3
+from aggregated_metrics.adapters.appsync import SigV4, open_session
+from aggregated_metrics.adapters.settings import Settings
+from aggregated_metrics.core.errors import SettingsError
+from aggregated_metrics.wiring import Process
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+type Variables = dict[str, str]
+
+PARAMETERS: Mapping[str, str] = {
+    "GraphQLEndpoint": "GRAPHQL_ENDPOINT",
+    "GraceSeconds": "GRACE_SECONDS",
+    "SettleSeconds": "SETTLE_SECONDS",
+    "SourceTables": "SOURCE_TABLES",
+    "SourceLifetimeDays": "SOURCE_LIFETIME_DAYS",
+    "SourceOffsetHours": "SOURCE_OFFSET_HOURS",
+}
+"""template.yaml's parameters, and the setting that each becomes."""
+OUTPUTS: Mapping[str, str] = {
+    "PendingHoursTable": "PENDING_HOURS_TABLE",
+    "QuarantineQueueUrl": "QUARANTINE_QUEUE_URL",
+    "StreamAggregatorFunction": "STREAM_FUNCTION",
+}
+"""template.yaml's outputs, and the setting that each becomes."""
+_OPTIONS: Mapping[str, str] = {
+    "GRAPHQL_ENDPOINT": "endpoint",
+    "PENDING_HOURS_TABLE": "pending_table",
+    "QUARANTINE_QUEUE_URL": "quarantine_queue",
+    "STREAM_FUNCTION": "stream_function",
+    "SETTLE_SECONDS": "settle",
+}
+UNUSED = {"GRAPHQL_ENDPOINT": "https://not-needed.invalid", "PENDING_HOURS_TABLE": "not-needed"}
+"""What stands for a setting that a command does without."""
+_TIMEOUTS = Config(connect_timeout=5, read_timeout=120, retries={"total_max_attempts": 3})
+
+
+def needed(options: Namespace) -> tuple[str, ...]:
+    """The settings that a command cannot do without."""
+    closed = options.command in {"verify", "repair"} and not (options.account or options.on_failure)
+    return {
+        "verify": ("GRAPHQL_ENDPOINT", *(["PENDING_HOURS_TABLE"] if closed else [])),
+        "repair": ("GRAPHQL_ENDPOINT", "PENDING_HOURS_TABLE", "STREAM_FUNCTION"),
+        "backfill": ("GRAPHQL_ENDPOINT", "PENDING_HOURS_TABLE", "STREAM_FUNCTION"),
+        "show": ("GRAPHQL_ENDPOINT",),
+        "redrive": ("GRAPHQL_ENDPOINT", "QUARANTINE_QUEUE_URL", "STREAM_FUNCTION"),
+    }[options.command]
+
+
+def settings_of(
+    options: Namespace, environment: Mapping[str, str], described: Mapping[str, str]
+) -> Settings:
+    """The settings for one command.
+
+    Args:
+        options: from `arguments.parse`.
+        environment: the process's variables.
+        described: what the stack says; empty without one.
+
+    Raises:
+        SettingsError: one is missing or wrong; the message says how to give it.
+    """
+    given = {name: getattr(options, option) for name, option in _OPTIONS.items()}
+    known = dict(environment) | dict(described)
+    known |= {name: str(value) for name, value in given.items() if value is not None}
+    for name in needed(options):
+        if not known.get(name):
+            raise SettingsError(
+                f"{name} is not known: give --{_OPTIONS[name].replace('_', '-')}, set the "
+                "variable, or name the deployment with --stack"
+            )
+    unused = {name: value for name, value in UNUSED.items() if not known.get(name)}
+    return Settings.from_environment(known | unused)
+
+
+def describe(cloudformation: Any, stack: str) -> Variables:
+    """The settings that a stack's parameters and outputs say.
+
+    Raises:
+        SettingsError: there is no such stack, or it may not be described.
+    """
+    try:
+        answer = cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
+    except (BotoCoreError, ClientError) as error:
+        raise SettingsError(
+            f"the stack {stack!r} cannot be described ({error}); check --stack, --region and the "
+            "credentials"
+        ) from error
+    found = {
+        PARAMETERS[entry["ParameterKey"]]: entry["ParameterValue"]
+        for entry in answer.get("Parameters", ())
+        if entry["ParameterKey"] in PARAMETERS
+    }
+    return found | {
+        OUTPUTS[entry["OutputKey"]]: entry["OutputValue"]
+        for entry in answer.get("Outputs", ())
+        if entry["OutputKey"] in OUTPUTS
+    }
+
+
+def connect(options: Namespace, environment: Mapping[str, str]) -> Process:
+    """What a command works with, made from the credentials of boto3's default chain.
+
+    Raises:
+        SettingsError: a setting is missing or wrong, or there are no credentials.
+    """
+    try:
+        session = boto3.Session(profile_name=options.profile, region_name=options.region)
+    except BotoCoreError as error:
+        raise SettingsError(f"{error}; check --profile") from error
+    aws: Callable[[str], Any] = lru_cache(lambda service: session.client(service, config=_TIMEOUTS))
+    if session.region_name:
+        environment = {**environment, "AWS_REGION": session.region_name}
+    described = describe(aws("cloudformation"), options.stack) if options.stack else {}
+    settings = settings_of(options, environment, described)
+    credentials = session.get_credentials()
+    if credentials is None:
+        raise SettingsError(
+            "there are no AWS credentials: sign in, or choose some with --profile or AWS_PROFILE"
+        )
+    return Process(settings, open_session(SigV4(credentials, settings.region)), aws)

@@ -1,0 +1,296 @@
+"""Tables, charts and progress for people: the only module that needs rich. No I/O but the console.
+
+Everything but `Progress` turns what was found into something that rich can draw.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice
+from typing import NamedTuple, Self
+
+from aggregated_metrics.adapters.source_rows import Counted
+from aggregated_metrics.core import buckets
+from aggregated_metrics.core.measures import Measures
+from aggregated_metrics.core.ranges import Range
+from aggregated_metrics.core.record_types import MODELS
+from aggregated_metrics.jobs.checker import Findings
+from rich import box
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+from rich.text import Text
+
+from aggregated_metrics_cli.check import left
+from aggregated_metrics_cli.explain import Explanation, verdict
+from aggregated_metrics_cli.redrive import Redriven
+from aggregated_metrics_cli.show import DOLLAR, Shown, bar, rounded, totals
+
+MOST_DRIFTS = 200
+_UUID = 36
+"""Characters of a row's id, which is there to be copied: only longer ones are broken up."""
+_ENDLESS = 1000
+"""More columns than any table needs."""
+_NAMES = {
+    "count": "count",
+    "cost": "cost $",
+    "decisionCount": "decisions",
+    "externalAiApiCount": "AI calls",
+    "cachedAiApiCount": "cached",
+    "errorCount": "errors",
+}
+
+
+class Progress:
+    """Bars for days and pages, on the error output; a checking.Watch."""
+
+    def __init__(self, console: Console, *, resumable: bool) -> None:
+        self._console = console
+        self._resumable = resumable
+        self._rows = self._pages = 0
+        self._bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[read]}"),
+            console=console,
+            transient=True,
+        )
+        self._task = self._bars.add_task("days", total=None, read="")
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def begin(self, days: int) -> None:
+        """So many days are going to be checked."""
+        self._bars.update(self._task, total=days)
+
+    def page(self, counted: Counted) -> None:
+        """A page of source rows was read."""
+        self._pages += 1
+        read = f"{self._pages:,} pages, {counted.rows:,} rows in this reading"
+        self._bars.update(self._task, read=read)
+
+    def day(self, day: Range, found: Findings) -> None:
+        """A day is done."""
+        self._bars.advance(self._task)
+        if self._resumable:
+            self._console.print(
+                f"{buckets.iso(day.start)[:10]}: {found.rows:,} rows, {len(found.drift):,} wrong, "
+                f"{len(found.repaired):,} repaired; go on with --end {buckets.iso(day.start)}"
+            )
+
+
+def findings(found: Findings, *, repair: bool) -> RenderableType:
+    """What a check found: wrong and moving buckets, and a line that sums it up."""
+    lines = [
+        Text(_summary(found, repair=repair), style="bold red" if left(found) else "bold green")
+    ]
+    if found.behind is not None:
+        lines.append(Text(f"The stream is {found.behind:.0f} s behind, so nothing was repaired."))
+    parts: list[RenderableType] = []
+    if found.drift or found.moving:
+        parts += _drifts(found)
+    hidden = len(found.drift) + len(found.moving) - MOST_DRIFTS
+    if hidden > 0:
+        parts.append(Text(f"… and {hidden:,} more: see --json"))
+    return Group(*parts, *lines)
+
+
+def _summary(found: Findings, *, repair: bool) -> str:
+    text = (
+        f"{found.hours:,} hours, {found.minutes:,} minutes, {found.rows:,} rows: "
+        f"{len(found.drift):,} wrong, {len(found.moving):,} moving"
+    )
+    return f"{text}, {len(found.repaired):,} repaired" if repair else text
+
+
+def _drifts(found: Findings) -> Iterator[Table]:
+    """A table for each account: what waits to be checked is of many, and their ids are long."""
+    repaired = {drift.place for drift in found.repaired}
+    moving = {drift.place for drift in found.moving}
+    every = {drift.place: drift for drift in (*found.drift, *found.moving)}
+    ordered = sorted(every.values(), key=lambda drift: (drift.hour.series, drift.start, drift.size))
+    listed = islice(ordered, MOST_DRIFTS)
+    for account_id, drifts in groupby(listed, lambda drift: drift.hour.series.account_id):
+        table = Table(title=Text(f"account {account_id}"), title_justify="left", box=box.SIMPLE)
+        for name in ("record type", "start (UTC)", "min"):
+            table.add_column(name, no_wrap=True)
+        table.add_column("stored → counted")
+        table.add_column("", no_wrap=True)
+        for drift in drifts:
+            state = "moving" if drift.place in moving else "wrong"
+            table.add_row(
+                drift.hour.series.record_type,
+                _time(drift.start),
+                str(drift.size),
+                difference(drift.stored, drift.expected),
+                "repaired" if drift.place in repaired else state,
+            )
+        yield table
+
+
+def difference(stored: Measures, counted: Measures) -> str:
+    """The measures that differ: `count 7 → 1, errors 0 → 2`."""
+    pairs = zip(Measures._fields, stored, counted, strict=True)
+    return ", ".join(
+        f"{_NAMES[name]} {_number(name, was)} → {_number(name, rows)}"
+        for name, was, rows in pairs
+        if was != rows
+    )
+
+
+class _Layout(NamedTuple):
+    """One way to draw a chart."""
+
+    start: slice
+    complete: str
+    bar: int
+    gap: int
+    number: Callable[[str, int], str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Chart:
+    """The table of a chart in the first layout that fits."""
+
+    shown: Sequence[Shown]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        endless = options.update(width=_ENDLESS)
+        *roomy, narrowest = _LAYOUTS
+        for layout in roomy:
+            table = _buckets(self.shown, layout)
+            if console.measure(table, options=endless).maximum <= options.max_width:
+                yield table
+                return
+        yield _buckets(self.shown, narrowest)
+        yield Text("Rounded: a wider terminal or --json has every digit.", style="dim")
+
+
+def chart(shown: Sequence[Shown]) -> RenderableType:
+    """Buckets as a table with a bar for each count; rounded only where there is no room."""
+    return _Chart(shown)
+
+
+def _buckets(shown: Sequence[Shown], layout: _Layout) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, layout.gap), pad_edge=False)
+    table.add_column("start (UTC)", no_wrap=True)
+    for name in _NAMES.values():
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column(layout.complete, no_wrap=True)
+    table.add_column("", no_wrap=True)
+    most = max((bucket.measures[0] for bucket in shown), default=0)
+    for bucket in shown:
+        complete = {True: "yes", False: "no", None: "-"}[bucket.complete]
+        table.add_row(
+            _time(bucket.start)[layout.start],
+            *_numbers(bucket.measures, layout.number),
+            complete,
+            Text(bar(bucket.measures[0], most, layout.bar), style="cyan"),
+        )
+    table.add_section()
+    table.add_row("sum", *_numbers(totals(shown), layout.number), "", "")
+    return table
+
+
+def explanation(e: Explanation) -> RenderableType:
+    """Everything that is known of one bucket, and the verdict."""
+    facts = Table.grid(padding=(0, 2))
+    for name, value in _facts(e):
+        facts.add_row(Text(name, style="dim"), value)
+    parts: list[RenderableType] = [facts]
+    if e.size > 1 and e.minutes:
+        parts.append(_minutes(e))
+    style = "bold green" if e.measures == e.counted else "bold red"
+    return Group(*parts, Text(verdict(e), style=style))
+
+
+def _facts(e: Explanation) -> list[tuple[str, str]]:
+    stored, series = e.stored, e.hour.series
+    mark = "none" if e.marks_known else "not asked for (--pending-table, or --stack)"
+    if e.mark is not None:
+        mark = f"{e.mark[0]}, due {_seconds(e.mark[1].due)}"
+    ledger = [f"{shard} up to {last}" for shard, last in stored.ledger] if stored else []
+    return [
+        ("bucket", f"{series.account_id} {series.record_type} {_time(e.start)} {e.size} min"),
+        ("stored", _all(stored.measures) if stored else "nothing"),
+        ("counted", _all(e.counted)),
+        ("complete", "-" if stored is None else "yes" if stored.complete else "no"),
+        ("last write", (stored.version or "-") if stored else "-"),
+        ("ledger", "\n".join(ledger) or "empty"),
+        ("hour's mark", mark),
+        ("stream", "not known" if e.behind is None else f"{e.behind:.0f} s behind"),
+    ]
+
+
+def _minutes(e: Explanation) -> Table:
+    table = Table("minute (UTC)", "stored", "counted", "", box=box.SIMPLE)
+    for minute, (was, rows) in sorted(e.minutes.items()):
+        table.add_row(_time(minute), str(was[0]), str(rows[0]), difference(was, rows))
+    return table
+
+
+def redriven(results: Sequence[Redriven], *, dry: bool) -> RenderableType:
+    """What became of each record: of which row it is, why it was refused, and what is so now."""
+    table = Table(box=box.SIMPLE, show_lines=True)
+    table.add_column("at (UTC)", no_wrap=True)
+    table.add_column("row", no_wrap=True)
+    table.add_column("reason → now")
+    would = "would be " if dry else ""
+    for result in results:
+        entry = result.as_json()
+        name = str(entry["table"] or "-")
+        model = name.partition("-")[0]
+        keys = " ".join(map(str, entry["keys"].values())) or "-"
+        why = str(entry["reason"] or "-")
+        now = result.left or (f"{result.row}, {would}deleted" if result.row else f"{would}sent")
+        table.add_row(
+            str(entry["at"] or "-")[5:16].replace("T", " "),
+            Text(f"{_folded(model if model in MODELS else name)}\n{_folded(keys)}"),
+            Text(why if now == why else f"{why}\n→ {now}"),
+        )
+    kept = sum(result.left is not None for result in results)
+    done = sum(result.row is not None for result in results)
+    said = [f"{len(results) - kept - done} {would}sent"]
+    if done:
+        said.append(f"{done} mended or gone and {would}deleted")
+    return Group(table, Text(f"{', '.join(said)}, {kept} left in the queue"))
+
+
+def _folded(text: str) -> str:
+    return "\n".join(text[first : first + _UUID] for first in range(0, len(text), _UUID))
+
+
+def _time(minute: int) -> str:
+    return buckets.iso(minute)[:16].replace("T", " ")
+
+
+def _seconds(epoch: int) -> str:
+    return f"{_time(epoch // 60)}:{epoch % 60:02}"
+
+
+def _all(measures: Measures) -> str:
+    return ", ".join(
+        f"{_NAMES[name]} {_number(name, value)}" for name, value in measures._asdict().items()
+    )
+
+
+def _numbers(measures: Measures, number: Callable[[str, int], str]) -> list[str]:
+    return [number(name, value) for name, value in measures._asdict().items()]
+
+
+def _number(name: str, value: int) -> str:
+    return f"{value / DOLLAR:,.6f}" if name == "cost" else f"{value:,}"
+
+
+_LAYOUTS = (
+    _Layout(slice(None), "complete", 30, 1, _number),
+    _Layout(slice(5, None), "done", 8, 0, _number),  # without the year
+    _Layout(slice(5, None), "done", 8, 0, rounded),
+)

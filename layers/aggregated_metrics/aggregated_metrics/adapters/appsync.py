@@ -1,0 +1,193 @@
+"""A client of an AppSync API that signs with IAM and tells errors apart by class.
+
+One `requests.Session` is one connection pool: keep it as long as the process lives. The transport's
+retries are urllib3's, bounded and jittered. A request that is sent again after its answer was lost
+may find its own write, so every write of this package carries a condition.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+from requests_aws4auth import AWS4Auth
+from urllib3.util import Retry
+
+from aggregated_metrics.core.errors import (
+    ApiError,
+    AuthorizationError,
+    ConditionFailedError,
+    GraphQLError,
+    ThrottledError,
+    TransportError,
+)
+
+CONNECT_SECONDS = 3.0
+READ_SECONDS = 10.0
+RETRIES = 3
+CONNECTIONS = 8
+CONDITION_FAILED = "DynamoDB:ConditionalCheckFailedException"
+_UNAUTHORIZED = ("Unauthorized", "AccessDenied")
+_PASSING = (
+    "Throttl",
+    "TooManyRequests",
+    "LimitExceeded",
+    "ProvisionedThroughputExceeded",
+    "InternalServerError",
+    "InternalFailure",
+    "ServiceUnavailable",
+)
+
+
+class Client(Protocol):
+    """Anything that carries out a GraphQL document and gives back its `data`."""
+
+    def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Carry out one document; raise on any error."""
+
+
+class SigV4(AuthBase):
+    """Signs with credentials that refresh themselves; one signer for all threads."""
+
+    def __init__(self, credentials: Any, region: str) -> None:
+        self._signer = AWS4Auth(
+            region=region, service="appsync", refreshable_credentials=credentials
+        )
+        self._lock = threading.Lock()
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Sign one request."""
+        with self._lock:  # AWS4Auth renews its key in place
+            signed: requests.PreparedRequest = self._signer(request)
+            return signed
+
+
+def open_session(auth: AuthBase | None) -> requests.Session:
+    """A session that keeps its connections, signs, and retries what may pass."""
+    retry = Retry(
+        total=RETRIES,
+        backoff_factor=0.1,
+        backoff_jitter=0.2,
+        status_forcelist=(429, 500, 502, 503, 504),
+        allowed_methods=None,
+        raise_on_status=False,
+        respect_retry_after_header=False,  # it could ask for more time than is left
+    )
+    session = requests.Session()
+    adapter = HTTPAdapter(pool_connections=1, pool_maxsize=CONNECTIONS, max_retries=retry)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    session.auth = auth
+    return session
+
+
+class AppSyncClient:
+    """Carries out GraphQL documents at one endpoint.
+
+    Args:
+        endpoint: the API's URL.
+        session: from `open_session`; shared by all clients of a process.
+        time_left: seconds that the caller still has; each request's time-outs keep within it.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        session: requests.Session,
+        time_left: Callable[[], float] | None = None,
+    ) -> None:
+        self._endpoint = endpoint
+        self._session = session
+        self._time_left = time_left
+
+    def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Carry out one document and give back its `data`.
+
+        Raises:
+            TransportError: no usable answer after bounded retries.
+            ThrottledError: throttled, or failed for a passing reason; see `failed`.
+            AuthorizationError: the caller may not do this.
+            ConditionFailedError: the aliases in `failed` did not meet their condition.
+            GraphQLError: any other error that the API names.
+        """
+        operation = operation_name(query)
+        body = json.dumps({"query": query, "variables": variables or {}}, separators=(",", ":"))
+        try:
+            response = self._session.post(
+                self._endpoint,
+                data=body.encode(),
+                headers={"Content-Type": "application/json"},
+                timeout=self._timeout(),
+            )
+        except requests.RequestException as error:
+            raise TransportError(
+                f"no answer from {self._endpoint} ({type(error).__name__}: {error}); "
+                "check GRAPHQL_ENDPOINT and the network",
+                operation=operation,
+            ) from error
+        return _data(response, operation)
+
+    def _timeout(self) -> tuple[float, float]:
+        if self._time_left is None:
+            return CONNECT_SECONDS, READ_SECONDS
+        share = max(0.2, self._time_left() / (1 + RETRIES) / 2)  # a try connects and reads
+        return min(CONNECT_SECONDS, share), min(READ_SECONDS, share)
+
+
+def operation_name(query: str) -> str:
+    """`LoadHours` of `query LoadHours(...) {...}`; the first words where there is no name."""
+    words = query.replace("{", " ").replace("(", " ").split()
+    return words[1] if len(words) > 1 else query[:40]
+
+
+def _data(response: requests.Response, operation: str) -> dict[str, Any]:
+    try:
+        answer = response.json()
+    except ValueError:
+        answer = None
+    answer = answer if isinstance(answer, dict) else {}
+    errors = [error for error in answer.get("errors") or () if isinstance(error, dict)]
+    status = response.status_code
+    if errors or status != requests.codes.ok:
+        raise _error(status, errors, answer.get("data"), operation)
+    data = answer.get("data")
+    if not isinstance(data, dict):
+        raise TransportError(
+            "the answer is not GraphQL's: check GRAPHQL_ENDPOINT", operation=operation
+        )
+    return data
+
+
+def _error(
+    status: int,
+    errors: list[dict[str, Any]],
+    data: Mapping[str, Any] | None,
+    operation: str,
+) -> ApiError:
+    message = f"HTTP {status}: {_messages(errors)}"
+    kinds = [str(error.get("errorType") or "") for error in errors]
+    if status in {401, 403} or any(kind.startswith(_UNAUTHORIZED) for kind in kinds):
+        return AuthorizationError(
+            f"{message}; the role needs appsync:GraphQL on this field", operation=operation
+        )
+    if status == requests.codes.too_many_requests:
+        return ThrottledError(message, operation=operation, errors=errors, data=data)
+    if status >= requests.codes.internal_server_error:
+        return TransportError(message, operation=operation)
+    if errors and all(kind == CONDITION_FAILED for kind in kinds):
+        return ConditionFailedError(message, operation=operation, errors=errors, data=data)
+    if errors and all(kind == CONDITION_FAILED or _may_pass(kind) for kind in kinds):
+        return ThrottledError(message, operation=operation, errors=errors, data=data)
+    return GraphQLError(message, operation=operation, errors=errors, data=data)
+
+
+def _may_pass(kind: str) -> bool:
+    return any(part in kind for part in _PASSING)
+
+
+def _messages(errors: Iterable[Mapping[str, Any]]) -> str:
+    texts = list(dict.fromkeys(str(error.get("message"))[:500] for error in errors))
+    return "; ".join(texts[:3]) or "no message"

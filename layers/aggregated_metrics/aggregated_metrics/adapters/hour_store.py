@@ -1,0 +1,332 @@
+"""Loading and saving hours through the API, exactly once (design: changing an hour).
+
+One query loads many hours, one mutation saves many buckets, each under its own condition. Where a
+condition fails somebody else was first: those hours are loaded again, changed again, saved again.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache, partial
+from itertools import count
+from typing import Any
+
+from aggregated_metrics.adapters.appsync import Client
+from aggregated_metrics.core.errors import (
+    ConditionFailedError,
+    ContentionError,
+    ThrottledError,
+)
+from aggregated_metrics.core.hours import Bucket, Hour, HourId, Tally, Write
+
+HOURS_PER_LOAD = 20
+BUCKETS_PER_SAVE = 50
+GROUPS_AT_ONCE = 8
+PARENT_TRIES = 3
+STOP_SECONDS = 2.0
+"""With less time than this left no further request is begun."""
+_BACKOFF = (0.02, 1.0)
+
+_LOADED = (
+    "compositeKey count cost decisionCount externalAiApiCount cachedAiApiCount errorCount "
+    "metadata complete updatedAt"
+)
+FIELDS = (
+    "accountId compositeKey scorecardId scoreId recordType timeRangeStart timeRangeEnd "
+    "numberOfMinutes count cost decisionCount externalAiApiCount cachedAiApiCount errorCount "
+    "metadata complete createdAt updatedAt"
+)
+"""Subscribers get only what a mutation selects, so a mutation selects everything."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What changing some hours came to.
+
+    Attributes:
+        hours: each hour as it was last seen or written.
+        written: buckets written.
+        conflicts: conditions that failed because somebody else was first.
+        retries: rounds of load and save beyond the first.
+        parents_left: hours with a parent that is left to the sweeper.
+        tally: clamps and overflows among what was written.
+    """
+
+    hours: dict[HourId, Hour] = field(default_factory=dict)
+    written: int = 0
+    conflicts: int = 0
+    retries: int = 0
+    parents_left: set[HourId] = field(default_factory=set)
+    tally: Tally = field(default_factory=Tally)
+
+    def add(self, other: "Outcome") -> None:
+        """Take in the outcome of other hours."""
+        self.hours |= other.hours
+        self.written += other.written
+        self.conflicts += other.conflicts
+        self.retries += other.retries
+        self.parents_left |= other.parents_left
+        self.tally.clamped += other.tally.clamped
+        self.tally.overflowed += other.tally.overflowed
+
+
+type Change = Callable[[Hour], Tally | None]
+"""Changes an hour in place. It may be called again on a newer state of the same hour."""
+
+
+class HourStore:
+    """The hours of the API.
+
+    Args:
+        client: carries out GraphQL documents.
+        clock: the time now, aware.
+        grace: seconds after its end at which a bucket is complete.
+        time_left: seconds that the caller still has.
+        sleep, jitter: how to wait between tries; a test passes its own.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        clock: Callable[[], datetime],
+        grace: int,
+        time_left: Callable[[], float] = lambda: 60.0,
+        sleep: Callable[[float], None] = time.sleep,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._client = client
+        self._clock = clock
+        self._grace = grace
+        self._time_left = time_left
+        self._sleep = sleep
+        self._jitter = jitter
+
+    def load(self, ids: Sequence[HourId]) -> list[Hour]:
+        """The hours, in the order asked for; an hour without buckets is empty.
+
+        Raises:
+            ApiError: the API refused, or did not answer in time.
+        """
+        hours: list[Hour] = []
+        for first in range(0, len(ids), HOURS_PER_LOAD):
+            part = ids[first : first + HOURS_PER_LOAD]
+            data = self._patiently(partial(self._client.execute, *load_document(part)))
+            hours += [self._hour(hour_id, data[f"h{i}"]) for i, hour_id in enumerate(part)]
+        return hours
+
+    def change(
+        self,
+        ids: Iterable[HourId],
+        change: Change,
+        before_save: Callable[[Sequence[Hour]], None] = lambda _: None,
+    ) -> Outcome:
+        """Load hours, change them, save what differs; again where somebody else was first.
+
+        Hours are handled in groups that one query can load; groups run side by side.
+
+        Args:
+            ids: the hours.
+            change: what to do to each.
+            before_save: called with the changed hours that are about to be written.
+
+        Raises:
+            ContentionError: the time ran out first.
+            ApiError: the API refused, or did not answer in time.
+        """
+        ordered = sorted(set(ids), key=_order)
+        groups = [
+            ordered[first : first + HOURS_PER_LOAD]
+            for first in range(0, len(ordered), HOURS_PER_LOAD)
+        ]
+        outcome = Outcome()
+        work = partial(self._change_group, change=change, before_save=before_save)
+        for part in side_by_side(work, groups):
+            outcome.add(part)
+        return outcome
+
+    def _change_group(
+        self,
+        ids: Sequence[HourId],
+        change: Change,
+        before_save: Callable[[Sequence[Hour]], None],
+    ) -> Outcome:
+        outcome = Outcome()
+        known: dict[tuple[HourId, int, int], Bucket] = {}
+        todo = list(ids)
+        for attempt in count():
+            if attempt:
+                outcome.retries += 1
+                self._wait(attempt, f"{len(todo)} hours are still written by others")
+            hours = self.load(todo)
+            writes: list[Write] = []
+            for hour in hours:
+                _overlay(hour, known)
+                self._add(outcome.tally, change(hour))
+                hour.roll_up()
+                outcome.hours[hour.id] = hour
+                writes += self._writes(hour, outcome, with_parents=attempt < PARENT_TRIES)
+            if not writes:
+                return outcome
+            changed = {write.hour for write in writes}
+            before_save([hour for hour in hours if hour.id in changed])
+            failed = self._save(writes, known)
+            outcome.written += len(writes) - len(failed)
+            outcome.conflicts += len(failed)
+            if not failed:
+                return outcome
+            todo = list(dict.fromkeys(write.hour for write in failed))
+        return outcome
+
+    def _writes(self, hour: Hour, outcome: Outcome, *, with_parents: bool) -> list[Write]:
+        writes, tally = hour.writes(self._clock(), self._grace)
+        self._add(outcome.tally, tally)
+        if with_parents:
+            return writes
+        minutes = [write for write in writes if write.bucket.size == 1]
+        if len(minutes) < len(writes):
+            outcome.parents_left.add(hour.id)
+        return minutes
+
+    def _save(
+        self, writes: Sequence[Write], known: dict[tuple[HourId, int, int], Bucket]
+    ) -> list[Write]:
+        """Send the writes, minutes before parents; give back those that did not go through."""
+        failed: list[Write] = []
+        ordered = sorted(writes, key=lambda write: (write.bucket.size > 1, bool(write.condition)))
+        for first in range(0, len(ordered), BUCKETS_PER_SAVE):
+            part = ordered[first : first + BUCKETS_PER_SAVE]
+            self._stop_in_time(f"{len(ordered) - first} buckets are not written")
+            lost = self._send(part)
+            for i, write in enumerate(part):
+                if f"b{i}" in lost:
+                    failed.append(write)
+                else:
+                    known[write.hour, write.bucket.size, write.bucket.start] = write.bucket
+        return failed
+
+    def _send(self, part: Sequence[Write]) -> frozenset[str]:
+        """Send one mutation; give back the aliases that did not go through."""
+        try:
+            self._client.execute(*save_document(part))
+        except (ConditionFailedError, ThrottledError) as error:
+            return error.failed or frozenset(f"b{i}" for i in range(len(part)))
+        return frozenset()
+
+    def _hour(self, hour_id: HourId, page: Mapping[str, Any]) -> Hour:
+        rows = list(page["items"])
+        while page.get("nextToken"):  # rows that are not ours share the prefix
+            token = page["nextToken"]
+            document, variables = load_document([hour_id])
+            variables["t0"] = token
+            page = self._patiently(partial(self._client.execute, document, variables))["h0"]
+            rows += page["items"]
+        return Hour(hour_id, rows)
+
+    def _patiently(self, request: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Carry out a query; where it is throttled, again after a while."""
+        attempt = 0
+        while True:
+            self._stop_in_time("an hour is not loaded")
+            try:
+                return request()
+            except ThrottledError as error:
+                attempt += 1
+                self._wait(attempt, str(error))
+
+    def _wait(self, attempt: int, why: str) -> None:
+        first, most = _BACKOFF
+        self._sleep(min(most, first * 2 ** min(attempt, 10)) * self._jitter())
+        self._stop_in_time(why)
+
+    def _stop_in_time(self, why: str) -> None:
+        if self._time_left() < STOP_SECONDS:
+            raise ContentionError(
+                f"the time is over: {why}; what was saved is valid and the rest comes again"
+            )
+
+    @staticmethod
+    def _add(tally: Tally, more: Tally | None) -> None:
+        if more is not None:
+            tally.clamped += more.clamped
+            tally.overflowed += more.overflowed
+
+
+def side_by_side[Given, Made](
+    work: Callable[[Given], Made], given: Sequence[Given]
+) -> Iterator[Made]:
+    """`work` on each, at most GROUPS_AT_ONCE at a time; a single one needs no thread."""
+    if len(given) < 2:  # noqa: PLR2004 - one or none
+        yield from map(work, given)
+        return
+    with ThreadPoolExecutor(min(GROUPS_AT_ONCE, len(given))) as pool:
+        yield from pool.map(work, given)
+
+
+def _order(hour_id: HourId) -> tuple[str, ...]:
+    """An account's hours side by side, so that its batch needs one group."""
+    account_id, record_type, scorecard_id, score_id = hour_id.series
+    return account_id, record_type, scorecard_id or "", score_id or "", hour_id.prefix
+
+
+def _overlay(hour: Hour, known: Mapping[tuple[HourId, int, int], Bucket]) -> None:
+    """A stale read must not hide what this invocation has itself written."""
+    for (hour_id, _, _), bucket in known.items():
+        if hour_id == hour.id:
+            hour.overlay(bucket)
+
+
+def load_document(ids: Sequence[HourId]) -> tuple[str, dict[str, Any]]:
+    """The query that loads these hours (an alias `h<i>` each), and its variables."""
+    variables: dict[str, Any] = {}
+    for i, hour_id in enumerate(ids):
+        variables[f"a{i}"] = hour_id.series.account_id
+        variables[f"k{i}"] = {"beginsWith": hour_id.prefix}
+    return _load_text(len(ids)), variables
+
+
+def save_document(writes: Sequence[Write]) -> tuple[str, dict[str, Any]]:
+    """The mutation that carries out these writes in order (alias `b<i>`), and its variables."""
+    variables: dict[str, Any] = {}
+    for i, write in enumerate(writes):
+        variables[f"i{i}"] = write.record
+        if write.condition is not None:
+            variables[f"c{i}"] = write.condition
+    return _save_text(tuple(write.condition is None for write in writes)), variables
+
+
+@lru_cache(maxsize=64)
+def _load_text(hours: int) -> str:
+    declared = ", ".join(
+        f"$a{i}: String, $k{i}: ModelStringKeyConditionInput, $t{i}: String" for i in range(hours)
+    )
+    aliases = "\n".join(
+        f"h{i}: listAggregatedMetrics(accountId: $a{i}, compositeKey: $k{i}, limit: 100, "
+        f"nextToken: $t{i}) {{ items {{ {_LOADED} }} nextToken }}"
+        for i in range(hours)
+    )
+    return f"query LoadHours({declared}) {{\n{aliases}\n}}"
+
+
+@lru_cache(maxsize=256)
+def _save_text(creates: tuple[bool, ...]) -> str:
+    declared = []
+    aliases = []
+    for i, create in enumerate(creates):
+        if create:
+            declared.append(f"$i{i}: CreateAggregatedMetricsInput!")
+            aliases.append(f"b{i}: createAggregatedMetrics(input: $i{i}) {{ ...bucket }}")
+        else:
+            declared.append(
+                f"$i{i}: UpdateAggregatedMetricsInput!, $c{i}: ModelAggregatedMetricsConditionInput"
+            )
+            aliases.append(
+                f"b{i}: updateAggregatedMetrics(input: $i{i}, condition: $c{i}) {{ ...bucket }}"
+            )
+    return (
+        f"mutation SaveHours({', '.join(declared)}) {{\n" + "\n".join(aliases) + "\n}\n"
+        f"fragment bucket on AggregatedMetrics {{ {FIELDS} }}"
+    )

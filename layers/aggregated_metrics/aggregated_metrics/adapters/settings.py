@@ -1,0 +1,108 @@
+"""The functions' environment, validated once."""
+
+import ipaddress
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from aggregated_metrics.core.errors import SettingsError
+from aggregated_metrics.core.record_types import MODELS
+
+_CONTAINER_HOSTS = frozenset({"host.docker.internal", "172.17.0.1"})
+_APPSYNC_HOST = re.compile(r"\.appsync-api\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?$")
+
+
+def _parsed(value: Any) -> Any:
+    return json.loads(value or "{}") if isinstance(value, str) else value
+
+
+class Settings(BaseModel):
+    """What the functions are told by their environment; field names are the variables' names."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    GRAPHQL_ENDPOINT: str
+    AWS_REGION: str = "us-east-1"
+    PENDING_HOURS_TABLE: str = Field(min_length=1)
+    QUARANTINE_QUEUE_URL: str = ""
+    GRACE_SECONDS: int = Field(default=120, ge=0, le=86_400)
+    SETTLE_SECONDS: int = Field(default=60, ge=1, le=3_600)
+    SOURCE_TABLES: Annotated[dict[str, str], BeforeValidator(_parsed)] = Field(default_factory=dict)
+    SOURCE_LIFETIME_DAYS: Annotated[dict[str, float], BeforeValidator(_parsed)] = Field(
+        default_factory=dict
+    )
+    SOURCE_OFFSET_HOURS: int = Field(default=14, ge=0, le=18)
+    STREAM_FUNCTION: str = ""
+
+    @field_validator("GRAPHQL_ENDPOINT")
+    @classmethod
+    def _is_safe_endpoint(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme == "https" and parts.hostname:
+            return value
+        if parts.scheme == "http" and parts.hostname and _is_local(parts.hostname):
+            return value
+        raise ValueError(
+            "must be the https:// URL of the GraphQL API (amplify_outputs.json: data.url); "
+            "http:// is only for the loopback and the container host"
+        )
+
+    @field_validator("SOURCE_TABLES")
+    @classmethod
+    def _names_known_models(cls, value: dict[str, str]) -> dict[str, str]:
+        if unknown := sorted(set(value.values()) - set(MODELS)):
+            raise ValueError(
+                f"names the unknown model {unknown[0]!r}: "
+                f"use one of {', '.join(MODELS)} (table name to model name)"
+            )
+        return value
+
+    @field_validator("SOURCE_LIFETIME_DAYS")
+    @classmethod
+    def _is_by_model(cls, value: dict[str, float]) -> dict[str, float]:
+        if unknown := sorted(set(value) - set(MODELS)):
+            raise ValueError(
+                f"has the unknown model {unknown[0]!r}: "
+                f"use {', '.join(MODELS)} (model name to days that its rows live)"
+            )
+        return value
+
+    @property
+    def region(self) -> str:
+        """The region to sign for: the endpoint's own, else the function's."""
+        match = _APPSYNC_HOST.search(urlsplit(self.GRAPHQL_ENDPOINT).hostname or "")
+        return match[1] if match else self.AWS_REGION
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Read and check the settings.
+
+        Raises:
+            SettingsError: a variable is missing or wrong; the message names each and its cure.
+        """
+        try:
+            return cls.model_validate(
+                {name: environment[name] for name in cls.model_fields if name in environment}
+            )
+        except ValidationError as error:
+            lines = (
+                f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+                for problem in error.errors()
+            )
+            raise SettingsError(
+                "the function's environment is not usable; set these variables "
+                f"(template.yaml does): {'; '.join(lines)}"
+            ) from error
+
+
+def _is_local(host: str) -> bool:
+    if host == "localhost" or host in _CONTAINER_HOSTS:
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,335 @@
+"""Stream records to deltas. Pure: no I/O, no clock.
+
+A *change* is what one stream record did to one row. Its deltas are what the new image adds and the
+old image took with it; they keep the record's sequence number, because each minute decides for
+itself, by its ledger, which of them it has already taken in (design: exactly once).
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2s
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from aggregated_metrics.core import buckets
+from aggregated_metrics.core.errors import EventError, UncountableError
+from aggregated_metrics.core.measures import ZERO, Measures, minus
+from aggregated_metrics.core.record_types import (
+    MODELS,
+    Model,
+    Place,
+    first_of,
+    json_object,
+    place_of,
+)
+
+DAY = 24 * 60
+EXPIRY_PRINCIPAL = "dynamodb.amazonaws.com"
+VIEW_TYPE = "NEW_AND_OLD_IMAGES"
+
+type Delta = tuple[int, Measures]
+"""A sequence number, and measures to add."""
+type _Part = tuple[Place, Measures]
+type _Groups = defaultdict[Place, list[Delta]]
+
+
+class Target(NamedTuple):
+    """One minute of one record type of one account."""
+
+    account_id: str
+    record_type: str
+    minute: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The deltas of the records of one shard.
+
+    Attributes:
+        shard: the shard's digest, as ledgers name it.
+        last: the greatest sequence number among the records.
+        deltas: per minute, in the records' order.
+    """
+
+    shard: str
+    last: int
+    deltas: Mapping[Target, Sequence[Delta]]
+
+
+class Reject(NamedTuple):
+    """A record for the quarantine.
+
+    `old_counted` tells whether its old image has been taken off the counts all the same: then it
+    must not be taken off again when the record is sent once more. `image_of` is the model of its
+    new image where that alone is the reason; None where the record itself could not be read.
+    """
+
+    record: Mapping[str, Any]
+    reason: str
+    old_counted: bool
+    image_of: Model | None = None
+
+
+@dataclass(slots=True)
+class Folded:
+    """What an event's records come to."""
+
+    batches: list[Batch] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+    newest: float | None = None
+    """When the newest record was created: epoch seconds, by the stream."""
+
+
+def records_of(event: Any) -> Sequence[Mapping[str, Any]]:
+    """The records of a stream event; none for the last invocation of a window.
+
+    Raises:
+        EventError: the event is not one of a DynamoDB stream.
+    """
+    if isinstance(event, Mapping):
+        records = event.get("Records")
+        if isinstance(records, list) and _are_mappings(records):
+            return records
+        if records is None and event.get("isFinalInvokeForWindow"):
+            return []
+    raise EventError(
+        "the event has no list of Records: this function takes the events of a DynamoDB stream "
+        "(see events/stream_aggregator/)"
+    )
+
+
+def _are_mappings(records: list[Any]) -> bool:
+    return all(issubclass(kind, Mapping) for kind in {*map(type, records)})
+
+
+def fold(event: Any, source_tables: Mapping[str, str]) -> Folded:
+    """Fold a stream event into deltas per shard and minute.
+
+    Args:
+        event: what Lambda hands over for a DynamoDB stream.
+        source_tables: table name to model name, for tables not named in Amplify's form.
+
+    Raises:
+        EventError: the event is not one of a DynamoDB stream.
+    """
+    folded = Folded()
+    streams: dict[str, _Stream] = {}
+    stream = None
+    for record in records_of(event):
+        arn = record.get("eventSourceARN")
+        if stream is None or arn != stream.arn:
+            try:
+                stream = streams.get(str(arn)) or _Stream(arn, record, source_tables)
+            except UncountableError as error:
+                folded.rejects.append(Reject(record, str(error), old_counted=False))
+                continue
+            streams[str(arn)] = stream
+        stream.take(record, folded)
+    for stream in streams.values():
+        if stream.groups:
+            folded.batches.append(stream.batch(event.get("shardId")))
+    return folded
+
+
+class _Stream:
+    """What the records of one stream come to. `take` is the hot path: benchmarks/ measures it."""
+
+    __slots__ = ("arn", "first", "groups", "last", "model")
+
+    def __init__(
+        self, arn: Any, first: Mapping[str, Any], source_tables: Mapping[str, str]
+    ) -> None:
+        self.arn = arn  # as it came: fold compares it with each record's
+        self.model = model_of_stream(str(arn), source_tables)
+        self.first = first
+        self.last = 0
+        self.groups: _Groups = defaultdict(list)
+
+    def take(self, record: Mapping[str, Any], folded: Folded) -> None:
+        """Fold one record: add what its row is now, take away what it was."""
+        model = self.model
+        try:
+            number, created, old, new = _parts(record)
+        except (UncountableError, AttributeError, TypeError, ValueError) as error:
+            reason = str(error) if isinstance(error, UncountableError) else "not a stream record"
+            folded.rejects.append(Reject(record, reason, old_counted=False))
+            return
+        if number > self.last:  # noqa: PLR1730 - max() takes three times as long
+            self.last = number
+        if created is not None and (folded.newest is None or created > folded.newest):
+            folded.newest = created
+        before = after = None
+        if old is not None:
+            before = _old_part(model, old, created)
+            if new is None and _is_expiry(record):
+                return  # what happened still happened
+            if before is not None and _count_alike(model, old, new):
+                return
+        if new is not None:
+            try:
+                after = _part(model, new, created)
+            except UncountableError as error:
+                folded.rejects.append(Reject(record, str(error), before is not None, model))
+        _add(self.groups, number, before, after)
+
+    def batch(self, shard_id: str | None) -> Batch:
+        """Its deltas, under the shard's name; without one it is a shard of its own."""
+        name = shard_id or str(self.first.get("eventID") or self.last)
+        targets = _by_target(self.model, self.groups)
+        return Batch(shard_digest(str(self.arn), name), self.last, targets)
+
+
+def model_of_stream(arn: str, source_tables: Mapping[str, str]) -> Model:
+    """The model whose table a stream belongs to.
+
+    Raises:
+        UncountableError: none; the message names the setting that cures it.
+    """
+    parts = arn.split("/")
+    table = parts[1] if len(parts) > 1 else arn
+    model = MODELS.get(source_tables.get(table) or table.partition("-")[0])
+    if model is None:
+        raise UncountableError(
+            f"no model is known for table {table!r}: name it in SOURCE_TABLES, "
+            f'for example {{"{table}": "Item"}}'
+        )
+    return model
+
+
+def shard_digest(arn: str, name: str) -> str:
+    """Twelve characters that stand for one shard of one stream in every ledger."""
+    return blake2s(f"{arn}/{name}".encode(), digest_size=6).hexdigest()
+
+
+def _parts(record: Mapping[str, Any]) -> tuple[int, float | None, Any, Any]:
+    """A record's sequence number, when it was created, and what its row was before and after."""
+    change = record.get("dynamodb") or {}
+    if change.get("StreamViewType", VIEW_TYPE) != VIEW_TYPE:
+        raise UncountableError(
+            f"the stream's view type is {change['StreamViewType']}: "
+            f"counting needs {VIEW_TYPE}; set it on the table's stream"
+        )
+    if "SequenceNumber" not in change:
+        raise UncountableError("the record has no SequenceNumber")
+    number, created = int(change["SequenceNumber"]), change.get("ApproximateCreationDateTime")
+    if created is not None:
+        created = float(created)
+    match record.get("eventName"):
+        case "INSERT":
+            old, new = None, change.get("NewImage")
+            whole = new is not None
+        case "MODIFY":
+            old, new = change.get("OldImage"), change.get("NewImage")
+            whole = old is not None and new is not None
+        case "REMOVE":
+            old, new = change.get("OldImage"), None
+            whole = old is not None
+        case name:
+            raise UncountableError(f"eventName is {name!r}, not INSERT, MODIFY or REMOVE")
+    if not whole:
+        raise UncountableError(f"an image is missing: the stream's view type must be {VIEW_TYPE}")
+    return number, created, old, new
+
+
+def _old_part(model: Model, image: Any, created: float | None) -> _Part | None:
+    try:
+        return _part(model, image, created)
+    except UncountableError:
+        return None  # it was never counted: it went to quarantine when it was new
+
+
+def _count_alike(model: Model, old: Mapping[str, Any], new: Any) -> bool:
+    """Whether two images have the same in everything that counting reads."""
+    return isinstance(new, Mapping) and all(
+        old.get(name) == new.get(name) for name in model.attributes
+    )
+
+
+def _part(model: Model, image: Mapping[str, Any], created: float | None) -> _Part:
+    """What an image adds: where, and how much."""
+    try:
+        account_id, at, kind, *measured = _values(model, image)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UncountableError("the image is not DynamoDB JSON") from error
+    place = place_of(model, account_id, at, kind)
+    measures = model.measure(*measured)
+    if created is not None and (place[1] - DAY) * 60 > created:
+        raise UncountableError(
+            f"createdAt {buckets.iso(place[1])} is more than a day after the write"
+        )
+    return place, measures
+
+
+def _values(model: Model, image: Mapping[str, Any]) -> list[Any]:
+    """The values that counting reads, plain; of a Map only the keys it reads."""
+    try:
+        values = [image[name]["S"] if name in image else None for name in model.texts]
+    except KeyError:  # one is NULL, or a writer's own
+        values = [_plain(image[name]) if name in image else None for name in model.texts]
+    for name, keys in model.maps.items():
+        values.append(_some_of(keys, image[name], name) if name in image else None)
+    return values
+
+
+def _some_of(
+    keys: Sequence[Sequence[str]], value: Mapping[str, Any], name: str
+) -> list[Any] | None:
+    if "M" not in value:
+        return first_of(keys, json_object(_plain(value), name))
+    content = value["M"]
+    found = []
+    for names in keys:
+        number = None
+        for key in names:
+            if key in content:
+                number = content[key]["N"] if "N" in content[key] else _plain(content[key])
+                if number is not None:
+                    break
+        found.append(number)
+    return found
+
+
+def _plain(value: Mapping[str, Any]) -> Any:
+    """A DynamoDB attribute value as a plain one; numbers stay text, for Decimal to read."""
+    ((kind, content),) = value.items()
+    if kind == "M":
+        return {name: _plain(inner) for name, inner in content.items()}
+    return None if kind == "NULL" else content
+
+
+def _is_expiry(record: Mapping[str, Any]) -> bool:
+    identity = record.get("userIdentity") or {}
+    return bool(identity.get("principalId") == EXPIRY_PRINCIPAL)
+
+
+def _add(groups: _Groups, number: int, before: _Part | None, after: _Part | None) -> None:
+    """Add a change to its groups; one that changes nothing counted touches none."""
+    if before is None:
+        if after is not None:
+            groups[after[0]].append((number, after[1]))
+    elif after is None:
+        groups[before[0]].append((number, minus(ZERO, before[1])))
+    elif before[0] != after[0]:
+        groups[before[0]].append((number, minus(ZERO, before[1])))
+        groups[after[0]].append((number, after[1]))
+    elif before[1] != after[1]:
+        groups[after[0]].append((number, minus(after[1], before[1])))
+
+
+def _by_target(model: Model, groups: _Groups) -> dict[Target, list[Delta]]:
+    """Spread each group over the record types that its rows count into, in the records' order."""
+    targets: dict[Target, list[Delta]] = {}
+    for (account_id, minute, split), deltas in groups.items():
+        for record_type in model.record_types(split):
+            target = Target(account_id, record_type, minute)
+            merged = target in targets
+            targets.setdefault(target, []).extend(deltas)
+            if merged:
+                targets[target].sort(key=itemgetter(0))
+    return targets
+
+
+def touched(batches: Iterable[Batch]) -> set[Target]:
+    """Every minute that any of the batches changes."""
+    return {target for batch in batches for target in batch.deltas}

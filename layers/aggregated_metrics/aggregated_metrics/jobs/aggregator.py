@@ -1,0 +1,91 @@
+"""What stream_aggregator does with a batch.
+
+Delivery guarantee: a batch may come any number of times, beginning or ending elsewhere, and any
+invocation may die at any point; each row is counted once all the same. The order is what makes it
+so: fold, load, mark the hours as pending, save under conditions, then quarantine.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from aggregated_metrics.adapters.hour_store import HourStore
+from aggregated_metrics.adapters.observability import Report
+from aggregated_metrics.adapters.pending_hours import PendingHours
+from aggregated_metrics.adapters.quarantine import Quarantine
+from aggregated_metrics.core import buckets
+from aggregated_metrics.core.changes import Batch, Delta, fold, touched
+from aggregated_metrics.core.hours import Hour, HourId, Series, Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregator:
+    """Takes in stream batches; every port is an argument."""
+
+    store: HourStore
+    pending: PendingHours
+    quarantine: Quarantine
+    source_tables: Mapping[str, str]
+    clock: Callable[[], datetime]
+    grace: int
+
+    def take_in(self, event: Any, report: Report) -> None:
+        """Count the records of a stream event; the report gets numbers, never contents.
+
+        Raises:
+            EventError: the event is not one of a DynamoDB stream.
+            AggregatedMetricsError: something could not be done, so the batch must come again.
+        """
+        folded = fold(event, self.source_tables)
+        work = _by_hour(folded.batches)
+        report |= {
+            "shard": ",".join(batch.shard for batch in folded.batches) or None,
+            "records": len(event.get("Records") or ()),
+            "deltas": sum(
+                len(deltas) for batch in folded.batches for deltas in batch.deltas.values()
+            ),
+            "accounts": len({hour.series.account_id for hour in work}),
+            "hours": len(work),
+        }
+        outcome = self.store.change(
+            work, lambda hour: _take_in(hour, work[hour.id]), before_save=self._mark
+        )
+        if outcome.parents_left:
+            now = int(self.clock().timestamp())
+            self.pending.mark(dict.fromkeys(outcome.parents_left, now))
+        report |= {
+            "written": outcome.written,
+            "conflicts": outcome.conflicts,
+            "retries": outcome.retries,
+            "parentsLeft": len(outcome.parents_left),
+            "clamped": outcome.tally.clamped,
+            "overflowed": outcome.tally.overflowed,
+            "quarantined": self.quarantine.send(folded.rejects),
+        }
+        if folded.newest is not None:
+            report["freshnessSeconds"] = round(self.clock().timestamp() - folded.newest, 3)
+
+    def _mark(self, hours: Sequence[Hour]) -> None:
+        self.pending.mark({hour.id: hour.due(self.grace) for hour in hours})
+
+
+type _Work = dict[HourId, list[tuple[int, Batch, Sequence[Delta]]]]
+
+
+def _by_hour(batches: Sequence[Batch]) -> _Work:
+    work: _Work = {}
+    for target in sorted(touched(batches)):
+        series = Series(target.account_id, target.record_type)
+        hour_id = HourId(series, buckets.floor(target.minute, buckets.HOUR))
+        for batch in batches:
+            if target in batch.deltas:
+                work.setdefault(hour_id, []).append((target.minute, batch, batch.deltas[target]))
+    return work
+
+
+def _take_in(hour: Hour, work: Sequence[tuple[int, Batch, Sequence[Delta]]]) -> Tally:
+    tally = Tally()
+    for minute, batch, deltas in work:
+        tally.clamped += hour.take_in(minute, batch.shard, batch.last, deltas).clamped
+    return tally

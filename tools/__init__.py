@@ -1,1 +1,0 @@
-"""Programs for whoever deploys and operates the stack; none of them is deployed."""

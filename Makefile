@@ -8,7 +8,7 @@ UV_SYNC    := $(UV) sync --quiet --locked --compile-bytecode
 SAM        := .tools/sam/bin/sam
 BIN        := .venv/bin
 TEMPLATES  := template.yaml backend/template.yaml
-TYPED      := layers/aggregated_metrics functions backend/functions/api aggregated_metrics_cli benchmarks demo tests
+TYPED      := layers/aggregated_metrics functions backend/functions/api aggregated_metrics_cli benchmarks demo testbench tests
 KEEP       ?=
 
 # sam wants a region even to validate; no telemetry from a build
@@ -112,10 +112,10 @@ demo: sync ## the whole path on this machine; KEEP=1 leaves the stack up
 	@KEEP=$(KEEP) ROWS=$(ROWS) SEED=$(SEED) $(BIN)/python -m demo
 
 invoke: sync ## the test events in containers (Docker), on the stack that KEEP=1 left up: EVENT=
-	@$(BIN)/python -m demo.containers
+	@$(BIN)/python -m testbench.emulated.containers
 
 stop: .venv/.synced ## stop a stack that KEEP=1 left up
-	@$(BIN)/python -m demo.stack
+	@$(BIN)/python -m testbench.emulated.stack
 
 build: .tools/sam/.synced ## build what `sam deploy` deploys to AWS (.aws-sam/)
 	PATH="$(CURDIR)/.tools/sam/bin:$$PATH" $(SAM) build --cached --parallel
@@ -141,6 +141,6 @@ pre-commit: .venv/.synced ## run the same checks before every commit of this clo
 	$(UV) tool run pre-commit@4.7.0 install
 
 clean: ## remove everything that was brought or built
-	@if [ -x $(BIN)/python ]; then $(BIN)/python -m demo.stack; fi
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m testbench.emulated.stack; fi
 	rm -rf .tools .venv .aws-sam .local .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

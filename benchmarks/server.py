@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import workloads
-from tests.fakes.appsync import FakeAppSync
-from tests.fakes.aws import MemoryTable
-from tests.fakes.signatures import Request
+from testbench.fakes.appsync import FakeAppSync
+from testbench.fakes.aws import MemoryTable
+from testbench.fakes.signatures import Request
 
 ROOT = Path(__file__).parents[1]
 PAGE = 1000

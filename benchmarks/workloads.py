@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tests.fakes.streams import FIRST_SEQUENCE_NUMBER, Stream, window_event
+from testbench.streams import FIRST_SEQUENCE_NUMBER, Stream, window_event
 
 type Event = dict[str, Any]
 type Row = dict[str, Any]

@@ -17,19 +17,21 @@ from aggregated_metrics.model import AggregatedMetrics
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from demo import check, damage, report
-from demo.functions import StepError, StreamLog
-from demo.groupby import Key
-from demo.stack import (
+from demo import report
+from testbench.emulated import check, damage
+from testbench.emulated.display import show_line
+from testbench.emulated.functions import StepError, StreamLog
+from testbench.emulated.stack import (
     APP_STACK,
     REGION,
     ROOT_CREDENTIALS,
     Credentials,
-    LocalStack,
+    EmulatedStack,
     StackError,
 )
-from demo.traffic import ACCOUNTS, Traffic, traffic
-from demo.writing import write
+from testbench.emulated.writing import write
+from testbench.oracle import Key
+from testbench.traffic import ACCOUNTS, Traffic, traffic
 
 GRACE = timedelta(seconds=20)
 PARAMETERS = {"GraceSeconds": str(int(GRACE.total_seconds())), "SettleSeconds": "1"}
@@ -41,7 +43,7 @@ class Demo:
     """One run of the demonstration on a running stack."""
 
     console: Console
-    stack: LocalStack
+    stack: EmulatedStack
     rows: int
     seed: int
     step: str = "start of the stack"
@@ -104,7 +106,7 @@ class Demo:
         # a sweep may have set a parent right before the reconciler came to see it
         missed = [d for d in damages if d.key[3] == 1 and not found.finds(d)]
         is_found = not missed and damage.is_explained(found.drift, damages)
-        report.show_line(
+        show_line(
             self.console,
             f"the reconciler compared {found.minutes:,} minutes with the rows and reports "
             f"{len(found.drift)} buckets: every falsified one, and any parents that no longer fit",
@@ -113,7 +115,7 @@ class Demo:
         mended = self._reconcile("repair", [d.key for d in damages], repair=True)
         after = self._reconcile("verify again", [*buckets], repair=False)
         is_clean = not (after.drift or after.moving or mended.moving)
-        report.show_line(
+        show_line(
             self.console,
             f"repaired {mended.repaired} buckets; verified again: {len(after.drift)} reported",
             good=is_clean,
@@ -142,7 +144,7 @@ def main() -> int:
     if rows < _FEWEST_ROWS:
         console.print(f"ROWS={rows} is too few for a demonstration: at least {_FEWEST_ROWS}")
         return 2
-    demo = Demo(console, LocalStack(parameters=PARAMETERS), rows, seed)
+    demo = Demo(console, EmulatedStack(parameters=PARAMETERS), rows, seed)
     try:
         return _run(demo)
     except KeyboardInterrupt:
@@ -167,7 +169,7 @@ def _run(demo: Demo) -> int:
         demo.seconds["start of the stack"] = time.monotonic() - began
         good = demo.run()
         report.show_times(demo.console, demo.seconds)
-        report.show_line(
+        show_line(
             demo.console,
             f"{'all is right' if good else 'something is wrong'}, in "
             f"{time.monotonic() - began:.0f} s (ROWS={demo.rows} SEED={demo.seed})",

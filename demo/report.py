@@ -11,9 +11,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from demo.check import Buckets, Difference, Quarantined, Verdict
-from demo.damage import Checked, Damage
-from demo.traffic import ACCOUNTS
+from testbench.emulated.check import Buckets, Difference, Quarantined, Verdict
+from testbench.emulated.damage import Checked, Damage
+from testbench.emulated.display import show_line
+from testbench.traffic import ACCOUNTS
 
 RECORD_TYPES = {
     "items": ("predictionItems", "evaluationItems"),
@@ -165,12 +166,6 @@ def _off_by(drift: dict[str, Any] | None) -> str:
     if stored["count"] != counted["count"]:
         return f"{stored['count'] - counted['count']:+}"
     return f"{(stored['cost'] - counted['cost']) / 1_000_000:+.4f} $"
-
-
-def show_line(console: Console, text: str, *, good: bool) -> None:
-    """One line of a verdict."""
-    sign, style = ("✓", "green") if good else ("✗", "bold red")
-    console.print(Text(f"  {sign} {text}", style=style))
 
 
 def show_times(console: Console, seconds: dict[str, float]) -> None:

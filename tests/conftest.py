@@ -14,10 +14,10 @@ from botocore.config import Config
 from hypothesis import settings
 from moto import mock_aws
 
-from tests.fakes.appsync import FakeAppSync
-from tests.fakes.documents import Documents
-from tests.fakes.signatures import Signatures
-from tests.stack import CREDENTIALS, ENDPOINT, GRACE, TABLE, Clock, Line, Stack, template
+from testbench.fakes.appsync import FakeAppSync
+from testbench.fakes.documents import Documents
+from testbench.fakes.signatures import Signatures
+from testbench.in_process import CREDENTIALS, ENDPOINT, GRACE, TABLE, Clock, Line, Stack, template
 
 type Aws = Callable[[str], Any]
 

@@ -27,9 +27,10 @@ from graphql import (
 )
 from moto import mock_aws
 
-from tests.contract.templates import resources, template
+from testbench.templates import resources, template
 
 HERE = Path(__file__).parent
+AMPLIFY = HERE.parents[1] / "testbench" / "amplify"
 BACKEND = HERE.parents[1] / "backend"
 PRELUDE = """
 scalar AWSJSON
@@ -106,7 +107,7 @@ def _parse_time(value: object) -> str:
 
 
 def _schema() -> GraphQLSchema:
-    schema = build_schema(PRELUDE + (HERE / "schema.graphql").read_text())
+    schema = build_schema(PRELUDE + (AMPLIFY / "schema.graphql").read_text())
     awsjson: Any = schema.type_map["AWSJSON"]
     awsjson.coerce_input_value = _parse_json
     awsjson.coerce_output_value = lambda value: json.dumps(
@@ -118,7 +119,8 @@ def _schema() -> GraphQLSchema:
 
 
 def _exchanges() -> list[dict[str, Any]]:
-    exchanges: list[dict[str, Any]] = json.loads((HERE / "exchanges.json").read_text())["exchanges"]
+    recorded = json.loads((AMPLIFY / "exchanges.json").read_text())
+    exchanges: list[dict[str, Any]] = recorded["exchanges"]
     return exchanges
 
 
@@ -250,7 +252,7 @@ def test_resolvers_answer_the_recorded_exchanges(backend: Backend) -> None:
 
 def test_schema_is_amplifys_without_the_models_that_are_not_counted() -> None:
     ours = _definitions((BACKEND / "schema.graphql").read_text())
-    amplifys = _definitions((HERE / "schema.graphql").read_text())
+    amplifys = _definitions((AMPLIFY / "schema.graphql").read_text())
     assert ours.items() <= amplifys.items()
     for left in amplifys.keys() - ours.keys():
         assert re.search(r"Account|FeedbackItem|AmplifyAI", left), left

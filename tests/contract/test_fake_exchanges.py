@@ -10,12 +10,12 @@ import pytest
 import requests
 from requests_aws4auth import AWS4Auth
 
-from tests.fakes.appsync import FakeAppSync
-from tests.fakes.signatures import Signatures
-from tests.fakes.transport import FakeAdapter
+from testbench.fakes.appsync import FakeAppSync
+from testbench.fakes.signatures import Signatures
+from testbench.fakes.transport import FakeAdapter
 
 EXCHANGES: list[dict[str, Any]] = json.loads(
-    (Path(__file__).parent / "exchanges.json").read_text()
+    (Path(__file__).parents[2] / "testbench" / "amplify" / "exchanges.json").read_text()
 )["exchanges"]
 
 # Name of an exchange -> why the stand-in need not answer it. None at present: the models that this

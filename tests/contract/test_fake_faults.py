@@ -9,10 +9,10 @@ import pytest
 import requests
 import urllib3
 
-from tests.fakes import rows
-from tests.fakes.appsync import FakeAppSync
-from tests.fakes.faults import Faults, Rates
-from tests.fakes.transport import NO_ANSWER, FakeAdapter, serve
+from testbench import rows
+from testbench.fakes.appsync import FakeAppSync
+from testbench.fakes.faults import Faults, Rates
+from testbench.fakes.transport import NO_ANSWER, FakeAdapter, serve
 
 ENDPOINT = "https://fake.example/graphql"
 CREATE = "mutation C($i: CreateItemInput!) { createItem(input: $i) { id } }"

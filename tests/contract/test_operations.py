@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.templates import resources, template
+from testbench.templates import resources, template
 
 ROOT = Path(__file__).parents[2]
 RUNBOOK = (ROOT / "docs" / "operations.md").read_text()

@@ -1,52 +1,14 @@
 """The roles of template.yaml against what the layer sends: nothing is missing, nothing is spare."""
 
 import json
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Mapping
 
 import pytest
-from aggregated_metrics.adapters.hour_store import load_document, save_document
-from aggregated_metrics.adapters.source_rows import SourceRows
-from aggregated_metrics.core.hours import Bucket, HourId, Series, Write
-from aggregated_metrics.core.record_types import MODELS
 from graphql import FieldNode, OperationDefinitionNode, parse
 
-from tests.contract.templates import resources, template
+from testbench.privileges import DOCUMENTS, statements
+from testbench.templates import resources, template
 
-HOUR = HourId(Series("acct-1", "items"), 0)
-WRITES = [
-    Write(HOUR, Bucket(0, 1), {}, None),
-    Write(HOUR, Bucket(1, 1), {}, {"updatedAt": {"eq": "2026-11-22T10:00:00.000000Z"}}),
-]
-BUCKETS = [load_document([HOUR])[0], save_document(WRITES)[0]]
-
-
-class Asked:
-    """A client that keeps the documents it is asked to carry out."""
-
-    def __init__(self) -> None:
-        self.documents: list[str] = []
-
-    def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
-        del variables
-        self.documents.append(query)
-        return {"page": {"items": [], "nextToken": None}}
-
-
-def listings() -> list[str]:
-    client = Asked()
-    source = SourceRows(client, clock=lambda: datetime(2026, 11, 22, 10, tzinfo=UTC))
-    for model in MODELS.values():
-        source.count(model, "acct-1", [0])
-    return client.documents
-
-
-DOCUMENTS: Mapping[str, list[str]] = {
-    "StreamAggregator": BUCKETS,
-    "BucketSweeper": BUCKETS,
-    "Reconciler": [*BUCKETS, *listings()],
-}
 OTHER_ACTIONS: Mapping[str, set[str]] = {
     "StreamAggregator": {
         "dynamodb:BatchWriteItem",  # PendingHours.mark
@@ -75,15 +37,6 @@ EVERY_FUNCTION = {
     "xray:PutTraceSegments",
     "xray:PutTelemetryRecords",
 }
-
-
-def statements(function: str) -> Iterable[dict[str, Any]]:
-    role = f"{function}Role"
-    for policy in template("template.yaml")["Resources"][role]["Properties"]["Policies"]:
-        yield from policy["PolicyDocument"]["Statement"]
-    for policy in resources("template.yaml", "AWS::IAM::Policy").values():
-        if policy["Properties"]["Roles"] == [{"!Ref": role}]:
-            yield from policy["Properties"]["PolicyDocument"]["Statement"]
 
 
 def fields_of(document: str) -> set[str]:

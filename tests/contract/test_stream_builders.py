@@ -4,8 +4,8 @@ from decimal import Decimal
 
 from boto3.dynamodb.types import TypeDeserializer
 
-from tests.fakes import rows
-from tests.fakes.streams import Stream, event, image, window_event
+from testbench import rows
+from testbench.streams import Stream, event, image, window_event
 
 
 def test_an_image_reads_back_as_the_row_with_json_as_a_map() -> None:

@@ -10,7 +10,7 @@ from aggregated_metrics.adapters.settings import Settings
 from aggregated_metrics.core import record_types
 
 from aggregated_metrics_cli.deployment import OUTPUTS, PARAMETERS
-from tests.contract.templates import resources, template
+from testbench.templates import resources, template
 
 MODELS = set(record_types.MODELS)
 MAPPINGS = resources("template.yaml", "AWS::Lambda::EventSourceMapping")

@@ -1,79 +1,19 @@
-"""The local stack, once for all tests of this tier, and what they do to it."""
+"""The emulated stack, once for all tests of this tier."""
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
-from aggregated_metrics.adapters.appsync import AppSyncClient
-from aggregated_metrics.model import AggregatedMetrics
 
-from demo import check, groupby
-from demo.check import Buckets, Verdict
-from demo.functions import StreamLog
-from demo.stack import LOCAL, LocalStack
-from demo.traffic import ACCOUNTS, Traffic, traffic
-from demo.writing import write
-
-GRACE = timedelta(seconds=2)
-_LOOK_SECONDS = 0.25
-
-
-@dataclass
-class World:
-    """The stack, and what has been written to its tables by now."""
-
-    stack: LocalStack
-    reader: AppSyncClient
-    vandal: AppSyncClient
-    now: datetime = field(
-        default_factory=lambda: datetime.now(UTC).replace(second=0, microsecond=0)
-    )
-    uncountable: set[tuple[str, str]] = field(default_factory=set)
-
-    def traffic(self, name: str, rows: int, *, minutes: int, hours_ago: float) -> Traffic:
-        end = self.now - timedelta(hours=hours_ago)
-        return traffic(rows, 7, end, minutes=minutes, name=name)
-
-    def write(self, made: Traffic) -> int:
-        self.uncountable |= made.uncountable
-        return write(self.stack, made)
-
-    def stored(self, *accounts: str) -> dict[groupby.Key, AggregatedMetrics]:
-        return check.stored(self.reader, accounts or ACCOUNTS)
-
-    def judge(self) -> tuple[Verdict, Buckets]:
-        """Sweep, and compare every bucket with all rows that are in the tables by now."""
-        swept, _ = check.sweep(self.stack)
-        buckets = self.stored()
-        return check.compare(check.counted(self.stack), buckets, swept=swept, grace=GRACE), buckets
-
-    @contextmanager
-    def configured(self, function: str, **changes: Any) -> Iterator[None]:
-        """The function with another configuration; `Environment` names only what differs."""
-        client, name = self.stack.client("lambda"), self.stack.app[function]
-        before = client.get_function_configuration(FunctionName=name)
-        variables = before["Environment"]["Variables"]
-        if "Environment" in changes:
-            changes["Environment"] = {"Variables": variables | changes["Environment"]}
-        client.update_function_configuration(FunctionName=name, **changes)
-        try:
-            yield
-        finally:
-            client.update_function_configuration(
-                FunctionName=name,
-                Timeout=before["Timeout"],
-                Environment={"Variables": variables},
-            )
+from testbench.emulated import check
+from testbench.emulated.functions import StreamLog
+from testbench.emulated.stack import LOCAL, EmulatedStack
+from testbench.emulated.world import GRACE, World
 
 
 @pytest.fixture(scope="session")
 def world() -> Iterator[World]:
     parameters = {"GraceSeconds": str(int(GRACE.total_seconds())), "SettleSeconds": "1"}
-    with LocalStack(LOCAL / "e2e", parameters) as stack:
+    with EmulatedStack(LOCAL / "e2e", parameters) as stack:
         reader = check.api_client(stack, stack.user("reader", *check.READ_FIELDS))
         vandal = check.api_client(stack, stack.user("vandal", *check.WRITE_FIELDS))
         yield World(stack, reader, vandal)
@@ -85,11 +25,3 @@ def world() -> Iterator[World]:
 def stream_log(world: World) -> StreamLog:
     """What the stream function logs during the test."""
     return StreamLog(world.stack)
-
-
-def wait(condition: Callable[[], Any], *, seconds: float = 60) -> None:
-    """Wait until it holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not so after {seconds} s"
-        time.sleep(_LOOK_SECONDS)

@@ -3,9 +3,9 @@
 import pytest
 from aggregated_metrics.core.errors import ApiError, AuthorizationError
 
-from demo.check import READ_FIELDS, WRITE_FIELDS, api_client
-from demo.stack import Credentials
-from tests.e2e.conftest import World
+from testbench.emulated.check import READ_FIELDS, WRITE_FIELDS, api_client
+from testbench.emulated.stack import Credentials
+from testbench.emulated.world import World
 
 pytestmark = pytest.mark.e2e
 

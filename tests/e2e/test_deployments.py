@@ -10,15 +10,14 @@ from typing import Any
 
 import pytest
 
-from demo import groupby
-from demo.check import measures_of
-from demo.events import FUNCTIONS
-from demo.functions import StreamLog
-from demo.stack import APP_STACK
-from demo.traffic import Traffic, Write, text
-from demo.writing import put_all
-from tests.e2e.conftest import World, wait
-from tests.e2e.test_faults import table
+from testbench import oracle
+from testbench.emulated.check import measures_of
+from testbench.emulated.events import FUNCTIONS
+from testbench.emulated.functions import StreamLog
+from testbench.emulated.stack import APP_STACK
+from testbench.emulated.world import World, table, wait
+from testbench.emulated.writing import put_all
+from testbench.traffic import Traffic, Write, text
 
 pytestmark = pytest.mark.e2e
 
@@ -68,7 +67,7 @@ def test_removing_the_stack_leaves_the_counts_and_what_is_nowhere_else(world: Wo
         outputs = stack.deploy(REMOVED, stack.build_app(), own | {"TaskStreamArn": arn})
         rows = [task(world, number) for number in range(3)]
         put_all(dynamodb, {"Task": "Task-removed"}, [*rows, uncountable(rows[0])])
-        counted = groupby.buckets_of(("Task", each.row or {}) for each in rows)
+        counted = oracle.buckets_of(("Task", each.row or {}) for each in rows)
         wait(lambda: counts(world) == counted and is_held(world, outputs["QuarantineQueueUrl"]))
         s3.put_object(Bucket=outputs["OnFailureBucket"], Key="batch", Body=b"{}")
         assert remove(world) == LEFT
@@ -173,6 +172,6 @@ def is_held(world: World, queue: str) -> bool:
     return bool(got["Attributes"]["ApproximateNumberOfMessages"] == "1")
 
 
-def counts(world: World) -> dict[groupby.Key, tuple[int, ...]]:
+def counts(world: World) -> dict[oracle.Key, tuple[int, ...]]:
     """What the API holds of that account."""
     return {key: measures_of(each) for key, each in world.stored("removed").items()}

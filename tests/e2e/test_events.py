@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from demo.events import EVENTS, Event, is_good
-from demo.functions import invoke
-from tests.e2e.conftest import World
+from testbench.emulated.events import EVENTS, Event, is_good
+from testbench.emulated.functions import invoke
+from testbench.emulated.world import World
 
 pytestmark = pytest.mark.e2e
 

@@ -6,13 +6,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from demo import groupby
-from demo.check import measures_of
-from demo.functions import StreamLog
-from demo.traffic import Traffic, Write
-from demo.writing import change, put_all
-from tests.e2e.conftest import World, wait
-from tests.e2e.proxy import drip_after
+from testbench import oracle
+from testbench.emulated.check import measures_of
+from testbench.emulated.functions import StreamLog
+from testbench.emulated.proxy import drip_after
+from testbench.emulated.world import World, table, wait
+from testbench.emulated.writing import change, put_all
+from testbench.traffic import Traffic, Write
 
 pytestmark = pytest.mark.e2e
 
@@ -82,7 +82,7 @@ def test_a_mapping_made_again_at_the_oldest_record_counts_nothing_twice(
     assert len(writes) >= 2 * BATCH
     assert stream_log.records == 2 * len(writes)
     assert tasks_of(world) == once
-    assert once == groupby.buckets_of(
+    assert once == oracle.buckets_of(
         ("Task", {name: value.get("S") for name, value in row.items()}) for row in rows
     )
 
@@ -93,21 +93,6 @@ def refused() -> Iterator[str]:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}/graphql"
-
-
-@contextmanager
-def table(world: World, name: str) -> Iterator[str]:
-    """A table with a stream; gives the stream's ARN."""
-    dynamodb = world.stack.client("dynamodb")
-    made = dynamodb.create_table(
-        TableName=name,
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
-    )
-    yield made["TableDescription"]["LatestStreamArn"]
-    dynamodb.delete_table(TableName=name)
 
 
 @contextmanager
@@ -136,7 +121,7 @@ def failures(log: StreamLog) -> list[str]:
     return log.failures
 
 
-def buckets_of(world: World, made: Traffic) -> list[groupby.Key]:
+def buckets_of(world: World, made: Traffic) -> list[oracle.Key]:
     """The stored 1-minute buckets in the traffic's time."""
     return [
         key
@@ -145,7 +130,7 @@ def buckets_of(world: World, made: Traffic) -> list[groupby.Key]:
     ]
 
 
-def tasks_of(world: World) -> dict[groupby.Key, tuple[int, ...]]:
+def tasks_of(world: World) -> dict[oracle.Key, tuple[int, ...]]:
     """What the buckets of that account hold; those that hold nothing left out."""
     held = {key: measures_of(each) for key, each in world.stored("replayed").items()}
     return {key: measures for key, measures in held.items() if any(measures)}

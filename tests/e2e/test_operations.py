@@ -14,10 +14,10 @@ from rich.console import Console
 
 from aggregated_metrics_cli import attach
 from aggregated_metrics_cli.repair_batches import repair
-from demo.stack import REGION, ROOT_CREDENTIALS
-from tests.e2e.conftest import World, wait
-from tests.fakes import rows
-from tests.fakes.streams import Stream, event
+from testbench import rows
+from testbench.emulated.stack import REGION, ROOT_CREDENTIALS
+from testbench.emulated.world import World, wait
+from testbench.streams import Stream, event
 
 pytestmark = pytest.mark.e2e
 

@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from demo import check, damage
-from demo.check import Buckets, Verdict
-from demo.functions import StreamLog
-from tests.e2e.conftest import World
+from testbench.emulated import check, damage
+from testbench.emulated.check import Buckets, Verdict
+from testbench.emulated.functions import StreamLog
+from testbench.emulated.world import World
 
 pytestmark = pytest.mark.e2e
 

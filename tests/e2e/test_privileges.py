@@ -18,11 +18,11 @@ from aggregated_metrics.adapters.pending_hours import _item
 from aggregated_metrics.core.hours import HourId, Series
 from aggregated_metrics.model import AggregatedMetrics
 
-from demo.functions import StepError, invoke
-from tests.contract.test_privileges import DOCUMENTS, statements
-from tests.e2e.conftest import World
-from tests.fakes import rows
-from tests.fakes.streams import Stream, event
+from testbench import rows
+from testbench.emulated.functions import StepError, invoke
+from testbench.emulated.world import World
+from testbench.privileges import DOCUMENTS, statements
+from testbench.streams import Stream, event
 
 pytestmark = pytest.mark.e2e
 

@@ -8,9 +8,9 @@ import pytest
 from aggregated_metrics.core import ranges, record_types
 from aggregated_metrics.core.record_types import MODELS, RECORD_TYPES, Model
 
-from tests.fakes import rows
-from tests.fakes.streams import Stream, window_event
-from tests.stack import ROOT, Stack
+from testbench import rows
+from testbench.in_process import ROOT, Stack
+from testbench.streams import Stream, window_event
 
 PAGE = (ROOT / "docs" / "adding-a-record-type.md").read_text()
 NEW_TYPES = ("feedbackItems", "yesFeedbackItems")

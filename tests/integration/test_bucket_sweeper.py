@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from aggregated_metrics.core.errors import AuthorizationError
 
-from tests.fakes.endpoint import Answer, refusal
-from tests.fakes.rows import score_result, task
-from tests.fakes.signatures import Request
-from tests.fakes.streams import Stream, window_event
-from tests.stack import Stack
+from testbench.fakes.endpoint import Answer, refusal
+from testbench.fakes.signatures import Request
+from testbench.in_process import Stack
+from testbench.rows import score_result, task
+from testbench.streams import Stream, window_event
 
 SCHEDULED: dict[str, Any] = {}
 

@@ -12,10 +12,10 @@ import pytest
 from aggregated_metrics.wiring import Process
 
 from aggregated_metrics_cli import main
-from tests.fakes import rows
-from tests.fakes.streams import Stream, event, stream_arn
-from tests.integration.reconciliation_world import truth
-from tests.stack import ROOT, Stack
+from testbench import rows
+from testbench.in_process import ROOT, Stack
+from testbench.reconciliation import truth
+from testbench.streams import Stream, event, stream_arn
 
 ASKED = "--account acct-1 --start 2026-11-22 --end 2026-11-23"
 MINUTE = "items#2026-11-22T10:05:00Z#1"

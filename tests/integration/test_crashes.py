@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from demo.groupby import MEASURES, buckets_of
-from tests.fakes.rows import item, score_result, task
-from tests.fakes.streams import Stream, event
-from tests.stack import CrashError, Stack
+from testbench.in_process import CrashError, Stack
+from testbench.oracle import MEASURES, buckets_of
+from testbench.rows import item, score_result, task
+from testbench.streams import Stream, event
 
 CALLS = {
     "dynamodb": ("BatchWriteItem", "Query", "UpdateItem"),

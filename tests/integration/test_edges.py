@@ -8,9 +8,9 @@ from aggregated_metrics.core import buckets
 from aggregated_metrics.core.hours import HourId, Series
 from aggregated_metrics.core.measures import INT_MAX, Measures
 
-from tests.fakes import rows
-from tests.fakes.streams import Stream, event, window_event
-from tests.stack import Stack
+from testbench import rows
+from testbench.in_process import Stack
+from testbench.streams import Stream, event, window_event
 
 HOUR = buckets.to_minute(datetime(2026, 11, 22, 10, tzinfo=UTC))
 

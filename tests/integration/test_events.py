@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.stack import ROOT, Stack
+from testbench.in_process import ROOT, Stack
 
 OURS = "6f1c2b9e-4d1a-4c0e-9a57-2b8f0e7d9c11"
 OTHERS = "c0a8d7e4-93b5-4f62-8d1e-5a7b6c3f2e90"

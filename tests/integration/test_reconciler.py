@@ -8,9 +8,9 @@ import pytest
 from aggregated_metrics.adapters import source_rows as source
 from aggregated_metrics.jobs.checker import Findings
 
-from tests.fakes import rows
-from tests.integration.reconciliation_world import World, hour_id, truth
-from tests.stack import ROOT
+from testbench import rows
+from testbench.in_process import ROOT
+from testbench.reconciliation import World, hour_id, truth
 
 AT = "2026-11-22T12:05:30.000Z"
 MINUTE = ("acct-1", "items", "2026-11-22T12:05:00Z", 1)

@@ -15,12 +15,12 @@ from aggregated_metrics.core.errors import (
     TransportError,
 )
 
-from demo.groupby import MEASURES, buckets_of
-from tests.fakes.endpoint import Answer, refusal
-from tests.fakes.rows import evaluation, item, score_result, task
-from tests.fakes.signatures import Request
-from tests.fakes.streams import Stream, event, table_arn, window_event
-from tests.stack import Context, Stack
+from testbench.fakes.endpoint import Answer, refusal
+from testbench.fakes.signatures import Request
+from testbench.in_process import Context, Stack
+from testbench.oracle import MEASURES, buckets_of
+from testbench.rows import evaluation, item, score_result, task
+from testbench.streams import Stream, event, table_arn, window_event
 
 FUNCTION = "stream_aggregator"
 

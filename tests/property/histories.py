@@ -5,9 +5,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from demo.groupby import buckets_of
-from tests.fakes.rows import item, score_result
-from tests.fakes.streams import Stream
+from testbench.oracle import buckets_of
+from testbench.rows import item, score_result
+from testbench.streams import Stream
 
 type Row = dict[str, Any]
 type Step = Row | None

@@ -8,7 +8,7 @@ from aggregated_metrics.core.changes import Folded, fold
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fakes.streams import window_event
+from testbench.streams import window_event
 from tests.property.histories import expected, streams
 
 

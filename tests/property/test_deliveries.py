@@ -9,9 +9,9 @@ from aggregated_metrics.jobs.aggregator import _by_hour, _take_in
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fakes.streams import event, window_event
+from testbench.in_process import GRACE, NOW
+from testbench.streams import event, window_event
 from tests.property.histories import expected, streams
-from tests.stack import GRACE, NOW
 
 type Hours = dict[HourId, Hour]
 

@@ -11,9 +11,9 @@ from aggregated_metrics.adapters import source_rows as source
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from demo.groupby import MEASURES
-from tests.fakes import rows
-from tests.integration.reconciliation_world import START, Key, Numbers, World, clear_table, truth
+from testbench import rows
+from testbench.oracle import MEASURES
+from testbench.reconciliation import START, Key, Numbers, World, clear_table, truth
 
 _PARENTS = (5, 15, 60)
 _ZERO = (0,) * len(MEASURES)

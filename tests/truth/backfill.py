@@ -14,9 +14,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from demo import groupby
-from tests.fakes.faults import Rates
-from tests.truth.lives import ACCOUNTS, countable, standing
+from testbench import oracle
+from testbench.fakes.faults import Rates
+from tests.truth.row_histories import ACCOUNTS, countable, standing
 from tests.truth.worker import Job
 from tests.truth.world import Worker, World, measures_of
 
@@ -58,7 +58,7 @@ def backfill(
     start = datetime.now(UTC) - timedelta(days=1)
     draw = random.Random(f"backfill/{seed}")
     with World(rates or Rates(), seed, settings={"SETTLE_SECONDS": "1"}) as world:
-        truth = groupby.buckets_of(_put(world, standing(seed, rows, start)))
+        truth = oracle.buckets_of(_put(world, standing(seed, rows, start)))
         done = Backfilled([], rows, len(truth))
         processes = [Worker(world) for _ in range(workers)]
         began = time.monotonic()
@@ -142,7 +142,7 @@ def _carry_out(invoke: _Invoke, unit: Mapping[str, Any]) -> None:
         event = invoke.surely(event)["next"]
 
 
-def _compare(world: World, truth: Mapping[groupby.Key, tuple[int, ...]]) -> list[str]:
+def _compare(world: World, truth: Mapping[oracle.Key, tuple[int, ...]]) -> list[str]:
     stored = {key: measures_of(bucket) for key, bucket in world.stored().items()}
     return [
         f"{key}: {stored.get(key)} stored, {truth.get(key)} expected"

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from demo import groupby
-from tests.fakes.appsync import FakeAppSync
-from tests.truth.lives import ACCOUNTS, SPAN
+from testbench import oracle
+from testbench.fakes.appsync import FakeAppSync
+from tests.truth.row_histories import ACCOUNTS, SPAN
 
 EACH_TIME = 3
 _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
@@ -39,7 +39,7 @@ def falsify(
                 api.remove("AggregatedMetrics", row["accountId"], row["compositeKey"])
                 continue
             case 1:
-                name = draw.choice(groupby.MEASURES)
+                name = draw.choice(oracle.MEASURES)
                 wrong = {name: max(0, (row[name] or 0) + draw.choice((-1, 1, 7)))}
             case _:
                 wrong = _surplus(draw, row)

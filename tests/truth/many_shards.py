@@ -19,10 +19,10 @@ from aggregated_metrics.core.errors import ConditionFailedError
 from aggregated_metrics.jobs.aggregator import Aggregator
 from greenlet import getcurrent, greenlet
 
-from tests.fakes import rows
-from tests.fakes.appsync import FakeAppSync
-from tests.fakes.aws import MemoryTable
-from tests.fakes.streams import Stream
+from testbench import rows
+from testbench.fakes.appsync import FakeAppSync
+from testbench.fakes.aws import MemoryTable
+from testbench.streams import Stream
 
 START = datetime(2026, 11, 22, 10, 5, tzinfo=UTC)
 ANSWER = 0.020

@@ -19,10 +19,10 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from demo import groupby
-from tests.fakes.faults import Rates
+from testbench import oracle
+from testbench.fakes.faults import Rates
 from tests.truth import damage
-from tests.truth.lives import Change, Life, Shard, history, lives
+from tests.truth.row_histories import Change, Life, Shard, history, lives
 from tests.truth.worker import Job
 from tests.truth.world import Worker, World, measures_of
 
@@ -287,7 +287,7 @@ class Run:
             for key, bucket in stored.items()
             if not bucket["complete"] and bucket["timeRangeEnd"] < now
         ]
-        zero = (0,) * len(groupby.MEASURES)
+        zero = (0,) * len(oracle.MEASURES)
         for key in sorted(expected.keys() | stored.keys()):
             found = measures_of(stored.get(key))
             if expected.get(key, zero) != (found or zero):

@@ -5,7 +5,7 @@ Where a failure needs a race it does not come at every run, so each candidate ha
 
 from collections.abc import Callable
 
-from tests.truth.lives import Life, lives
+from tests.truth.row_histories import Life, lives
 from tests.truth.run import Plan, Run
 
 TRIES = 3

@@ -5,7 +5,7 @@ import secrets
 
 import pytest
 
-from tests.truth import lives, mutations, shrink, world
+from tests.truth import mutations, row_histories, shrink, world
 from tests.truth.run import Plan, Repairs, Run
 
 FIXED = (1, 2, 3)
@@ -56,4 +56,4 @@ def test_a_failing_history_shrinks_to_few_rows() -> None:
 
 def test_a_seed_draws_the_same_lives_again() -> None:
     start = Plan().start
-    assert lives.lives(7, 50, start) == lives.lives(7, 50, start)
+    assert row_histories.lives(7, 50, start) == row_histories.lives(7, 50, start)

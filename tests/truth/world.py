@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from demo import groupby
-from tests.fakes import aws, transport
-from tests.fakes.appsync import FakeAppSync
-from tests.fakes.aws import MemoryQueue, MemoryTable
-from tests.fakes.documents import Documents
-from tests.fakes.faults import Faults, Rates
+from testbench import oracle
+from testbench.fakes import aws, transport
+from testbench.fakes.appsync import FakeAppSync
+from testbench.fakes.aws import MemoryQueue, MemoryTable
+from testbench.fakes.documents import Documents
+from testbench.fakes.faults import Faults, Rates
 from tests.truth import worker
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class World:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def stored(self) -> dict[groupby.Key, Mapping[str, Any]]:
+    def stored(self) -> dict[oracle.Key, Mapping[str, Any]]:
         """Every bucket of the API."""
         return {
             (
@@ -102,7 +102,7 @@ class World:
 
 def measures_of(bucket: Mapping[str, Any] | None) -> tuple[int, ...] | None:
     """A bucket's measures, in the group-by's order; None for none."""
-    return None if bucket is None else tuple(bucket[name] or 0 for name in groupby.MEASURES)
+    return None if bucket is None else tuple(bucket[name] or 0 for name in oracle.MEASURES)
 
 
 class Worker:

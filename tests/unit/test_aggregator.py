@@ -3,10 +3,10 @@ from typing import Any
 import pytest
 from aggregated_metrics.core.errors import EventError
 
-from tests.fakes.rows import item, task
-from tests.fakes.signatures import Request
-from tests.fakes.streams import Stream, window_event
-from tests.stack import Stack
+from testbench.fakes.signatures import Request
+from testbench.in_process import Stack
+from testbench.rows import item, task
+from testbench.streams import Stream, window_event
 
 
 def test_a_batch_is_folded_loaded_marked_saved_and_then_quarantined(stack: Stack) -> None:

@@ -22,11 +22,11 @@ from aggregated_metrics.core.errors import (
 )
 from botocore.credentials import RefreshableCredentials
 
-from tests.fakes.appsync import FakeAppSync
-from tests.fakes.endpoint import Answer, ConnectionDroppedError, refusal
-from tests.fakes.signatures import Request, Signatures
-from tests.fakes.transport import FakeAdapter
-from tests.stack import ENDPOINT, Gate, Stack
+from testbench.fakes.appsync import FakeAppSync
+from testbench.fakes.endpoint import Answer, ConnectionDroppedError, refusal
+from testbench.fakes.signatures import Request, Signatures
+from testbench.fakes.transport import FakeAdapter
+from testbench.in_process import ENDPOINT, Gate, Stack
 
 LIST = "query ListAll { listAggregatedMetrics { items { count } } }"
 CONDITION = "DynamoDB:ConditionalCheckFailedException"

@@ -16,8 +16,8 @@ from aggregated_metrics.core.changes import (
 from aggregated_metrics.core.errors import EventError, UncountableError
 from aggregated_metrics.core.measures import Measures
 
-from tests.fakes.rows import REMOVED, evaluation, item, score_result, task
-from tests.fakes.streams import (
+from testbench.rows import REMOVED, evaluation, item, score_result, task
+from testbench.streams import (
     CREATED,
     FIRST_SEQUENCE_NUMBER,
     SHARD_ID,

@@ -21,10 +21,10 @@ from aggregated_metrics_cli.application import (
     inspect,
     region_of,
 )
-from tests.contract.templates import resources, template
+from testbench.templates import resources, template
 
 MODELS = ("Item", "ScoreResult", "Task", "Evaluation", "AggregatedMetrics")
-SCHEMA = (Path(__file__).parents[1] / "contract" / "schema.graphql").read_bytes()
+SCHEMA = (Path(__file__).parents[2] / "testbench" / "amplify" / "schema.graphql").read_bytes()
 CONFIG = """\
 version = 0.1
 

@@ -18,7 +18,7 @@ from aggregated_metrics_cli.deployment import (
     needed,
     settings_of,
 )
-from tests.stack import template
+from testbench.in_process import template
 
 ENDPOINT = "https://x.appsync-api.eu-west-1.amazonaws.com/graphql"
 KNOWN = {

@@ -20,8 +20,8 @@ from aggregated_metrics_cli import display
 from aggregated_metrics_cli.display import MOST_DRIFTS, Progress, difference
 from aggregated_metrics_cli.redrive import Held, Redriven
 from aggregated_metrics_cli.show import Shown, bar, rounded, totals
-from tests.fakes import rows
-from tests.fakes.streams import Stream
+from testbench import rows
+from testbench.streams import Stream
 
 TEN = buckets.to_minute(datetime(2026, 11, 22, 10, tzinfo=UTC))
 HOUR = HourId(Series("a", "items"), TEN)

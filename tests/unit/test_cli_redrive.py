@@ -21,8 +21,8 @@ from aggregated_metrics_cli.redrive import (
     redrive,
     source_tables_of,
 )
-from tests.fakes import rows
-from tests.fakes.streams import Stream
+from testbench import rows
+from testbench.streams import Stream
 
 
 def _held(record: Any, *, old_counted: bool = False, **changes: Any) -> Held:

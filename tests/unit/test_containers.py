@@ -9,10 +9,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from demo.containers import numbered, read
-from demo.events import BACKFILL, EVENTS, FOLDER, FUNCTIONS, is_good
-from demo.relay import relay
-from tests.stack import template
+from testbench.emulated.containers import numbered, read
+from testbench.emulated.events import BACKFILL, EVENTS, FOLDER, FUNCTIONS, is_good
+from testbench.emulated.relay import relay
+from testbench.in_process import template
 
 ANSWERED = """START RequestId: 1 Version: $LATEST
 {"level": "INFO", "requestId": "1", "records": 3, "quarantined": 0, "written": 8}

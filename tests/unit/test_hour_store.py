@@ -15,9 +15,9 @@ from aggregated_metrics.core.errors import ContentionError, GraphQLError, Thrott
 from aggregated_metrics.core.hours import Hour, HourId, Series
 from aggregated_metrics.core.measures import Measures
 
-from tests.fakes.endpoint import CALM, Answer, Disturbance, refusal
-from tests.fakes.signatures import Request
-from tests.stack import Stack
+from testbench.fakes.endpoint import CALM, Answer, Disturbance, refusal
+from testbench.fakes.signatures import Request
+from testbench.in_process import Stack
 
 TEN = buckets.to_minute(buckets.parse("2026-11-22T10:00:00Z"))
 SERIES = Series("acct-1", "items")

@@ -14,8 +14,8 @@ from aggregated_metrics.core.errors import (
     NaiveDatetimeError,
 )
 
-from tests.fakes.appsync import FakeAppSync
-from tests.stack import Stack
+from testbench.fakes.appsync import FakeAppSync
+from testbench.in_process import Stack
 
 START = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 END = START + timedelta(minutes=15)

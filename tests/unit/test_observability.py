@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from aggregated_metrics.adapters.observability import METRICS, invocation
 
-from tests.stack import Clock, Context, Line
+from testbench.in_process import Clock, Context, Line
 
 type Lines = Callable[[], list[Line]]
 

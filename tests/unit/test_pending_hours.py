@@ -8,7 +8,7 @@ from aggregated_metrics.core.errors import PendingHoursError
 from aggregated_metrics.core.hours import HourId, Series
 from botocore.exceptions import ClientError
 
-from tests.stack import GRACE, TABLE, Clock, template
+from testbench.in_process import GRACE, TABLE, Clock, template
 
 TEN = buckets.to_minute(buckets.parse("2026-11-22T10:00:00Z"))
 HOUR = HourId(Series("acct-1", "items"), TEN)

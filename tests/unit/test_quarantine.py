@@ -7,9 +7,9 @@ from aggregated_metrics.adapters.quarantine import MESSAGE_BYTES, Quarantine, me
 from aggregated_metrics.core.changes import Reject
 from aggregated_metrics.core.errors import QuarantineError
 
-from tests.fakes.rows import item, score_result
-from tests.fakes.streams import Stream
-from tests.stack import Clock
+from testbench.in_process import Clock
+from testbench.rows import item, score_result
+from testbench.streams import Stream
 
 AT = "2026-11-22T10:06:40.123+00:00"
 

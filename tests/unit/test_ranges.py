@@ -7,7 +7,7 @@ from aggregated_metrics.core.errors import EventError
 from aggregated_metrics.core.ranges import Range, parse_range, plan
 from aggregated_metrics.core.record_types import RECORD_TYPES
 
-from tests.stack import ROOT
+from testbench.in_process import ROOT
 
 ASKED = {"accountId": "a", "start": "2026-11-20T10:20:00Z", "end": "2026-11-22T11:00:00Z"}
 

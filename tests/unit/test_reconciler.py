@@ -22,7 +22,7 @@ from aggregated_metrics.jobs.reconciler import (
     stop_in_time,
 )
 
-from tests.stack import ROOT
+from testbench.in_process import ROOT
 
 TEN = buckets.to_minute(datetime(2026, 11, 22, 10, tzinfo=UTC))
 RANGE = {"accountId": "a", "start": "2026-11-20T00:00:00Z", "end": "2026-11-23T00:00:00Z"}

@@ -7,7 +7,7 @@ from aggregated_metrics.core.errors import UncountableError
 from aggregated_metrics.core.measures import Measures
 from aggregated_metrics.core.record_types import MODELS, RECORD_TYPES, contribution, model_of
 
-from tests.fakes import rows
+from testbench import rows
 
 CALLS = {"total_cost": "0.00123", "api_calls": 2, "cached_api_calls": 1}
 

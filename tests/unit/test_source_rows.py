@@ -11,8 +11,8 @@ from aggregated_metrics.core.buckets import to_minute
 from aggregated_metrics.core.measures import ZERO, Measures
 from aggregated_metrics.core.record_types import MODELS
 
-from tests.fakes import rows
-from tests.fakes.appsync import FakeAppSync
+from testbench import rows
+from testbench.fakes.appsync import FakeAppSync
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 TEN = to_minute(datetime(2026, 11, 22, 10, 0, tzinfo=UTC))

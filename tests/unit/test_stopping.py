@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.stack import stop_kept
+from testbench.emulated.stack import stop_kept
 
 
 def test_without_a_stack_nothing_is_stopped(tmp_path: Path) -> None:

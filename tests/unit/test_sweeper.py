@@ -4,11 +4,11 @@ import pytest
 from aggregated_metrics.adapters.hour_store import HOURS_PER_LOAD
 from aggregated_metrics.core.errors import AuthorizationError, GraphQLError, PendingHoursError
 
-from tests.fakes.endpoint import Answer, refusal
-from tests.fakes.rows import task
-from tests.fakes.signatures import Request
-from tests.fakes.streams import Stream, window_event
-from tests.stack import TABLE, Stack
+from testbench.fakes.endpoint import Answer, refusal
+from testbench.fakes.signatures import Request
+from testbench.in_process import TABLE, Stack
+from testbench.rows import task
+from testbench.streams import Stream, window_event
 
 
 def count(stack: Stack, *created: str, accounts: int = 1) -> None:

@@ -3,7 +3,7 @@ import pytest
 from aggregated_metrics import wiring
 from aggregated_metrics.core.errors import SettingsError
 
-from tests.stack import ENDPOINT, Clock, Context, Stack
+from testbench.in_process import ENDPOINT, Clock, Context, Stack
 
 
 def test_a_process_is_built_once_from_its_environment(stack: Stack) -> None:

@@ -21,9 +21,9 @@ from graphql import (
     get_named_type,
 )
 
-from tests.fakes.scalars import READERS, InvalidValueError
+from testbench.fakes.scalars import READERS, InvalidValueError
 
-SCHEMA_PATH = Path(__file__).parents[1] / "contract" / "schema.graphql"
+SCHEMA_PATH = Path(__file__).parents[1] / "amplify" / "schema.graphql"
 
 # What AppSync defines for every API, and Amplify's schema therefore leaves out.
 _PRELUDE = """

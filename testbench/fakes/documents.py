@@ -31,9 +31,9 @@ from graphql import (
     value_from_ast,
 )
 
-from tests.fakes.coercion import coercer
-from tests.fakes.models import schema
-from tests.fakes.plans import (
+from testbench.fakes.coercion import coercer
+from testbench.fakes.models import schema
+from testbench.fakes.plans import (
     ABSENT,
     Field,
     InvalidRequestError,

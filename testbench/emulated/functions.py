@@ -8,7 +8,7 @@ from typing import Any
 
 from botocore.config import Config
 
-from demo.stack import LocalStack
+from testbench.emulated.stack import EmulatedStack
 
 _LOOK_SECONDS = 0.5
 _PATIENCE_SECONDS = 45
@@ -19,7 +19,7 @@ class StepError(Exception):
     """A step after the start of the stack failed; says which, why, and where its log is."""
 
 
-def invoke(stack: LocalStack, function: str, event: Mapping[str, Any]) -> dict[str, Any]:
+def invoke(stack: EmulatedStack, function: str, event: Mapping[str, Any]) -> dict[str, Any]:
     """Invoke a function by its name in template.yaml, such as `BucketSweeperFunction`.
 
     Raises:
@@ -49,7 +49,7 @@ class StreamLog:
         quarantined: records sent to quarantine.
     """
 
-    stack: LocalStack
+    stack: EmulatedStack
     records: int = 0
     quarantined: int = 0
     failures: list[str] = field(default_factory=list)

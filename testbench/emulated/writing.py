@@ -6,15 +6,15 @@ from typing import Any
 
 from boto3.dynamodb.types import TypeSerializer
 
-from demo.stack import LocalStack
-from demo.traffic import Row, Traffic, Write
+from testbench.emulated.stack import EmulatedStack
+from testbench.traffic import Row, Traffic, Write
 
 _ROWS_PER_REQUEST = 25
 _serialize = TypeSerializer().serialize
 
 
 def write(
-    stack: LocalStack, traffic: Traffic, on_progress: Callable[[int], None] = lambda _: None
+    stack: EmulatedStack, traffic: Traffic, on_progress: Callable[[int], None] = lambda _: None
 ) -> int:
     """Write everything, minute by minute; gives back how many changes the streams carry.
 

@@ -15,7 +15,7 @@ from graphql import (
     is_non_null_type,
 )
 
-from tests.fakes.scalars import READERS, InvalidValueError
+from testbench.fakes.scalars import READERS, InvalidValueError
 
 type Coercer = Callable[[Any], Any]
 

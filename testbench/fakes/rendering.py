@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from tests.fakes.arguments import next_token
-from tests.fakes.plans import Field, PageSelection, Selection
-from tests.fakes.scalars import encode
-from tests.fakes.tables import Page, Row
+from testbench.fakes.arguments import next_token
+from testbench.fakes.plans import Field, PageSelection, Selection
+from testbench.fakes.scalars import encode
+from testbench.fakes.tables import Page, Row
 
 type Errors = list[dict[str, Any]]
 

@@ -12,16 +12,16 @@ from typing import Any
 
 from graphql import GraphQLSyntaxError, execute_sync
 
-from tests.fakes.arguments import ResolverError
-from tests.fakes.documents import Document, Documents
-from tests.fakes.endpoint import CALM, Answer, Disturbance, refusal
-from tests.fakes.models import schema
-from tests.fakes.plans import Field, InvalidRequestError, Operation, PageSelection
-from tests.fakes.rendering import Errors, render_page, render_row
-from tests.fakes.resolvers import Resolvers
-from tests.fakes.scalars import Json, encode, read_json
-from tests.fakes.signatures import AccessDeniedError, Request, Signatures
-from tests.fakes.tables import Attributes
+from testbench.fakes.arguments import ResolverError
+from testbench.fakes.documents import Document, Documents
+from testbench.fakes.endpoint import CALM, Answer, Disturbance, refusal
+from testbench.fakes.models import schema
+from testbench.fakes.plans import Field, InvalidRequestError, Operation, PageSelection
+from testbench.fakes.rendering import Errors, render_page, render_row
+from testbench.fakes.resolvers import Resolvers
+from testbench.fakes.scalars import Json, encode, read_json
+from testbench.fakes.signatures import AccessDeniedError, Request, Signatures
+from testbench.fakes.tables import Attributes
 
 
 def _utc_now() -> datetime:

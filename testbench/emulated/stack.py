@@ -1,6 +1,6 @@
 """The local stack: an emulator of AWS with both templates deployed to it, as one object.
 
-    with LocalStack() as stack:
+    with EmulatedStack() as stack:
         stack.client("dynamodb").put_item(TableName=stack.tables["Item"], …)
 
 The templates are built by `sam build` and deployed by `sam deploy`, as they are for AWS; only
@@ -37,7 +37,7 @@ from typing import IO, Any, Self
 import boto3
 from botocore.config import Config
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ROOT / ".local"
 TOOLS = ROOT / ".tools"
 REGION = "us-east-1"
@@ -90,7 +90,7 @@ class Credentials:
 ROOT_CREDENTIALS = Credentials("test", "test")
 
 
-class LocalStack:
+class EmulatedStack:
     """The emulator with backend/template.yaml and template.yaml deployed.
 
     Entering starts and deploys it; leaving stops every process that was started, whatever
@@ -325,7 +325,7 @@ class LocalStack:
     def _is_healthy(self) -> bool:
         with contextlib.suppress(urllib.error.URLError, OSError):
             url = f"{self.endpoint}/_ministack/health"
-            with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own
+            with urllib.request.urlopen(url, timeout=2) as answer:
                 return bool(answer.status == 200)
         return False
 

@@ -4,7 +4,7 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tests.fakes.scalars import Json
+from testbench.fakes.scalars import Json
 
 _ABSENT = object()
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.fakes.arguments import (
+from testbench.fakes.arguments import (
     Arguments,
     ResolverError,
     invalid_arguments,
@@ -16,9 +16,9 @@ from tests.fakes.arguments import (
     page_limit,
     page_start,
 )
-from tests.fakes.filters import matches
-from tests.fakes.models import Index, Model, models
-from tests.fakes.tables import Attributes, Key, Page, Row, Staleness, Table
+from testbench.fakes.filters import matches
+from testbench.fakes.models import Index, Model, models
+from testbench.fakes.tables import Attributes, Key, Page, Row, Staleness, Table
 
 type Resolver = Callable[[Arguments, Staleness | None], Row | Page | None]
 

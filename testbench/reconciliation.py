@@ -25,13 +25,13 @@ from aggregated_metrics.jobs.checker import Checker, Findings
 from aggregated_metrics.jobs.reconciler import Reconciler
 from aggregated_metrics.jobs.sweeper import Sweeper
 
-from demo.groupby import MEASURES
-from tests.fakes import rows
-from tests.fakes.appsync import FakeAppSync
-from tests.fakes.documents import Documents
-from tests.fakes.streams import Stream, window_event
-from tests.fakes.transport import FakeAdapter
-from tests.stack import GRACE, TABLE
+from testbench import rows
+from testbench.fakes.appsync import FakeAppSync
+from testbench.fakes.documents import Documents
+from testbench.fakes.transport import FakeAdapter
+from testbench.in_process import GRACE, TABLE
+from testbench.oracle import MEASURES
+from testbench.streams import Stream, window_event
 
 if TYPE_CHECKING:
     from aggregated_metrics.adapters.observability import Report

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from demo.stack import ROOT
+from testbench.emulated.stack import ROOT
 
 FOLDER = ROOT / "events"
 FUNCTIONS = {

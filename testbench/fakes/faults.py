@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from tests.fakes.appsync import FakeAppSync
-from tests.fakes.endpoint import Answer, ConnectionDroppedError, Disturbance, refusal
-from tests.fakes.signatures import Request
-from tests.fakes.tables import Row
+from testbench.fakes.appsync import FakeAppSync
+from testbench.fakes.endpoint import Answer, ConnectionDroppedError, Disturbance, refusal
+from testbench.fakes.signatures import Request
+from testbench.fakes.tables import Row
 
 
 class Rates(NamedTuple):

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from aggregated_metrics.adapters.appsync import AppSyncClient
 from aggregated_metrics.model import AggregatedMetrics
 
-from demo.check import Buckets, key_of
-from demo.functions import StepError, invoke
-from demo.groupby import Key
-from demo.stack import LocalStack
+from testbench.emulated.check import Buckets, key_of
+from testbench.emulated.functions import StepError, invoke
+from testbench.emulated.stack import EmulatedStack
+from testbench.oracle import Key
 
 _DELETE = """
 mutation DeleteBucket($input: DeleteAggregatedMetricsInput!) {
@@ -170,7 +170,7 @@ _KINDS: tuple[Callable[[AppSyncClient, random.Random, list[AggregatedMetrics]], 
 
 
 def reconcile(
-    stack: LocalStack,
+    stack: EmulatedStack,
     keys: Iterable[Key],
     *,
     repair: bool,
@@ -223,7 +223,7 @@ def _stretches(hours: list[datetime]) -> Iterator[tuple[datetime, datetime]]:
     yield start, end
 
 
-def _runs(stack: LocalStack, event: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
+def _runs(stack: EmulatedStack, event: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
     """The results of an event and of those that it asks to go on with."""
     for _ in range(_RUNS):
         if event is None:

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from tests.fakes.coercion import Coercer
-from tests.fakes.scalars import InvalidValueError
+from testbench.fakes.coercion import Coercer
+from testbench.fakes.scalars import InvalidValueError
 
 type Variables = Mapping[str, Any]
 type Thunk = Callable[[Variables], Any]

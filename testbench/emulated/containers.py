@@ -29,17 +29,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from demo import check, groupby
-from demo.events import EVENTS, FOLDER, FUNCTIONS, Event, is_good
-from demo.relay import relay
-from demo.report import show_line
-from demo.stack import (
+from testbench import oracle
+from testbench.emulated import check
+from testbench.emulated.display import show_line
+from testbench.emulated.events import EVENTS, FOLDER, FUNCTIONS, Event, is_good
+from testbench.emulated.relay import relay
+from testbench.emulated.stack import (
     LOCAL,
     REGION,
     ROOT,
     ROOT_CREDENTIALS,
     TOOLS,
-    LocalStack,
+    EmulatedStack,
     NoStackError,
     StackError,
     environment,
@@ -85,7 +86,7 @@ class Containers:
         flags: more flags for `sam local invoke`.
     """
 
-    stack: LocalStack
+    stack: EmulatedStack
     host: str
     flags: list[str] = field(default_factory=list)
     folder: Path = LOCAL / "invoke"
@@ -197,7 +198,7 @@ def main() -> int:
         return 1
     with ExitStack() as leaving:
         try:
-            containers = Containers(LocalStack.kept(), host, flags)
+            containers = Containers(EmulatedStack.kept(), host, flags)
             leaving.enter_context(containers.reachable())
         except (NoStackError, StackError) as error:
             console.print(str(error), soft_wrap=True)
@@ -248,17 +249,17 @@ def numbered(events: int) -> str:
     return "1 event," if events == 1 else f"{events} events, all"
 
 
-def _counted() -> dict[groupby.Key, tuple[int, ...]]:
+def _counted() -> dict[oracle.Key, tuple[int, ...]]:
     """A group-by of the insert event's rows."""
     rows = []
     for record in json.loads(_INSERT.read_text())["Records"]:
         model = record["eventSourceARN"].split("/")[1].partition("-")[0]
         image = record["dynamodb"]["NewImage"]
         rows.append((model, {name: _deserialize(value) for name, value in image.items()}))
-    return groupby.buckets_of(rows)
+    return oracle.buckets_of(rows)
 
 
-def _inserted(stack: LocalStack) -> dict[groupby.Key, tuple[int, ...]]:
+def _inserted(stack: EmulatedStack) -> dict[oracle.Key, tuple[int, ...]]:
     """What the API holds of those buckets."""
     counted = _counted()
     found = check.stored(check.api_client(stack, ROOT_CREDENTIALS), {key[0] for key in counted})

@@ -7,9 +7,9 @@ from functools import partial
 
 import pytest
 
-from tests.fakes import rows
-from tests.fakes.streams import Record, Stream
-from tests.truth.small_worlds import Consumer, Death, Process, World, schedules, stored
+from testbench import rows
+from testbench.streams import Record, Stream
+from tests.truth.interleavings import Consumer, Death, Process, World, schedules, stored
 
 MINUTE = "2026-11-22T10:05:00Z"
 BUCKETS = [

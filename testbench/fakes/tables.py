@@ -4,7 +4,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from tests.fakes.models import Index, Model
+from testbench.fakes.models import Index, Model
 
 type Key = tuple[str, ...]
 type Attributes = dict[str, Any]

@@ -4,9 +4,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
-from tests.fakes.arguments import ResolverError
-from tests.fakes.signatures import Request
-from tests.fakes.tables import Staleness
+from testbench.fakes.arguments import ResolverError
+from testbench.fakes.signatures import Request
+from testbench.fakes.tables import Staleness
 
 
 class Answer(NamedTuple):

@@ -12,9 +12,9 @@ from aggregated_metrics.model import AggregatedMetrics
 from boto3.dynamodb.types import TypeDeserializer
 from botocore.credentials import Credentials as BotoCredentials
 
-from demo import groupby
-from demo.functions import StepError, invoke
-from demo.stack import REGION, SOURCE_MODELS, Credentials, LocalStack
+from testbench import oracle
+from testbench.emulated.functions import StepError, invoke
+from testbench.emulated.stack import REGION, SOURCE_MODELS, Credentials, EmulatedStack
 
 READ_FIELDS = (
     "Query/fields/listAggregatedMetrics",
@@ -29,13 +29,13 @@ _DAY = timedelta(days=1)
 _SWEEPS = 10
 _deserialize = TypeDeserializer().deserialize
 
-type Buckets = Mapping[groupby.Key, AggregatedMetrics]
+type Buckets = Mapping[oracle.Key, AggregatedMetrics]
 
 
 class Difference(NamedTuple):
     """A bucket that does not hold what the rows come to."""
 
-    key: groupby.Key
+    key: oracle.Key
     stored: tuple[int, ...] | None
     counted: tuple[int, ...]
 
@@ -54,8 +54,8 @@ class Verdict:
 
     compared: int = 0
     differences: list[Difference] = field(default_factory=list)
-    incomplete: list[groupby.Key] = field(default_factory=list)
-    premature: list[groupby.Key] = field(default_factory=list)
+    incomplete: list[oracle.Key] = field(default_factory=list)
+    premature: list[oracle.Key] = field(default_factory=list)
     complete: int = 0
 
     @property
@@ -77,7 +77,7 @@ class Quarantined(NamedTuple):
         return self.table.partition("-")[0]
 
 
-def api_client(stack: LocalStack, credentials: Credentials) -> AppSyncClient:
+def api_client(stack: EmulatedStack, credentials: Credentials) -> AppSyncClient:
     """A client of the API that signs with these credentials."""
     signer = SigV4(
         BotoCredentials(credentials.access_key, credentials.secret_key, credentials.token), REGION
@@ -85,7 +85,7 @@ def api_client(stack: LocalStack, credentials: Credentials) -> AppSyncClient:
     return AppSyncClient(stack.graphql_endpoint, open_session(signer))
 
 
-def sweep(stack: LocalStack) -> tuple[datetime, int]:
+def sweep(stack: EmulatedStack) -> tuple[datetime, int]:
     """Sweep until nothing is due; gives back when the last sweep began and what was written.
 
     Raises:
@@ -103,7 +103,7 @@ def sweep(stack: LocalStack) -> tuple[datetime, int]:
     )
 
 
-def source_rows(stack: LocalStack) -> Iterator[tuple[str, groupby.Row]]:
+def source_rows(stack: EmulatedStack) -> Iterator[tuple[str, oracle.Row]]:
     """Model and row of everything in the source tables, read from DynamoDB."""
     scan = stack.client("dynamodb").get_paginator("scan")
     for model in SOURCE_MODELS:
@@ -112,12 +112,12 @@ def source_rows(stack: LocalStack) -> Iterator[tuple[str, groupby.Row]]:
                 yield model, {name: _deserialize(value) for name, value in item.items()}
 
 
-def counted(stack: LocalStack) -> dict[groupby.Key, tuple[int, ...]]:
+def counted(stack: EmulatedStack) -> dict[oracle.Key, tuple[int, ...]]:
     """What every bucket must hold."""
-    return groupby.buckets_of(source_rows(stack), latest=datetime.now(UTC) + _DAY)
+    return oracle.buckets_of(source_rows(stack), latest=datetime.now(UTC) + _DAY)
 
 
-def stored(client: AppSyncClient, accounts: Iterable[str]) -> dict[groupby.Key, AggregatedMetrics]:
+def stored(client: AppSyncClient, accounts: Iterable[str]) -> dict[oracle.Key, AggregatedMetrics]:
     """Every bucket of the accounts, read through the API."""
     now = datetime.now(UTC)
     return {
@@ -127,7 +127,7 @@ def stored(client: AppSyncClient, accounts: Iterable[str]) -> dict[groupby.Key, 
     }
 
 
-def key_of(record: AggregatedMetrics) -> groupby.Key:
+def key_of(record: AggregatedMetrics) -> oracle.Key:
     """The key by which the group-by names this bucket."""
     start = record.timeRangeStart.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return record.accountId, record.recordType, start, record.numberOfMinutes
@@ -135,11 +135,11 @@ def key_of(record: AggregatedMetrics) -> groupby.Key:
 
 def measures_of(record: AggregatedMetrics) -> tuple[int, ...]:
     """Its measures, in the group-by's order."""
-    return tuple(getattr(record, name) or 0 for name in groupby.MEASURES)
+    return tuple(getattr(record, name) or 0 for name in oracle.MEASURES)
 
 
 def compare(
-    expected: Mapping[groupby.Key, tuple[int, ...]],
+    expected: Mapping[oracle.Key, tuple[int, ...]],
     buckets: Buckets,
     *,
     swept: datetime,
@@ -155,7 +155,7 @@ def compare(
     """
     verdict = Verdict()
     now = datetime.now(UTC)
-    nothing = (0,) * len(groupby.MEASURES)
+    nothing = (0,) * len(oracle.MEASURES)
     for key in sorted(expected.keys() | buckets.keys()):
         verdict.compared += 1
         record = buckets.get(key)
@@ -173,7 +173,7 @@ def compare(
     return verdict
 
 
-def quarantined(stack: LocalStack) -> list[Quarantined]:
+def quarantined(stack: EmulatedStack) -> list[Quarantined]:
     """What is in quarantine; the messages stay there."""
     sqs, url = stack.client("sqs"), stack.app["QuarantineQueueUrl"]
     found, handles = [], []

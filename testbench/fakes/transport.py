@@ -18,8 +18,8 @@ import urllib3
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 
-from tests.fakes.endpoint import Answer, ConnectionDroppedError, Endpoint
-from tests.fakes.signatures import Request
+from testbench.fakes.endpoint import Answer, ConnectionDroppedError, Endpoint
+from testbench.fakes.signatures import Request
 
 NO_ANSWER = 0
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from demo import groupby
-from tests.fakes import rows, streams
+from testbench import oracle, rows, streams
 
 ACCOUNTS = ("acct-a", "acct-b", "acct-c")
 MODELS = ("Item", "ScoreResult", "Task", "Evaluation")
@@ -66,7 +65,7 @@ class Life(NamedTuple):
             return self
         if lifetime is None:
             return Life(self.model, (*before, last._replace(expired=False)))
-        counted = groupby.when(last.old or {}) if countable(last.old) else None
+        counted = oracle.when(last.old or {}) if countable(last.old) else None
         over = last.at if counted is None else counted + lifetime + timedelta(hours=1)
         return Life(self.model, (*before, last._replace(at=max(last.at, over))))
 
@@ -94,9 +93,9 @@ class History:
     lives: list[Life]
     shards: list[Shard]
 
-    def truth(self) -> dict[groupby.Key, tuple[int, ...]]:
+    def truth(self) -> dict[oracle.Key, tuple[int, ...]]:
         """Every bucket that must exist in the end."""
-        return groupby.buckets_of(
+        return oracle.buckets_of(
             (life.model, life.counted)
             for life in self.lives
             if life.counted is not None and countable(life.counted)
@@ -114,7 +113,7 @@ class History:
 
 def countable(row: Mapping[str, Any] | None) -> bool:
     """Whether a row counts; `uncountable` marks those of these lives whose time is too far off."""
-    return row is not None and groupby.when(row) is not None and not row.get("tooFarAhead")
+    return row is not None and oracle.when(row) is not None and not row.get("tooFarAhead")
 
 
 def lives(seed: int, count: int, start: datetime) -> list[Life]:

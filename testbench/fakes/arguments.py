@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tests.fakes.models import Index
-from tests.fakes.tables import LAST, Key, Range
+from testbench.fakes.models import Index
+from testbench.fakes.tables import LAST, Key, Range
 
 type Arguments = Mapping[str, Any]
 

@@ -19,10 +19,10 @@ from aggregated_metrics.jobs.aggregator import Aggregator
 from aggregated_metrics.jobs.sweeper import Sweeper
 from greenlet import GreenletExit, getcurrent, greenlet
 
-from tests.fakes.appsync import FakeAppSync
-from tests.fakes.aws import MemoryTable
-from tests.fakes.documents import Documents
-from tests.fakes.streams import Record
+from testbench.fakes.appsync import FakeAppSync
+from testbench.fakes.aws import MemoryTable
+from testbench.fakes.documents import Documents
+from testbench.streams import Record
 
 NOW = datetime(2026, 11, 22, 10, 7, 30, tzinfo=UTC)
 """The minute 10:05 elapses, grace included, 30 seconds later."""

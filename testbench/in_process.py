@@ -24,10 +24,10 @@ from aggregated_metrics.adapters.quarantine import Quarantine
 from aggregated_metrics.jobs.aggregator import Aggregator
 from aggregated_metrics.jobs.sweeper import Sweeper
 
-from tests.fakes.appsync import FakeAppSync
-from tests.fakes.endpoint import CALM, Answer
-from tests.fakes.signatures import Request
-from tests.fakes.transport import Exchange, FakeAdapter
+from testbench.fakes.appsync import FakeAppSync
+from testbench.fakes.endpoint import CALM, Answer
+from testbench.fakes.signatures import Request
+from testbench.fakes.transport import Exchange, FakeAdapter
 
 ROOT = Path(__file__).parents[1]
 ENDPOINT = "https://metrics.example.com/graphql"

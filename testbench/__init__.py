@@ -1,0 +1,1 @@
+"""The test bench: what tests, demo and benchmarks share, on top of the layer."""

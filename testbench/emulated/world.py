@@ -1,0 +1,92 @@
+"""The emulated stack with rows in its tables, and what an end-to-end test does to it."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from aggregated_metrics.adapters.appsync import AppSyncClient
+from aggregated_metrics.model import AggregatedMetrics
+
+from testbench import oracle
+from testbench.emulated import check
+from testbench.emulated.check import Buckets, Verdict
+from testbench.emulated.stack import EmulatedStack
+from testbench.emulated.writing import write
+from testbench.traffic import ACCOUNTS, Traffic, traffic
+
+GRACE = timedelta(seconds=2)
+_LOOK_SECONDS = 0.25
+
+
+@dataclass
+class World:
+    """The stack, and what has been written to its tables by now."""
+
+    stack: EmulatedStack
+    reader: AppSyncClient
+    vandal: AppSyncClient
+    now: datetime = field(
+        default_factory=lambda: datetime.now(UTC).replace(second=0, microsecond=0)
+    )
+    uncountable: set[tuple[str, str]] = field(default_factory=set)
+
+    def traffic(self, name: str, rows: int, *, minutes: int, hours_ago: float) -> Traffic:
+        end = self.now - timedelta(hours=hours_ago)
+        return traffic(rows, 7, end, minutes=minutes, name=name)
+
+    def write(self, made: Traffic) -> int:
+        self.uncountable |= made.uncountable
+        return write(self.stack, made)
+
+    def stored(self, *accounts: str) -> dict[oracle.Key, AggregatedMetrics]:
+        return check.stored(self.reader, accounts or ACCOUNTS)
+
+    def judge(self) -> tuple[Verdict, Buckets]:
+        """Sweep, and compare every bucket with all rows that are in the tables by now."""
+        swept, _ = check.sweep(self.stack)
+        buckets = self.stored()
+        return check.compare(check.counted(self.stack), buckets, swept=swept, grace=GRACE), buckets
+
+    @contextmanager
+    def configured(self, function: str, **changes: Any) -> Iterator[None]:
+        """The function with another configuration; `Environment` names only what differs."""
+        client, name = self.stack.client("lambda"), self.stack.app[function]
+        before = client.get_function_configuration(FunctionName=name)
+        variables = before["Environment"]["Variables"]
+        if "Environment" in changes:
+            changes["Environment"] = {"Variables": variables | changes["Environment"]}
+        client.update_function_configuration(FunctionName=name, **changes)
+        try:
+            yield
+        finally:
+            client.update_function_configuration(
+                FunctionName=name,
+                Timeout=before["Timeout"],
+                Environment={"Variables": variables},
+            )
+
+
+def wait(condition: Callable[[], Any], *, seconds: float = 60) -> None:
+    """Wait until it holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not so after {seconds} s"
+        time.sleep(_LOOK_SECONDS)
+
+
+@contextmanager
+def table(world: World, name: str) -> Iterator[str]:
+    """A table with a stream; gives the stream's ARN."""
+    dynamodb = world.stack.client("dynamodb")
+    made = dynamodb.create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
+    )
+    yield made["TableDescription"]["LatestStreamArn"]
+    dynamodb.delete_table(TableName=name)

@@ -92,12 +92,12 @@ e2e-thorough: sync ## minutes more on the local stack: each function without eac
 
 TRUTH := $(BIN)/python -m tests.truth
 
-truth: .venv/.synced ## random histories with faults against a group-by: ROWS=2000 SEED=0 (fresh) SEEDS=1 WORKERS=6 REPAIRS=told|untold|damage
-	@$(TRUTH) --rows $(or $(ROWS),2000) --seed $(or $(SEED),0) --seeds $(or $(SEEDS),1) \
+truth: .venv/.synced ## random histories with faults against a group-by: ROWS=2000 SEED=0 (fresh) SEEDS=3 WORKERS=6 REPAIRS=off|on|corruption (in turn)
+	@$(TRUTH) --rows $(or $(ROWS),2000) --seed $(or $(SEED),0) --seeds $(or $(SEEDS),3) \
 	  --workers $(or $(WORKERS),6) $(if $(REPAIRS),--repairs $(REPAIRS))
 
 truth-mutations: .venv/.synced ## each safeguard removed in turn: the truth test must fail
-	@$(TRUTH) --rows $(or $(ROWS),600) --seed $(or $(SEED),5) --mutations
+	@$(TRUTH) --mutations
 
 truth-backfill: .venv/.synced ## rows that were there first, counted by a process that dies: ROWS=200000
 	@$(TRUTH) --rows $(or $(ROWS),200000) --seed $(or $(SEED),0) --backfill
@@ -131,7 +131,7 @@ COMMAND := $(BIN)/aggregated-metrics
 attach: .venv/.synced ## find an application's API, tables and streams: APP=amplify_outputs.json or API_ID=… REGION=…, ENV=default
 	@$(COMMAND) attach $(if $(API_ID),--api-id $(API_ID),$(APP)) $(if $(REGION),--region $(REGION)) --env $(ENV)
 
-redrive: .venv/.synced ## send the records in quarantine again: STACK=…
+redrive: .venv/.synced ## repair the hours of the records in quarantine: STACK=…
 	@$(COMMAND) redrive --stack $(STACK)
 
 repair-batches: .venv/.synced ## repair the hours of batches that aged out: STACK=…

@@ -7,6 +7,8 @@ from aggregated_metrics.core import buckets
 from aggregated_metrics.core.record_types import RECORD_TYPES
 
 _DATE = len("2026-11-22")
+_LONGEST_POLL = 20
+"""What SQS allows. Without a wait it asks some of its servers only, and falsely answers: none."""
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -23,9 +25,6 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     ):
         command = commands.add_parser(name, parents=[common], help=text, description=_CHECKED)
         _add_range(command, required=False)
-        command.add_argument(
-            "--on-failure", metavar="FILE|s3://…", help="the hours of a batch that aged out"
-        )
     command = commands.add_parser(
         "backfill", parents=[common], help="repair a long range, the newest day first"
     )
@@ -35,14 +34,17 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         commands.add_parser(
             "redrive",
             parents=[common],
-            help="send records from quarantine again; delete those whose row is mended or gone",
+            help="repair the hours of the records in quarantine; delete those that are done",
         )
     )
-    for name, text in (
-        ("attach", "find an application's API, tables and streams; write samconfig.toml"),
-        ("repair-batches", "repair the hours of batches that aged out"),
-    ):
-        commands.add_parser(name, help=text)  # main hands these on
+    _add_repair_batches(
+        commands.add_parser(
+            "repair-batches", parents=[common], help="repair the hours of batches that aged out"
+        )
+    )
+    commands.add_parser(  # main hands it on
+        "attach", help="find an application's API, tables and streams; write samconfig.toml"
+    )
     return parser.parse_args(arguments)
 
 
@@ -57,7 +59,6 @@ def _common() -> argparse.ArgumentParser:
     where.add_argument("--stack", help="read the rest from this CloudFormation stack")
     where.add_argument("--endpoint", help="GRAPHQL_ENDPOINT")
     where.add_argument("--pending-table", help="PENDING_HOURS_TABLE")
-    where.add_argument("--stream-function", help="STREAM_FUNCTION")
     where.add_argument("--quarantine-queue", metavar="URL", help="QUARANTINE_QUEUE_URL")
     where.add_argument("--settle", type=int, metavar="SECONDS", help="SETTLE_SECONDS")
     where.add_argument("--region", help="AWS region; else the credentials' own")
@@ -99,9 +100,28 @@ def _add_redrive(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--dry-run", action="store_true", help="say what would happen; change nothing"
     )
-    command.add_argument("--limit", type=int, default=1000, help="at most so many records")
+    _add_polling(command, "records")
+
+
+def _add_repair_batches(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--wait", type=int, default=2, metavar="SECONDS", help="how long to wait for a message"
+        "places",
+        nargs="*",
+        metavar="FILE|s3://…",
+        help="on-failure objects; all that the queue's notes are about if not given",
+    )
+    command.add_argument("--failed-batches-queue", metavar="URL", help="FAILED_BATCHES_QUEUE_URL")
+    _add_polling(command, "notes")
+
+
+def _add_polling(command: argparse.ArgumentParser, what: str) -> None:
+    command.add_argument("--limit", type=int, default=1000, help=f"at most so many {what}")
+    command.add_argument(
+        "--wait",
+        type=int,
+        default=_LONGEST_POLL,
+        metavar="SECONDS",
+        help="how long to wait for a message before the queue is called empty",
     )
 
 

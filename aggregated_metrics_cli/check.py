@@ -1,26 +1,31 @@
-"""verify, repair and backfill: what the reconciler does, day by day, without a time-out."""
+"""What verify, repair and backfill share: the reconciler's check, day by day, without a time-out.
 
-import json
+Each group (account, model, day) fails alone: the others are checked and shown, and the command
+fails at the end with a line for each that could not be checked.
+"""
+
 from argparse import Namespace
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from aggregated_metrics import wiring
 from aggregated_metrics.adapters.source_rows import Counted
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.errors import EventError
+from aggregated_metrics.core.errors import AggregatedMetricsError
 from aggregated_metrics.core.ranges import Range, parse_range
-from aggregated_metrics.jobs.checker import Checker, Findings
-from aggregated_metrics.jobs.reconciler import Reconciler, hours_of_batch, result
+from aggregated_metrics.jobs.checker import Findings
+from aggregated_metrics.jobs.reconciler import Closed, Reconciler, result
 from aggregated_metrics.wiring import Process
 
-_HOURS = 1e9
+from aggregated_metrics_cli.exit_codes import DONE, FAILED, LEFT, STOPPED
+from aggregated_metrics_cli.output import Output
+
+NO_DEADLINE = 1e9
 """More seconds than anybody waits: a laptop has no time-out."""
 
 
-class Watch(Protocol):
+class Progress(Protocol):
     """Who is told how a check goes on."""
 
     def begin(self, days: int) -> None:
@@ -33,132 +38,159 @@ class Watch(Protocol):
         """A day is done."""
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What one command has to do: a range, the hours of a lost batch, or the closed hours."""
+class Silent:
+    """A Progress that says nothing."""
 
-    asked: Range | None
-    batch: Any
-    repair: bool
+    def begin(self, days: int) -> None:
+        """So many days are going to be checked."""
 
+    def page(self, counted: Counted) -> None:
+        """A page of source rows was read."""
 
-def work_of(options: Namespace, read: Callable[[str], str]) -> Work:
-    """What the options ask for.
-
-    Args:
-        options: of verify, repair or backfill.
-        read: gives the text of a file or of an s3:// object.
-
-    Raises:
-        EventError: the range is incomplete, or what was read is not a batch.
-    """
-    repair = options.command != "verify"
-    place = getattr(options, "on_failure", None)
-    if place:
-        try:
-            return Work(None, json.loads(read(place)), repair)
-        except ValueError as error:
-            raise EventError(f"{place} is not JSON ({error})") from error
-    if options.account is None and options.start is None and options.end is None:
-        return Work(None, None, repair)
-    return Work(
-        parse_range(
-            {
-                "accountId": options.account,
-                "start": options.start,
-                "end": options.end,
-                "recordTypes": options.record_types,
-            }
-        ),
-        None,
-        repair,
-    )
+    def day(self, day: Range, found: Findings) -> None:
+        """A day is done."""
 
 
-def read_text(process: Process, place: str) -> str:
-    """The text of a file, or of an object such as s3://bucket/key.
-
-    Raises:
-        EventError: it cannot be read.
-    """
-    try:
-        if place.startswith("s3://"):
-            bucket, _, key = place.removeprefix("s3://").partition("/")
-            answer = process.aws("s3").get_object(Bucket=bucket, Key=key)
-            return str(answer["Body"].read().decode())
-        return Path(place).read_text(encoding="utf-8")
-    except Exception as error:
-        # whatever keeps it from being read, the one who named the place has to look at it
-        raise EventError(f"{place} cannot be read: {error}") from error
-
-
-def check_days(
-    checker: Checker, asked: Range, *, repair: bool, watch: Watch
-) -> Iterator[tuple[Range, Findings]]:
-    """Check a range day by day, the newest first; each day is done when it is given out."""
-    days = list(asked.days())
-    watch.begin(len(days))
-    for day in days:
-        found = checker.check(day.hours(), repair=repair)
-        watch.day(day, found)
-        yield day, found
-
-
-def run(work: Work, process: Process, watch: Watch) -> Findings:
-    """Do it; gives back what was found.
-
-    Raises:
-        Stopped: somebody interrupted it; says where to go on.
-        AggregatedMetricsError: something could not be done; what was repaired is valid.
-    """
-    checker = wiring.checker(process, lambda: _HOURS, on_page=watch.page)
-    if work.asked is not None:
-        return _run_days(checker, work, work.asked, watch)
-    watch.begin(1)
-    if work.batch is not None:
-        ids = hours_of_batch(work.batch, process.settings.SOURCE_TABLES)
-        return checker.check(ids, repair=work.repair)
-    reconciler = Reconciler(
-        checker, process.pending(), process.settings.SOURCE_TABLES, lambda: _HOURS
-    )
-    return reconciler.check_closed(repair=work.repair)[0]
-
-
-def _run_days(checker: Checker, work: Work, asked: Range, watch: Watch) -> Findings:
-    findings = Findings()
-    end = asked.end
-    try:
-        for day, found in check_days(checker, asked, repair=work.repair, watch=watch):
-            findings.add(found)
-            end = day.start
-    except KeyboardInterrupt:
-        raise Stopped(findings, buckets.iso(end)) from None
-    return findings
-
-
-class Stopped(Exception):  # noqa: N818 - nothing went wrong: somebody wanted it
-    """Interrupted between or within days.
+@dataclass(slots=True)
+class Checked:
+    """What a check came to.
 
     Attributes:
-        findings: what the days before came to.
-        end: `--end` to go on with.
+        findings: of all groups that could be checked.
+        failed: a line for each group that could not.
+        set_aside: hours of record types that no model counts into.
+        stopped: how to go on, where somebody interrupted it.
     """
 
-    def __init__(self, findings: Findings, end: str) -> None:
-        super().__init__(f"stopped; go on with --end {end}")
-        self.findings = findings
-        self.end = end
+    findings: Findings = field(default_factory=Findings)
+    failed: list[str] = field(default_factory=list)
+    set_aside: int = 0
+    stopped: str | None = None
 
+    def exit_code(self) -> int:
+        """130 if interrupted, else 2 if something failed, else 1 if something is left."""
+        if self.stopped is not None:
+            return STOPPED
+        if self.failed:
+            return FAILED
+        return LEFT if left(self.findings) or self.set_aside else DONE
 
-def as_json(findings: Findings, *, repair: bool) -> dict[str, Any]:
-    """All that was found, nothing left out."""
-    return {
-        **result(findings, None, repair=repair),
-        "drift": [drift.as_json() for drift in findings.drift],
-        "moving": [drift.as_json() for drift in findings.moving],
-    }
+    def as_json(self, *, repair: bool) -> dict[str, Any]:
+        """All that was found, nothing left out."""
+        return {
+            **result(self.findings, None, repair=repair),
+            "drift": [drift.as_json() for drift in self.findings.drift],
+            "moving": [drift.as_json() for drift in self.findings.moving],
+            "failed": self.failed,
+            "setAside": self.set_aside,
+        }
 
 
 def left(findings: Findings) -> int:
-    """How many wrong buckets are still wrong, as far as is known."""
-    return len(findings.drift) - len(findings.repaired)
+    """How many buckets are wrong, or may be because they were moving."""
+    return len(findings.drift) - len(findings.repaired) + len(findings.moving)
+
+
+def range_of(options: Namespace) -> Range | None:
+    """The range that the options ask for; None where they ask for none.
+
+    Raises:
+        EventError: it is incomplete, or not a range.
+    """
+    if options.account is None and options.start is None and options.end is None:
+        return None
+    return parsed_range(options)
+
+
+def parsed_range(options: Namespace) -> Range:
+    """The range that the options name.
+
+    Raises:
+        EventError: it is incomplete, or not a range.
+    """
+    return parse_range(
+        {
+            "accountId": options.account,
+            "start": options.start,
+            "end": options.end,
+            "recordTypes": options.record_types,
+        }
+    )
+
+
+def reconciler_of(
+    process: Process, *, on_page: Callable[[Counted], None] = lambda _: None
+) -> Reconciler:
+    """The reconciler's job, without its time-out and its limit of rows."""
+    return Reconciler(
+        checker=wiring.checker(process, lambda: NO_DEADLINE, on_page=on_page),
+        pending=process.pending(),
+        quarantine=process.quarantine(),
+        source_tables=process.settings.SOURCE_TABLES,
+        time_left=lambda: NO_DEADLINE,
+        clock=process.clock,
+    )
+
+
+def check_range(process: Process, asked: Range, progress: Progress, *, repair: bool) -> Checked:
+    """Check a range day by day, the newest first; interrupted, it says where to go on."""
+    reconciler = reconciler_of(process, on_page=progress.page)
+    checked = Checked()
+    days = list(asked.days())
+    progress.begin(len(days))
+    end = asked.end
+    try:
+        for day in days:
+            found, failed = reconciler.check_all(day.hours(), repair=repair)
+            checked.findings.add(found)
+            checked.failed += failed
+            end = day.start
+            progress.day(day, found)
+    except KeyboardInterrupt:
+        checked.stopped = f"go on with --end {buckets.iso(end)}"
+    return checked
+
+
+def check_closed(process: Process, progress: Progress, *, repair: bool) -> Checked:
+    """Check the hours that are closed and wait to be checked."""
+    progress.begin(1)
+    closed = Closed()
+    checked = Checked(closed.findings, closed.failed)
+    try:
+        reconciler_of(process, on_page=progress.page).check_closed(closed, repair=repair)
+    except KeyboardInterrupt:
+        checked.stopped = "run this again"
+    except AggregatedMetricsError as error:
+        checked.failed.append(str(error))  # what was repaired before is shown all the same
+    checked.set_aside = closed.set_aside
+    return checked
+
+
+def check(process: Process, asked: Range | None, output: Output, *, repair: bool) -> int:
+    """Check a range, or the closed hours, and show what was found; returns the exit code."""
+
+    def work(progress: Progress) -> Checked:
+        if asked is None:
+            return check_closed(process, progress, repair=repair)
+        return check_range(process, asked, progress, repair=repair)
+
+    if output.as_json:
+        return report(work(Silent()), output, repair=repair)
+    with output.display().Bars(output.console(output.err)) as bars:
+        checked = work(bars)
+    return report(checked, output, repair=repair)
+
+
+def report(checked: Checked, output: Output, *, repair: bool) -> int:
+    """Show what a check came to, and what it could not do; returns the exit code."""
+    for line in checked.failed:
+        output.say(f"not checked: {line}")
+    if checked.set_aside:
+        output.say(f"{checked.set_aside} hours are set aside: no model counts their record type")
+    if checked.stopped is not None:
+        output.say(f"stopped; {checked.stopped}")
+    output.show(
+        checked.as_json(repair=repair),
+        lambda display: display.findings(checked.findings, repair=repair),
+    )
+    return checked.exit_code()

@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -21,43 +22,64 @@ PARAMETERS: Mapping[str, str] = {
     "SettleSeconds": "SETTLE_SECONDS",
     "SourceTables": "SOURCE_TABLES",
     "SourceLifetimeDays": "SOURCE_LIFETIME_DAYS",
-    "SourceOffsetHours": "SOURCE_OFFSET_HOURS",
 }
 """template.yaml's parameters, and the setting that each becomes."""
 OUTPUTS: Mapping[str, str] = {
     "PendingHoursTable": "PENDING_HOURS_TABLE",
     "QuarantineQueueUrl": "QUARANTINE_QUEUE_URL",
-    "StreamAggregatorFunction": "STREAM_FUNCTION",
+    "FailedBatchesQueueUrl": "FAILED_BATCHES_QUEUE_URL",
 }
 """template.yaml's outputs, and the setting that each becomes."""
+FAILED_BATCHES = "FAILED_BATCHES_QUEUE_URL"
+"""The one setting that no function has."""
 _OPTIONS: Mapping[str, str] = {
     "GRAPHQL_ENDPOINT": "endpoint",
     "PENDING_HOURS_TABLE": "pending_table",
     "QUARANTINE_QUEUE_URL": "quarantine_queue",
-    "STREAM_FUNCTION": "stream_function",
+    FAILED_BATCHES: "failed_batches_queue",
     "SETTLE_SECONDS": "settle",
 }
-UNUSED = {"GRAPHQL_ENDPOINT": "https://not-needed.invalid", "PENDING_HOURS_TABLE": "not-needed"}
+_UNUSED = {"PENDING_HOURS_TABLE": "not-needed"}
 """What stands for a setting that a command does without."""
 _TIMEOUTS = Config(connect_timeout=5, read_timeout=120, retries={"total_max_attempts": 3})
 
 
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What a command works with.
+
+    Attributes:
+        process: the settings, and everything that talks.
+        failed_batches_queue: the queue's URL; empty where it is not known.
+        knows_pending: whether the table of pending hours is known.
+    """
+
+    process: Process
+    failed_batches_queue: str = ""
+    knows_pending: bool = True
+
+
 def needed(options: Namespace) -> tuple[str, ...]:
     """The settings that a command cannot do without."""
-    closed = options.command in {"verify", "repair"} and not (options.account or options.on_failure)
-    return {
-        "verify": ("GRAPHQL_ENDPOINT", *(["PENDING_HOURS_TABLE"] if closed else [])),
-        "repair": ("GRAPHQL_ENDPOINT", "PENDING_HOURS_TABLE", "STREAM_FUNCTION"),
-        "backfill": ("GRAPHQL_ENDPOINT", "PENDING_HOURS_TABLE", "STREAM_FUNCTION"),
-        "show": ("GRAPHQL_ENDPOINT",),
-        "redrive": ("GRAPHQL_ENDPOINT", "QUARANTINE_QUEUE_URL", "STREAM_FUNCTION"),
-    }[options.command]
+    repairing = ("GRAPHQL_ENDPOINT", "PENDING_HOURS_TABLE")
+    queued = (*repairing, "QUARANTINE_QUEUE_URL")
+    match options.command:
+        case "show":
+            return ("GRAPHQL_ENDPOINT",)
+        case "verify" if options.account:
+            return ("GRAPHQL_ENDPOINT",)
+        case "redrive":
+            return queued
+        case "repair-batches":
+            return queued if options.places else (*queued, FAILED_BATCHES)
+        case _:
+            return repairing
 
 
-def settings_of(
+def variables_of(
     options: Namespace, environment: Mapping[str, str], described: Mapping[str, str]
-) -> Settings:
-    """The settings for one command.
+) -> Variables:
+    """The settings for one command, all those that are known.
 
     Args:
         options: from `arguments.parse`.
@@ -65,9 +87,9 @@ def settings_of(
         described: what the stack says; empty without one.
 
     Raises:
-        SettingsError: one is missing or wrong; the message says how to give it.
+        SettingsError: one is missing; the message says how to give it.
     """
-    given = {name: getattr(options, option) for name, option in _OPTIONS.items()}
+    given = {name: getattr(options, option, None) for name, option in _OPTIONS.items()}
     known = dict(environment) | dict(described)
     known |= {name: str(value) for name, value in given.items() if value is not None}
     for name in needed(options):
@@ -76,8 +98,16 @@ def settings_of(
                 f"{name} is not known: give --{_OPTIONS[name].replace('_', '-')}, set the "
                 "variable, or name the deployment with --stack"
             )
-    unused = {name: value for name, value in UNUSED.items() if not known.get(name)}
-    return Settings.from_environment(known | unused)
+    return {name: value for name, value in known.items() if value}
+
+
+def settings_of(variables: Mapping[str, str]) -> Settings:
+    """The layer's settings.
+
+    Raises:
+        SettingsError: one is wrong; the message names it.
+    """
+    return Settings.from_environment({**_UNUSED, **variables})
 
 
 def describe(cloudformation: Any, stack: str) -> Variables:
@@ -105,7 +135,7 @@ def describe(cloudformation: Any, stack: str) -> Variables:
     }
 
 
-def connect(options: Namespace, environment: Mapping[str, str]) -> Process:
+def connect(options: Namespace, environment: Mapping[str, str]) -> Deployment:
     """What a command works with, made from the credentials of boto3's default chain.
 
     Raises:
@@ -119,10 +149,15 @@ def connect(options: Namespace, environment: Mapping[str, str]) -> Process:
     if session.region_name:
         environment = {**environment, "AWS_REGION": session.region_name}
     described = describe(aws("cloudformation"), options.stack) if options.stack else {}
-    settings = settings_of(options, environment, described)
+    variables = variables_of(options, environment, described)
+    settings = settings_of(variables)
     credentials = session.get_credentials()
     if credentials is None:
         raise SettingsError(
             "there are no AWS credentials: sign in, or choose some with --profile or AWS_PROFILE"
         )
-    return Process(settings, open_session(SigV4(credentials, settings.region)), aws)
+    return Deployment(
+        Process(settings, open_session(SigV4(credentials, settings.region)), aws),
+        failed_batches_queue=variables.get(FAILED_BATCHES, ""),
+        knows_pending="PENDING_HOURS_TABLE" in variables,
+    )

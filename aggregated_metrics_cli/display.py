@@ -1,6 +1,6 @@
 """Tables, charts and progress for people: the only module that needs rich. No I/O but the console.
 
-Everything but `Progress` turns what was found into something that rich can draw.
+Everything but `Bars` turns what was found into something that rich can draw.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,13 +17,14 @@ from aggregated_metrics.jobs.checker import Findings
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bars
+from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
 from aggregated_metrics_cli.check import left
 from aggregated_metrics_cli.explain import Explanation, verdict
-from aggregated_metrics_cli.redrive import Redriven
+from aggregated_metrics_cli.queue_repair import Job
+from aggregated_metrics_cli.redrive import as_json
 from aggregated_metrics_cli.show import DOLLAR, Shown, bar, rounded, totals
 
 MOST_DRIFTS = 200
@@ -41,14 +42,17 @@ _NAMES = {
 }
 
 
-class Progress:
-    """Bars for days and pages, on the error output; a checking.Watch."""
+class Bars:
+    """Bars for days and pages, on the error output: a check.Progress.
 
-    def __init__(self, console: Console, *, resumable: bool) -> None:
+    With `each_day` a line stays for each day that is done.
+    """
+
+    def __init__(self, console: Console, *, each_day: bool = False) -> None:
         self._console = console
-        self._resumable = resumable
+        self._each_day = each_day
         self._rows = self._pages = 0
-        self._bars = Bars(
+        self._bars = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -79,7 +83,7 @@ class Progress:
     def day(self, day: Range, found: Findings) -> None:
         """A day is done."""
         self._bars.advance(self._task)
-        if self._resumable:
+        if self._each_day:
             self._console.print(
                 f"{buckets.iso(day.start)[:10]}: {found.rows:,} rows, {len(found.drift):,} wrong, "
                 f"{len(found.repaired):,} repaired; go on with --end {buckets.iso(day.start)}"
@@ -91,8 +95,17 @@ def findings(found: Findings, *, repair: bool) -> RenderableType:
     lines = [
         Text(_summary(found, repair=repair), style="bold red" if left(found) else "bold green")
     ]
-    if found.behind is not None:
-        lines.append(Text(f"The stream is {found.behind:.0f} s behind, so nothing was repaired."))
+    if found.moving:
+        lines.append(Text("What is moving may be right or wrong: run this again in a few minutes."))
+    if found.unreadable:
+        lines.append(
+            Text(
+                f"{found.unreadable:,} rows are unreadable (the API cannot give them): nothing is "
+                "lowered where they are."
+            )
+        )
+    if found.completed:
+        lines.append(Text(f"{found.completed:,} elapsed buckets were not complete, and are now."))
     parts: list[RenderableType] = []
     if found.drift or found.moving:
         parts += _drifts(found)
@@ -216,7 +229,8 @@ def _facts(e: Explanation) -> list[tuple[str, str]]:
     mark = "none" if e.marks_known else "not asked for (--pending-table, or --stack)"
     if e.mark is not None:
         mark = f"{e.mark[0]}, due {_seconds(e.mark[1].due)}"
-    ledger = [f"{shard} up to {last}" for shard, last in stored.ledger] if stored else []
+    entries = stored.metadata.ledger.items() if stored else ()
+    ledger = [f"{shard} up to {last}" for shard, (last, _) in entries]
     return [
         ("bucket", f"{series.account_id} {series.record_type} {_time(e.start)} {e.size} min"),
         ("stored", _all(stored.measures) if stored else "nothing"),
@@ -225,7 +239,6 @@ def _facts(e: Explanation) -> list[tuple[str, str]]:
         ("last write", (stored.version or "-") if stored else "-"),
         ("ledger", "\n".join(ledger) or "empty"),
         ("hour's mark", mark),
-        ("stream", "not known" if e.behind is None else f"{e.behind:.0f} s behind"),
     ]
 
 
@@ -236,31 +249,56 @@ def _minutes(e: Explanation) -> Table:
     return table
 
 
-def redriven(results: Sequence[Redriven], *, dry: bool) -> RenderableType:
-    """What became of each record: of which row it is, why it was refused, and what is so now."""
+def redriven(jobs: Sequence[Job], *, dry: bool) -> RenderableType:
+    """What becomes of each record: of which row it is, why it was refused, and what is so now."""
     table = Table(box=box.SIMPLE, show_lines=True)
     table.add_column("at (UTC)", no_wrap=True)
     table.add_column("row", no_wrap=True)
     table.add_column("reason → now")
-    would = "would be " if dry else ""
-    for result in results:
-        entry = result.as_json()
+    for job in jobs:
+        entry = as_json(job)
         name = str(entry["table"] or "-")
         model = name.partition("-")[0]
         keys = " ".join(map(str, entry["keys"].values())) or "-"
         why = str(entry["reason"] or "-")
-        now = result.left or (f"{result.row}, {would}deleted" if result.row else f"{would}sent")
+        now = job.left or _done(job, dry=dry)
         table.add_row(
             str(entry["at"] or "-")[5:16].replace("T", " "),
             Text(f"{_folded(model if model in MODELS else name)}\n{_folded(keys)}"),
             Text(why if now == why else f"{why}\n→ {now}"),
         )
-    kept = sum(result.left is not None for result in results)
-    done = sum(result.row is not None for result in results)
-    said = [f"{len(results) - kept - done} {would}sent"]
-    if done:
-        said.append(f"{done} mended or gone and {would}deleted")
-    return Group(table, Text(f"{', '.join(said)}, {kept} left in the queue"))
+    kept = sum(job.left is not None for job in jobs)
+    would = "would be " if dry else ""
+    return Group(
+        table,
+        Text(f"{len(jobs) - kept} {would}done and deleted, {kept} {would}left in the queue"),
+    )
+
+
+def _done(job: Job, *, dry: bool) -> str:
+    if not job.hours:
+        return "it counts nowhere"
+    hours = f"{len(job.hours)} hours"
+    return f"{hours} would be checked" if dry else f"{hours} are right"
+
+
+def batches(jobs: Sequence[Job], found: Findings) -> RenderableType:
+    """What became of each batch that aged out."""
+    lines = []
+    for job in jobs:
+        done = f"{len(job.hours)} hours are right"
+        if job.rejects:
+            done += f", {len(job.rejects)} records are in quarantine"
+        lines.append(Text(f"{job.name}: {job.left or done}"))
+    kept = sum(job.left is not None for job in jobs)
+    left_over = f"{kept} left" if kept else "none left"
+    lines.append(
+        Text(
+            f"{len(found.drift):,} wrong buckets, {len(found.repaired):,} repaired; "
+            f"{len(jobs) - kept} batches done, {left_over}"
+        )
+    )
+    return Group(*lines)
 
 
 def _folded(text: str) -> str:

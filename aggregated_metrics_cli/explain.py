@@ -4,17 +4,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from aggregated_metrics.adapters.lag import IteratorAge
 from aggregated_metrics.adapters.pending_hours import Mark, State
-from aggregated_metrics.adapters.source_rows import SourceRows
+from aggregated_metrics.adapters.source_rows import Counted, SourceRows
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.errors import AggregatedMetricsError
-from aggregated_metrics.core.hours import Bucket, HourId, Series
-from aggregated_metrics.core.measures import ZERO, Measures, saturated, total
-from aggregated_metrics.core.record_types import model_of
+from aggregated_metrics.core.hours import Bucket, Hour, HourId, Series
+from aggregated_metrics.core.measures import ZERO, Measures, clamped, plus, shown, total
+from aggregated_metrics.core.record_types import Model, model_of
+from aggregated_metrics.jobs.checker import ranges_of
 from aggregated_metrics.wiring import Process
 
-_HOURS = 1e9
+from aggregated_metrics_cli.check import NO_DEADLINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +27,8 @@ class Explanation:
         minutes: minute to what is stored and counted, where either is something.
         mark: the hour's mark; None without one.
         marks_known: whether the table of pending hours was asked.
-        behind: seconds that the stream is behind; None where that is not known.
-        expired: whether the source rows may have expired.
-        now, grace, settle: the time, and the settings that decide.
+        kept_because: why a repair would lower nothing here; None where it would.
+        now, grace: the time, and the setting that decides.
     """
 
     hour: HourId
@@ -41,16 +39,20 @@ class Explanation:
     minutes: dict[int, tuple[Measures, Measures]]
     mark: tuple[State, Mark] | None
     marks_known: bool
-    behind: float | None
-    expired: bool
+    kept_because: str | None
     now: datetime
     grace: int
-    settle: int
 
     @property
     def measures(self) -> Measures:
         """What is stored; zero without a bucket."""
-        return self.stored.measures if self.stored else ZERO
+        return shown(self.stored.measures) if self.stored else ZERO
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it holds more than the rows do, and a repair leaves that as it is."""
+        more = all(was >= rows for was, rows in zip(self.measures, self.counted, strict=True))
+        return more and self.kept_because is not None
 
     @property
     def elapsed(self) -> bool:
@@ -60,30 +62,27 @@ class Explanation:
     @property
     def of_minutes(self) -> Measures:
         """The sum of the stored minutes."""
-        return saturated(total(stored for stored, _ in self.minutes.values()))
+        pruned = self.stored.metadata.pruned if self.stored else ZERO
+        return shown(plus(pruned, total(clamped(stored) for stored, _ in self.minutes.values())))
 
 
 def verdict(e: Explanation) -> str:
     """One sentence or two: is it right, and if not, who is going to set it right, and when."""
     if e.measures == e.counted:
         return _right(e)
-    if e.expired and all(
-        stored >= rows for stored, rows in zip(e.measures, e.counted, strict=True)
-    ):
-        return "It holds more than the rows do, and stays so: rows of that age have expired."
+    if e.is_kept:
+        return f"It holds more than the rows do, and stays so: {e.kept_because}."
     if e.size > 1 and e.of_minutes == e.counted:
         return f"Its minutes are right, but it is not their sum. {_next_visit(e)}"
-    if e.behind is not None and e.behind >= e.settle:
-        return (
-            f"It differs from the rows, and the stream is {e.behind:.0f} s behind: "
-            "wait until it has caught up."
-        )
     if not e.elapsed:
         return (
             "It differs from the rows, but its time is not over: what is on its way may make it "
             "right. Look again in a minute."
         )
     return f"It is wrong: the rows come to something else. {_next_check(e)}"
+
+
+_ASIDE = "Its hour lists too many rows for the reconciler's own runs: run repair on it."
 
 
 def _right(e: Explanation) -> str:
@@ -102,6 +101,8 @@ def _next_visit(e: Explanation) -> str:
     if e.mark is None:
         return "Its hour is not marked, so nobody comes: run repair on it."
     state, mark = e.mark
+    if state == "aside":
+        return _ASIDE
     if state == "closed":
         return "Its hour is closed and waits for the reconciler, which sets it right."
     due = mark.due - e.now.timestamp()
@@ -115,6 +116,8 @@ def _next_check(e: Explanation) -> str:
         return "Run repair on its hour."
     if e.mark is None:
         return "Its hour has been checked, or was never counted, and nobody comes: run repair."
+    if e.mark[0] == "aside":
+        return _ASIDE
     if e.mark[0] == "closed":
         return "Its hour is closed, and the reconciler's next run finds it; or run repair now."
     return (
@@ -139,43 +142,58 @@ def explain(
     at = buckets.floor(buckets.to_minute(buckets.parse(start)), minutes)
     hour_id = HourId(Series(account_id, record_type), buckets.floor(at, buckets.HOUR))
     settings, model = process.settings, model_of(record_type)
-    hour = process.store(lambda: _HOURS).load([hour_id])[0]
-    counted = SourceRows(
-        process.client(lambda: _HOURS),
-        clock=process.clock,
-        offset_hours=settings.SOURCE_OFFSET_HOURS,
-    ).count(model, account_id, [hour_id.start])
+    hour = process.store(lambda: NO_DEADLINE).load([hour_id])[0]
+    counted = SourceRows(process.client(lambda: NO_DEADLINE), clock=process.clock).count(
+        model, account_id, [hour_id.start], ranges_of(model, [hour])
+    )
+    kept = _kept_because(process, model, hour, counted.unreadable)
+    if kept is None and _is_pruned(hour, counted, (minutes, at), process.clock()):
+        kept = "somebody has removed minutes, and rows, that it is all that is left of"
     both: dict[int, tuple[Measures, Measures]] = {}
     for minute in range(at, at + minutes):
         bucket = hour.get(minute)
-        rows = saturated(counted.at(record_type, minute))
+        rows = counted.at(record_type, minute)
         if bucket is not None or any(rows):
             both[minute] = (bucket.measures if bucket else ZERO, rows)
-    days = settings.SOURCE_LIFETIME_DAYS.get(model.name)
-    ended = buckets.to_datetime(hour_id.start)
     return Explanation(
         hour=hour_id,
         start=at,
         size=minutes,
         stored=hour.get(at, minutes),
-        counted=saturated(total(rows for _, rows in both.values())),
+        counted=shown(total(clamped(rows) for _, rows in both.values())),
         minutes=both,
         mark=process.pending().find(hour_id) if marks_known else None,
         marks_known=marks_known,
-        behind=_behind(process),
-        expired=days is not None and ended < process.clock() - timedelta(days=days),
+        kept_because=kept,
         now=process.clock(),
         grace=settings.GRACE_SECONDS,
-        settle=settings.SETTLE_SECONDS,
     )
 
 
-def _behind(process: Process) -> float | None:
-    lag = IteratorAge(process.aws("cloudwatch"), process.settings.STREAM_FUNCTION, process.clock)
-    try:
-        return lag.seconds()
-    except AggregatedMetricsError:
-        return None  # an explanation without it is better than none
+def _kept_because(process: Process, model: Model, hour: Hour, unreadable: int) -> str | None:
+    """Why a check lowers nothing in an hour: as the reconciler decides it."""
+    days = process.settings.SOURCE_LIFETIME_DAYS.get(model.name)
+    began = buckets.to_datetime(hour.id.start)
+    if days is not None and began < process.clock() - timedelta(days=days):
+        return "rows of that age have expired"
+    if any(bucket.metadata.unlisted > 0 for bucket in hour if bucket.size == 1):
+        return "rows of its hour are in no index"
+    if unreadable:
+        return f"{unreadable} rows cannot be read through the API"
+    return None
+
+
+def _is_pruned(hour: Hour, counted: Counted, place: tuple[int, int], now: datetime) -> bool:
+    """Whether a check leaves the bucket (size, start) alone because minutes were removed."""
+    size, start = place
+    for (parent, first), gone in hour.pruned(now).items():
+        minutes = range(first, first + parent)
+        rows = total(counted.at(hour.id.series.record_type, minute) for minute in minutes)
+        if any(few < many for few, many in zip(rows, gone, strict=True)) and (
+            place == (parent, first) or (size == 1 and start in minutes)
+        ):
+            return True
+    return False
 
 
 def as_json(e: Explanation) -> dict[str, Any]:
@@ -190,7 +208,7 @@ def as_json(e: Explanation) -> dict[str, Any]:
         "counted": e.counted._asdict(),
         "complete": None if stored is None else stored.complete,
         "updatedAt": None if stored is None else stored.version,
-        "ledger": [] if stored is None else [[s, str(last)] for s, last in stored.ledger],
+        "ledger": [] if stored is None else _ledger(stored),
         "minutes": [
             {
                 "timeRangeStart": buckets.iso(minute),
@@ -202,7 +220,10 @@ def as_json(e: Explanation) -> dict[str, Any]:
         "pending": None
         if e.mark is None
         else {"state": e.mark[0], "due": e.mark[1].due, "until": e.mark[1].until},
-        "behindSeconds": e.behind,
-        "expired": e.expired,
+        "keptBecause": e.kept_because,
         "verdict": verdict(e),
     }
+
+
+def _ledger(stored: Bucket) -> list[list[Any]]:
+    return [[shard, str(last), at] for shard, (last, at) in stored.metadata.ledger.items()]

@@ -1,280 +1,167 @@
-"""redrive: sends records from quarantine again, after what kept them from counting was mended.
+"""redrive: repairs the hours of the records in quarantine.
 
-Each record becomes an event of its own without shardId, so it stands for its own shard and counts
-once however often it is sent. Records are sent in their streams' order. A message is deleted only
-when the invocation has succeeded and the record did not come back.
-
-A row that could not be counted is usually mended in its table. That change was counted when the
-stream brought it; the image that was recorded before stays as it is. So where a record's image can
-still not be counted, its row as it is now decides: mended or gone, nothing is left to be sent.
+Each record's row is read as it is now. The hours in which the record's images and the row count are
+checked and set right (queue_repair). A message stays while its row cannot be counted, or while it
+is not known where the row counted before.
 """
 
-import base64
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
 
-from aggregated_metrics.adapters.source_rows import part_of
-from aggregated_metrics.core.changes import Reject, fold, touched
-from aggregated_metrics.core.errors import (
-    AggregatedMetricsError,
-    ApiError,
-    EventError,
-    UncountableError,
-)
+from aggregated_metrics.adapters.source_rows import SourceRows, part_of
+from aggregated_metrics.core.changes import EXPIRY_PRINCIPAL, Folded, fold, model_of_stream
+from aggregated_metrics.core.errors import ApiError, UncountableError
+from aggregated_metrics.core.listing import is_plain
 from aggregated_metrics.core.record_types import Model, Row
-from botocore.exceptions import BotoCoreError, ClientError
+from aggregated_metrics.jobs.reconciler import hours_of, hours_of_row, listed_of
 
-HIDDEN_SECONDS = 900
-_PER_REQUEST = 10
+from aggregated_metrics_cli.check import NO_DEADLINE
+from aggregated_metrics_cli.deployment import Deployment
+from aggregated_metrics_cli.exit_codes import DONE
+from aggregated_metrics_cli.output import Output
+from aggregated_metrics_cli.queue_repair import Job, Queue, QueueMessage, conclude, work_through
 
 type RowOf = Callable[[Model, str], Row | None]
 """Reads a row by its id, as it is now; raises ApiError."""
 
 
-class Held(NamedTuple):
-    """One message of the quarantine queue, received."""
+def run(options: Namespace, deployment: Deployment, output: Output) -> int:
+    """Redrive what is in quarantine; returns the exit code."""
+    process = deployment.process
+    queue = Queue(process.aws("sqs"), process.settings.QUARANTINE_QUEUE_URL, options.wait)
+    rows = SourceRows(process.client(lambda: NO_DEADLINE), clock=process.clock)
+    failed: list[str] = []
+    hidden = queue.hidden()
+    with queue.received(options.limit) as (messages, delete):
+        jobs = [classify(message, process.settings.SOURCE_TABLES, rows.row) for message in messages]
+        if not options.dry_run:
+            jobs, repaired = work_through(process, jobs, delete)
+            failed = repaired.failed
+    for line in failed:
+        output.say(f"not checked: {line}")
+    output.show(
+        [as_json(job) for job in jobs],
+        lambda display: display.redriven(jobs, dry=options.dry_run),
+    )
+    if options.dry_run:
+        return DONE
+    return conclude(jobs, output, hidden=hidden, limit=options.limit)
 
-    message_id: str
-    receipt: str
-    body: dict[str, Any]
 
+def classify(message: QueueMessage, source_tables: Mapping[str, str], row_of: RowOf) -> Job:
+    """Which hours a message's record has to do with, and why it stays if it does.
 
-@dataclass(frozen=True, slots=True)
-class Redriven:
-    """What became of one message.
-
-    Attributes:
-        held: the message.
-        left: why it is still in the queue; None when it is not.
-        row: what became of its row, where that is why its record need not be sent.
+    It changes nothing. The hours of the images are checked even where the record stays.
     """
-
-    held: Held
-    left: str | None
-    row: Literal["mended", "gone"] | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """For machines, and for the table."""
-        body = self.held.body
-        return {
-            "eventID": body.get("eventID"),
-            "table": body.get("table"),
-            "keys": keys_of(body),
-            "at": body.get("at"),
-            "reason": body.get("reason"),
-            "redriven": self.left is None and self.row is None,
-            "row": self.row,
-            "left": self.left,
-        }
-
-
-class InvocationError(AggregatedMetricsError):
-    """The stream function did not take an event."""
-
-
-def receive(sqs: Any, queue_url: str, limit: int, wait: int = 2) -> list[Held]:
-    """At most `limit` messages, each once, hidden from others for a while."""
-    held: dict[str, Held] = {}
-    while len(held) < limit:
-        answer = sqs.receive_message(
-            QueueUrl=queue_url,
-            MaxNumberOfMessages=min(_PER_REQUEST, limit - len(held)),
-            VisibilityTimeout=HIDDEN_SECONDS,
-            WaitTimeSeconds=wait,
-        )
-        messages = answer.get("Messages")
-        if not messages:
-            break
-        for message in messages:
-            held[message["MessageId"]] = Held(
-                message["MessageId"], message["ReceiptHandle"], _body(message["Body"])
-            )
-    return sorted(held.values(), key=_order)
-
-
-def _body(text: str) -> dict[str, Any]:
+    job = Job(message)
     try:
-        body = json.loads(text)
-    except ValueError:
-        body = None
-    return body if isinstance(body, dict) else {"reason": "not a message of the quarantine"}
+        record = _record_of(message)
+        model = model_of_stream(str(record.get("eventSourceARN")), source_tables)
+        images = _folded_images(record, source_tables)
+        job = replace(
+            job,
+            hours=frozenset(hours_of(images)),
+            listed=listed_of(images),
+            may_lower=record.get("eventName") != "INSERT",
+        )
+        row_id = keys_of(message).get("id")
+        if row_id is None:
+            raise UncountableError("the record names no row")  # noqa: TRY301 - one way to say why
+        row = row_of(model, str(row_id))
+        if row is not None:
+            job = _with_row(job, model, row)
+        _demand_old_image(record)
+    except ApiError as error:
+        return replace(job, left=f"its row cannot be read: {error}")
+    except UncountableError as error:
+        return replace(job, left=str(error))
+    return job
 
 
-def _order(held: Held) -> tuple[str, int]:
-    record = held.body.get("record")
-    arn = record.get("eventSourceARN") if isinstance(record, Mapping) else None
-    number = str(_change(held.body).get("SequenceNumber", ""))
-    return str(arn), int(number) if number.isdecimal() else 0
+def _record_of(message: QueueMessage) -> Mapping[str, Any]:
+    record = (message.body or {}).get("record")
+    if not isinstance(record, Mapping):
+        raise UncountableError("the message has no record")
+    return record
 
 
-def _change(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    record = body.get("record")
-    change = record.get("dynamodb") if isinstance(record, Mapping) else None
+def _demand_old_image(record: Mapping[str, Any]) -> None:
+    """Only an insert has none: without it nobody knows from where its row is to be taken off."""
+    if record.get("eventName") != "INSERT" and "OldImage" not in _change_of(record):
+        raise UncountableError(
+            "the record has no old image, so where its row counted before is not known: repair the "
+            "range by hand"
+        )
+
+
+def _with_row(job: Job, model: Model, row: Row) -> Job:
+    """A job that includes where its row counts now, and where it is listed.
+
+    Raises:
+        UncountableError: it counts nowhere, or no check can find it.
+    """
+    hours, minute = hours_of_row(model, row), part_of(model, row).minute
+    key = model.listing[1]
+    text = row.get(key)
+    if not text:
+        raise UncountableError(f"no index lists its row, because it has no {key}: write it again")
+    listed = dict(job.listed)
+    if not is_plain(key, text, minute):
+        for hour in hours:
+            listed[hour] = {*listed.get(hour, ()), (minute, text)}
+    return replace(job, hours=job.hours | hours, listed=listed)
+
+
+def _folded_images(record: Mapping[str, Any], source_tables: Mapping[str, str]) -> Folded:
+    """The images as if their rows had just been inserted: whenever, and whatever the view was.
+
+    The old image of a row that expired is left out: what happened still happened.
+    """
+    change = _change_of(record)
+    identity = record.get("userIdentity")
+    expired = isinstance(identity, Mapping) and identity.get("principalId") == EXPIRY_PRINCIPAL
+    images = [change.get("NewImage"), None if expired else change.get("OldImage")]
+    inserts = [
+        {
+            "eventSourceARN": record.get("eventSourceARN"),
+            "eventName": "INSERT",
+            "dynamodb": {"SequenceNumber": "0", "NewImage": image},
+        }
+        for image in images
+        if isinstance(image, Mapping)
+    ]
+    return fold({"Records": inserts}, source_tables)
+
+
+def _change_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    change = record.get("dynamodb")
     return change if isinstance(change, Mapping) else {}
 
 
-def keys_of(body: Mapping[str, Any]) -> dict[str, Any]:
+def keys_of(message: QueueMessage | None) -> dict[str, Any]:
     """The key of a message's row, plain; empty where its record names none."""
-    keys = _change(body).get("Keys")
-    keys = keys if isinstance(keys, Mapping) else {}
+    record = (message.body or {}).get("record") if message else None
+    keys = _change_of(record).get("Keys") if isinstance(record, Mapping) else None
+    return dict(_plain(keys)) if isinstance(keys, Mapping) else {}
+
+
+def _plain(keys: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in keys.items():
+        if value and isinstance(value, Mapping):
+            yield name, next(iter(value.values()))
+
+
+def as_json(job: Job) -> dict[str, Any]:
+    """For machines, and for the table."""
+    body = (job.message.body if job.message else None) or {}
     return {
-        name: next(iter(value.values()))
-        for name, value in keys.items()
-        if value and isinstance(value, Mapping)
+        "eventID": body.get("eventID"),
+        "table": body.get("table"),
+        "keys": keys_of(job.message),
+        "at": body.get("at"),
+        "reason": body.get("reason", "not a message of the quarantine"),
+        "hours": job.hours_as_json(),
+        "left": job.left,
     }
-
-
-def event_of(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The event that counts a message's record.
-
-    Where its old image has been taken off the counts already, it is sent as an INSERT of the new
-    one. That half gets an eventID of its own, always the same: a batch without shardId is named
-    after its first record, so ledgers may have taken in the whole record under its own name.
-
-    Raises:
-        EventError: the message cannot be sent again; says what to do instead.
-    """
-    record = body.get("record")
-    if not isinstance(record, Mapping):
-        raise EventError("the message has no record")
-    if body.get("truncated"):
-        raise EventError("the record was too large to be kept whole: repair its hours instead")
-    if body.get("oldCounted"):
-        images = record.get("dynamodb") or {}
-        change = {name: part for name, part in images.items() if name != "OldImage"}
-        half = {"eventID": f"{record.get('eventID')}/new", "eventName": "INSERT"}
-        record = {**record, **half, "dynamodb": change}
-    return {"Records": [dict(record)]}
-
-
-def redrive(
-    messages: Iterable[Held],
-    invoke: Callable[[dict[str, Any]], int],
-    delete: Callable[[Held], None],
-    source_tables: Mapping[str, str],
-    row_of: RowOf,
-) -> list[Redriven]:
-    """Send every message that can be counted now; delete those with nothing left to be sent.
-
-    Args:
-        messages: in the order to send them in.
-        invoke: hands an event to the stream function; gives back how many of its records went
-            into quarantine again.
-        delete: takes a message out of the queue.
-        source_tables: the function's setting, to tell what would only come back.
-        row_of: reads a row as it is now.
-    """
-    return [_redrive(judge(held, source_tables, row_of), invoke, delete) for held in messages]
-
-
-def _redrive(
-    judged: Redriven, invoke: Callable[[dict[str, Any]], int], delete: Callable[[Held], None]
-) -> Redriven:
-    held = judged.held
-    if judged.left is not None:
-        return judged
-    if judged.row is None:
-        try:
-            if invoke(event_of(held.body)):
-                return Redriven(held, "it came back into quarantine")
-        except InvocationError as error:
-            return Redriven(held, str(error))
-    delete(held)
-    return judged
-
-
-def judge(held: Held, source_tables: Mapping[str, str], row_of: RowOf) -> Redriven:
-    """What is to become of a message; sends and deletes nothing."""
-    try:
-        rejects = fold(event_of(held.body), source_tables).rejects
-    except EventError as error:
-        return Redriven(held, str(error))
-    return _by_row(held, rejects[0], source_tables, row_of) if rejects else Redriven(held, None)
-
-
-def _by_row(
-    held: Held, reject: Reject, source_tables: Mapping[str, str], row_of: RowOf
-) -> Redriven:
-    """Judge a record that cannot be counted by its row, where its image alone is why.
-
-    Where its old image is still to be taken off, sending the record is what lacks: it stays.
-    """
-    model, row_id = reject.image_of, keys_of(held.body).get("id")
-    if model is None or row_id is None or reject.old_counted:
-        return Redriven(held, reject.reason)
-    try:
-        row = row_of(model, row_id)
-        if row is None:
-            return Redriven(held, None, "gone")
-        minute = part_of(model, row).minute
-    except ApiError as error:
-        return Redriven(held, f"its row cannot be read: {error}")
-    except UncountableError as error:
-        return Redriven(held, str(error))
-    if minute in _minutes(held.body, source_tables):
-        # refused for its time alone, and written again once that was near: docs/limits.md
-        return Redriven(held, f"{reject.reason}, and has not been mended: repair its hour")
-    return Redriven(held, None, "mended")
-
-
-def _minutes(body: Mapping[str, Any], source_tables: Mapping[str, str]) -> set[int]:
-    """Where the recorded image would count, had it been written at any time."""
-    (record,) = event_of({**body, "oldCounted": True})["Records"]
-    record["dynamodb"].pop("ApproximateCreationDateTime", None)
-    return {target.minute for target in touched(fold({"Records": [record]}, source_tables).batches)}
-
-
-def source_tables_of(
-    lambdas: Any, function: str, otherwise: Mapping[str, str]
-) -> Mapping[str, str]:
-    """The deployed function's SOURCE_TABLES; `otherwise` where they may not be read."""
-    try:
-        answer = lambdas.get_function_configuration(FunctionName=function)
-    except (BotoCoreError, ClientError):
-        return otherwise
-    variables = answer.get("Environment", {}).get("Variables", {})
-    return dict(json.loads(variables.get("SOURCE_TABLES") or "{}"))
-
-
-def invoker(lambdas: Any, function: str) -> Callable[[dict[str, Any]], int]:
-    """Invokes the stream function, and reads in the end of its log how many came back."""
-
-    def invoke(event: dict[str, Any]) -> int:
-        answer = lambdas.invoke(
-            FunctionName=function,
-            InvocationType="RequestResponse",
-            LogType="Tail",
-            Payload=json.dumps(event).encode(),
-        )
-        payload = answer["Payload"].read().decode(errors="replace")
-        if answer.get("FunctionError") or answer["StatusCode"] >= 300:  # noqa: PLR2004 - HTTP
-            raise InvocationError(f"{function} failed: {payload[:300]}")
-        return quarantined(base64.b64decode(answer.get("LogResult") or "").decode(errors="replace"))
-
-    return invoke
-
-
-def quarantined(log: str) -> int:
-    """How many records an invocation put into quarantine, by its own line; 0 if none says."""
-    for line in log.splitlines():
-        try:
-            said = json.loads(line[line.index("{") :])
-        except ValueError:
-            continue
-        if isinstance(said, dict) and isinstance(said.get("quarantined"), int):
-            return int(said["quarantined"])
-    return 0
-
-
-def release(sqs: Any, queue_url: str, kept: Sequence[Held]) -> None:
-    """Let others see the messages again that stay in the queue."""
-    for first in range(0, len(kept), _PER_REQUEST):
-        sqs.change_message_visibility_batch(
-            QueueUrl=queue_url,
-            Entries=[
-                {"Id": str(i), "ReceiptHandle": held.receipt, "VisibilityTimeout": 0}
-                for i, held in enumerate(kept[first : first + _PER_REQUEST])
-            ],
-        )

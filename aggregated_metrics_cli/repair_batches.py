@@ -1,114 +1,139 @@
-"""Repairs the hours of batches that aged out uncounted, and takes their notes off the queue.
+"""repair-batches: repairs the hours of batches that aged out uncounted.
 
     aggregated-metrics repair-batches --stack aggregated-metrics-prod
+    aggregated-metrics repair-batches --stack aggregated-metrics-prod s3://bucket/key batch.json
 
-For each note in the stack's FailedBatchesQueue: the object is read, the reconciler checks and sets
-right the hours that its records touch, and only then the note is deleted. The object stays in its
-bucket until it expires. It can be run again at any time.
+For each note in the stack's FailedBatchesQueue, or for the objects that are named, the object is
+read and the hours that its records touch are checked and set right (queue_repair). Its records that
+cannot be counted go into quarantine. Then the note is deleted; the object stays in its bucket until
+it expires.
 """
 
-import argparse
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-import boto3
-from aggregated_metrics.core.record_types import MODELS
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
+from aggregated_metrics.core.errors import EventError
+from aggregated_metrics.jobs.reconciler import folded_batch, hours_of, listed_of
 
-_KEPT = frozenset({"id"}.union(*(model.attributes for model in MODELS.values())))
-_INVISIBLE_SECONDS = 960
-"""Longer than the reconciler's time-out, so that nobody else takes the note meanwhile."""
+from aggregated_metrics_cli.deployment import Deployment
+from aggregated_metrics_cli.output import Output
+from aggregated_metrics_cli.queue_repair import (
+    Job,
+    Queue,
+    QueueMessage,
+    conclude,
+    work_through,
+)
 
-type Aws = Callable[[str], Any]
+_S3 = "s3://"
+
+type Read = Callable[[str], str]
+"""Gives the text of an object such as s3://bucket/key, or of a file; raises EventError."""
 
 
-class RepairError(Exception):
-    """A batch's hours were not repaired; its note stays in the queue."""
+def run(options: Namespace, deployment: Deployment, output: Output) -> int:
+    """Repair the batches; returns the exit code."""
+    process = deployment.process
+    tables = process.settings.SOURCE_TABLES
+
+    def read(place: str) -> str:
+        return read_text(process.aws("s3"), place)
+
+    if options.places:
+        given = [job_of(None, place, read, tables) for place in options.places]
+        jobs, repaired = work_through(process, given, lambda _: None)
+        hidden, limit = 0, None
+    else:
+        queue = Queue(process.aws("sqs"), deployment.failed_batches_queue, options.wait)
+        hidden, limit = queue.hidden(), options.limit
+        with queue.received(options.limit) as (messages, delete):
+            given = [job_of(note, place_of(note), read, tables) for note in messages]
+            jobs, repaired = work_through(process, given, delete)
+    for line in repaired.failed:
+        output.say(f"not checked: {line}")
+    found = repaired.findings
+    output.show(
+        {
+            "batches": [as_json(job) for job in jobs],
+            "driftCount": len(found.drift),
+            "repaired": len(found.repaired),
+            "movingCount": len(found.moving),
+            "hidden": hidden,
+        },
+        lambda display: display.batches(jobs, found),
+    )
+    return conclude(jobs, output, hidden=hidden, limit=limit)
 
 
-def repair(aws: Aws, outputs: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Repair batch after batch; gives each object's key and the reconciler's result.
+def place_of(note: QueueMessage) -> str | None:
+    """Where the object lies that a note is about; None where it does not say."""
+    try:
+        detail = (note.body or {})["detail"]
+        return f"{_S3}{detail['bucket']['name']}/{detail['object']['key']}"
+    except (KeyError, TypeError):
+        return None
 
-    Args:
-        aws: gives boto3's client for a service.
-        outputs: the stack's.
+
+def job_of(
+    note: QueueMessage | None, place: str | None, read: Read, source_tables: Mapping[str, str]
+) -> Job:
+    """What an on-failure object asks for, or why it cannot be repaired. Changes nothing."""
+    if place is None:
+        return Job(note, "-", left="the note names no object: see what else sends to this queue")
+    try:
+        kept = json.loads(read(place))
+        if isinstance(kept, Mapping) and not ({"payload", "Records"} & kept.keys()):
+            return Job(note, place, left=_without_payload(kept))
+        folded = folded_batch(kept, source_tables)
+    except ValueError as error:  # EventError is one, and so is what json raises
+        return Job(note, place, left=str(error))
+    return Job(
+        note,
+        place,
+        frozenset(hours_of(folded)),
+        listed_of(folded),
+        folded.rejects,
+    )
+
+
+def _without_payload(kept: Mapping[str, Any]) -> str:
+    """What to do about an object that does not hold its batch."""
+    batch = kept.get("DDBStreamBatchInfo")
+    if not isinstance(batch, Mapping):
+        return "the object is no batch that aged out: it has no payload"
+    table = str(batch.get("streamArn")).split("/")
+    return (
+        "the object has no payload, so its rows are not known: repair the range of what was "
+        f"written to {table[1] if len(table) > 1 else table[0]} from "
+        f"{batch.get('approximateArrivalOfFirstRecord')} to "
+        f"{batch.get('approximateArrivalOfLastRecord')}"
+    )
+
+
+def read_text(s3: Any, place: str) -> str:
+    """The text of a file, or of an object such as s3://bucket/key.
 
     Raises:
-        RepairError: the reconciler failed or may not repair yet; what was done before is done.
+        EventError: it cannot be read.
     """
-    sqs, queue = aws("sqs"), outputs["FailedBatchesQueueUrl"]
-    while messages := sqs.receive_message(
-        QueueUrl=queue, MaxNumberOfMessages=1, VisibilityTimeout=_INVISIBLE_SECONDS
-    ).get("Messages"):
-        (message,) = messages
-        place = json.loads(message["Body"])["detail"]
-        key = place["object"]["key"]
-        kept = aws("s3").get_object(Bucket=place["bucket"]["name"], Key=key)["Body"].read()
-        result = _invoke(aws("lambda"), outputs["ReconcilerFunction"], event(json.loads(kept)))
-        if result["behindSeconds"] is not None or result["movingCount"]:
-            raise RepairError(
-                f"{key}: the stream is still behind, or its hours are moving; run this again when "
-                "StreamBehindAlarm is quiet (the note comes back within 16 minutes)"
-            )
-        sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
-        yield key, result
-
-
-def event(kept: Mapping[str, Any]) -> dict[str, Any]:
-    """The reconciler's event for an on-failure object.
-
-    Only what tells the hours is sent: a batch may be as large as an invocation's event may be.
-    """
-    payload = kept["payload"]
-    batch = json.loads(payload) if isinstance(payload, str) else payload
-    records = [{**record, "dynamodb": _slim(record["dynamodb"])} for record in batch["Records"]]
-    return {"onFailure": {"payload": {**batch, "Records": records}}}
-
-
-def _slim(change: Mapping[str, Any]) -> dict[str, Any]:
-    images = {
-        name: {key: value for key, value in change[name].items() if key in _KEPT}
-        for name in ("OldImage", "NewImage")
-        if name in change
-    }
-    return {**change, **images}
-
-
-def _invoke(client: Any, function: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-    answer = client.invoke(FunctionName=function, Payload=json.dumps(asked).encode())
-    given: dict[str, Any] = json.loads(answer["Payload"].read())
-    if "FunctionError" in answer:
-        raise RepairError(f"{function}: {given.get('errorType')}: {given.get('errorMessage')}")
-    return given
-
-
-def main(arguments: Sequence[str], *, console: Console | None = None) -> int:
-    """Run the command; gives back 0 when no batch is left unrepaired."""
-    console = console or Console(highlight=False, soft_wrap=True)
-    parser = argparse.ArgumentParser(prog="aggregated-metrics repair-batches", description=__doc__)
-    parser.add_argument("--stack", required=True, help="the stack's name")
-    parser.add_argument("--region")
-    parser.add_argument("--profile")
-    asked = parser.parse_args(arguments)
-    session = boto3.Session(profile_name=asked.profile, region_name=asked.region)
-    once = Config(read_timeout=910, retries={"total_max_attempts": 1})
-    aws = cache(lambda service: session.client(service, config=once))
     try:
-        stacks = aws("cloudformation").describe_stacks(StackName=asked.stack)["Stacks"]
-        outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}
-        done = 0
-        for key, result in repair(aws, outputs):
-            done += 1
-            console.print(
-                f"{key}: {result['hours']} hours, {result['driftCount']} wrong buckets, "
-                f"{result['repaired']} set right"
-            )
-    except (RepairError, BotoCoreError, ClientError) as error:
-        console.print(f"failed batches: {error}")
-        return 1
-    console.print(f"{done} batches repaired, none left")
-    return 0
+        if place.startswith(_S3):
+            bucket, _, key = place.removeprefix(_S3).partition("/")
+            return str(s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode())
+        return Path(place).read_text(encoding="utf-8")
+    except Exception as error:
+        # whatever keeps it from being read, the one who named the place has to look at it
+        raise EventError(f"{place} cannot be read: {error}") from error
+
+
+def as_json(job: Job) -> dict[str, Any]:
+    """For machines."""
+    return {
+        "object": job.name,
+        "hours": job.hours_as_json(),
+        "quarantined": 0 if job.left else len(job.rejects),
+        "left": job.left,
+    }

@@ -1,5 +1,6 @@
-"""show: the buckets of a range, as they are stored. Nothing is counted here."""
+"""show: the buckets of a range, as they are stored; with --explain, why one of them is so."""
 
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,6 +11,12 @@ from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import EventError
 from aggregated_metrics.core.measures import Measures
 from aggregated_metrics.model import AggregatedMetrics
+
+from aggregated_metrics_cli import explain
+from aggregated_metrics_cli.check import NO_DEADLINE
+from aggregated_metrics_cli.deployment import Deployment
+from aggregated_metrics_cli.exit_codes import DONE, LEFT
+from aggregated_metrics_cli.output import Output
 
 MOST_ROWS = 1500
 DOLLAR = 1_000_000
@@ -33,6 +40,38 @@ class Shown:
             **self.measures._asdict(),
             "complete": self.complete,
         }
+
+
+def run(options: Namespace, deployment: Deployment, output: Output) -> int:
+    """Show them; returns the exit code.
+
+    Raises:
+        EventError: neither `--end` nor `--explain` is given.
+    """
+    process, account, name = deployment.process, options.account, options.record_type
+    if options.explain:
+        e = explain.explain(
+            process,
+            account,
+            name,
+            options.start,
+            options.minutes,
+            marks_known=deployment.knows_pending,
+        )
+        output.show(explain.as_json(e), lambda display: display.explanation(e))
+        return DONE if e.measures == e.counted or e.is_kept else LEFT
+    if options.end is None:
+        raise EventError("show needs --end, or --explain for one bucket")
+    shown = buckets_of(
+        process.client(lambda: NO_DEADLINE),
+        account,
+        name,
+        options.start,
+        options.end,
+        options.minutes,
+    )
+    output.show([bucket.as_json() for bucket in shown], lambda display: display.chart(shown))
+    return DONE
 
 
 def buckets_of(

@@ -61,7 +61,7 @@ def _measure(what: str, event: Mapping[str, Any], repeats: int, bar: float | Non
 def sums(event: Mapping[str, Any]) -> dict[Target, tuple[int, ...]]:
     """What an event's deltas come to, by account, record type and minute."""
     return {
-        target: tuple(map(sum, zip(*(measures for _, measures in deltas), strict=True)))
+        target: tuple(map(sum, zip(*(delta.measures for delta in deltas), strict=True)))
         for batch in fold(event, {}).batches
         for target, deltas in batch.deltas.items()
     }

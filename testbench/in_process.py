@@ -198,10 +198,10 @@ class Stack:
         given: dict[str, Any] = json.loads(json.dumps(result))
         return given
 
-    def take_in(self, event: Any) -> Report:
+    def apply(self, event: Any) -> Report:
         """Count an event; gives the report."""
         report: Report = {}
-        self.aggregator().take_in(event, report)
+        self.aggregator().apply(event, report)
         return report
 
     def sweep(self) -> Report:

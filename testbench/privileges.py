@@ -35,7 +35,7 @@ def listings() -> list[str]:
     client = Asked()
     source = SourceRows(client, clock=lambda: datetime(2026, 11, 22, 10, tzinfo=UTC))
     for model in MODELS.values():
-        source.count(model, "acct-1", [0])
+        source.count(model, "acct-1", [0], [("", None)])
     return client.documents
 
 

@@ -1,8 +1,7 @@
 """A small world for the reconciler: the API in memory, the streams, and all three functions.
 
 Time only moves when it is told to. What happens between the looks of a check is hung into the
-world's moments (`World.at`): while a page is read, while it waits, when it asks for the lag, and
-before it writes.
+world's moments (`World.at`): while a page is read, while it waits, and before it writes.
 """
 
 from collections import Counter, deque
@@ -76,13 +75,9 @@ class Clock:
 
 
 class World:
-    """One API, its streams, and what the three functions do to it.
+    """One API, its streams, and what the three functions do to it."""
 
-    `lag` tells the reconciler how far the stream is behind; by default the truth: the age of the
-    oldest change that was not delivered.
-    """
-
-    def __init__(self, dynamodb: Any, *, lag: Callable[[], float] | None = None) -> None:
+    def __init__(self, dynamodb: Any) -> None:
         self.clock = Clock()
         self.api = FakeAppSync(clock=self.clock, monotonic=self.clock.timestamp)
         self.api.documents = _DOCUMENTS
@@ -97,12 +92,13 @@ class World:
         self.undelivered: deque[tuple[datetime, dict[str, Any]]] = deque()
         self.moments: dict[str, deque[Callable[[], object]]] = {}
         self.seconds_left = 900.0
-        self._lag = lag or self._true_lag
+        self.born: dict[str, datetime] = {}
+        self.gone: list[tuple[str, rows.Attributes, datetime]] = []
 
     # What happens at a moment of a check ---------------------------------------------------------
 
     def at(self, moment: str, *events: Callable[[], object]) -> None:
-        """Hang events into a moment (page, wait, lag, save): one each time that it comes."""
+        """Hang events into a moment (page, wait, save): one each time that it comes."""
         self.moments.setdefault(moment, deque()).extend(events)
 
     def _happen(self, moment: str) -> None:
@@ -117,6 +113,7 @@ class World:
         now = self._now()
         row = _MAKE[model](id, **({"createdAt": now, "updatedAt": now} | changes))
         self.api.put(model, row)
+        self.born[id] = self.clock.now
         self._stream(self.streams[model].insert(row, created=self.clock.now))
 
     def update(self, model: str, id: str, **changes: Any) -> None:  # noqa: A002
@@ -124,12 +121,15 @@ class World:
         old = self.row(model, id)
         new = old | {"updatedAt": self._now()} | changes
         self.api.put(model, new)
+        self.gone.append((model, old, self.born[id]))
+        self.born[id] = self.clock.now
         self._stream(self.streams[model].modify(old, new, created=self.clock.now))
 
     def remove(self, model: str, id: str, *, expired: bool = False) -> None:  # noqa: A002
         """Remove a row, or let its time-to-live do it."""
         old = self.row(model, id)
         self.api.remove(model, id)
+        self.gone.append((model, old, self.born[id]))
         stream = self.streams[model]
         made = stream.expire if expired else stream.remove
         self._stream(made(old, created=self.clock.now))
@@ -142,11 +142,6 @@ class World:
 
     def _stream(self, record: dict[str, Any]) -> None:
         self.undelivered.append((self.clock.now, record))
-
-    def _true_lag(self) -> float:
-        if not self.undelivered:
-            return 0.0
-        return (self.clock.now - self.undelivered[0][0]).total_seconds()
 
     # The functions -------------------------------------------------------------------------------
 
@@ -163,7 +158,7 @@ class World:
                 clock=self.clock,
                 grace=GRACE,
             )
-            aggregator.take_in(window_event(record), report)
+            aggregator.apply(window_event(record), report)
 
     def sweep(self) -> None:
         """Let the sweeper run twice, an hour later each time: everything that can close closes."""
@@ -176,7 +171,6 @@ class World:
             "store": self.store,
             "source": SourceRows(self.client, clock=self.clock),
             "pending": _Hooked(self),
-            "lag": _Lag(self),
             "clock": self.clock,
             "grace": GRACE,
             "settle": SETTLE,
@@ -186,7 +180,14 @@ class World:
         return Checker(**(ports | changes))
 
     def checks(self, **changes: Any) -> Reconciler:
-        return Reconciler(self.reconciler(**changes), self.pending, {}, lambda: self.seconds_left)
+        return Reconciler(
+            checker=self.reconciler(**changes),
+            pending=self.pending,
+            quarantine=Quarantine(None, "", clock=self.clock),  # type: ignore[arg-type]
+            source_tables={},
+            time_left=lambda: self.seconds_left,
+            clock=self.clock,
+        )
 
     def run(self, event: Any) -> dict[str, Any]:
         """What the reconciler function gives back for an event."""
@@ -218,6 +219,15 @@ class World:
 
     # What is there -------------------------------------------------------------------------------
 
+    def born_and_gone(self, since: datetime) -> set[Key]:
+        """The minutes of rows (as they then were) that came and went since: no look saw them."""
+        return {
+            (row["accountId"], name, f"{row['createdAt'][:16]}:00Z", 1)
+            for model, row, born in self.gone
+            if born >= since
+            for name in _SPLITS[model]
+        }
+
     def stored(self) -> dict[Key, Numbers]:
         """Every stored bucket that is not empty."""
         found = {
@@ -243,15 +253,6 @@ class _Hooked:
     def mark(self, hours: Mapping[HourId, int | None]) -> int:
         self._world._happen("save")
         return self._world.pending.mark(hours)
-
-
-class _Lag:
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    def seconds(self) -> float:
-        self._world._happen("lag")
-        return self._world._lag()
 
 
 def truth(api: FakeAppSync, sizes: Sequence[int] = (1, 5, 15, 60)) -> dict[Key, Numbers]:

@@ -13,5 +13,5 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     but Lambda takes a response without `state` as a failure.
     """
     with observability.invocation("stream_aggregator", context) as report:
-        wiring.aggregator(wiring.process(), context).take_in(event, report)
+        wiring.aggregator(wiring.process(), context).apply(event, report)
     return {"state": {}}

@@ -41,7 +41,6 @@ class Checked:
     minutes: int = 0
     repaired: int = 0
     moving: int = 0
-    behind: float = 0.0
     drift: dict[Key, dict[str, Any]] = field(default_factory=dict)
 
     def finds(self, damage: Damage) -> bool:
@@ -187,7 +186,6 @@ def reconcile(
             checked.minutes += result["minutes"]
             checked.repaired += result["repaired"]
             checked.moving += result["movingCount"]
-            checked.behind = max(checked.behind, result["behindSeconds"] or 0.0)
             for drift in result["drift"]:
                 names = ("accountId", "recordType", "timeRangeStart", "numberOfMinutes")
                 account, record_type, start, minutes = (drift[name] for name in names)

@@ -58,8 +58,8 @@ class MemoryTable:
         self, *, Key: Mapping[str, Any], ExpressionAttributeValues: Mapping[str, Any], **_: Any
     ) -> None:
         item = self._checked(Key, ExpressionAttributeValues)
-        item["state"] = ExpressionAttributeValues[":state"]
-        item["due"] = ExpressionAttributeValues[":due"]
+        for name in ("state", "due", "closed"):
+            item[name] = ExpressionAttributeValues[f":{name}"]
 
     def delete_item(
         self, *, Key: Mapping[str, Any], ExpressionAttributeValues: Mapping[str, Any], **_: Any

@@ -16,6 +16,7 @@ from graphql import (
     GraphQLInputType,
     GraphQLNonNull,
     GraphQLObjectType,
+    GraphQLScalarType,
     InlineFragmentNode,
     ListValueNode,
     Node,
@@ -25,6 +26,7 @@ from graphql import (
     ValueNode,
     VariableNode,
     get_named_type,
+    get_nullable_type,
     parse,
     type_from_ast,
     validate,
@@ -42,7 +44,9 @@ from testbench.fakes.plans import (
     Selection,
     Thunk,
     Variable,
+    Writer,
 )
+from testbench.fakes.scalars import WRITERS
 
 _MAX_DOCUMENTS = 4096
 
@@ -222,15 +226,23 @@ def _row_selection(kind: GraphQLObjectType, below: dict[str, list[FieldNode]]) -
     fields = tuple((key, nodes[0].name.value) for key, nodes in below.items())
     known = _selections.get((kind.name, fields))
     if known is None:
-        required = tuple(
-            (key, name)
+        required = frozenset(
+            key
             for key, name in fields
             if name in kind.fields and isinstance(kind.fields[name].type, GraphQLNonNull)
         )
         typename_keys = tuple(key for key, name in fields if name == "__typename")
-        known = Selection(next(_numbers), fields, required, kind.name, typename_keys)
+        writers = tuple(_writer(kind, name) for _, name in fields)
+        known = Selection(next(_numbers), fields, writers, required, kind.name, typename_keys)
         _selections[kind.name, fields] = known
     return known
+
+
+def _writer(kind: GraphQLObjectType, name: str) -> Writer:
+    """What serializes a field; lists and enums are given as the table has them."""
+    definition = kind.fields.get(name)
+    bare = get_nullable_type(definition.type) if definition is not None else None
+    return WRITERS[bare.name] if isinstance(bare, GraphQLScalarType) else lambda value: value
 
 
 def _thunk(node: ValueNode, kind: Any) -> Thunk:

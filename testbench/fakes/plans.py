@@ -8,6 +8,7 @@ from testbench.fakes.scalars import InvalidValueError
 
 type Variables = Mapping[str, Any]
 type Thunk = Callable[[Variables], Any]
+type Writer = Callable[[Any], Any]
 
 ABSENT = object()
 
@@ -21,11 +22,16 @@ class InvalidRequestError(Exception):
 
 
 class Selection(NamedTuple):
-    """What is asked of each row: (response key, field), and which fields must not be null."""
+    """What is asked of each row: (response key, field).
+
+    `writers` has what puts a field's value into an answer; `required` are the response keys of
+    those that must not be null.
+    """
 
     id: int
     fields: tuple[tuple[str, str], ...]
-    required: tuple[tuple[str, str], ...]
+    writers: tuple[Writer, ...]
+    required: frozenset[str]
     typename: str
     typename_keys: tuple[str, ...]
 

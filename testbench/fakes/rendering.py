@@ -4,29 +4,53 @@ from typing import Any
 
 from testbench.fakes.arguments import next_token
 from testbench.fakes.plans import Field, PageSelection, Selection
-from testbench.fakes.scalars import encode
+from testbench.fakes.scalars import InvalidValueError, encode
 from testbench.fakes.tables import Page, Row
 
 type Errors = list[dict[str, Any]]
 
 
 def render_row(row: Row, selection: Selection, path: list[str | int], errors: Errors) -> str:
-    """A row as JSON; null, with an error, if a field that must not be null is."""
+    """A row as JSON, as far as it can be given.
+
+    A value that its type cannot serialize is null, with an error at its path; where a field must
+    not be null the row is.
+    """
     text = row.rendered.get(selection.id)
     if text is not None:
         return text
-    attributes = row.attributes
-    for key, name in selection.required:
-        if attributes.get(name) is None:
-            message = f"Cannot return null for non-nullable field: '{selection.typename}.{name}'"
-            errors.append({"message": message, "path": [*path, key], "locations": None})
-            return "null"
-    get = attributes.get
-    values = {key: get(name) for key, name in selection.fields}
+    get = row.attributes.get
+    values: dict[str, Any] = {}
+    flaws: Errors = []
+    lost = False
+    for (key, name), write in zip(selection.fields, selection.writers, strict=True):
+        value, flaw = get(name), None
+        if value is not None:
+            try:
+                value = write(value)
+            except InvalidValueError as error:
+                where = _written([*path, key])
+                value, flaw = None, f"Can't serialize value ({where}) : {error.reason}"
+        if value is None and key in selection.required:
+            lost = True
+            where = f"{selection.typename}.{name}"
+            flaw = flaw or f"Cannot return null for non-nullable field: '{where}'"
+        if flaw:
+            flaws.append({"message": flaw, "path": [*path, key], "locations": None})
+        values[key] = value
     for key in selection.typename_keys:
         values[key] = selection.typename
-    text = row.rendered[selection.id] = encode(values)
+    text = "null" if lost else encode(values)
+    if flaws:
+        errors += flaws  # every answer says so: only a flawless row is kept as text
+    else:
+        row.rendered[selection.id] = text
     return text
+
+
+def _written(path: list[str | int]) -> str:
+    """A path as messages have it: `/listTasks/items[0]/createdAt`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f"/{part}" for part in path)
 
 
 def render_page(page: Page, field: Field, selection: PageSelection, errors: Errors) -> str:

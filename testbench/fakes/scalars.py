@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import re
 from collections.abc import Callable
 from datetime import date, time
@@ -138,6 +139,53 @@ def read_json(value: Any) -> Json:
     except ValueError as error:
         raise InvalidValueError(value, f"Unable to parse {value} as valid JSON.") from error
 
+
+def write_int(value: Any) -> int:
+    """GraphQL's Int has 32 bits; a table's number need not."""
+    if type(value) in (int, float) and int(value) == value and abs(value) < _INT_LIMIT:
+        return int(value)
+    raise InvalidValueError(value, "Expected a value that can be converted to type 'Int'.")
+
+
+def write_float(value: Any) -> float:
+    if type(value) in (int, float) and math.isfinite(value):
+        number: float = value
+        return number
+    raise InvalidValueError(value, "Expected a value that can be converted to type 'Float'.")
+
+
+def write_text(value: Any) -> str:
+    if isinstance(value, (str, int, float)):
+        return str(value).lower() if isinstance(value, bool) else str(value)
+    raise InvalidValueError(value, "Expected a value that can be converted to type 'String'.")
+
+
+def write_boolean(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise InvalidValueError(value, "Expected a value that can be converted to type 'Boolean'.")
+
+
+def write_date_time(value: Any) -> str:
+    if isinstance(value, str) and _is_date_time(value):
+        return value
+    raise InvalidValueError(value, f"Unable to serialize `{value}` as a valid DateTime Object.")
+
+
+def write_json(value: Any) -> str:
+    return value if isinstance(value, str) else _encode_sorted(value)
+
+
+WRITERS: dict[str, Callable[[Any], Any]] = {
+    "Int": write_int,
+    "Float": write_float,
+    "String": write_text,
+    "ID": write_text,
+    "Boolean": write_boolean,
+    "AWSDateTime": write_date_time,
+    "AWSJSON": write_json,
+}
+"""What a table holds as an answer gives it; raises InvalidValueError for what it cannot give."""
 
 READERS: dict[str, Callable[[Any], Any]] = {
     "Int": read_int,

@@ -119,8 +119,9 @@ def _schema() -> GraphQLSchema:
 
 
 def _exchanges() -> list[dict[str, Any]]:
-    recorded = json.loads((AMPLIFY / "exchanges.json").read_text())
-    exchanges: list[dict[str, Any]] = recorded["exchanges"]
+    exchanges: list[dict[str, Any]] = json.loads((AMPLIFY / "exchanges.json").read_text())[
+        "exchanges"
+    ]
     return exchanges
 
 
@@ -255,7 +256,7 @@ def test_schema_is_amplifys_without_the_models_that_are_not_counted() -> None:
     amplifys = _definitions((AMPLIFY / "schema.graphql").read_text())
     assert ours.items() <= amplifys.items()
     for left in amplifys.keys() - ours.keys():
-        assert re.search(r"Account|FeedbackItem|AmplifyAI", left), left
+        assert re.search(r"Account|FeedbackItem|Procedure|Chat|AmplifyAI", left), left
 
 
 def _definitions(sdl: str) -> dict[str, str]:

@@ -22,13 +22,14 @@ OTHER_ACTIONS: Mapping[str, set[str]] = {
     },
     "BucketSweeper": {
         "dynamodb:Query",  # PendingHours.due
-        "dynamodb:UpdateItem",  # PendingHours.settle
+        "dynamodb:UpdateItem",  # PendingHours.reschedule
     },
     "Reconciler": {
         "dynamodb:Query",  # PendingHours.closed
         "dynamodb:BatchWriteItem",  # PendingHours.mark
         "dynamodb:DeleteItem",  # PendingHours.remove
-        "cloudwatch:GetMetricStatistics",  # IteratorAge.seconds
+        "dynamodb:UpdateItem",  # PendingHours.postpone, set_aside
+        "sqs:SendMessage*",  # Quarantine.send
     },
 }
 EVERY_FUNCTION = {

@@ -97,10 +97,8 @@ def test_the_environment_is_what_the_settings_read() -> None:
     assert known - ours == {"AWS_REGION"}  # Lambda sets it
 
 
-def test_the_reconciler_asks_about_the_stream_function() -> None:
+def test_the_reconcilers_schedule_asks_for_the_closed_hours() -> None:
     function = template("template.yaml")["Resources"]["ReconcilerFunction"]["Properties"]
-    variables = function["Environment"]["Variables"]
-    assert variables["STREAM_FUNCTION"] == {"!Ref": "StreamAggregatorFunction"}
     schedule = function["Events"]["Reconcile"]["Properties"]["Input"]["!Sub"]
     for repairs in template("template.yaml")["Parameters"]["ReconcileRepairs"]["AllowedValues"]:
         event = json.loads(schedule.replace("${ReconcileRepairs}", repairs))

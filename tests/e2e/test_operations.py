@@ -12,10 +12,9 @@ import tomlkit
 from aggregated_metrics.model import AggregatedMetrics
 from rich.console import Console
 
-from aggregated_metrics_cli import attach
-from aggregated_metrics_cli.repair_batches import repair
+from aggregated_metrics_cli import attach, main
 from testbench import rows
-from testbench.emulated.stack import REGION, ROOT_CREDENTIALS
+from testbench.emulated.stack import APP_STACK, REGION, ROOT_CREDENTIALS
 from testbench.emulated.world import World, wait
 from testbench.streams import Stream, event
 
@@ -74,7 +73,9 @@ def test_a_backfill_of_a_range_that_ends_before_it_starts_says_so(world: World) 
     assert states.describe_execution(executionArn=arn)["error"] == "EventError"
 
 
-def test_a_failed_batch_is_noted_and_its_hours_are_repaired(world: World) -> None:
+def test_a_failed_batch_is_noted_and_its_hours_are_repaired(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     account = falsified(world, START)
     batch = event(Stream("Item").insert(rows.item(accountId=account)))
     world.stack.client("s3").put_object(
@@ -90,8 +91,15 @@ def test_a_failed_batch_is_noted_and_its_hours_are_repaired(world: World) -> Non
         return int(got["Attributes"]["ApproximateNumberOfMessages"])
 
     wait(noted)
-    done = dict(repair(world.stack.client, world.stack.app))
-    assert done[f"aws/lambda/{account}"]["repaired"] > 0
+    monkeypatch.setenv("AWS_ENDPOINT_URL", world.stack.endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ROOT_CREDENTIALS.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", ROOT_CREDENTIALS.secret_key)
+    out, err = io.StringIO(), io.StringIO()
+    asked = ["repair-batches", "--stack", APP_STACK, "--region", REGION, "--wait", "1", "--json"]
+    assert main(asked, out=out, err=err) == 0, out.getvalue() + err.getvalue()
+    done = json.loads(out.getvalue())
+    assert [each["object"].rpartition("/")[2] for each in done["batches"]] == [account]
+    assert done["repaired"] > 0
     assert noted() == 0
     assert counts(world, account, START) == {0}
 

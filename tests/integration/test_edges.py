@@ -7,11 +7,13 @@ import pytest
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.hours import HourId, Series
 from aggregated_metrics.core.measures import INT_MAX, Measures
+from aggregated_metrics.core.metadata import Fence
 
 from testbench import rows
 from testbench.in_process import Stack
 from testbench.streams import Stream, event, window_event
 
+FENCE = Fence(0.0, 0.0, 0.0)
 HOUR = buckets.to_minute(datetime(2026, 11, 22, 10, tzinfo=UTC))
 
 
@@ -41,22 +43,37 @@ def test_a_batch_of_6_mb_is_counted(stack: Stack) -> None:
     assert counts(stack, 60, "scoreResults") == {"2026-11-22T10:00:00Z": 4_000}
 
 
-def test_the_ledger_of_a_busy_minute_stays_short_and_its_newest_shards_are_exact(
+def test_a_replay_of_more_shards_than_ever_wrote_at_once_counts_nothing_twice(
     stack: Stack,
 ) -> None:
     events = [
         window_event(Stream("Item").insert(rows.item(f"item-{i}")), shard_id=f"shardId-{i:08}")
-        for i in range(70)
+        for i in range(100)
     ]
-    for one in (*events, *events[-64:]):
+    for one in (*events, *events):
         stack.invoke("stream_aggregator", one)
-    assert counts(stack, 1) == {"2026-11-22T10:05:00Z": 70}
+    assert counts(stack, 1) == {"2026-11-22T10:05:00Z": 100}
     (minute,) = (
         row
         for row in stack.api.rows("AggregatedMetrics")
         if row["recordType"] == "items" and row["numberOfMinutes"] == 1
     )
-    assert len(minute["metadata"]["ledger"]) == 64
+    assert len(minute["metadata"]["ledger"]) == 100
+
+
+def test_a_ledger_forgets_a_shard_when_the_stream_has(stack: Stack) -> None:
+    for i in range(3):
+        one = window_event(
+            Stream("Item").insert(rows.item(f"item-{i}")), shard_id=f"shardId-{i:08}"
+        )
+        stack.invoke("stream_aggregator", one)
+        stack.clock.advance(hours=13)
+    (minute,) = (
+        row
+        for row in stack.api.rows("AggregatedMetrics")
+        if row["recordType"] == "items" and row["numberOfMinutes"] == 1
+    )
+    assert (minute["count"], len(minute["metadata"]["ledger"])) == (3, 2)
 
 
 def test_an_hour_of_200_score_series_is_saved_and_loaded(stack: Stack) -> None:
@@ -65,7 +82,7 @@ def test_an_hour_of_200_score_series_is_saved_and_loaded(stack: Stack) -> None:
         HourId(Series("acct-1", "scoreResults", "scorecard-1", f"score-{i}"), HOUR)
         for i in range(200)
     ]
-    store.change(ids, lambda hour: hour.set_minute(HOUR + 5, Measures(count=3)))
+    store.update(ids, lambda hour: hour.set_minute(HOUR + 5, Measures(count=3), FENCE))
     assert [hour.get(HOUR, 60).measures.count for hour in store.load(ids)] == [3] * 200  # type: ignore[union-attr]
     assert {row["scoreId"] for row in stack.api.rows("AggregatedMetrics")} == {
         hour.series.score_id for hour in ids

@@ -17,9 +17,9 @@ def sums(folded: Folded) -> dict[tuple[str, str, str], tuple[int, ...]]:
     for batch in folded.batches:
         for target, deltas in batch.deltas.items():
             key = (target.account_id, target.record_type, buckets.iso(target.minute))
-            for _, measures in deltas:
+            for delta in deltas:
                 old = found.get(key, [0] * 6)
-                found[key] = [a + b for a, b in zip(old, measures, strict=True)]
+                found[key] = [a + b for a, b in zip(old, delta.measures, strict=True)]
     return {key: tuple(values) for key, values in found.items() if any(values)}
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.changes import fold
 from aggregated_metrics.core.hours import Hour, HourId
-from aggregated_metrics.jobs.aggregator import _by_hour, _take_in
+from aggregated_metrics.jobs.aggregator import _apply, _by_hour
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,8 +21,8 @@ def deliver(hours: Hours, given_event: Any) -> None:
     work = _by_hour(fold(given_event, {}).batches)
     for hour_id, parts in work.items():
         hour = hours.setdefault(hour_id, Hour(hour_id))
-        _take_in(hour, parts)
-        hour.roll_up()
+        _apply(hour, parts, NOW)
+        hour.roll_up(NOW)
         for bucket in hour:
             bucket.dirty = True
         rows = [{"metadata": None} | write.record for write in hour.writes(NOW, GRACE)[0]]

@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aggregated_metrics.core import buckets
+from aggregated_metrics.core.changes import Delta
 from aggregated_metrics.core.hours import Hour, HourId, Series
-from aggregated_metrics.core.measures import INT_MAX, Measures, plus, saturated, total
+from aggregated_metrics.core.measures import INT_MAX, Measures, plus, shown, total
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +26,10 @@ type Record = tuple[int, int, Measures]
 """Sequence number, minute, what it adds."""
 
 
+def take(hour: Hour, minute: int, shard: str, last: int, deltas: Any) -> None:
+    hour.apply(minute, shard, last, [Delta(*delta) for delta in deltas], NOW)
+
+
 def saved(hour: Hour) -> Hour:
     """The hour as it is loaded after it was saved."""
     for bucket in hour:
@@ -38,8 +43,8 @@ def deliver(hour: Hour, batch: Sequence[Record], shard: str = "shard") -> Hour:
     last = max(number for number, _, _ in batch)
     for minute in {minute for _, minute, _ in batch}:
         deltas = [(number, added) for number, at, added in batch if at == minute]
-        hour.take_in(TEN + minute, shard, last, deltas)
-    hour.roll_up()
+        take(hour, TEN + minute, shard, last, deltas)
+    hour.roll_up(NOW)
     return saved(hour)
 
 
@@ -119,7 +124,7 @@ def test_a_stored_hour_that_is_rolled_up_again_is_not_written(
     drawn: list[tuple[int, Measures]],
 ) -> None:
     hour = deliver(Hour(ID), [(n, minute, added) for n, (minute, added) in enumerate(drawn)])
-    hour.roll_up()
+    hour.roll_up(NOW)
     hour.close(NOW, GRACE)
     assert hour.writes(NOW, GRACE)[0] == []
 
@@ -129,8 +134,8 @@ def test_no_sum_is_ever_sent_as_an_invalid_int(costs: list[int]) -> None:
     batch = [(n, n, Measures(1, cost)) for n, cost in enumerate(costs)]
     hour = Hour(ID)
     for number, minute, added in batch:
-        hour.take_in(TEN + minute, "shard", number, [(number, added)])
-    hour.roll_up()
+        take(hour, TEN + minute, "shard", number, [(number, added)])
+    hour.roll_up(NOW)
     writes, tally = hour.writes(NOW, GRACE)
     assert all(write.record["cost"] <= INT_MAX for write in writes)
     assert (tally.overflowed > 0) == (sum(costs) > INT_MAX)
@@ -145,8 +150,8 @@ def test_versions_only_grow_whatever_the_clock_does(
         now = min(naive, datetime(9999, 1, 1)).replace(tzinfo=UTC)  # noqa: DTZ001 - made aware here
         loaded = {(bucket.start, bucket.size): bucket.version for bucket in hour}
         for minute, added in drawn:
-            hour.take_in(TEN + minute, f"s{n}", 1, [(1, added)])
-        hour.roll_up()
+            take(hour, TEN + minute, f"s{n}", 1, [(1, added)])
+        hour.roll_up(NOW)
         writes, _ = hour.writes(now, GRACE)
         for write in writes:
             before = loaded[write.bucket.start, write.bucket.size]
@@ -159,5 +164,5 @@ def test_versions_only_grow_whatever_the_clock_does(
 @given(measures, measures)
 def test_saturating_is_idempotent_and_keeps_what_fits(a: Measures, b: Measures) -> None:
     huge = Measures(*(value * INT_MAX for value in plus(a, b)))
-    assert saturated(saturated(huge)) == saturated(huge)
-    assert saturated(a) == a
+    assert shown(shown(huge)) == shown(huge)
+    assert shown(a) == a

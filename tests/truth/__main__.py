@@ -1,21 +1,21 @@
 """`make truth`: random histories with faults, until a bucket is wrong or the seeds are done.
 
-python -m tests.truth --rows 20000 --seeds 10 --seed 1
+python -m tests.truth --rows 20000 --seeds 10 --seed 1      the kinds of repairs in turn
 python -m tests.truth --mutations            each safeguard removed: every run must fail
 python -m tests.truth --backfill --rows 200000      rows that were there first
 """
 
 import argparse
-import dataclasses
 import secrets
 import sys
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from tests.truth import backfill, mutations, shrink
-from tests.truth.run import Plan, Repairs, Verdict
+from tests.truth.plans import Plan, Repairs, Verdict
 from tests.truth.side_by_side import run_all
 
 
@@ -28,6 +28,7 @@ def main() -> int:
     if options.mutations:
         return _check_mutations(console, options)
     first = options.seed or secrets.randbelow(10**6)
+    kinds = [options.repairs] if options.repairs else list(Repairs)
     plans = [
         Plan(
             rows=options.rows,
@@ -35,7 +36,8 @@ def main() -> int:
             workers=options.workers,
             shards=options.shards,
             batch=min(1000, max(100, options.rows // 40)),
-            repairs=options.repairs,
+            page=min(1000, max(50, options.rows // 20)),
+            repairs=kinds[i % len(kinds)],
         )
         for i in range(options.seeds)
     ]
@@ -56,7 +58,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--shards", type=int, default=4, help="shards a table")
     parser.add_argument("--jobs", type=int, default=2, help="runs at once")
     parser.add_argument(
-        "--repairs", type=Repairs, choices=list(Repairs), help="repairs run meanwhile (run.py)"
+        "--repairs", type=Repairs, choices=list(Repairs), help="only this kind (run.py)"
     )
     parser.add_argument("--mutations", action="store_true", help="remove each safeguard in turn")
     parser.add_argument("--backfill", action="store_true", help="backfill rows that were there")
@@ -68,6 +70,7 @@ def _table(verdicts: list[tuple[Verdict, float]]) -> Table:
     table = Table(title="truth")
     for name in (
         "seed",
+        "repairs",
         "rows",
         "records",
         "invocations",
@@ -76,8 +79,10 @@ def _table(verdicts: list[tuple[Verdict, float]]) -> Table:
         "requests",
         "faults",
         "quarantined",
-        "falsified",
+        "given up",
+        "corrupted",
         "repaired",
+        "healed",
         "buckets",
         "wrong",
         "seconds",
@@ -89,6 +94,7 @@ def _table(verdicts: list[tuple[Verdict, float]]) -> Table:
                 str,
                 (
                     verdict.plan.seed,
+                    verdict.plan.repairs,
                     verdict.plan.rows,
                     verdict.records,
                     verdict.invocations.total(),
@@ -97,8 +103,10 @@ def _table(verdicts: list[tuple[Verdict, float]]) -> Table:
                     verdict.requests,
                     verdict.faults.total(),
                     verdict.quarantined,
-                    verdict.falsified,
+                    verdict.given_up,
+                    verdict.corrupted,
                     verdict.repaired,
+                    verdict.healed,
                     verdict.buckets,
                     len(verdict.wrong),
                     round(seconds),
@@ -121,20 +129,25 @@ def _explain(console: Console, verdict: Verdict, *, shrinking: bool) -> None:
 
 def _check_mutations(console: Console, options: argparse.Namespace) -> int:
     table = Table(title="the harness must fail without each safeguard")
-    for name in ("removed", "wrong", "first difference"):
-        table.add_column(name)
+    for column in ("removed", "repairs", "rows", "wrong", "first difference"):
+        table.add_column(column)
     survived = 0
-    for mutation in (None, *mutations.MUTATIONS):
+    sizes = {mutation.size: None for mutation in mutations.MUTATIONS.values()}
+    runs: list[tuple[Any, str | None]] = [(size, None) for size in sizes]
+    runs += [(mutation.size, name) for name, mutation in mutations.MUTATIONS.items()]
+    for (kind, rows, shards, seed), name in runs:
         plan = Plan(
-            rows=options.rows,
-            seed=options.seed or 1,
+            rows=rows,
+            seed=seed,
             workers=options.workers,
-            shards=options.shards,
+            shards=shards,
+            repairs=Repairs(kind),
+            mutation=name,
         )
-        [(verdict, _)] = run_all(console, [dataclasses.replace(plan, mutation=mutation)], 1)
-        survived += verdict.exact is (mutation is not None)
+        [(verdict, _)] = run_all(console, [plan], 1)
+        survived += verdict.exact is (name is not None)
         first = verdict.wrong[0] if verdict.wrong else "exact"
-        table.add_row(mutation or "nothing", str(len(verdict.wrong)), first[:90])
+        table.add_row(name or "nothing", kind, str(rows), str(len(verdict.wrong)), first[:90])
     console.print(table)
     return 1 if survived else 0
 

@@ -16,14 +16,14 @@ from typing import Any
 
 from testbench import oracle
 from testbench.fakes.faults import Rates
+from tests.truth.deployment import FakeDeployment, Worker, measures_of
 from tests.truth.row_histories import ACCOUNTS, countable, standing
-from tests.truth.worker import Job
-from tests.truth.world import Worker, World, measures_of
+from tests.truth.worker import Job, Manner
 
 SECONDS = 120.0
 """An invocation's time-out: short, so that a long day does not end within it."""
-_BEFORE = timedelta(days=10)
-"""Rows come up to nine days late."""
+_BEFORE = timedelta(days=5)
+"""Rows come up to four days late."""
 
 
 @dataclass
@@ -57,19 +57,20 @@ def backfill(
     """
     start = datetime.now(UTC) - timedelta(days=1)
     draw = random.Random(f"backfill/{seed}")
-    with World(rates or Rates(), seed, settings={"SETTLE_SECONDS": "1"}) as world:
-        truth = oracle.buckets_of(_put(world, standing(seed, rows, start)))
+    settings = {"SETTLE_SECONDS": "20"}
+    with FakeDeployment(rates or Rates(), seed, settings=settings) as deployment:
+        truth = oracle.buckets_of(_put(deployment, standing(seed, rows, start)))
         done = Backfilled([], rows, len(truth))
-        processes = [Worker(world) for _ in range(workers)]
+        processes = [Worker(deployment, Manner()) for _ in range(workers)]
         began = time.monotonic()
         try:
-            invoke = _Invoke(world, processes, draw, die, done)
+            invoke = _Invoke(deployment, processes, draw, die, done)
             units = _units(invoke, start)
             done.units = len(units)
             with ThreadPoolExecutor(workers) as pool:
                 for number, _ in enumerate(pool.map(partial(_carry_out, invoke), units)):
                     progress(number + 1, len(units))
-                done.requests, done.seconds = len(world.server.log), time.monotonic() - began
+                done.requests, done.seconds = len(deployment.server.log), time.monotonic() - began
                 done.peak = max(process.peak for process in processes)
                 again = pool.map(invoke.surely, units)
                 done.again = sum(found["driftCount"] + found["movingCount"] for found in again)
@@ -77,16 +78,16 @@ def backfill(
             done.deaths = sum(process.deaths for process in processes)
             for process in processes:
                 process.end()
-        done.wrong = _compare(world, truth)
+        done.wrong = _compare(deployment, truth)
     return done
 
 
 def _put(
-    world: World, rows: Iterable[tuple[str, Mapping[str, Any]]]
+    deployment: FakeDeployment, rows: Iterable[tuple[str, Mapping[str, Any]]]
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Put rows into the tables; gives back those that count."""
     for model, row in rows:
-        world.api.put(model, {name: value for name, value in row.items() if value is not None})
+        deployment.api.put(model, {name: value for name, value in row.items() if value is not None})
         if countable(row):
             yield model, row
 
@@ -96,13 +97,13 @@ class _Invoke:
 
     def __init__(
         self,
-        world: World,
+        deployment: FakeDeployment,
         processes: Iterable[Worker],
         draw: random.Random,
         die: float,
         done: Backfilled,
     ) -> None:
-        self._ahead, self._draw, self._die, self._done = world.ahead, draw, die, done
+        self._draw, self._die, self._done = draw, die, done
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         for process in processes:
             self._idle.put(process)
@@ -115,7 +116,7 @@ class _Invoke:
             if self._draw.random() < self._die:
                 die_at = (self._draw.randint(1, 40), self._draw.random() < 0.5)
             self._done.invocations += 1
-            return process.do(Job("reconciler", event, self._ahead, SECONDS, die_at))[1]
+            return process.do(Job("reconciler", event, SECONDS, die_at))[1]
         finally:
             self._idle.put(process)
 
@@ -142,8 +143,8 @@ def _carry_out(invoke: _Invoke, unit: Mapping[str, Any]) -> None:
         event = invoke.surely(event)["next"]
 
 
-def _compare(world: World, truth: Mapping[oracle.Key, tuple[int, ...]]) -> list[str]:
-    stored = {key: measures_of(bucket) for key, bucket in world.stored().items()}
+def _compare(deployment: FakeDeployment, truth: Mapping[oracle.Key, tuple[int, ...]]) -> list[str]:
+    stored = {key: measures_of(bucket) for key, bucket in deployment.stored().items()}
     return [
         f"{key}: {stored.get(key)} stored, {truth.get(key)} expected"
         for key in sorted(truth.keys() | stored.keys())

@@ -1,4 +1,4 @@
-"""Small worlds, exhaustively: every order in which a few processes can meet.
+"""Interleavings, exhaustively: every order in which a few processes can meet.
 
 Processes meet only at requests. Here each process is a greenlet that stops before each request, and
 a scheduler runs *every* order of these steps, by depth-first search over its choices. A process may
@@ -65,8 +65,8 @@ class _Died(GreenletExit):
 
 
 @dataclass
-class World:
-    """What the processes share; each world lives for one schedule."""
+class SharedHour:
+    """One hour's API and table, which the processes share; each lives for one schedule."""
 
     api: FakeAppSync = field(
         default_factory=lambda: FakeAppSync(equal_put_succeeds=True, documents=_DOCUMENTS)
@@ -158,7 +158,7 @@ class World:
             grace=GRACE,
         )
         try:
-            aggregator.take_in(event, {})
+            aggregator.apply(event, {})
         except _Died:
             return False
         return True
@@ -188,36 +188,36 @@ class World:
 class _Meeting:
     """A table whose every call is a meeting."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self.exceptions = world.table.exceptions
+    def __init__(self, shared: SharedHour) -> None:
+        self._shared = shared
+        self.exceptions = shared.table.exceptions
 
     def __getattr__(self, name: str) -> Any:
-        call = getattr(self._world.table, name)
+        call = getattr(self._shared.table, name)
         if name == "get_paginator":
-            return lambda kind: _Pages(self._world, call(kind))
-        return lambda **arguments: self._world.meet(lambda: call(**arguments))
+            return lambda kind: _Pages(self._shared, call(kind))
+        return lambda **arguments: self._shared.meet(lambda: call(**arguments))
 
 
 class _Pages:
-    def __init__(self, world: World, pages: Any) -> None:
-        self._world, self._pages = world, pages
+    def __init__(self, shared: SharedHour, pages: Any) -> None:
+        self._shared, self._pages = shared, pages
 
     def paginate(self, **arguments: Any) -> Any:
-        return self._world.meet(lambda: list(self._pages.paginate(**arguments)))
+        return self._shared.meet(lambda: list(self._pages.paginate(**arguments)))
 
 
-type Process = Callable[[World], None]
+type Process = Callable[[SharedHour], None]
 
 
-def schedules(processes: Sequence[Process]) -> Iterator[World]:
-    """Run every order of the processes' requests; yields the world after each."""
+def schedules(processes: Sequence[Process]) -> Iterator[SharedHour]:
+    """Run every order of the processes' requests; yields what they share after each."""
     choices: list[list[int]] = [[]]
     taken: list[int] = []
     while True:
-        world = World()
-        choices, taken = _run(world, processes, taken)
-        yield world
+        shared = SharedHour()
+        choices, taken = _run(shared, processes, taken)
+        yield shared
         while taken and taken[-1] + 1 >= len(choices[len(taken) - 1]):
             taken.pop()
         if not taken:
@@ -226,12 +226,12 @@ def schedules(processes: Sequence[Process]) -> Iterator[World]:
 
 
 def _run(
-    world: World, processes: Sequence[Process], prefix: Sequence[int]
+    shared: SharedHour, processes: Sequence[Process], prefix: Sequence[int]
 ) -> tuple[list[list[int]], list[int]]:
     """Follow the prefix of choices, then always the first; what could be chosen at each step."""
     running = [greenlet(process) for process in processes]
     for process in running:
-        process.switch(world)  # up to its first request
+        process.switch(shared)  # up to its first request
     choices: list[list[int]] = []
     taken: list[int] = []
     while alive := [i for i, process in enumerate(running) if not process.dead]:
@@ -242,13 +242,13 @@ def _run(
     return choices, taken
 
 
-def stored(world: World) -> dict[tuple[str, str, str, int], tuple[int, bool]]:
+def stored(shared: SharedHour) -> dict[tuple[str, str, str, int], tuple[int, bool]]:
     """Count and completeness of every bucket that is not zero."""
     return {
         (row["accountId"], row["recordType"], row["timeRangeStart"], row["numberOfMinutes"]): (
             row["count"],
             row["complete"],
         )
-        for row in world.api.rows("AggregatedMetrics")
+        for row in shared.api.rows("AggregatedMetrics")
         if row["count"]
     }

@@ -130,7 +130,7 @@ class Simulation:
             clock=self.clock,
             grace=GRACE,
         )
-        aggregator.take_in({"Records": made, "shardId": f"shardId-{number}"}, report)
+        aggregator.apply({"Records": made, "shardId": f"shardId-{number}"}, report)
         self.reports.append(report)
 
     def numbers(self) -> dict[str, float]:

@@ -4,31 +4,39 @@ Every entry replaces one small thing of the package in a worker process; docs/tr
 result of running the truth test with each.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from aggregated_metrics.adapters import hour_store as store
-from aggregated_metrics.core import hours
+from aggregated_metrics.adapters import source_rows
+from aggregated_metrics.core import hours, metadata
+from aggregated_metrics.jobs import checker, reconciler
 
 _HOUR: Any = hours.Hour
 _STORE: Any = store.HourStore
+_FENCE: Any = metadata.Fence
+_CHECKER: Any = checker.Checker
+_RECONCILER: Any = reconciler.Reconciler
+_CHECKER_MODULE: Any = checker
+_SOURCE_ROWS: Any = source_rows
 
 
 def apply(name: str) -> None:
     """Remove one safeguard from this process."""
-    MUTATIONS[name]()
+    MUTATIONS[name].remove()
 
 
 def _no_ledger() -> None:
-    take_in = hours.Hour.take_in
+    apply = hours.Hour.apply
 
     def forgetful(self: hours.Hour, minute: int, *args: Any) -> hours.Tally:
         bucket = self.get(minute)
         if bucket is not None:
-            bucket.metadata = {}
-        return take_in(self, minute, *args)
+            bucket.metadata.ledger.clear()
+        return apply(self, minute, *args)
 
-    _HOUR.take_in = forgetful
+    _HOUR.apply = forgetful
 
 
 def _no_condition() -> None:
@@ -42,12 +50,12 @@ def _no_condition() -> None:
 
 
 def _no_mark_before_the_write() -> None:
-    change = store.HourStore.change
+    update = store.HourStore.update
 
-    def unmarked(self: store.HourStore, ids: Any, change_: Any, **_: Any) -> store.Outcome:
-        return change(self, ids, change_)
+    def unmarked(self: store.HourStore, ids: Any, edit: Any, **_: Any) -> store.Outcome:
+        return update(self, ids, edit)
 
-    _STORE.change = unmarked
+    _STORE.update = unmarked
 
 
 def _no_second_create() -> None:
@@ -63,23 +71,129 @@ def _no_second_create() -> None:
 
 def _no_sequence_comparison() -> None:
     """A shard that the ledger knows is taken in, whatever its numbers say."""
-    take_in = hours.Hour.take_in
+    apply = hours.Hour.apply
 
     def by_name_only(
-        self: hours.Hour, minute: int, shard: str, last: int, deltas: Any
+        self: hours.Hour, minute: int, shard: str, last: int, deltas: Any, now: Any
     ) -> hours.Tally:
         bucket = self.get(minute)
-        if bucket is not None and shard in dict(bucket.ledger):
+        if bucket is not None and shard in bucket.metadata.ledger:
             return hours.Tally()
-        return take_in(self, minute, shard, last, deltas)
+        return apply(self, minute, shard, last, deltas, now)
 
-    _HOUR.take_in = by_name_only
+    _HOUR.apply = by_name_only
 
 
-MUTATIONS: dict[str, Callable[[], None]] = {
-    "no ledger": _no_ledger,
-    "no condition on update": _no_condition,
-    "no pending mark before the write": _no_mark_before_the_write,
-    "no second create attempt": _no_second_create,
-    "no sequence comparison": _no_sequence_comparison,
+def _no_fence() -> None:
+    """What was counted by a repair is applied again when the stream brings it."""
+    _FENCE.holds = lambda *_: False
+
+
+def _no_second_look() -> None:
+    """What one reading finds is set, and nobody waits for another."""
+    count = _CHECKER._count
+    read: dict[int, Any] = {}
+
+    def once(self: Any, group: Any, *args: Any) -> Any:
+        known = read.pop(id(group), None)
+        if known is None:
+            known = read[id(group)] = count(self, group, *args)
+        return known
+
+    _CHECKER._count = once
+    _CHECKER.wait = lambda *_: None
+
+
+class _AnyVersion(str):
+    """Equal to every version."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, _: object) -> bool:
+        return True
+
+
+def _no_version_condition() -> None:
+    """A minute is set whoever has written it since it was loaded."""
+    make = _CHECKER_MODULE._drift
+
+    def drift(*args: Any) -> Any:
+        return replace(make(*args), version=_AnyVersion())
+
+    _CHECKER_MODULE._drift = drift
+
+
+def _no_unsure_rows() -> None:
+    """Rows that were updated since a check began are as good as others."""
+    count = _SOURCE_ROWS._count
+
+    def sure(counted: Any, *args: Any) -> None:
+        count(counted, *args)
+        counted.unsure.clear()
+
+    _SOURCE_ROWS._count = sure
+
+
+def _no_listed_range() -> None:
+    """Rows are looked for in their hours' own ranges only."""
+    ranges = checker.ranges_of
+    _CHECKER_MODULE.ranges_of = lambda model, stored, *_: ranges(
+        model, [hours.Hour(hour.id) for hour in stored]
+    )
+
+
+def _no_isolation() -> None:
+    """The first group that fails ends the check."""
+
+    def together(_: Any, marks: Any, done: Any, work: Callable[[], Any]) -> Any:
+        return work()
+
+    _RECONCILER._apart = together
+
+
+def _no_lifetime() -> None:
+    """Rows that have expired are taken for rows that never were."""
+    _CHECKER._is_expired = lambda *_: False
+
+
+def _no_reconciler() -> None:
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("it always fails")
+
+    _RECONCILER.run = refuse
+
+
+class Mutation(NamedTuple):
+    """A safeguard that can be removed, and the smallest run that misses it every time.
+
+    `repairs` is the kind of the run; `rows`, `shards` and `seed` are its size.
+    """
+
+    remove: Callable[[], None]
+    repairs: str = "off"
+    rows: int = 600
+    shards: int = 4
+    seed: int = 5
+
+    @property
+    def size(self) -> tuple[str, int, int, int]:
+        """Kind, rows, shards a table and seed of that run."""
+        return self.repairs, self.rows, self.shards, self.seed
+
+
+MUTATIONS: Mapping[str, Mutation] = {
+    "no ledger": Mutation(_no_ledger),
+    "no condition on update": Mutation(_no_condition),
+    "no pending mark before the write": Mutation(_no_mark_before_the_write),
+    "no second create attempt": Mutation(_no_second_create),
+    "no sequence comparison": Mutation(_no_sequence_comparison),
+    "no fence": Mutation(_no_fence, "on", 80, 2, 2),
+    "no second look": Mutation(_no_second_look, "on", 80, 2, 2),
+    "no version condition": Mutation(_no_version_condition, "on", 80, 2, 2),
+    "no unsure rows": Mutation(_no_unsure_rows, "on", 80, 2, 2),
+    "no listed range": Mutation(_no_listed_range, "on", 80, 2, 2),
+    "no isolation of groups": Mutation(_no_isolation, "on", 80, 2, 2),
+    "no lifetime": Mutation(_no_lifetime, "on", 150, 2, 1),
+    "no reconciler": Mutation(_no_reconciler, "on", 80, 2, 2),
 }

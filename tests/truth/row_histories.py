@@ -1,22 +1,21 @@
 """Random lives of rows, by seed: what is written to the tables, and when.
 
-A life is a list of versions of one row. A history puts the lives' changes into shards, in the order
-of their times, as stream records; `truth` is what the rows come to in the end.
+A life is a list of versions of one row. Its rows have no updatedAt: that is put upon them when they
+are written (source_tables), as a change's *stamp* says.
 """
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from testbench import oracle, rows, streams
+from testbench import oracle, rows
 
 ACCOUNTS = ("acct-a", "acct-b", "acct-c")
 MODELS = ("Item", "ScoreResult", "Task", "Evaluation")
 SPAN = timedelta(hours=20)
 _BURSTS = 12
-_MAKERS = {
+MAKERS = {
     "Item": rows.item,
     "ScoreResult": rows.score_result,
     "Task": rows.task,
@@ -31,16 +30,23 @@ _FORMS = (
     lambda t: (t + timedelta(hours=5, minutes=30)).strftime("%Y-%m-%dT%H:%M:%S+05:30"),
     lambda t: (t - timedelta(hours=11)).strftime("%Y-%m-%dT%H:%M:%S-11:00"),
 )
+_EMPTY = 0.05
+"""How many of an odd model's ScoreResults lack a value, which AppSync must not give as null."""
 _UNREADABLE = ("yesterday", "2026-11-22", "2026-11-22T10:00:00", "2026-02-30T10:00:00Z", "")
 
 
 class Change(NamedTuple):
-    """One write to a table. `new` is None for a removal."""
+    """One write to a table. `new` is None for a removal.
+
+    `stamp` is who sets updatedAt, and how: the API (`api`), in another zone (`offset`), a client to
+    some hours before createdAt (`early`), or nobody (`none`: written past the API).
+    """
 
     at: datetime
     old: Mapping[str, Any] | None
     new: Mapping[str, Any] | None
     expired: bool = False
+    stamp: str = "api"
 
 
 class Life(NamedTuple):
@@ -58,7 +64,8 @@ class Life(NamedTuple):
     def in_a_table(self, lifetime: timedelta | None) -> "Life":
         """The same in a table whose rows live so long: those of None are removed, none expires.
 
-        With a lifetime, a row expires when the hour that it counts into is older than that.
+        With a lifetime, a row expires when the hour that it counts into is older than that, and it
+        may live up to three times as long.
         """
         *before, last = self.changes
         if not last.expired:
@@ -66,49 +73,24 @@ class Life(NamedTuple):
         if lifetime is None:
             return Life(self.model, (*before, last._replace(expired=False)))
         counted = oracle.when(last.old or {}) if countable(last.old) else None
-        over = last.at if counted is None else counted + lifetime + timedelta(hours=1)
+        own = lifetime * (1 + last.at.microsecond % 3)
+        over = last.at if counted is None else counted + own + timedelta(hours=1)
         return Life(self.model, (*before, last._replace(at=max(last.at, over))))
 
+    def plain(self, when: Callable[[datetime], bool]) -> "Life":
+        """The same, but what is written at such times is listed in its hour's own range.
 
-@dataclass
-class Shard:
-    """One shard of one table's stream; `named` tells whether its events carry a shardId."""
-
-    model: str
-    number: int
-    named: bool
-    changes: list[Change] = field(default_factory=list)
-    records: list[streams.Record] = field(default_factory=list)
-    times: list[datetime] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        return f"shardId-{self.number:020}-{self.model.lower()}"
+        Nobody can find a row that is listed elsewhere, if no record tells where.
+        """
+        return Life(self.model, tuple(_plain(c) if when(c.at) else c for c in self.changes))
 
 
-@dataclass
-class History:
-    """Everything that is going to happen to the tables."""
-
-    lives: list[Life]
-    shards: list[Shard]
-
-    def truth(self) -> dict[oracle.Key, tuple[int, ...]]:
-        """Every bucket that must exist in the end."""
-        return oracle.buckets_of(
-            (life.model, life.counted)
-            for life in self.lives
-            if life.counted is not None and countable(life.counted)
-        )
-
-    def uncountable(self) -> set[str]:
-        """The eventIDs of the records that must be in quarantine."""
-        return {
-            record["eventID"]
-            for shard in self.shards
-            for change, record in zip(shard.changes, shard.records, strict=True)
-            if change.new is not None and not countable(change.new)
-        }
+def _plain(change: Change) -> Change:
+    moment = oracle.when(change.new) if countable(change.new) and change.new else None
+    if moment is None or change.new is None:
+        return change._replace(stamp="api")
+    created = min(moment, change.at).astimezone(UTC)
+    return change._replace(new={**change.new, "createdAt": _FORMS[0](created)}, stamp="api")
 
 
 def countable(row: Mapping[str, Any] | None) -> bool:
@@ -116,10 +98,13 @@ def countable(row: Mapping[str, Any] | None) -> bool:
     return row is not None and oracle.when(row) is not None and not row.get("tooFarAhead")
 
 
-def lives(seed: int, count: int, start: datetime) -> list[Life]:
-    """Random lives that begin within SPAN after `start`."""
+def lives(seed: int, count: int, start: datetime, odd: Collection[str] = MODELS) -> list[Life]:
+    """Random lives that begin within SPAN after `start`.
+
+    Rows that an index does not list, or that the API cannot give, are of `odd` models only.
+    """
     draw = random.Random(f"lives/{seed}")
-    return [_life(draw, f"row-{i}", start) for i in range(count)]
+    return [_life(draw, f"row-{i}", start, odd) for i in range(count)]
 
 
 def standing(seed: int, count: int, start: datetime) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -127,60 +112,34 @@ def standing(seed: int, count: int, start: datetime) -> Iterator[tuple[str, Mapp
     draw = random.Random(f"standing/{seed}")
     numbers = iter(range(2**63))
     while count:
-        life = _life(draw, f"row-{next(numbers)}", start)
+        life = _life(draw, f"row-{next(numbers)}", start, ()).plain(lambda _: True)
         row = life.changes[-1].new
         if row is not None:
             count -= 1
-            yield life.model, row
+            yield life.model, {**row, "updatedAt": life.changes[-1].at.isoformat()}
 
 
-def history(lives_: list[Life], seed: int, shards_per_table: int) -> History:
-    """Put lives into shards. A row's changes are all in one shard, as DynamoDB keeps them."""
-    draw = random.Random(f"shards/{seed}")
-    shards = [
-        Shard(model, number, named=draw.random() < 0.75)
-        for model in MODELS
-        for number in range(shards_per_table)
-    ]
-    by_model = {model: [shard for shard in shards if shard.model == model] for model in MODELS}
-    for life in lives_:
-        row = life.changes[0].new or {}
-        shard = random.Random(f"place/{seed}/{row['id']}").choice(by_model[life.model])
-        shard.changes.extend(life.changes)
-    for shard in shards:
-        # Changes of one row have rising times, so sorting by time keeps their order.
-        shard.changes.sort(key=lambda change: change.at)
-        stream = streams.Stream(shard.model, first=10**20 * (shard.number + 9) - 40)
-        for change in shard.changes:
-            shard.records.append(_record(stream, change))
-            shard.times.append(change.at)
-    return History(lives_, shards)
-
-
-def _record(stream: streams.Stream, change: Change) -> streams.Record:
-    if change.new is None:
-        remove = stream.expire if change.expired else stream.remove
-        return remove(change.old or {}, created=change.at)
-    if change.old is None:
-        return stream.insert(change.new, created=change.at)
-    return stream.modify(change.old, change.new, created=change.at)
-
-
-def _life(draw: random.Random, identity: str, start: datetime) -> Life:
+def _life(draw: random.Random, identity: str, start: datetime, odd: Collection[str]) -> Life:
     model = draw.choice(("Item", "ScoreResult", "ScoreResult", "Task", "Evaluation"))
+    is_odd = model in odd
     at = start + _begins(draw)
-    row = _row(draw, model, identity, at)
-    changes = [Change(at, None, row)]
+    row = _row(draw, model, identity, at, is_odd=is_odd)
+    changes = [Change(at, None, row, stamp=_stamp(draw, is_odd=is_odd))]
     while draw.random() < 0.45:
         at += timedelta(seconds=draw.expovariate(1 / 900))
-        new = _updated(draw, model, row, at)
-        changes.append(Change(at, row, new))
+        new = _updated(draw, model, row, at, is_odd=is_odd)
+        changes.append(Change(at, row, new, stamp=_stamp(draw, is_odd=is_odd)))
         row = new
     ending = draw.random()
     if ending < 0.22:
         at += timedelta(seconds=draw.expovariate(1 / 1800))
         changes.append(Change(at, row, None, expired=ending < 0.07))
     return Life(model, tuple(changes))
+
+
+def _stamp(draw: random.Random, *, is_odd: bool) -> str:
+    kinds = ("early", "offset", "none") if is_odd else ("early", "offset")
+    return draw.choice(kinds) if draw.random() < 0.1 else "api"
 
 
 def _begins(draw: random.Random) -> timedelta:
@@ -190,21 +149,22 @@ def _begins(draw: random.Random) -> timedelta:
     return draw.randrange(_BURSTS) / _BURSTS * SPAN + timedelta(seconds=draw.expovariate(1 / 20))
 
 
-def _row(draw: random.Random, model: str, identity: str, at: datetime) -> dict[str, Any]:
-    row = _MAKERS[model](identity, accountId=draw.choice(ACCOUNTS))
-    row["updatedAt"] = at.isoformat()
+def _row(
+    draw: random.Random, model: str, identity: str, at: datetime, *, is_odd: bool
+) -> dict[str, Any]:
+    row = MAKERS[model](identity, accountId=draw.choice(ACCOUNTS), updatedAt=rows.REMOVED)
     _set_time(draw, row, at)
     _set_split(draw, model, row)
-    _set_measures(draw, model, row)
+    _set_measures(draw, model, row, is_odd=is_odd)
     if draw.random() < 0.03:
-        _spoil(draw, row, at)
+        _spoil(draw, row, at, is_odd=is_odd)
     return row
 
 
 def _updated(
-    draw: random.Random, model: str, row: Mapping[str, Any], at: datetime
+    draw: random.Random, model: str, row: Mapping[str, Any], at: datetime, *, is_odd: bool
 ) -> dict[str, Any]:
-    new = {**row, "updatedAt": at.isoformat()}
+    new = dict(row)
     if not countable(row) and draw.random() < 0.7:
         new.pop("tooFarAhead", None)
         new["accountId"] = draw.choice(ACCOUNTS)
@@ -212,7 +172,7 @@ def _updated(
         return new
     kind = draw.random()
     if kind < 0.25:
-        _set_measures(draw, model, new)
+        _set_measures(draw, model, new, is_odd=is_odd)
     elif kind < 0.40:
         _set_split(draw, model, new)
     elif kind < 0.50 and countable(row):
@@ -220,7 +180,7 @@ def _updated(
     elif kind < 0.58 and row.get("accountId"):
         new["accountId"] = draw.choice(ACCOUNTS)
     elif kind < 0.64:
-        _spoil(draw, new, at)
+        _spoil(draw, new, at, is_odd=is_odd)
     else:
         new["metadata"] = {"attempts": draw.randrange(9)}
     return new
@@ -229,9 +189,11 @@ def _updated(
 def _set_time(draw: random.Random, row: dict[str, Any], at: datetime) -> None:
     late = draw.random()
     if late < 0.05:
-        at -= timedelta(days=draw.uniform(1, 9))
+        at -= timedelta(days=draw.uniform(1, 4))
     elif late < 0.2:
         at -= timedelta(hours=draw.uniform(0, 3))
+    elif late < 0.23:
+        at += timedelta(hours=draw.uniform(0, 20))
     row["createdAt"] = draw.choice(_FORMS)(at.astimezone(UTC))
 
 
@@ -242,9 +204,10 @@ def _set_split(draw: random.Random, model: str, row: dict[str, Any]) -> None:
         row[name] = value
 
 
-def _set_measures(draw: random.Random, model: str, row: dict[str, Any]) -> None:
+def _set_measures(draw: random.Random, model: str, row: dict[str, Any], *, is_odd: bool) -> None:
     if model == "ScoreResult":
-        row["value"] = draw.choice(("Yes", "No", "error", "ERROR", ""))
+        value = draw.choice(("Yes", "No", "error", "ERROR", ""))
+        row["value"] = None if is_odd and draw.random() < _EMPTY else value
         row["code"] = draw.choice(("200", "404", "500", None, "n/a"))
         row["cost"] = _cost(draw)
     elif model == "Evaluation":
@@ -267,17 +230,12 @@ def _cost(draw: random.Random) -> Any:
     )
 
 
-def _spoil(draw: random.Random, row: dict[str, Any], at: datetime) -> None:
+def _spoil(draw: random.Random, row: dict[str, Any], at: datetime, *, is_odd: bool) -> None:
     kind = draw.randrange(3)
     if kind == 0:
         row.pop("accountId", None)
-    elif kind == 1:
+    elif kind == 1 and is_odd:
         row["createdAt"] = draw.choice(_UNREADABLE)
     else:
         row["createdAt"] = (at + timedelta(days=draw.uniform(3, 30))).isoformat()
         row["tooFarAhead"] = True
-
-
-def size(lives_: Iterable[Life]) -> int:
-    """Changes in all."""
-    return sum(len(life.changes) for life in lives_)

@@ -5,15 +5,16 @@ Where a failure needs a race it does not come at every run, so each candidate ha
 
 from collections.abc import Callable
 
-from tests.truth.row_histories import Life, lives
-from tests.truth.run import Plan, Run
+from tests.truth.plans import Plan, lives_of
+from tests.truth.row_histories import Life
+from tests.truth.run import Run
 
 TRIES = 3
 
 
 def shrink(plan: Plan, say: Callable[[str], None]) -> list[Life]:
     """Lives of which none can be left out (delta debugging by halves)."""
-    kept = lives(plan.seed, plan.rows, plan.start)
+    kept = lives_of(plan)
     parts = 2
     while len(kept) > 1:
         size = max(1, len(kept) // parts)

@@ -16,8 +16,9 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from tests.truth import world
-from tests.truth.run import Plan, Run, Verdict
+from tests.truth import deployment
+from tests.truth.plans import Plan, Verdict
+from tests.truth.run import Run
 
 _CONTEXT = multiprocessing.get_context("spawn")
 _steps: Any = None
@@ -51,7 +52,7 @@ def _listen(steps: Any) -> None:
     """In a process of the pool: where to tell how far a run is."""
     global _steps  # noqa: PLW0603 - the pool's only way to give a process something
     _steps = steps
-    world.preload()
+    deployment.preload()
 
 
 def _show(progress: Progress, steps: Any) -> None:

@@ -1,12 +1,12 @@
 """Rows that were there before the deployment are counted by a backfill, whatever dies meanwhile."""
 
-from tests.truth import world
+from tests.truth import deployment
 from tests.truth.backfill import backfill
-from tests.truth.run import RATES
+from tests.truth.plans import RATES
 
 
 def test_a_backfill_that_is_killed_and_gone_on_with_is_exact() -> None:
-    world.preload()
+    deployment.preload()
     done = backfill(1500, 3, workers=8, die=0.3, rates=RATES)
     assert done.wrong == []
     assert done.again == 0, "a second check found something to do"

@@ -9,7 +9,7 @@ import pytest
 
 from testbench import rows
 from testbench.streams import Record, Stream
-from tests.truth.interleavings import Consumer, Death, Process, World, schedules, stored
+from tests.truth.interleavings import Consumer, Death, Process, SharedHour, schedules, stored
 
 MINUTE = "2026-11-22T10:05:00Z"
 BUCKETS = [
@@ -34,7 +34,7 @@ def consumer(
     name: str, kinds: str, sizes: Sequence[int] = (9,), death: Death | None = None, **more: bool
 ) -> Process:
     return partial(
-        World.consume,
+        SharedHour.consume,
         consumer=Consumer(f"shardId-{name}", shard(name, kinds), sizes, death, **more),
     )
 
@@ -51,10 +51,10 @@ def check(processes: Sequence[Process], count: int) -> int:
     """Every schedule ends exact; how many there were."""
     expected = {("acct-1", "tasks", start, minutes): (count, True) for start, minutes in BUCKETS}
     number = 0
-    for world in schedules(processes):
+    for shared in schedules(processes):
         number += 1
-        world.finish()
-        assert stored(world) == (expected if count else {}), f"schedule {number}"
+        shared.finish()
+        assert stored(shared) == (expected if count else {}), f"schedule {number}"
     return number
 
 
@@ -68,12 +68,12 @@ SHAPES = [
 ]
 
 
-def say(schedules_run: int) -> None:
-    print(f"{schedules_run} schedules")  # noqa: T201 - `pytest -rP` shows them
+def say(orders: int) -> None:
+    print(f"{orders} schedules")  # noqa: T201 - `pytest -rP` shows them
 
 
 # Its clock is past the minute's grace, while the writers' lease goes on.
-SWEEP = partial(World.sweep, ahead=timedelta(seconds=40))
+SWEEP = partial(SharedHour.sweep, ahead=timedelta(seconds=40))
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

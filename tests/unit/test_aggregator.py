@@ -26,7 +26,7 @@ def test_a_batch_is_folded_loaded_marked_saved_and_then_quarantined(stack: Stack
         client.meta.events.register(f"before-call.{service}.{operation}", note)
     try:
         stream = Stream("Item")
-        stack.take_in(window_event(stream.insert(item()), stream.insert(item(accountId=""))))
+        stack.apply(window_event(stream.insert(item()), stream.insert(item(accountId=""))))
     finally:
         for service, (operation, client) in events.items():
             client.meta.events.unregister(f"before-call.{service}.{operation}", note)
@@ -36,7 +36,7 @@ def test_a_batch_is_folded_loaded_marked_saved_and_then_quarantined(stack: Stack
 def test_the_report_has_numbers_and_never_a_rows_contents(stack: Stack) -> None:
     stream = Stream("Item")
     secret = item("id-secret", accountId="acct-secret", text="text-secret")
-    report = stack.take_in(
+    report = stack.apply(
         window_event(stream.insert(secret), stream.insert(secret | {"createdAt": "soon-secret"}))
     )
     assert "secret" not in str(report)
@@ -59,13 +59,13 @@ def test_the_report_has_numbers_and_never_a_rows_contents(stack: Stack) -> None:
 
 def test_what_is_no_stream_event_asks_for_nothing(stack: Stack) -> None:
     with pytest.raises(EventError):
-        stack.take_in({"detail-type": "Scheduled Event"})
+        stack.apply({"detail-type": "Scheduled Event"})
     assert stack.log == []
 
 
 def test_parents_that_are_left_make_their_hour_due_at_once(stack: Stack) -> None:
     stream = Stream("Task")
-    stack.take_in(window_event(stream.insert(task("t0"))))
+    stack.apply(window_event(stream.insert(task("t0"))))
     parent = "tasks#2026-11-22T10:00:00Z#60"
 
     def somebody(request: Request) -> None:
@@ -75,7 +75,7 @@ def test_parents_that_are_left_make_their_hour_due_at_once(stack: Stack) -> None
             stack.api.put("AggregatedMetrics", stack.row(parent) | {"updatedAt": now})
 
     stack.gate.after = somebody
-    report = stack.take_in(window_event(stream.insert(task("t1"))))
+    report = stack.apply(window_event(stream.insert(task("t1"))))
     assert report["parentsLeft"] == 1
     assert stack.row(parent)["count"] == 1
     (mark,) = stack.marks().values()
@@ -88,7 +88,7 @@ def test_parents_that_are_left_make_their_hour_due_at_once(stack: Stack) -> None
 def test_the_hours_of_a_batch_that_changes_nothing_are_not_marked(stack: Stack) -> None:
     stream = Stream("Task")
     made = stream.insert(task())
-    stack.take_in(window_event(made))
+    stack.apply(window_event(made))
     before = stack.marks()
-    stack.take_in(window_event(made))
+    stack.apply(window_event(made))
     assert stack.marks() == before

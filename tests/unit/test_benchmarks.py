@@ -54,7 +54,7 @@ def test_a_stored_hour_is_one_that_the_layer_has_nothing_to_change_in() -> None:
     start = buckets.to_minute(workloads.HOUR)
     rows = workloads.counted_hour("items", list(range(60)))
     hour = Hour(HourId(Series(workloads.ACCOUNT, "items"), start), rows)
-    hour.roll_up()
+    hour.roll_up(buckets.to_datetime(start))
     assert len(rows) == 59 + 12 + 4 + 1
     assert not any(bucket.dirty for bucket in hour)
     assert len(handling.stored_day(100)) == 24 * 3 * 77

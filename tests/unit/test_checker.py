@@ -10,7 +10,9 @@ from aggregated_metrics.adapters.hour_store import Outcome
 from aggregated_metrics.adapters.source_rows import Counted
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.hours import Hour, HourId, Series, composite_key
+from aggregated_metrics.core.listing import Range
 from aggregated_metrics.core.measures import INT_MAX, Measures
+from aggregated_metrics.core.metadata import Fence
 from aggregated_metrics.core.record_types import Model
 from aggregated_metrics.jobs.checker import Checker, Drift, Findings
 
@@ -21,15 +23,24 @@ ITEMS = HourId(Series("a", "items"), TEN)
 type Stored = Mapping[tuple[int, int], int]
 
 
-def _hour(hour_id: HourId, stored: Stored, version: str = "2026-11-22T10:00:00Z") -> Hour:
+def _hour(
+    hour_id: HourId,
+    stored: Stored,
+    version: str,
+    metadata: Mapping[int, Any],
+    *,
+    complete: bool = True,
+) -> Hour:
     return Hour(
         hour_id,
         [
             {
                 "compositeKey": composite_key(hour_id.series, TEN + minute, size),
                 "count": count,
-                "complete": False,
+                "complete": complete,
+                "createdAt": version,
                 "updatedAt": version,
+                "metadata": metadata.get(minute) if size == 1 else None,
             }
             for (minute, size), count in stored.items()
         ],
@@ -37,43 +48,73 @@ def _hour(hour_id: HourId, stored: Stored, version: str = "2026-11-22T10:00:00Z"
 
 
 class _World:
-    """Store, source, lag and sleep as a reconciler's ports; what is stored and counted is given."""
+    """The ports of a checker; what is stored and counted is given."""
 
-    def __init__(self, stored: Stored, rows: Mapping[int, int], *, limit: int = 1) -> None:
-        self.stored, self.rows, self.limit = stored, dict(rows), limit
+    def __init__(self, stored: Stored, rows: Mapping[int, int]) -> None:
+        self.stored, self.rows = stored, dict(rows)
+        self.version = "2026-11-22T10:00:00Z"
         self.slept: list[float] = []
         self.asked: list[tuple[str, str, list[int]]] = []
+        self.since: list[datetime | None] = []
         self.loads: list[list[HourId]] = []
         self.unsure: set[tuple[str, int]] = set()
+        self.unclear: set[tuple[str, int]] = set()
+        self.unreadable = 0
+        self.metadata: dict[int, Any] = {}
         self.between: Callable[[], None] = lambda: None
+        self.before_writing: Callable[[], None] = lambda: None
         self.outcome = Outcome()
-        self.lags = 0
+        self.set: dict[int, tuple[int, Fence | None]] = {}
+        self.marked: list[HourId] = []
+        self.now = NOW
+
+    def _hour(self, hour_id: HourId) -> Hour:
+        return _hour(hour_id, self.stored, self.version, self.metadata)
 
     def load(self, ids: Sequence[HourId]) -> list[Hour]:
         self.loads.append(list(ids))
-        return [_hour(hour_id, self.stored) for hour_id in ids]
+        return [self._hour(hour_id) for hour_id in ids]
 
-    def change(self, ids: Collection[HourId], change: Any, before_save: Any) -> Outcome:
+    def update(self, ids: Collection[HourId], edit: Any, before_save: Any = None) -> Outcome:
+        self.before_writing()
         for hour_id in ids:
-            change(_hour(hour_id, self.stored))
+            hour = self._hour(hour_id)
+            edit(hour)
+            for bucket in hour:
+                if bucket.dirty and bucket.size == 1:
+                    fence = bucket.metadata.fence
+                    self.set[bucket.start - TEN] = (bucket.measures.count, fence)
         return self.outcome
 
-    def count(self, model: Model, account_id: str, hours: Collection[int], _: Any) -> Counted:
-        self.asked.append((model.name, account_id, sorted(hours)))
-        sums = {("items", TEN + minute): Measures(count) for minute, count in self.rows.items()}
-        return Counted(sums, rows=10, pages=2, unsure=set(self.unsure))
+    def mark(self, hours: Mapping[HourId, int | None]) -> int:
+        self.marked += hours
+        return len(hours)
 
-    def seconds(self) -> float:
-        self.lags += 1
-        return 0.0
+    def count(
+        self,
+        model: Model,
+        account_id: str,
+        hours: Collection[int],
+        ranges: Sequence[Range],
+        since: datetime | None,
+        on_page: Callable[[Counted], None],
+    ) -> Counted:
+        self.asked.append((model.name, account_id, sorted(hours)))
+        self.since.append(since)
+        self.now += timedelta(seconds=2)
+        sums = {("items", TEN + minute): Measures(count) for minute, count in self.rows.items()}
+        counted = Counted(sums, 10, 2, set(self.unsure), set(self.unclear), self.unreadable)
+        on_page(counted)
+        return counted
 
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
+        self.now += timedelta(seconds=seconds)
         self.between()
 
     def reconciler(self, **changes: Any) -> Checker:
-        ports: dict[str, Any] = {"store": self, "source": self, "pending": None, "lag": self}
-        ports |= {"clock": lambda: NOW, "grace": 120, "settle": 60, "sleep": self.sleep}
+        ports: dict[str, Any] = {"store": self, "source": self, "pending": self}
+        ports |= {"clock": lambda: self.now, "grace": 120, "settle": 60, "sleep": self.sleep}
         return Checker(**(ports | changes))
 
     def check(self, *ids: HourId, repair: bool = False) -> Findings:
@@ -94,13 +135,13 @@ def test_what_is_right_is_looked_at_once() -> None:
     world = _World(_all(7, 3), {7: 3})
     found = world.check(repair=True)
     assert (found.drift, found.moving, found.minutes, found.hours) == ([], [], 1, 1)
-    assert (world.slept, world.lags, len(world.asked)) == ([], 0, 1)
+    assert (world.slept, len(world.asked)) == ([], 1)
 
 
-def test_verifying_does_not_ask_how_far_the_stream_is_behind() -> None:
+def test_verifying_looks_twice_and_writes_nothing() -> None:
     world = _World(_all(7, 3), {7: 4})
     assert _places(world.check().drift) == {(7, 1): (3, 4)}
-    assert (world.slept, world.lags) == ([60], 0)
+    assert (world.slept, len(world.asked), world.set, world.marked) == ([60], 2, {}, [])
 
 
 @pytest.mark.parametrize(
@@ -113,7 +154,6 @@ def test_verifying_does_not_ask_how_far_the_stream_is_behind() -> None:
         (_all(7, 2) | {(30, 15): 1}, {7: 2}, {(30, 15): (1, 0)}),
         (_all(7, 2) | {(7, 1): 5}, {7: 2}, {(7, 1): (5, 2)}),
         ({(7, 1): 5, (5, 5): 5, (0, 15): 4, (0, 60): 2}, {7: 2}, {(7, 1): (5, 2), (0, 15): (4, 2)}),
-        (_all(7, INT_MAX), {7: INT_MAX + 5}, {}),
         ({(7, 1): 0, (9, 1): 0}, {}, {}),
     ],
     ids=[
@@ -124,7 +164,6 @@ def test_verifying_does_not_ask_how_far_the_stream_is_behind() -> None:
         "a surplus parent",
         "a wrong minute under right parents",
         "a parent may follow its minute or the rows",
-        "a sum beyond 32 bits",
         "empty minutes need no parents",
     ],
 )
@@ -132,6 +171,14 @@ def test_drift_is_exactly_what_is_wrong(
     stored: Stored, rows: Mapping[int, int], wrong: Mapping[tuple[int, int], tuple[int, int]]
 ) -> None:
     assert _places(_World(stored, rows).check().drift) == wrong
+
+
+def test_a_sum_beyond_32_bits_is_compared_whole() -> None:
+    world = _World(_all(7, INT_MAX), {7: INT_MAX + 5})
+    world.metadata = {7: {"beyond": {"count": "5"}}}
+    assert world.check().drift == []
+    world.rows = {7: INT_MAX + 6}
+    assert _places(world.check().drift) == {(7, 1): (INT_MAX + 5, INT_MAX + 6)}
 
 
 def test_the_first_look_loads_before_it_counts_and_the_second_after() -> None:
@@ -150,7 +197,7 @@ def test_the_second_look_takes_only_the_hours_that_differ() -> None:
     found = world.check(ITEMS, later)
     assert world.loads == [[ITEMS, later], [ITEMS]]
     assert [asked[2] for asked in world.asked] == [[TEN, TEN + 60], [TEN]]
-    assert (found.hours, found.rows, found.pages) == (2, 10, 2)
+    assert (found.hours, found.rows, found.pages) == (2, 20, 4)
 
 
 def test_one_reading_counts_all_hours_and_splits_of_an_account_and_model() -> None:
@@ -168,52 +215,115 @@ def test_one_reading_counts_all_hours_and_splits_of_an_account_and_model() -> No
 
 
 @pytest.mark.parametrize("change", ["source", "right again"])
-def test_what_changes_between_the_looks_is_moving(change: str) -> None:
+def test_what_changes_between_the_looks_is_moving_and_marked(change: str) -> None:
     world = _World(_all(7, 3), {7: 4})
     world.between = lambda: world.rows.update({7: 5 if change == "source" else 3})
     found = world.check(repair=True)
     assert (found.drift, len(found.moving), found.repaired) == ([], 1, [])
+    assert (world.set, world.marked) == ({}, [ITEMS])
 
 
-def test_a_new_version_between_the_looks_is_moving() -> None:
+@pytest.mark.parametrize("when", ["between", "before_writing"])
+def test_a_minute_whose_version_changed_is_moving_and_not_set(when: str) -> None:
     world = _World(_all(7, 3), {7: 4})
-    first = world.load
 
-    def load(ids: Sequence[HourId]) -> list[Hour]:
-        version = "2026-11-22T10:00:00.000001Z" if world.slept else "2026-11-22T10:00:00Z"
-        return [_hour(hour_id, world.stored, version) for hour_id in ids]
+    def write() -> None:
+        world.version = "2026-11-22T10:00:00.000001Z"
 
-    world.load = load  # type: ignore[method-assign]
-    assert first is not load
-    assert len(world.check().moving) == 1
+    setattr(world, when, write)
+    found = world.check(repair=True)
+    assert (len(found.moving), found.repaired, world.set) == (1, [], {})
 
 
-def test_a_minute_that_could_not_be_counted_for_sure_is_moving() -> None:
+def test_a_minute_with_a_row_updated_since_the_first_look_began_is_moving() -> None:
     world = _World(_all(7, 3), {7: 4})
     world.unsure = {("items", TEN + 7), ("items", TEN + 9)}
     found = world.check(repair=True)
     assert (found.drift, _places(found.moving)) == ([], {(7, 1): (3, 4)})
+    assert world.since == [NOW, NOW]
+
+
+def test_the_fence_is_the_middle_of_the_gap_between_the_looks() -> None:
+    world = _World(_all(7, 3), {7: 4})
+    world.check(repair=True)
+    began = NOW.timestamp()
+    middle = began + 2 + 60 / 2
+    read = (("2026-11-22T10:", "2026-11-22T10:~"),)
+    assert world.set == {7: (4, Fence(began, middle, began + 64, read))}
+
+
+def test_a_minute_with_a_row_that_only_the_stream_can_judge_is_left() -> None:
+    world = _World(_all(7, 3), {7: 0, 9: 1})
+    world.unclear = {("items", TEN + 7)}
+    assert _places(world.check(repair=True).drift).keys() == {(9, 1)}
+
+
+@pytest.mark.parametrize("why", ["unlisted", "unreadable"])
+def test_where_a_row_may_be_missing_nothing_is_lowered_and_the_rest_is_raised(why: str) -> None:
+    world = _World({**_all(7, 3), (20, 1): 1, (20, 5): 1, (15, 15): 1, (0, 60): 4}, {7: 2, 20: 2})
+    if why == "unlisted":
+        world.metadata = {7: {"unlisted": 1}}
+    else:
+        world.unreadable = 1
+    found = world.check(repair=True)
+    assert {place: drift for place, drift in _places(found.repaired).items() if place[1] == 1} == {
+        (20, 1): (1, 2)
+    }
+
+
+def test_elapsed_buckets_that_nobody_sweeps_are_completed_and_counted() -> None:
+    world = _World({}, {})
+    world._hour = lambda hour_id: _hour(  # type: ignore[method-assign]
+        hour_id, _all(7, 3), world.version, {}, complete=False
+    )
+    world.rows = {7: 3}
+    assert world.check().completed == 0
+    assert world.check(repair=True).completed == 4
+
+
+def test_a_parent_whose_minutes_and_rows_are_gone_is_left() -> None:
+    world = _World({(5, 5): 6, (0, 15): 6, (0, 60): 6, (40, 1): 0}, {7: 5})
+    world.version = "2026-11-20T10:00:00Z"
+    found = world.check(repair=True)
+    assert (found.drift, found.moving, world.set) == ([], [], {})
+
+
+def test_minutes_that_were_pruned_are_set_again_where_the_rows_still_come_to_as_much() -> None:
+    world = _World({(5, 5): 6, (0, 15): 6, (0, 60): 6}, {7: 4, 8: 2})
+    world.version = "2026-11-20T10:00:00Z"
+    parents: list[dict[int, int]] = []
+
+    def update(ids: Collection[HourId], edit: Any, before_save: Any = None) -> Outcome:
+        hour = world._hour(ITEMS)
+        edit(hour)
+        hour.roll_up(NOW)
+        parents.append({bucket.size: bucket.measures.count for bucket in hour if bucket.size > 1})
+        return Outcome()
+
+    world.update = update  # type: ignore[method-assign]
+    assert len(world.check(repair=True).repaired) == 2
+    assert parents == [{5: 6, 15: 6, 60: 6}]
 
 
 def test_a_parent_left_to_the_sweeper_is_not_called_repaired() -> None:
     world = _World(_all(7, 3) | {(5, 5): 9}, {7: 3})
     world.outcome.parents_left.add(ITEMS)
     found = world.check(repair=True)
-    assert (len(found.drift), len(found.moving), found.repaired) == (1, 1, [])
+    assert (len(found.drift), len(found.moving), found.repaired) == (0, 1, [])
 
 
 def test_an_hour_of_the_lifetimes_length_is_expired_from_its_start() -> None:
     for age, drift in ((timedelta(hours=4), 1), (timedelta(hours=4, seconds=-1), 0)):
         world = _World(_all(7, 3), {7: 1})
-        found = world.reconciler(lifetimes={"Item": age}).check([ITEMS], repair=False)
+        checker = world.reconciler(lifetimes={"Item": age}, clock=lambda: NOW)
+        found = checker.check([ITEMS], repair=False)
         assert len(found.drift) == drift, age
 
 
 def test_findings_add_up() -> None:
     drift = Drift(ITEMS, TEN, 1, Measures(1), Measures(2), None)
-    findings = Findings(1, 2, 3, 4, [drift], [], [drift], None)
-    findings.add(Findings(10, 20, 30, 40, [], [replace(drift, size=5)], [], 7.0))
-    findings.add(Findings(behind=9.0))
+    findings = Findings(1, 2, 3, 4, [drift], [], [drift], 5, 6)
+    findings.add(Findings(10, 20, 30, 40, [], [replace(drift, size=5)], [], 50, 60))
     assert (findings.hours, findings.minutes, findings.rows, findings.pages) == (11, 22, 33, 44)
     assert (len(findings.drift), len(findings.moving), len(findings.repaired)) == (1, 1, 1)
-    assert findings.behind == 7.0
+    assert (findings.completed, findings.unreadable) == (55, 66)

@@ -33,7 +33,9 @@ def test_wrong_usage_is_2(given: list[str], capsys: pytest.CaptureFixture[str]) 
     assert "usage: aggregated-metrics" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["verify", "repair", "backfill", "show", "redrive"])
+@pytest.mark.parametrize(
+    "command", ["verify", "repair", "backfill", "show", "redrive", "repair-batches"]
+)
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         parse([command, "--help"])

@@ -17,8 +17,8 @@ from aggregated_metrics.jobs.checker import Drift, Findings
 from rich.console import Console
 
 from aggregated_metrics_cli import display
-from aggregated_metrics_cli.display import MOST_DRIFTS, Progress, difference
-from aggregated_metrics_cli.redrive import Held, Redriven
+from aggregated_metrics_cli.display import MOST_DRIFTS, Bars, difference
+from aggregated_metrics_cli.queue_repair import Job, QueueMessage
 from aggregated_metrics_cli.show import Shown, bar, rounded, totals
 from testbench import rows
 from testbench.streams import Stream
@@ -44,7 +44,8 @@ def test_drift_is_listed_by_series_and_minute_with_what_differs() -> None:
     assert ["10:01" in listed[0], "10:05" in listed[1], "10:09" in listed[2]] == [True] * 3
     assert "count 7 → 1, cost $ 2.500000 → 0.000000" in listed[0]
     assert [line.split()[-1] for line in listed] == ["wrong", "repaired", "moving"]
-    assert "2 wrong, 1 moving, 1 repaired" in lines[-1]
+    assert "2 wrong, 1 moving, 1 repaired" in lines[-2]
+    assert "run this again in a few minutes" in lines[-1]
 
 
 def test_drift_is_listed_for_each_account_with_whole_record_types_in_80_columns() -> None:
@@ -69,9 +70,10 @@ def test_nothing_found_is_one_line() -> None:
     assert text.strip() == "24 hours, 0 minutes, 0 rows: 0 wrong, 0 moving"
 
 
-def test_a_stream_that_is_behind_is_said() -> None:
-    found = Findings(drift=[_drift()], behind=61.0)
-    assert "61 s behind, so nothing was repaired" in _text(display.findings(found, repair=True))
+def test_unreadable_rows_and_completed_buckets_are_said_where_there_are_some() -> None:
+    text = _text(display.findings(Findings(completed=1_234, unreadable=2), repair=True))
+    assert "2 rows are unreadable" in text
+    assert "1,234 elapsed buckets were not complete, and are now." in text
 
 
 def test_a_long_list_is_cut_and_says_so() -> None:
@@ -137,10 +139,10 @@ def test_a_rounded_measure_has_at_most_six_characters(name: str, digits: int) ->
     assert len(rounded(name, 10**digits)) <= 6
 
 
-def _redriven(reason: str, left: str | None, **result: Any) -> Redriven:
+def _job(reason: str, left: str | None, *hours: HourId) -> Job:
     record = Stream("ScoreResult").insert(rows.score_result(UUID))
-    body = message(Reject(record, reason, old_counted=False), "2026-11-22T10:05:31.123+00:00")
-    return Redriven(Held("m", "r", json.loads(body)), left, **result)
+    body = message(Reject(record, reason), "2026-11-22T10:05:31.123+00:00")
+    return Job(QueueMessage("m", "r", json.loads(body)), hours=frozenset(hours), left=left)
 
 
 UUID = "3f2b8c1e-5a77-4c1e-9d0b-7f6a5e4d3c2b"
@@ -148,28 +150,40 @@ LONG = "createdAt 2026-11-25T10:05:00Z is more than a day after the write"
 
 
 def test_a_redriven_record_names_its_row_whole_in_80_columns() -> None:
-    results = [_redriven(LONG, LONG), _redriven(LONG, None, row="mended")]
+    results = [_job(LONG, LONG), _job(LONG, None, HOUR)]
     text = _text(display.redriven(results, dry=True), 80)
     assert text.count(f" {UUID} ") == text.count(" ScoreResult ") == 2
     assert text.count("11-22 10:05") == 2
     words = " ".join(text.replace(UUID, "").split())
-    assert words.count("→ mended, would be deleted") == 1
+    assert words.count("→ 1 hours would be checked") == 1
     assert "…" not in text
-    assert "0 would be sent, 1 mended or gone and would be deleted, 1 left" in text
+    assert "1 would be done and deleted, 1 would be left in the queue" in text
 
 
 def test_what_is_so_now_is_said_only_where_it_is_not_the_reason() -> None:
-    text = _text(display.redriven([_redriven("because", "because")], dry=False))
+    text = _text(display.redriven([_job("because", "because")], dry=False))
     assert text.count("because") == 1
     assert text.count("→") == 1, "in the header"
-    assert "→ why" in _text(display.redriven([_redriven("because", "why")], dry=False))
-    assert "→ sent" in _text(display.redriven([_redriven("because", None)], dry=False))
+    assert "→ why" in _text(display.redriven([_job("because", "why")], dry=False))
+    assert "→ 1 hours are right" in _text(
+        display.redriven([_job("because", None, HOUR)], dry=False)
+    )
+    assert "→ it counts nowhere" in _text(display.redriven([_job("because", None)], dry=False))
+
+
+def test_batches_that_are_left_are_named_with_the_reason() -> None:
+    done = Job(None, "s3://b/one", frozenset([HOUR]), rejects=[Reject({}, "x")])
+    text = _text(display.batches([done, Job(None, "s3://b/two", left="why")], Findings()))
+    assert "s3://b/one: 1 hours are right, 1 records are in quarantine" in text
+    assert "s3://b/two: why" in text
+    assert "1 batches done, 1 left" in text
+    assert "0 batches done, none left" in _text(display.batches([], Findings()))
 
 
 def test_progress_tells_days_and_where_to_go_on() -> None:
     out = io.StringIO()
     day = Range("a", ("items",), TEN, TEN + 60)
-    with Progress(Console(file=out, width=160), resumable=True) as progress:
+    with Bars(Console(file=out, width=160), each_day=True) as progress:
         progress.begin(2)
         progress.page(Counted(rows=1000))
         progress.day(day, Findings(rows=1000, drift=[_drift()]))

@@ -23,13 +23,12 @@ RIGHT = Explanation(
     minutes={TEN + 1: (Measures(3), Measures(3))},
     mark=None,
     marks_known=True,
-    behind=0.0,
-    expired=False,
+    kept_because=None,
     now=OVER,
     grace=120,
-    settle=60,
 )
 OPEN = Bucket(TEN, 5, Measures(3), version="2026-11-22T10:05:00Z")
+OLD = "rows of that age have expired"
 WRONG = replace(RIGHT, counted=Measures(4), minutes={TEN + 1: (Measures(3), Measures(4))})
 
 
@@ -59,24 +58,31 @@ def _mark(state: State, due: timedelta = timedelta()) -> tuple[State, Mark]:
         (replace(RIGHT, stored=OPEN, mark=_mark("closed")), "waits for the reconciler"),
         (replace(RIGHT, stored=OPEN, marks_known=False), "give --pending-table or --stack"),
         (
-            replace(WRONG, counted=Measures(2), expired=True),
-            "It holds more than the rows do, and stays so",
+            replace(WRONG, counted=Measures(2), kept_because=OLD),
+            f"It holds more than the rows do, and stays so: {OLD}.",
         ),
-        (replace(WRONG, expired=True), "It is wrong"),
+        (replace(WRONG, kept_because=OLD), "It is wrong"),
         (
             replace(WRONG, minutes={TEN: (Measures(4), Measures(4))}),
             "Its minutes are right, but it is not their sum. Its hour is not marked",
         ),
-        (replace(WRONG, behind=90.0), "the stream is 90 s behind: wait"),
-        (replace(WRONG, behind=None, now=OVER - timedelta(hours=2)), "its time is not over"),
+        (replace(WRONG, now=OVER - timedelta(hours=2)), "its time is not over"),
         (WRONG, "nobody comes: run repair"),
         (replace(WRONG, marks_known=False), "Run repair on its hour."),
         (replace(WRONG, mark=_mark("closed")), "the reconciler's next run finds it"),
         (replace(WRONG, mark=_mark("pending")), "Its hour is still pending"),
+        (replace(WRONG, mark=_mark("aside")), "lists too many rows"),
+        (replace(RIGHT, stored=OPEN, mark=_mark("aside")), "lists too many rows"),
     ],
 )
 def test_the_verdict_says_whether_it_is_right_and_who_mends_it(e: Explanation, says: str) -> None:
     assert says in verdict(e)
+
+
+def test_what_is_kept_is_not_counted_as_wrong() -> None:
+    assert replace(WRONG, counted=Measures(2), kept_because=OLD).is_kept
+    assert not replace(WRONG, counted=Measures(2)).is_kept
+    assert not replace(WRONG, kept_because=OLD).is_kept
 
 
 def test_for_machines_nothing_is_left_out() -> None:

@@ -1,110 +1,73 @@
-"""Turning quarantined records back into events."""
+"""What a record in quarantine has to do with, and why it stays there."""
 
-import io
 import json
 from typing import Any
 
 import pytest
 from aggregated_metrics.adapters.quarantine import message
-from aggregated_metrics.core.changes import Reject, fold
-from aggregated_metrics.core.errors import AuthorizationError, EventError
-from botocore.exceptions import ClientError
+from aggregated_metrics.core.changes import Reject
+from aggregated_metrics.core.errors import AuthorizationError
 
-from aggregated_metrics_cli.redrive import (
-    Held,
-    InvocationError,
-    Redriven,
-    event_of,
-    invoker,
-    judge,
-    quarantined,
-    redrive,
-    source_tables_of,
-)
+from aggregated_metrics_cli.queue_repair import Job, QueueMessage
+from aggregated_metrics_cli.redrive import as_json, classify
 from testbench import rows
 from testbench.streams import Stream
 
 
-def _held(record: Any, *, old_counted: bool = False, **changes: Any) -> Held:
-    body = json.loads(message(Reject(record, "because", old_counted), "2026-11-22T10:00:00Z"))
-    return Held("m", "r", body | changes)
+def _quarantined(record: Any) -> QueueMessage:
+    body = json.loads(message(Reject(record, "because"), "2026-11-22T10:00:00Z"))
+    return QueueMessage("m", "r", body)
 
 
-RECORD = Stream("Item").insert(rows.item())
-
-
-def test_a_record_becomes_an_event_of_its_own_that_names_no_shard() -> None:
-    assert event_of(_held(RECORD).body) == {"Records": [RECORD]}
-
-
-def test_half_a_record_is_an_insert_under_a_name_of_its_own() -> None:
-    modified = Stream("Item").modify(rows.item(), rows.item(createdByType="evaluation"))
-    (record,) = event_of(_held(modified, old_counted=True).body)["Records"]
-    assert record["eventName"] == "INSERT"
-    assert record["eventID"] == modified["eventID"] + "/new"
-    assert "OldImage" not in record["dynamodb"]
-    batches = [
-        fold(event, {}).batches[0] for event in ({"Records": [modified]}, {"Records": [record]})
-    ]
-    assert batches[0].shard != batches[1].shard
-
-
-@pytest.mark.parametrize(
-    ("body", "says"),
-    [
-        ({}, "no record"),
-        ({"record": "x"}, "no record"),
-        ({"record": RECORD, "truncated": True}, "repair its hours"),
-    ],
-)
-def test_what_cannot_be_sent_says_what_to_do(body: dict[str, Any], says: str) -> None:
-    with pytest.raises(EventError, match=says):
-        event_of(body)
-    assert says in (judge(Held("m", "r", body), {}, _never).left or "")
-
-
-def test_what_would_only_come_back_is_not_sent() -> None:
-    held = _held(Stream("Item").insert(rows.item(accountId=None)))
-    stays = [Redriven(held, "accountId is missing")]
-    assert redrive([held], _never, _never, {}, lambda *_: rows.item(accountId=None)) == stays
+def _classified(record: Any, row: Any, **source_tables: str) -> Job:
+    return classify(_quarantined(record), source_tables, lambda *_: row)
 
 
 def _never(*_: Any) -> Any:
     raise AssertionError
 
 
-def test_a_message_goes_only_when_its_record_was_counted() -> None:
-    deleted: list[Held] = []
-    held = _held(RECORD)
-    assert redrive([held], lambda _: 0, deleted.append, {}, _never)[0].left is None
-    assert deleted == [held]
-    assert (
-        redrive([held], lambda _: 1, _never, {}, _never)[0].left == "it came back into quarantine"
-    )
-
-    def fails(_: Any) -> int:
-        raise InvocationError("stream failed")
-
-    assert redrive([held], fails, _never, {}, _never)[0].left == "stream failed"
-
-
 SPOILED = rows.score_result(cost="not json")
 MENDED = rows.score_result(cost='{"total_cost": 1}', updatedAt="2026-11-22T11:00:00Z")
 AHEAD = {"createdAt": "2026-11-25T10:05:30Z"}
+HERE = ["acct-1#predictionScoreResults#2026-11-22T10:", "acct-1#scoreResults#2026-11-22T10:"]
 
 
-@pytest.mark.parametrize(
-    ("old", "old_counted"), [(None, False), (SPOILED, False), (rows.score_result(), True)]
-)
-@pytest.mark.parametrize(("row", "said"), [(MENDED, "mended"), (None, "gone")])
-def test_a_record_whose_row_is_mended_or_gone_is_deleted_and_never_sent(
-    old: Any, old_counted: bool, row: Any, said: str
-) -> None:
-    stream, deleted = Stream("ScoreResult"), list[Held]()
-    record = stream.modify(old, SPOILED | {"status": "x"}) if old else stream.insert(SPOILED)
-    held = _held(record, old_counted=old_counted)
-    (result,) = redrive([held], _never, deleted.append, {}, lambda *_: row)
-    assert (result.left, result.row, deleted) == (None, said, [held])
+def test_a_mended_rows_hours_are_to_be_checked() -> None:
+    job = _classified(Stream("ScoreResult").insert(SPOILED), MENDED)
+    assert (job.hours_as_json(), job.left) == (HERE, None)
+
+
+def test_a_row_that_is_gone_is_done_with() -> None:
+    job = _classified(Stream("ScoreResult").insert(SPOILED), None)
+    assert (job.hours, job.left) == (frozenset(), None)
+
+
+def test_the_hours_of_both_images_and_of_the_row_as_it_is_now_are_to_be_checked() -> None:
+    old = rows.item(createdByType="upload")
+    record = Stream("Item").modify(old, old | {"createdAt": "2026-11-22T09:00:00Z"})
+    job = _classified(record, old | {"accountId": "acct-2", "createdByType": "evaluation"})
+    assert job.hours_as_json() == [
+        "acct-1#items#2026-11-22T09:",
+        "acct-1#items#2026-11-22T10:",
+        "acct-2#evaluationItems#2026-11-22T10:",
+        "acct-2#items#2026-11-22T10:",
+    ]
+
+
+@pytest.mark.parametrize("view", ["KEYS_ONLY", "NEW_IMAGE"])
+def test_an_image_is_read_whatever_was_wrong_with_its_record(view: str) -> None:
+    job = _classified(Stream("ScoreResult", view=view).insert(SPOILED), MENDED)
+    assert (job.hours_as_json(), job.left) == (HERE, None)
+
+
+def test_a_record_that_was_too_large_to_be_kept_whole_is_redriven_all_the_same() -> None:
+    spoiled = rows.score_result(accountId="", explanation="é" * 150_000)
+    job = _classified(Stream("ScoreResult").insert(spoiled), MENDED)
+    assert job.message is not None
+    assert job.message.body is not None
+    assert job.message.body["truncated"]
+    assert (job.hours_as_json(), job.left) == (HERE, None)
 
 
 @pytest.mark.parametrize(
@@ -113,92 +76,84 @@ def test_a_record_whose_row_is_mended_or_gone_is_deleted_and_never_sent(
         (SPOILED, "cost is not JSON"),
         (rows.score_result(accountId=None), "accountId is missing"),
         (rows.score_result(cost=None, **AHEAD), "more than a day after the write"),
+        (rows.score_result(cost=None, updatedAt=None), "it has no updatedAt"),
     ],
 )
-def test_a_record_whose_row_cannot_be_counted_either_stays(row: Any, says: str) -> None:
-    held = _held(Stream("ScoreResult").insert(SPOILED))
-    (result,) = redrive([held], _never, _never, {}, lambda *_: row)
-    assert says in (result.left or "")
+def test_a_record_whose_row_no_check_can_count_stays_and_its_old_hours_are_checked(
+    row: Any, says: str
+) -> None:
+    job = _classified(Stream("ScoreResult").modify(rows.score_result(), SPOILED), row)
+    assert says in (job.left or "")
+    assert job.hours_as_json() == HERE
 
 
 def test_a_record_whose_row_cannot_be_read_stays_and_says_why() -> None:
     def denied(*_: Any) -> Any:
         raise AuthorizationError("HTTP 401: not allowed", operation="ReadScoreResult")
 
-    (result,) = redrive([_held(Stream("ScoreResult").insert(SPOILED))], _never, _never, {}, denied)
-    assert result.left == "its row cannot be read: ReadScoreResult: HTTP 401: not allowed"
+    job = classify(_quarantined(Stream("ScoreResult").insert(SPOILED)), {}, denied)
+    assert job.left == "its row cannot be read: ReadScoreResult: HTTP 401: not allowed"
 
 
-def test_a_record_whose_old_image_is_still_to_be_taken_off_is_not_deleted() -> None:
-    record = Stream("ScoreResult").modify(rows.score_result(), SPOILED)
-    held = _held(record, old_counted=False)  # such as one of a table that no model was known for
-    assert judge(held, {}, _never).left == "cost is not JSON"
+def test_a_time_that_has_come_near_is_checked_like_any_other() -> None:
+    near = rows.item(createdByType="upload", **AHEAD, updatedAt="2026-11-25T10:00:00Z")
+    job = _classified(Stream("Item").insert(rows.item(**AHEAD)), near)
+    assert "acct-1#items#2026-11-25T10:" in job.hours_as_json()
+    assert job.left is None
 
 
-@pytest.mark.parametrize(
-    "record",
-    [
-        Stream("Unknown").insert(rows.item()),
-        Stream("Item", view="KEYS_ONLY").insert(rows.item()),
-        {"eventSourceARN": Stream("Item").arn, "eventName": "INSERT"},
-    ],
-)
-def test_a_record_that_was_refused_for_more_than_its_image_is_not_judged_by_its_row(
-    record: Any,
+def test_a_table_that_no_model_is_known_for_stays_until_it_is_named() -> None:
+    record = Stream("Calls").insert(rows.item())
+    assert "SOURCE_TABLES" in (classify(_quarantined(record), {}, _never).left or "")
+    job = _classified(record, rows.item(), **{"Calls-abcdefghij-NONE": "Item"})
+    assert job.left is None
+    assert len(job.hours) == 2
+
+
+@pytest.mark.parametrize("row", [None, rows.item()])
+@pytest.mark.parametrize("change", ["modify", "remove"])
+def test_a_record_that_does_not_say_where_its_row_counted_before_stays(
+    change: str, row: Any
 ) -> None:
-    assert judge(_held(record), {}, _never).left is not None
+    stream = Stream("Item", view="KEYS_ONLY")
+    given = [rows.item()] if change == "remove" else [rows.item(), rows.item()]
+    assert "repair the range by hand" in (
+        _classified(getattr(stream, change)(*given), row).left or ""
+    )
 
 
-def test_a_time_that_has_come_near_is_no_mend() -> None:
-    held = _held(Stream("Item").insert(rows.item(**AHEAD)))
-    near = rows.item(**AHEAD, updatedAt="2026-11-25T10:00:00Z")
-    assert "repair its hour" in (judge(held, {}, lambda *_: near).left or "")
-    assert judge(held, {}, lambda *_: rows.item()).row == "mended"
+def test_a_row_that_expired_is_not_taken_off() -> None:
+    job = _classified(Stream("Item").expire(rows.item()), None)
+    assert (job.hours, job.left) == (frozenset(), None)
 
 
-def test_json_names_the_row_of_a_record() -> None:
-    listed = Redriven(_held(RECORD), None, "gone").as_json()
-    assert listed | {"keys": {"id": "item-1"}, "row": "gone", "redriven": False} == listed
-    assert Redriven(Held("m", "r", {"record": "x"}), "why").as_json()["keys"] == {}
+def test_a_row_that_is_listed_outside_its_hours_range_says_where() -> None:
+    text = "2026-11-22T15:35:30+05:30"
+    job = _classified(Stream("Item").insert(rows.item(accountId=None)), rows.item(createdAt=text))
+    assert job.listed.keys() == job.hours
+    assert {listed for texts in job.listed.values() for _, listed in texts} == {text}
+    plain = _classified(Stream("Item").insert(rows.item(accountId=None)), rows.item())
+    assert plain.listed == {}
 
 
 @pytest.mark.parametrize(
-    ("log", "number"),
+    ("body", "says"),
     [
-        ("", 0),
-        ("START\nEND", 0),
-        ('START\n{"quarantined": 2}\nREPORT', 2),
-        ('2026-11-22\tINFO\t{"records": 1, "quarantined": 1}', 1),
-        ('{"level"\n{"quarantined": "x"}\n{}', 0),
+        (None, "no record"),
+        ({}, "no record"),
+        ({"record": "x"}, "no record"),
+        ({"record": {}}, "no model is known"),
+        ({"record": {"eventSourceARN": Stream("Item").arn}}, "names no row"),
+        ({"record": {"eventSourceARN": Stream("Item").arn, "dynamodb": "x"}}, "names no row"),
     ],
 )
-def test_the_log_tells_how_many_came_back(log: str, number: int) -> None:
-    assert quarantined(log) == number
+def test_a_message_that_holds_no_usable_record_stays_and_says_so(body: Any, says: str) -> None:
+    job = classify(QueueMessage("m", "r", body), {}, _never)
+    assert says in (job.left or "")
+    assert as_json(job)["keys"] == {}
 
 
-class _Lambda:
-    def __init__(self, **answer: Any) -> None:
-        self.answer = {"StatusCode": 200, "Payload": io.BytesIO(b"{}")} | answer
-
-    def invoke(self, **_: Any) -> dict[str, Any]:
-        return self.answer
-
-
-def test_an_invocation_that_fails_is_an_error_with_its_message() -> None:
-    failed = _Lambda(FunctionError="Unhandled", Payload=io.BytesIO(b'{"errorType": "ApiError"}'))
-    with pytest.raises(InvocationError, match=r"stream failed: .*ApiError"):
-        invoker(failed, "stream")({})
-    assert invoker(_Lambda(), "stream")({}) == 0
-
-
-def test_the_functions_own_tables_decide_if_they_may_be_read() -> None:
-    class Refusing:
-        def get_function_configuration(self, **_: Any) -> Any:
-            raise ClientError({"Error": {"Code": "AccessDenied"}}, "GetFunctionConfiguration")
-
-    class Answering:
-        def get_function_configuration(self, **_: Any) -> Any:
-            return {"Environment": {"Variables": {"SOURCE_TABLES": '{"t": "Item"}'}}}
-
-    assert source_tables_of(Refusing(), "stream", {"o": "Task"}) == {"o": "Task"}
-    assert source_tables_of(Answering(), "stream", {}) == {"t": "Item"}
+def test_json_names_the_row_of_a_record_and_its_hours() -> None:
+    listed = as_json(_classified(Stream("Item").insert(rows.item()), rows.item()))
+    assert listed | {"keys": {"id": "item-1"}, "reason": "because", "left": None} == listed
+    assert len(listed["hours"]) == 2

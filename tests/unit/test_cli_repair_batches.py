@@ -1,94 +1,73 @@
-"""`make repair-batches`: what it sends to the reconciler, and when it lets a note go."""
+"""repair-batches: what it reads of a note and of its object."""
 
-import io
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from aggregated_metrics.jobs.reconciler import hours_of_batch
-from moto import mock_aws
+from aggregated_metrics.core.errors import EventError
 
-from aggregated_metrics_cli.repair_batches import RepairError, event, repair
+from aggregated_metrics_cli.queue_repair import Job, QueueMessage
+from aggregated_metrics_cli.repair_batches import job_of, place_of
+from testbench import rows
+from testbench.in_process import ROOT
+from testbench.streams import Stream, event
 
-KEPT = json.loads(
-    (Path(__file__).parents[2] / "events" / "reconciler" / "on_failure.json").read_text()
-)["onFailure"]
-GOOD = {"hours": 4, "driftCount": 2, "repaired": 2, "movingCount": 0, "behindSeconds": None}
-
-
-class Lambda:
-    """Answers as the reconciler does."""
-
-    def __init__(self, **answer: Any) -> None:
-        self.answer = answer
-        self.asked: list[dict[str, Any]] = []
-
-    def invoke(self, FunctionName: str, Payload: bytes) -> dict[str, Any]:
-        assert FunctionName == "reconciler"
-        self.asked.append(json.loads(Payload))
-        failed = {"FunctionError": "Unhandled"} if "errorType" in self.answer else {}
-        return {"Payload": io.BytesIO(json.dumps(self.answer).encode()), **failed}
+KEPT = json.loads((ROOT / "events/reconciler/on_failure.json").read_text())["onFailure"]
 
 
-class World:
-    """A bucket with one object, its note in the queue, and a reconciler."""
-
-    def __init__(self) -> None:
-        self.clients = {
-            service: boto3.client(service, region_name="us-east-1") for service in ("s3", "sqs")
-        }
-        self.clients["s3"].create_bucket(Bucket="failed")
-        self.clients["s3"].put_object(Bucket="failed", Key="a b", Body=json.dumps(KEPT).encode())
-        self.queue = self.clients["sqs"].create_queue(QueueName="notes")["QueueUrl"]
-        note = {"detail": {"bucket": {"name": "failed"}, "object": {"key": "a b"}}}
-        self.clients["sqs"].send_message(QueueUrl=self.queue, MessageBody=json.dumps(note))
-
-    def repair(self, reconciler: Lambda) -> list[tuple[str, dict[str, Any]]]:
-        outputs = {"FailedBatchesQueueUrl": self.queue, "ReconcilerFunction": "reconciler"}
-        clients = {**self.clients, "lambda": reconciler}
-        return list(repair(clients.__getitem__, outputs))
-
-    def notes(self) -> int:
-        asked = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        got = self.clients["sqs"].get_queue_attributes(QueueUrl=self.queue, AttributeNames=asked)
-        return sum(map(int, got["Attributes"].values()))
+def _job(kept: Any) -> Job:
+    return job_of(None, "s3://failed/a b", lambda _: json.dumps(kept), {})
 
 
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "made-up-for-tests")
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    with mock_aws():
-        yield World()
+@pytest.mark.parametrize("kept", [KEPT, json.loads(KEPT["payload"])])
+def test_an_object_and_its_payload_name_the_same_hours(kept: Any) -> None:
+    job = _job(kept)
+    assert job.hours_as_json() == [
+        "acct-1#evaluationItems#2026-11-22T11:",
+        "acct-1#items#2026-11-22T10:",
+        "acct-1#items#2026-11-22T11:",
+        "acct-1#predictionItems#2026-11-22T10:",
+    ]
+    assert (job.name, job.left) == ("s3://failed/a b", None)
 
 
-def test_a_repaired_batch_is_taken_off_the_queue(world: World) -> None:
-    reconciler = Lambda(**GOOD)
-    assert world.repair(reconciler) == [("a b", GOOD)]
-    assert len(reconciler.asked) == 1
-    assert world.notes() == 0
+def test_what_cannot_be_counted_is_kept_for_the_quarantine() -> None:
+    stream = Stream("Item")
+    records = [stream.insert(rows.item(accountId=None)), stream.insert(rows.item())]
+    job = _job(KEPT | {"payload": json.dumps(event(*records))})
+    assert [reject.reason for reject in job.rejects] == ["accountId is missing"]
+    assert len(job.hours) == 2
 
 
-@pytest.mark.parametrize("why", [{"behindSeconds": 90.0}, {"movingCount": 3}])
-def test_a_batch_that_could_not_be_repaired_stays(world: World, why: dict[str, Any]) -> None:
-    with pytest.raises(RepairError, match="run this again"):
-        world.repair(Lambda(**GOOD | why))
-    assert world.notes() == 1
+def test_an_object_without_a_payload_says_which_range_to_repair() -> None:
+    kept = {name: part for name, part in KEPT.items() if name != "payload"}
+    left = _job(kept).left or ""
+    assert "Item-abcdefghij-NONE" in left
+    assert "from 2026-11-22T10:05:31Z to 2026-11-22T10:05:31Z" in left
+    assert "no payload" in (_job({}).left or "")
 
 
-def test_a_reconciler_that_fails_is_quoted_and_its_batch_stays(world: World) -> None:
-    with pytest.raises(RepairError, match="ContentionError: a day has too many rows"):
-        world.repair(Lambda(errorType="ContentionError", errorMessage="a day has too many rows"))
-    assert world.notes() == 1
+def test_an_object_that_cannot_be_read_says_why() -> None:
+    def refuse(place: str) -> str:
+        raise EventError(f"{place} cannot be read: NoSuchKey")
+
+    assert job_of(None, "s3://failed/x", refuse, {}).left == (
+        "s3://failed/x cannot be read: NoSuchKey"
+    )
 
 
-def test_what_is_sent_names_the_same_hours_without_the_rows_contents() -> None:
-    sent = event(KEPT)
-    assert hours_of_batch(sent["onFailure"], {}) == hours_of_batch(KEPT, {})
-    assert hours_of_batch(KEPT, {})
-    assert "Good morning" in KEPT["payload"]
-    assert "Good morning" not in json.dumps(sent)
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        ({"detail": {"bucket": {"name": "b"}, "object": {"key": "a b/c"}}}, "s3://b/a b/c"),
+        ({"detail": {"bucket": {"name": "b"}}}, None),
+        ({"detail": None}, None),
+        ({"Event": "s3:TestEvent"}, None),
+        (None, None),
+    ],
+)
+def test_a_note_that_names_no_object_is_told_apart(body: Any, place: str | None) -> None:
+    note = QueueMessage("m", "r", body)
+    assert place_of(note) == place
+    if place is None:
+        assert "names no object" in (job_of(note, place, lambda _: "", {}).left or "")

@@ -9,7 +9,7 @@ from aggregated_metrics.core.measures import (
     micro_dollars,
     minus,
     plus,
-    saturated,
+    shown,
     total,
 )
 
@@ -79,9 +79,9 @@ def test_a_fraction_of_a_call_is_cut_off(text: str, number: int) -> None:
 
 def test_sums_beyond_32_bits_become_the_largest_int() -> None:
     sums = Measures(INT_MAX, INT_MAX + 1, 0, INT_MAX - 1, 10**12, 1)
-    assert saturated(sums) == (INT_MAX, INT_MAX, 0, INT_MAX - 1, INT_MAX, 1)
+    assert shown(sums) == (INT_MAX, INT_MAX, 0, INT_MAX - 1, INT_MAX, 1)
     assert INT_MAX == 2**31 - 1
-    assert saturated(A) is A
+    assert shown(A) is A
 
 
 def test_negative_sums_become_zero_and_the_others_stay() -> None:

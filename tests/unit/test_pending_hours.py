@@ -143,7 +143,7 @@ def test_a_visited_hour_is_due_again_when_its_next_bucket_elapses(
     pending: PendingHours, clock: Clock, now: Callable[[], int]
 ) -> None:
     mark = _marked(pending, HOUR, clock)
-    assert pending.settle(mark, now() + 300) == "pending"
+    assert pending.reschedule(mark, now() + 300) == "pending"
     assert pending.due(1) == []
     clock.advance(seconds=301)
     assert [found.hour for found in pending.due(1)] == [HOUR]
@@ -153,12 +153,12 @@ def test_an_hour_is_not_closed_before_its_lease_is_over(
     pending: PendingHours, clock: Clock
 ) -> None:
     mark = _marked(pending, OLD, clock)
-    assert pending.settle(mark, None) == "pending"
+    assert pending.reschedule(mark, None) == "pending"
     assert (pending.due(1), pending.closed(1)) == ([], [])
     clock.advance(seconds=LEASE_SECONDS + 1)
     (again,) = pending.due(1)
     assert again.due == mark.until
-    assert pending.settle(again, None) == "closed"
+    assert pending.reschedule(again, None) == "closed"
     assert pending.due(1) == []
     assert [found.hour for found in pending.closed(1)] == [OLD]
 
@@ -171,12 +171,12 @@ def test_an_hour_without_buckets_is_not_closed_while_it_lasts(
     clock.advance(seconds=LEASE_SECONDS + 61)
     (mark,) = pending.due(1)
     assert now() > mark.until
-    assert pending.settle(mark, None) == "pending"
+    assert pending.reschedule(mark, None) == "pending"
     clock.now = buckets.to_datetime(0)
     clock.advance(seconds=OVER)
     (again,) = pending.due(1)
     assert again.due == OVER
-    assert pending.settle(again, None) == "closed"
+    assert pending.reschedule(again, None) == "closed"
 
 
 @pytest.mark.parametrize("due", [None, 0])
@@ -186,7 +186,7 @@ def test_an_hour_that_was_marked_again_is_left_as_it_is(
     mark = _marked(pending, OLD, clock)
     clock.advance(seconds=LEASE_SECONDS + 1)
     another.mark({OLD: int(clock().timestamp())})
-    assert pending.settle(mark, due) is None
+    assert pending.reschedule(mark, due) is None
     (found,) = pending.due(1)
     assert (found.until > mark.until, found.token != mark.token) == (True, True)
 
@@ -207,7 +207,7 @@ def test_marking_a_closed_hour_opens_it_again(
 ) -> None:
     mark = _marked(pending, OLD, clock)
     clock.advance(seconds=LEASE_SECONDS + 1)
-    pending.settle(mark, None)
+    pending.reschedule(mark, None)
     another.mark({OLD: int(clock().timestamp())})
     assert pending.closed(1) == []
     assert len(pending.due(1)) == 1
@@ -270,7 +270,7 @@ def test_a_table_that_is_not_there_is_named(
     asked: dict[str, Callable[[], Any]] = {
         "due": lambda: pending.due(1),
         "closed": lambda: pending.closed(1),
-        "settle": lambda: pending.settle(mark, 1),
+        "settle": lambda: pending.reschedule(mark, 1),
         "remove": lambda: pending.remove(mark),
     }
     with pytest.raises(PendingHoursError, match=TABLE) as caught:

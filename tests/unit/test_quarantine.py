@@ -16,7 +16,7 @@ AT = "2026-11-22T10:06:40.123+00:00"
 
 def reject(id: str = "item-1", **row: Any) -> Reject:  # noqa: A002
     record = Stream("Item").insert(item(id, **row))
-    return Reject(record, "accountId is missing", old_counted=False)
+    return Reject(record, "accountId is missing")
 
 
 class Recorder:
@@ -43,7 +43,7 @@ def test_a_record_goes_whole_with_the_reason(
 ) -> None:
     change = Stream("Item").modify(item(), item(accountId="", text="Größe: 5 µm \u0000"))
     sent = Quarantine(aws("sqs"), queue_url, clock=clock).send(
-        [Reject(change, "accountId is missing", old_counted=True)]
+        [Reject(change, "accountId is missing")]
     )
     assert sent == 1
     (got,) = aws("sqs").receive_message(QueueUrl=queue_url)["Messages"]
@@ -52,7 +52,6 @@ def test_a_record_goes_whole_with_the_reason(
         "table": "Item-abcdefghij-NONE",
         "at": AT,
         "eventID": change["eventID"],
-        "oldCounted": True,
         "truncated": False,
         "record": change,
     }
@@ -81,7 +80,7 @@ def test_a_request_carries_no_more_bytes_than_sqs_takes(clock: Clock) -> None:
 def test_what_is_too_large_for_a_message_keeps_what_counting_reads() -> None:
     row = score_result(accountId="", explanation="é" * 150_000)
     record = Stream("ScoreResult").insert(row)
-    body = message(Reject(record, "accountId is missing", old_counted=False), AT)
+    body = message(Reject(record, "accountId is missing"), AT)
     assert len(body.encode()) <= MESSAGE_BYTES
     kept = json.loads(body)
     assert kept["truncated"]
@@ -105,7 +104,7 @@ def test_however_large_what_counting_reads_is_the_message_fits() -> None:
     names = ("value", "code", "cost", "status", "type", "createdAt", "createdByType", "accountId")
     old, new = (score_result(**dict.fromkeys(names, "\u0001" * size)) for size in (2_650, 2_660))
     record = Stream("ScoreResult").modify(old, new)
-    body = message(Reject(record, "cost " + "€" * 300_000, old_counted=True), AT)
+    body = message(Reject(record, "cost " + "€" * 300_000), AT)
     assert len(body.encode()) <= MESSAGE_BYTES
 
 
@@ -124,6 +123,6 @@ def test_a_queue_that_does_not_answer_is_an_error_with_its_cure(
 
 
 def test_a_record_of_an_unknown_shape_is_kept_too() -> None:
-    kept = json.loads(message(Reject({"dynamodb": "text"}, "not one", old_counted=False), AT))
+    kept = json.loads(message(Reject({"dynamodb": "text"}, "not one"), AT))
     assert (kept["table"], kept["eventID"]) == (None, None)
     assert kept["record"] == {"dynamodb": "text"}

@@ -1,18 +1,24 @@
 """Events of the reconciler: what they ask for, what they may not be, and stopping in time."""
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
 from aggregated_metrics.adapters.pending_hours import Mark, PendingHours
+from aggregated_metrics.adapters.quarantine import Quarantine
 from aggregated_metrics.adapters.source_rows import Counted
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.errors import ContentionError, EventError
+from aggregated_metrics.core.errors import (
+    ChecksFailedError,
+    ContentionError,
+    EventError,
+    TooManyRowsError,
+)
 from aggregated_metrics.core.hours import HourId, Series
 from aggregated_metrics.core.measures import Measures
-from aggregated_metrics.jobs.checker import Checker, Drift, Findings
+from aggregated_metrics.jobs.checker import Checker, Drift, Findings, Group, Reading
 from aggregated_metrics.jobs.reconciler import (
     LISTED,
     LOGGED,
@@ -24,59 +30,100 @@ from aggregated_metrics.jobs.reconciler import (
 
 from testbench.in_process import ROOT
 
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 TEN = buckets.to_minute(datetime(2026, 11, 22, 10, tzinfo=UTC))
 RANGE = {"accountId": "a", "start": "2026-11-20T00:00:00Z", "end": "2026-11-23T00:00:00Z"}
 
 
 class _Checker:
-    """Finds what it is told to; each check takes its time."""
+    """Finds what it is told to; each first look takes its time."""
 
     settle = 60
 
     def __init__(self, seconds: float = 0.0, find: Callable[[HourId], bool] | None = None) -> None:
         self.left, self.seconds = 900.0, seconds
         self.find = find or (lambda _: False)
-        self.checked: list[tuple[list[HourId], bool]] = []
-        self.fail: set[int] = set()
+        self.looked: list[list[HourId]] = []
+        self.confirmed: list[tuple[list[HourId], bool]] = []
+        self.waits: list[int] = []
+        self.fail: dict[int, Exception] = {}
+        self.fail_confirming: dict[int, Exception] = {}
+        self.rows: Callable[[HourId], int] = lambda _: 1
 
-    def check(self, ids: Collection[HourId], *, repair: bool) -> Findings:
-        if len(self.checked) in self.fail:
-            raise OutOfTimeError
+    def look(self, group: Group, rows_limit: int | None = None) -> Reading:
+        number = len(self.looked)
+        self.looked.append(list(group.hours))
         self.left -= self.seconds
-        self.checked.append((list(ids), repair))
-        found = Findings(hours=len(ids))
-        found.drift = [
+        if number in self.fail:
+            raise self.fail[number]
+        if rows_limit is not None and sum(map(self.rows, group.hours)) > rows_limit:
+            raise TooManyRowsError("it lists too many rows")
+        found = Findings(hours=len(group.hours))
+        drifts = [
             Drift(hour, hour.start, 1, Measures(), Measures(1), None)
-            for hour in ids
+            for hour in group.hours
             if self.find(hour)
         ]
-        return found
+        wrong = {drift.place: drift for drift in drifts}
+        return Reading(group, found, wrong, (), (), NOW, NOW, {})
+
+    def wait(self, readings: Sequence[Reading]) -> None:
+        self.waits.append(len(readings))
+
+    def confirm(self, reading: Reading, *, repair: bool) -> Findings:
+        number = len(self.confirmed)
+        self.confirmed.append((list(reading.group.hours), repair))
+        reading.found.drift = list(reading.wrong.values())
+        if repair:
+            reading.found.repaired = list(reading.found.drift)
+        if number in self.fail_confirming:
+            raise self.fail_confirming[number]
+        return reading.found
 
 
 class _Pending:
     def __init__(self, *hours: HourId) -> None:
-        self.marks = [Mark(hour, 0, 0, str(number)) for number, hour in enumerate(hours)]
+        self.marks = [
+            Mark(hour, 0, 0, str(number), closed=int(NOW.timestamp()) - 100 * number)
+            for number, hour in enumerate(hours)
+        ]
         self.removed: list[HourId] = []
+        self.postponed: list[HourId] = []
+        self.aside: list[HourId] = []
 
-    def closed(self, limit: int) -> list[Mark]:
-        return self.marks[:limit]
+    def closed(self) -> list[Mark]:
+        return self.marks
 
     def remove(self, mark: Mark) -> bool:
         self.removed.append(mark.hour)
         return True
 
+    def postpone(self, mark: Mark) -> bool:
+        self.postponed.append(mark.hour)
+        return True
 
-def _checks(reconciler: _Checker, pending: _Pending | None = None) -> Reconciler:
+    def set_aside(self, mark: Mark) -> bool:
+        self.aside.append(mark.hour)
+        return True
+
+
+def _checks(
+    checker: _Checker, pending: _Pending | None = None, rows_limit: int | None = None
+) -> Reconciler:
     return Reconciler(
-        cast("Checker", reconciler),
-        cast("PendingHours", pending or _Pending()),
-        {},
-        lambda: reconciler.left,
+        checker=cast("Checker", checker),
+        pending=cast("PendingHours", pending or _Pending()),
+        quarantine=Quarantine(cast("Any", None), "", clock=lambda: NOW),
+        source_tables={},
+        time_left=lambda: checker.left,
+        clock=lambda: NOW,
+        rows_limit=rows_limit,
     )
 
 
 def _days(reconciler: _Checker) -> list[str]:
-    return [buckets.iso(ids[0].start)[8:10] for ids, _ in reconciler.checked]
+    days = [buckets.iso(ids[0].start)[8:10] for ids in reconciler.looked]
+    return list(dict.fromkeys(days))
 
 
 def test_a_range_is_checked_day_by_day_the_newest_first() -> None:
@@ -84,7 +131,7 @@ def test_a_range_is_checked_day_by_day_the_newest_first() -> None:
     given = _checks(reconciler).run(RANGE, {})
     assert _days(reconciler) == ["22", "21", "20"]
     assert (given["done"], given["next"], given["hours"]) == (True, None, 3 * 24 * 8)
-    assert all(repair is False for _, repair in reconciler.checked)
+    assert all(repair is False for _, repair in reconciler.confirmed)
 
 
 def test_it_stops_in_time_and_says_where_to_go_on() -> None:
@@ -105,33 +152,43 @@ def test_following_next_checks_every_hour_once() -> None:
     while event is not None:
         reconciler = _Checker(seconds=850.0)
         event = _checks(reconciler).run(event, {})["next"]
-        hours += [hour for ids, _ in reconciler.checked for hour in ids]
+        hours += [hour for ids in reconciler.looked for hour in ids]
     assert len(hours) == len(set(hours)) == 72
 
 
 def test_a_day_that_the_time_ran_out_for_is_left_to_the_next_invocation() -> None:
     reconciler = _Checker()
-    reconciler.fail = {1}
+    reconciler.fail = {5: OutOfTimeError()}
     given = _checks(reconciler).run(RANGE, {})
     assert given["next"]["end"] == "2026-11-22T00:00:00Z"
 
 
-@pytest.mark.parametrize("event", [RANGE, {"repair": True}])
-def test_what_is_too_much_for_one_invocation_is_an_error_with_a_cure(event: Any) -> None:
+def test_a_range_that_is_too_much_for_one_invocation_is_an_error_with_a_cure() -> None:
     reconciler = _Checker()
-    reconciler.fail = {0}
-    pending = _Pending(HourId(Series("a", "items"), TEN))
+    reconciler.fail = {0: OutOfTimeError()}
     with pytest.raises(ContentionError, match="fewer recordTypes or hours"):
-        _checks(reconciler, pending).run(event, {})
-    assert pending.removed == []
+        _checks(reconciler).run(RANGE, {})
 
 
 def test_so_is_a_lost_batch() -> None:
     reconciler = _Checker()
-    reconciler.fail = {0}
+    reconciler.fail = {0: OutOfTimeError()}
     event = json.loads((ROOT / "events/reconciler/on_failure.json").read_text())
     with pytest.raises(ContentionError, match="command line"):
         _checks(reconciler).run(event, {})
+
+
+@pytest.mark.parametrize("error", [OutOfTimeError("no time"), KeyError("x"), ValueError("odd")])
+def test_a_group_of_a_range_that_fails_is_named_and_the_others_are_checked(
+    error: Exception,
+) -> None:
+    """Out of time in a second look: what was repaired before is reported all the same."""
+    reconciler, report = _Checker(find=lambda hour: hour.start == TEN), cast("dict[str, Any]", {})
+    reconciler.fail_confirming = {0: error}
+    with pytest.raises(ChecksFailedError, match="a Item 2026-11-22"):
+        _checks(reconciler).run(RANGE | {"repair": True}, report)
+    assert len(reconciler.confirmed) == len(reconciler.looked) == 12
+    assert (report["failedGroups"], report["rangeRepaired"]) == (1, 8)
 
 
 def test_reading_stops_between_pages_when_the_time_is_nearly_over() -> None:
@@ -153,27 +210,72 @@ def test_closed_hours_are_grouped_by_account_model_and_day() -> None:
     reconciler = _Checker()
     report: dict[str, Any] = {}
     _checks(reconciler, _Pending(*hours)).run({}, report)
-    assert [len(ids) for ids, _ in reconciler.checked] == [4, 2, 4, 2, 2, 1, 2, 1]
+    assert [len(ids) for ids in reconciler.looked] == [2, 1, 2, 1, 4, 2, 4, 2]
     assert report["waiting"] == 0
     assert report["hours"] == 18
 
 
-def test_closed_hours_that_drift_or_move_are_not_forgotten() -> None:
+def test_closed_hours_wait_once_for_all_groups() -> None:
+    hours = [HourId(Series(f"a{n}", "items"), TEN) for n in range(30)]
+    reconciler = _Checker(find=lambda _: True)
+    _checks(reconciler, _Pending(*hours)).run({}, {})
+    assert reconciler.waits == [30]
+
+
+def test_closed_hours_that_drift_are_looked_at_again_later() -> None:
     right, wrong = (HourId(Series("a", "items"), TEN + hour) for hour in (0, 60))
     pending = _Pending(right, wrong)
     _checks(_Checker(find=lambda hour: hour == wrong), pending).run({"repair": True}, {})
-    assert pending.removed == [right]
+    assert (pending.removed, pending.postponed) == ([right], [wrong])
 
 
-def test_closed_hours_beyond_the_time_wait() -> None:
+def test_closed_hours_beyond_the_time_wait_and_all_that_wait_are_told() -> None:
+    hours = [HourId(Series("a", "items"), TEN + 1440 * day) for day in range(2_504)]
+    reconciler, report = _Checker(seconds=0.5), cast("dict[str, Any]", {})
+    _checks(reconciler, _Pending(*hours)).run({}, report)
+    checked = len(reconciler.looked)
+    assert (report["hours"], report["waiting"]) == (checked, 2_504 - checked)
+    assert checked > 1_000
+    assert reconciler.left >= reconciler.settle + 15
+    assert report["oldestClosedSeconds"] == 250_300
+
+
+@pytest.mark.parametrize("looking", [True, False], ids=["first look", "second look"])
+def test_a_closed_group_that_fails_waits_behind_the_others_and_fails_the_run(
+    *, looking: bool
+) -> None:
     hours = [HourId(Series("a", "items"), TEN + 1440 * day) for day in range(3)]
-    reconciler, report = _Checker(seconds=850.0), cast("dict[str, Any]", {})
-    _checks(reconciler, _Pending(*hours)).run({}, report)
-    assert (report["hours"], report["waiting"]) == (1, 2)
-    reconciler = _Checker()
-    reconciler.fail = {1}
-    _checks(reconciler, _Pending(*hours)).run({}, report)
-    assert report["waiting"] == 2
+    reconciler, report = _Checker(find=lambda _: True), cast("dict[str, Any]", {})
+    if looking:
+        reconciler.fail = {0: OverflowError("date value out of range")}
+    else:
+        reconciler.fail_confirming = {0: OverflowError("date value out of range")}
+    pending = _Pending(*hours)
+    with pytest.raises(ChecksFailedError, match="a items 2026-11-22: OverflowError: date value"):
+        _checks(reconciler, pending).run({"repair": True}, report)
+    assert hours[0] in pending.postponed
+    assert report["failedGroups"] == 1
+    assert report["repaired"] == (2 if looking else 3), "what was repaired by then is told"
+    assert report["waiting"] == 1
+
+
+def test_a_mark_of_a_record_type_that_is_gone_is_set_aside_and_fails_nothing() -> None:
+    gone, there = (HourId(Series("a", name), TEN) for name in ("calls", "items"))
+    pending, report = _Pending(gone, there), cast("dict[str, Any]", {})
+    _checks(_Checker(), pending).run({}, report)
+    assert (pending.aside, pending.removed) == ([gone], [there])
+    assert (report["setAside"], report["waiting"], report["failedGroups"]) == (1, 0, 0)
+
+
+def test_only_an_hour_with_too_many_rows_is_set_aside_not_its_neighbours() -> None:
+    hours = [HourId(Series("a", "items"), TEN + 60 * n) for n in range(12)]
+    checker = _Checker()
+    checker.rows = lambda hour: 5_000 if hour == hours[5] else 300
+    pending, report = _Pending(*hours), cast("dict[str, Any]", {})
+    _checks(checker, pending, rows_limit=1_000).run({}, report)
+    assert pending.aside == [hours[5]]
+    assert sorted(pending.removed) == sorted({*hours} - {hours[5]})
+    assert (report["setAside"], report["waiting"]) == (1, 0)
 
 
 @pytest.mark.parametrize(
@@ -197,13 +299,13 @@ def test_an_event_of_another_shape_is_refused_with_its_cure(event: Any, says: st
     reconciler = _Checker()
     with pytest.raises(EventError, match=says):
         _checks(reconciler).run(event, {})
-    assert reconciler.checked == []
+    assert reconciler.looked == []
 
 
 def test_a_plan_checks_nothing() -> None:
     reconciler = _Checker()
     assert len(_checks(reconciler).run({"plan": RANGE}, {})["days"]) == 12
-    assert reconciler.checked == []
+    assert reconciler.looked == []
 
 
 def test_a_lost_batch_is_repaired_unless_told_otherwise() -> None:
@@ -211,7 +313,7 @@ def test_a_lost_batch_is_repaired_unless_told_otherwise() -> None:
     reconciler = _Checker()
     _checks(reconciler).run(event, {})
     _checks(reconciler).run(event | {"repair": False}, {})
-    assert [repair for _, repair in reconciler.checked] == [True, False]
+    assert [repair for _, repair in reconciler.confirmed] == [True, False]
 
 
 def test_a_result_lists_some_and_counts_all() -> None:
@@ -227,14 +329,20 @@ def test_the_report_has_the_numbers_of_the_alarms() -> None:
     report: dict[str, Any] = {}
     reconciler = _Checker(find=lambda hour: hour.start == TEN)
     _checks(reconciler).run(RANGE | {"recordTypes": ["items"]}, report)
-    assert report["drift"] == 1
-    assert report.keys() >= {"drift", "repaired", "moving", "hours", "rows", "behindSeconds"}
+    assert report["rangeDrift"] == 1
+    assert report.keys() >= {"rangeRepaired", "moving", "hours", "rows", "completed", "unreadable"}
+    assert not report.keys() & {"drift", "repaired"}, "those are of the hourly check"
+    closed: dict[str, Any] = {}
+    pending = _Pending(HourId(Series("a", "items"), TEN))
+    _checks(_Checker(find=lambda _: True), pending).run({"repair": True}, closed)
+    assert (closed["drift"], closed["repaired"]) == (1, 1)
+    assert not closed.keys() & {"rangeDrift", "rangeRepaired"}
 
 
 def test_the_report_names_the_first_buckets_that_drifted() -> None:
     report: dict[str, Any] = {}
     _checks(_Checker(find=lambda hour: hour.start >= TEN)).run(RANGE, report)
-    assert report["drift"] > len(report["drifted"]) == LOGGED
+    assert report["rangeDrift"] > len(report["drifted"]) == LOGGED
     assert report["drifted"][0] == {
         "accountId": "a",
         "recordType": "items",

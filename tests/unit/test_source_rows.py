@@ -8,8 +8,10 @@ import pytest
 from aggregated_metrics.adapters import source_rows as source
 from aggregated_metrics.adapters.source_rows import Counted, SourceRows
 from aggregated_metrics.core.buckets import to_minute
+from aggregated_metrics.core.errors import GraphQLError
+from aggregated_metrics.core.listing import ranges
 from aggregated_metrics.core.measures import ZERO, Measures
-from aggregated_metrics.core.record_types import MODELS
+from aggregated_metrics.core.record_types import MODELS, Model
 
 from testbench import rows
 from testbench.fakes.appsync import FakeAppSync
@@ -49,8 +51,17 @@ class _Pages:
         return {"page": {"items": list(self.pages[number - 1]), "nextToken": token}}
 
 
-def _source(client: Any, **options: Any) -> SourceRows:
-    return SourceRows(client, clock=lambda: NOW, **options)
+def _count(
+    client: Any,
+    model: Model,
+    account_id: str,
+    hours: Sequence[int],
+    listed: Sequence[tuple[str, str]] = (),
+    **options: Any,
+) -> Counted:
+    """As a check does: the hours' own ranges, and what their minutes say is listed elsewhere."""
+    where = ranges(model.listing[1], hours, listed)
+    return SourceRows(client, clock=lambda: NOW).count(model, account_id, hours, where, **options)
 
 
 def _row(number: int = 1, updated: str = "2026-11-22T10:05:30Z", **changes: Any) -> dict[str, Any]:
@@ -62,7 +73,7 @@ def test_rows_count_into_their_minute_and_their_splits() -> None:
     api = _Api()
     api.fake.put("Item", rows.item("1"), rows.item("2", createdByType="upload"))
     api.fake.put("Item", rows.item("3", accountId="another"))
-    counted = _source(api).count(ITEM, rows.ACCOUNT, [TEN])
+    counted = _count(api, ITEM, rows.ACCOUNT, [TEN])
     assert counted.minutes == {
         ("items", FIVE_PAST): Measures(2),
         ("predictionItems", FIVE_PAST): Measures(1),
@@ -74,13 +85,13 @@ def test_rows_count_into_their_minute_and_their_splits() -> None:
 def test_measures_are_those_of_the_stream() -> None:
     api = _Api()
     api.fake.put("ScoreResult", rows.score_result())
-    counted = _source(api).count(RESULT, rows.ACCOUNT, [TEN])
+    counted = _count(api, RESULT, rows.ACCOUNT, [TEN])
     assert counted.at("scoreResults", FIVE_PAST) == Measures(1, 1230, 1, 2, 1, 0)
 
 
 def test_only_needed_fields_are_selected_and_pages_have_1000_rows() -> None:
     api = _Api()
-    _source(api).count(RESULT, rows.ACCOUNT, [TEN])
+    _count(api, RESULT, rows.ACCOUNT, [TEN])
     query, _ = api.asked[0]
     selected = query.split("items {")[1].split("}")[0].split()
     assert selected == ["id", "createdAt", "type", "value", "code", "cost", "updatedAt"]
@@ -89,7 +100,7 @@ def test_only_needed_fields_are_selected_and_pages_have_1000_rows() -> None:
 
 def test_nothing_is_asked_for_no_hours() -> None:
     api = _Api()
-    assert _source(api).count(ITEM, rows.ACCOUNT, []) == Counted()
+    assert _count(api, ITEM, rows.ACCOUNT, []) == Counted()
     assert api.asked == []
 
 
@@ -100,18 +111,34 @@ def test_nothing_is_asked_for_no_hours() -> None:
         "2026-11-22T10:05:59.999999999Z",
         "2026-11-22T10:05Z",
         "2026-11-22T10:05:30.000+00:00",
+    ],
+)
+def test_rows_with_times_in_utc_are_found_in_their_hours_own_range(created: str) -> None:
+    api = _Api()
+    for model in (ITEM, RESULT):
+        make = rows.item if model is ITEM else rows.score_result
+        api.fake.put(model.name, make(createdAt=created, updatedAt=created))
+        counted = _count(api, model, rows.ACCOUNT, [TEN])
+        assert counted.at(model.record_type, FIVE_PAST)[0] == 1, model.name
+
+
+@pytest.mark.parametrize(
+    "created",
+    [
         "2026-11-22T15:35:30+05:30",
         "2026-11-21T23:05:30-11:00",
         "2026-11-23T00:05:30+14:00",
         "2026-11-21T22:05:30-12:00",
     ],
 )
-def test_rows_with_times_in_other_forms_are_found(created: str) -> None:
+def test_rows_with_times_of_other_zones_are_found_where_the_stream_saw_them_listed(
+    created: str,
+) -> None:
     api = _Api()
     for model in (ITEM, RESULT):
         make = rows.item if model is ITEM else rows.score_result
         api.fake.put(model.name, make(createdAt=created, updatedAt=created))
-        counted = _source(api).count(model, rows.ACCOUNT, [TEN])
+        counted = _count(api, model, rows.ACCOUNT, [TEN], [(created, created)])
         assert counted.at(model.record_type, FIVE_PAST)[0] == 1, model.name
 
 
@@ -121,7 +148,7 @@ def test_the_first_and_the_last_instant_of_an_hour_count_and_the_next_does_not()
         ("09:59:59.999Z", "10:00:00Z", "10:00Z", "10:59:59.999Z", "11:00:00Z", "11:00Z")
     ):
         api.fake.put("Item", rows.item(f"{number}", createdAt=f"2026-11-22T{created}"))
-    counted = _source(api, offset_hours=0).count(ITEM, rows.ACCOUNT, [TEN])
+    counted = _count(api, ITEM, rows.ACCOUNT, [TEN])
     assert counted.at("items", TEN) == Measures(2)
     assert counted.at("items", TEN + 59) == Measures(1)
     assert counted.at("items", TEN - 1) == counted.at("items", TEN + 60) == ZERO
@@ -131,15 +158,23 @@ def test_hours_far_apart_are_asked_for_apart_and_counted_once() -> None:
     api = _Api()
     days = [TEN, TEN + 60, TEN + 3 * 1440, TEN + 30 * 60]
     for number, minute in enumerate(days):
-        created = datetime.fromtimestamp(minute * 60, UTC).isoformat()
+        created = datetime.fromtimestamp(minute * 60, UTC).isoformat().replace("+00:00", "Z")
         api.fake.put("Item", rows.item(f"{number}", createdAt=created, updatedAt=created))
-    counted = _source(api).count(ITEM, rows.ACCOUNT, days)
+    counted = _count(api, ITEM, rows.ACCOUNT, days)
     assert {minute: counted.at("items", minute)[0] for minute in days} == dict.fromkeys(days, 1)
-    spans = [variables["range"]["between"] for _, variables in api.asked]
-    assert spans == [
-        ["2026-11-21T20:00", "2026-11-24T07:00"],
-        ["2026-11-24T20:00", "2026-11-26T01:00"],
+    assert [variables["range"]["between"] for _, variables in api.asked] == [
+        ["2026-11-22T10:", "2026-11-22T11:~"],
+        ["2026-11-23T16:", "2026-11-23T16:~"],
+        ["2026-11-25T10:", "2026-11-25T10:~"],
     ]
+
+
+def test_an_hour_listed_by_creation_reads_no_row_of_another_hour() -> None:
+    api = _Api()
+    for number in range(120):
+        created = f"2026-11-22T{9 + number // 40:02}:{number % 40:02}:00Z"
+        api.fake.put("Item", rows.item(f"{number}", createdAt=created, updatedAt=created))
+    assert _count(api, ITEM, rows.ACCOUNT, [TEN]).rows == 40
 
 
 def test_an_index_by_updated_at_is_read_up_to_now_and_only_rows_created_in_range_count() -> None:
@@ -147,20 +182,18 @@ def test_an_index_by_updated_at_is_read_up_to_now_and_only_rows_created_in_range
     api.fake.put("ScoreResult", rows.score_result("1", updatedAt="2026-11-24T08:00:00Z"))
     api.fake.put("ScoreResult", rows.score_result("2", createdAt="2026-11-20T10:05:00Z"))
     api.fake.put("ScoreResult", rows.score_result("3", createdAt="2026-11-22T11:05:00Z"))
-    counted = _source(api).count(RESULT, rows.ACCOUNT, [TEN])
+    counted = _count(api, RESULT, rows.ACCOUNT, [TEN])
     assert counted.rows == 3
     assert [place for place in counted.minutes if place[0] == "scoreResults"] == [
         ("scoreResults", FIVE_PAST)
     ]
-    assert api.asked[0][1]["range"] == {"ge": "2026-11-21T20:00"}
+    assert api.asked[0][1]["range"] == {"ge": "2026-11-22T10:"}
 
 
 def test_an_empty_page_with_a_token_is_not_the_end() -> None:
     client = _Pages([], [_row(1)], [], [_row(2)])
     seen: list[int] = []
-    counted = _source(client).count(
-        RESULT, "a", [TEN], on_page=lambda counted: seen.append(counted.rows)
-    )
+    counted = _count(client, RESULT, "a", [TEN], on_page=lambda counted: seen.append(counted.rows))
     assert counted.at("scoreResults", FIVE_PAST)[0] == 2
     assert client.tokens == [None, "t1", "t2", "t3"]
     assert seen == [0, 1, 1, 2]
@@ -168,57 +201,100 @@ def test_an_empty_page_with_a_token_is_not_the_end() -> None:
 
 def test_rows_are_not_kept() -> None:
     client = _Pages(*[[_row(page * 100 + n) for n in range(100)] for page in range(50)])
-    counted = _source(client).count(RESULT, "a", [TEN])
+    counted = _count(client, RESULT, "a", [TEN])
     assert counted.rows == 5_000
     assert len(counted.minutes) == 2
     assert counted.unsure == set()
 
 
 @pytest.mark.parametrize(
-    "row",
-    [
-        _row(createdAt="2026-11-24T10:05:31Z"),
-        _row(createdAt=None),
-        _row(cost="{]"),
-        _row(cost='{"total_cost": "much"}'),
-    ],
+    "row", [_row(createdAt=None), _row(cost="{]"), _row(cost='{"total_cost": "much"}')]
 )
 def test_what_the_stream_cannot_count_is_not_counted_here(row: dict[str, Any]) -> None:
-    hours = [TEN, to_minute(datetime(2026, 11, 24, 10, tzinfo=UTC))]
-    assert _source(_Pages([row])).count(RESULT, "a", hours).minutes == {}
+    assert _count(_Pages([row]), RESULT, "a", [TEN]) == Counted(rows=1, pages=1)
+
+
+def test_a_time_a_day_after_the_update_leaves_its_minute_to_the_stream() -> None:
+    """Only the stream knows when it was written, and so whether it was counted."""
+    ahead = _row(1, createdAt="2026-11-24T10:05:31Z")
+    minute = to_minute(datetime(2026, 11, 24, 10, 5, tzinfo=UTC))
+    counted = _count(_Pages([ahead]), RESULT, "a", [minute - 5])
+    assert counted.minutes == {}
+    assert counted.unclear == {("scoreResults", minute), ("predictionScoreResults", minute)}
 
 
 @pytest.mark.parametrize("updated", [None, "", "soon"])
 def test_a_row_without_a_readable_last_write_counts(updated: Any) -> None:
-    counted = _source(_Pages([_row(updatedAt=updated)])).count(RESULT, "a", [TEN])
+    counted = _count(_Pages([_row(updatedAt=updated)]), RESULT, "a", [TEN])
     assert counted.at("scoreResults", FIVE_PAST)[0] == 1
 
 
 def test_a_row_that_is_listed_twice_on_a_page_counts_once_as_it_is_last() -> None:
     client = _Pages([_row(1), _row(2), _row(1, value="ERROR")])
-    counted = _source(client).count(RESULT, "a", [TEN])
+    counted = _count(client, RESULT, "a", [TEN])
     assert counted.at("scoreResults", FIVE_PAST) == Measures(2, decisionCount=1, errorCount=1)
     assert counted.unsure == set()
 
 
-def test_a_row_updated_while_pages_are_read_makes_its_minutes_unsure() -> None:
+def test_a_row_updated_since_the_check_began_makes_its_minutes_unsure() -> None:
     late = "2026-11-25T11:59:56Z"
     client = _Pages([_row(1), _row(2)], [_row(3), _row(1, updated=late)])
-    counted = _source(client).count(RESULT, "a", [TEN])
+    counted = _count(client, RESULT, "a", [TEN])
     assert counted.unsure == {
         ("scoreResults", FIVE_PAST),
         ("predictionScoreResults", FIVE_PAST),
     }
 
 
-def test_rows_updated_before_the_reading_began_are_sure() -> None:
-    client = _Pages([_row(1)], [_row(2, updated="2026-11-25T11:59:50Z")])
-    assert _source(client).count(RESULT, "a", [TEN]).unsure == set()
+def test_since_is_when_the_first_look_began_also_for_the_second() -> None:
+    client = _Pages([_row(1, updated="2026-11-25T11:58:00Z")])
+    since = datetime(2026, 11, 25, 11, 57, tzinfo=UTC)
+    assert _count(client, RESULT, "a", [TEN], since=since).unsure
 
 
-def test_an_index_by_created_at_is_always_sure() -> None:
-    client = _Pages([_row(1)], [_row(1, updated="2026-11-25T12:00:00Z")])
-    assert _source(client).count(ITEM, "a", [TEN]).unsure == set()
+@pytest.mark.parametrize(
+    "updated", ["2026-11-25T11:49:49Z", "2026-11-25T12:00:11Z", "2027-01-01T00:00:00Z"]
+)
+def test_rows_updated_before_the_check_or_by_a_clock_ahead_are_sure(updated: str) -> None:
+    assert _count(_Pages([_row(2, updated=updated)]), RESULT, "a", [TEN]).unsure == set()
+
+
+def test_a_row_updated_during_a_check_is_unsure_in_an_index_by_creation_too() -> None:
+    client = _Pages([_row(1, updated="2026-11-25T12:00:00Z")])
+    assert _count(client, ITEM, "a", [TEN]).unsure == {("items", FIVE_PAST)}
+
+
+class _Broken:
+    """A client whose answer has errors, as AppSync gives them for rows it cannot serialize."""
+
+    def __init__(self, data: Any, *paths: Sequence[Any]) -> None:
+        self.error = GraphQLError(
+            "Can't serialize value",
+            operation="Count",
+            errors=[{"message": "Can't serialize value", "path": list(path)} for path in paths],
+            data=data,
+        )
+
+    def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+        raise self.error
+
+
+def test_rows_that_the_api_cannot_serialize_are_unreadable_and_the_others_count() -> None:
+    page = {"items": [_row(1), None, _row(3, createdAt=None)], "nextToken": None}
+    client = _Broken(
+        {"page": page}, ("page", "items", 1, "value"), ("page", "items", 2, "createdAt")
+    )
+    counted = _count(client, RESULT, "a", [TEN])
+    assert (counted.at("scoreResults", FIVE_PAST)[0], counted.unreadable) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("data", "path"),
+    [({"page": None}, ("page",)), (None, ()), ({"page": {"items": None}}, ("page", "items"))],
+)
+def test_a_page_that_failed_as_a_whole_is_an_error(data: Any, path: Sequence[Any]) -> None:
+    with pytest.raises(GraphQLError):
+        _count(_Broken(data, path), RESULT, "a", [TEN])
 
 
 def test_a_page_is_as_long_as_the_api_allows() -> None:

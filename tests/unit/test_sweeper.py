@@ -1,7 +1,6 @@
 from typing import Any
 
 import pytest
-from aggregated_metrics.adapters.hour_store import HOURS_PER_LOAD
 from aggregated_metrics.core.errors import AuthorizationError, GraphQLError, PendingHoursError
 
 from testbench.fakes.endpoint import Answer, refusal
@@ -13,7 +12,7 @@ from testbench.streams import Stream, window_event
 
 def count(stack: Stack, *created: str, accounts: int = 1) -> None:
     stream = Stream("Task")
-    stack.take_in(
+    stack.apply(
         window_event(
             *(
                 stream.insert(task(f"{account}-{at}", accountId=f"acct-{account}", createdAt=at))
@@ -116,7 +115,7 @@ def test_many_hours_are_visited_a_group_at_a_time(stack: Stack) -> None:
     assert sorted(len(e.operations) for e in stack.log[first:]) == [5, 20, 20]
 
 
-def test_a_group_that_fails_lets_the_others_be_swept_and_is_raised(stack: Stack) -> None:
+def test_one_bad_hour_costs_no_other_hour_and_is_raised(stack: Stack) -> None:
     count(stack, "2026-11-01T23:59:59Z", accounts=45)
     stack.clock.advance(seconds=91)
 
@@ -126,7 +125,7 @@ def test_a_group_that_fails_lets_the_others_be_swept_and_is_raised(stack: Stack)
     stack.gate.before = refuse
     with pytest.raises(AuthorizationError):
         stack.sweep()
-    assert list(states(stack).values()).count("pending") == HOURS_PER_LOAD
+    assert list(states(stack).values()).count("pending") == 1
     stack.gate.before = lambda _: None
     stack.sweep()
     assert set(states(stack).values()) == {"closed"}

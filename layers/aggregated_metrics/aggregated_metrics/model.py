@@ -10,7 +10,8 @@ from aggregated_metrics.adapters.appsync import Client
 from aggregated_metrics.adapters.hour_store import FIELDS
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import ConditionFailedError
-from aggregated_metrics.core.hours import Series, key_stem, parse_metadata
+from aggregated_metrics.core.hours import Series, key_stem
+from aggregated_metrics.core.metadata import decoded
 
 _BY_TYPE = "listAggregatedMetricsByAccountIdAndRecordTypeAndTimeRangeStart"
 _BY_TIME = "listAggregatedMetricsByAccountIdAndTimeRangeStartAndRecordType"
@@ -58,8 +59,7 @@ class AggregatedMetrics:
         times = ("timeRangeStart", "timeRangeEnd", "createdAt", "updatedAt")
         known = {name: data.get(name) for name in FIELDS.split()}
         known |= {name: buckets.parse(data[name]) for name in times}
-        metadata = data.get("metadata")
-        known["metadata"] = None if metadata is None else parse_metadata(metadata)
+        known["metadata"] = _metadata(data.get("metadata"))
         identity = data.get("id") or f"{data['accountId']}:{data['compositeKey']}"
         return cls(id=identity, client=client, **known)  # type: ignore[arg-type] # the schema says which are null
 
@@ -236,3 +236,10 @@ def _pages(
         token = page["nextToken"]
         if not token:
             return
+
+
+def _metadata(given: Any) -> dict[str, Any] | None:
+    content = decoded(given)
+    if content is None:
+        return None
+    return content if isinstance(content, dict) else {"other": content}  # kept, never an error

@@ -18,6 +18,7 @@ from botocore.config import Config
 from aggregated_metrics.adapters.appsync import AppSyncClient, SigV4, open_session
 from aggregated_metrics.adapters.hour_store import HourStore
 from aggregated_metrics.adapters.pending_hours import PendingHours
+from aggregated_metrics.adapters.quarantine import Quarantine
 from aggregated_metrics.adapters.settings import Settings
 from aggregated_metrics.core.errors import SettingsError
 from aggregated_metrics.core.hours import HourId
@@ -82,19 +83,22 @@ class Process:
             remembered=self.remembered,
         )
 
+    def quarantine(self) -> Quarantine:
+        """The quarantine queue."""
+        return Quarantine(
+            self.aws_on_use("sqs"), self.settings.QUARANTINE_QUEUE_URL, clock=self.clock
+        )
+
 
 def aggregator(process: Process, context: Any) -> "Aggregator":
     """stream_aggregator's job, for one invocation."""
-    from aggregated_metrics.adapters.quarantine import Quarantine  # noqa: PLC0415 - cold start
     from aggregated_metrics.jobs.aggregator import Aggregator  # noqa: PLC0415 - cold start
 
     settings = process.settings
     return Aggregator(
         store=process.store(time_left(context)),
         pending=process.pending(),
-        quarantine=Quarantine(
-            process.aws_on_use("sqs"), settings.QUARANTINE_QUEUE_URL, clock=process.clock
-        ),
+        quarantine=process.quarantine(),
         source_tables=settings.SOURCE_TABLES,
         clock=process.clock,
         grace=settings.GRACE_SECONDS,
@@ -121,10 +125,13 @@ def reconciler(process: Process, context: Any) -> "Reconciler":
 
     left = time_left(context)
     return Reconciler(
-        checker(process, left, on_page=stop_in_time(left)),
-        process.pending(),
-        process.settings.SOURCE_TABLES,
-        left,
+        checker=checker(process, left, on_page=stop_in_time(left)),
+        pending=process.pending(),
+        quarantine=process.quarantine(),
+        source_tables=process.settings.SOURCE_TABLES,
+        time_left=left,
+        clock=process.clock,
+        rows_limit=process.settings.CHECK_ROWS_LIMIT,
     )
 
 
@@ -132,20 +139,14 @@ def checker(
     process: Process, time_left: Callable[[], float], *, on_page: Callable[["Counted"], None]
 ) -> "Checker":
     """What compares hours with the source rows, as a process's settings say."""
-    from aggregated_metrics.adapters.lag import IteratorAge  # noqa: PLC0415 - cold start
     from aggregated_metrics.adapters.source_rows import SourceRows  # noqa: PLC0415 - cold start
     from aggregated_metrics.jobs.checker import Checker  # noqa: PLC0415 - cold start
 
     settings = process.settings
     return Checker(
         store=process.store(time_left),
-        source=SourceRows(
-            process.client(time_left),
-            clock=process.clock,
-            offset_hours=settings.SOURCE_OFFSET_HOURS,
-        ),
+        source=SourceRows(process.client(time_left), clock=process.clock),
         pending=process.pending(),
-        lag=IteratorAge(process.aws_on_use("cloudwatch"), settings.STREAM_FUNCTION, process.clock),
         clock=process.clock,
         grace=settings.GRACE_SECONDS,
         settle=settings.SETTLE_SECONDS,

@@ -18,6 +18,7 @@ from aggregated_metrics.adapters.appsync import Client
 from aggregated_metrics.core.errors import (
     ConditionFailedError,
     ContentionError,
+    GraphQLError,
     ThrottledError,
 )
 from aggregated_metrics.core.hours import Bucket, Hour, HourId, Tally, Write
@@ -28,11 +29,12 @@ GROUPS_AT_ONCE = 8
 PARENT_TRIES = 3
 STOP_SECONDS = 2.0
 """With less time than this left no further request is begun."""
-_BACKOFF = (0.02, 1.0)
+_BACKOFF = (0.1, 2.0)
+"""Seconds: long beside an answer, so that those who met once do not meet again at the next try."""
 
 _LOADED = (
     "compositeKey count cost decisionCount externalAiApiCount cachedAiApiCount errorCount "
-    "metadata complete updatedAt"
+    "metadata complete createdAt updatedAt"
 )
 FIELDS = (
     "accountId compositeKey scorecardId scoreId recordType timeRangeStart timeRangeEnd "
@@ -69,11 +71,10 @@ class Outcome:
         self.conflicts += other.conflicts
         self.retries += other.retries
         self.parents_left |= other.parents_left
-        self.tally.clamped += other.tally.clamped
-        self.tally.overflowed += other.tally.overflowed
+        self.tally.add(other.tally)
 
 
-type Change = Callable[[Hour], Tally | None]
+type Edit = Callable[[Hour], Tally | None]
 """Changes an hour in place. It may be called again on a newer state of the same hour."""
 
 
@@ -114,14 +115,14 @@ class HourStore:
         hours: list[Hour] = []
         for first in range(0, len(ids), HOURS_PER_LOAD):
             part = ids[first : first + HOURS_PER_LOAD]
-            data = self._patiently(partial(self._client.execute, *load_document(part)))
+            data = self._with_retry(partial(self._client.execute, *load_document(part)))
             hours += [self._hour(hour_id, data[f"h{i}"]) for i, hour_id in enumerate(part)]
         return hours
 
-    def change(
+    def update(
         self,
         ids: Iterable[HourId],
-        change: Change,
+        edit: Edit,
         before_save: Callable[[Sequence[Hour]], None] = lambda _: None,
     ) -> Outcome:
         """Load hours, change them, save what differs; again where somebody else was first.
@@ -130,7 +131,7 @@ class HourStore:
 
         Args:
             ids: the hours.
-            change: what to do to each.
+            edit: what to do to each.
             before_save: called with the changed hours that are about to be written.
 
         Raises:
@@ -143,15 +144,15 @@ class HourStore:
             for first in range(0, len(ordered), HOURS_PER_LOAD)
         ]
         outcome = Outcome()
-        work = partial(self._change_group, change=change, before_save=before_save)
-        for part in side_by_side(work, groups):
+        work = partial(self._update_group, edit=edit, before_save=before_save)
+        for part in map_concurrently(work, groups):
             outcome.add(part)
         return outcome
 
-    def _change_group(
+    def _update_group(
         self,
         ids: Sequence[HourId],
-        change: Change,
+        edit: Edit,
         before_save: Callable[[Sequence[Hour]], None],
     ) -> Outcome:
         outcome = Outcome()
@@ -165,8 +166,8 @@ class HourStore:
             writes: list[Write] = []
             for hour in hours:
                 _overlay(hour, known)
-                self._add(outcome.tally, change(hour))
-                hour.roll_up()
+                outcome.tally.add(edit(hour) or Tally())
+                hour.roll_up(self._clock())
                 outcome.hours[hour.id] = hour
                 writes += self._writes(hour, outcome, with_parents=attempt < PARENT_TRIES)
             if not writes:
@@ -183,7 +184,7 @@ class HourStore:
 
     def _writes(self, hour: Hour, outcome: Outcome, *, with_parents: bool) -> list[Write]:
         writes, tally = hour.writes(self._clock(), self._grace)
-        self._add(outcome.tally, tally)
+        outcome.tally.add(tally)
         if with_parents:
             return writes
         minutes = [write for write in writes if write.bucket.size == 1]
@@ -210,10 +211,19 @@ class HourStore:
 
     def _send(self, part: Sequence[Write]) -> frozenset[str]:
         """Send one mutation; give back the aliases that did not go through."""
+        document, variables = save_document(part)
         try:
-            self._client.execute(*save_document(part))
+            data = self._client.execute(document, variables)
         except (ConditionFailedError, ThrottledError) as error:
             return error.failed or frozenset(f"b{i}" for i in range(len(part)))
+        if absent := [f"b{i}" for i in range(len(part)) if data.get(f"b{i}") is None]:
+            raise GraphQLError(
+                f"the API answered null for {len(absent)} writes and named no error: it is not "
+                "known whether they were carried out",
+                operation="SaveHours",
+                errors=(),
+                data=data,
+            )
         return frozenset()
 
     def _hour(self, hour_id: HourId, page: Mapping[str, Any]) -> Hour:
@@ -222,11 +232,11 @@ class HourStore:
             token = page["nextToken"]
             document, variables = load_document([hour_id])
             variables["t0"] = token
-            page = self._patiently(partial(self._client.execute, document, variables))["h0"]
+            page = self._with_retry(partial(self._client.execute, document, variables))["h0"]
             rows += page["items"]
         return Hour(hour_id, rows)
 
-    def _patiently(self, request: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def _with_retry(self, request: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Carry out a query; where it is throttled, again after a while."""
         attempt = 0
         while True:
@@ -239,7 +249,7 @@ class HourStore:
 
     def _wait(self, attempt: int, why: str) -> None:
         first, most = _BACKOFF
-        self._sleep(min(most, first * 2 ** min(attempt, 10)) * self._jitter())
+        self._sleep(min(most, first * 2 ** min(attempt, 10)) * (1 + self._jitter()) / 2)
         self._stop_in_time(why)
 
     def _stop_in_time(self, why: str) -> None:
@@ -248,14 +258,8 @@ class HourStore:
                 f"the time is over: {why}; what was saved is valid and the rest comes again"
             )
 
-    @staticmethod
-    def _add(tally: Tally, more: Tally | None) -> None:
-        if more is not None:
-            tally.clamped += more.clamped
-            tally.overflowed += more.overflowed
 
-
-def side_by_side[Given, Made](
+def map_concurrently[Given, Made](
     work: Callable[[Given], Made], given: Sequence[Given]
 ) -> Iterator[Made]:
     """`work` on each, at most GROUPS_AT_ONCE at a time; a single one needs no thread."""

@@ -9,8 +9,9 @@ its buckets may still be on their way.
 import math
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -29,16 +30,21 @@ _MARKS_PER_REQUEST = 25
 _TRIES = 6
 _REMEMBERED = 20_000
 
-type State = Literal["pending", "closed"]
+type State = Literal["pending", "closed", "aside"]
+"""To be swept; to be checked; to be checked only by somebody who asks (too large for a run)."""
 
 
 class Mark(NamedTuple):
-    """One touched hour; times are epoch seconds, `token` names this very marking."""
+    """One touched hour; times are epoch seconds, `token` names this very marking.
+
+    `closed` is when it was closed; 0 before.
+    """
 
     hour: HourId
     due: int
     until: int
     token: str
+    closed: int = 0
 
 
 class PendingHours:
@@ -102,8 +108,8 @@ class PendingHours:
         """At most `limit` hours that are due, the longest due first."""
         return self._query("pending", int(self._clock().timestamp()), limit)
 
-    def closed(self, limit: int) -> list[Mark]:
-        """At most `limit` hours that are closed and wait to be checked."""
+    def closed(self, limit: int | None = None) -> list[Mark]:
+        """The hours that are closed and wait to be checked, those that waited longest first."""
         return self._query("closed", int(self._clock().timestamp()), limit)
 
     def find(self, hour: HourId) -> tuple[State, Mark] | None:
@@ -117,9 +123,10 @@ class PendingHours:
         item = answer.get("Item")
         if item is None:
             return None
-        return ("closed" if item["state"]["S"] == "closed" else "pending"), _mark(item)
+        states: dict[str, State] = {"closed": "closed", "aside": "aside"}
+        return states.get(item["state"]["S"], "pending"), _mark(item)
 
-    def settle(self, mark: Mark, due: int | None) -> State | None:
+    def reschedule(self, mark: Mark, due: int | None) -> State | None:
         """Move a visited hour on: due again at `due`, or closed when that is None.
 
         It is closed neither before `until` nor before it is over: a process that has marked it
@@ -134,18 +141,34 @@ class PendingHours:
             due = max(mark.until, self._over(mark.hour))
             if now >= due:
                 state, due = "closed", int(now)
-        moved = self._conditionally(
+        return state if self._move(mark, state, due, closed=int(now)) else None
+
+    def postpone(self, mark: Mark) -> bool:
+        """Let a closed hour that could not be checked wait behind the others."""
+        return self._move(mark, "closed", int(self._clock().timestamp()), closed=mark.closed)
+
+    def set_aside(self, mark: Mark) -> bool:
+        """Keep a closed hour for somebody who asks for it: no run by itself can check it."""
+        return self._move(mark, "aside", mark.due, closed=mark.closed)
+
+    def _move(self, mark: Mark, state: State, due: int, *, closed: int) -> bool:
+        return self._conditionally(
             mark,
             self._client.update_item,
-            UpdateExpression="SET #state = :state, #due = :due",
-            ExpressionAttributeNames={"#state": "state", "#due": "due", "#token": "token"},
+            UpdateExpression="SET #state = :state, #due = :due, #closed = :closed",
+            ExpressionAttributeNames={
+                "#state": "state",
+                "#due": "due",
+                "#closed": "closed",
+                "#token": "token",
+            },
             ExpressionAttributeValues={
                 ":state": {"S": state},
                 ":due": {"N": str(due)},
+                ":closed": {"N": str(closed)},
                 ":token": {"S": mark.token},
             },
         )
-        return state if moved else None
 
     def remove(self, mark: Mark) -> bool:
         """Forget an hour that has been checked, unless it has been marked again meanwhile."""
@@ -177,9 +200,9 @@ class PendingHours:
             raise PendingHoursError(_cure(self._table, error)) from error
         raise PendingHoursError(_cure(self._table, "it is throttled"))
 
-    def _query(self, state: State, before: int, limit: int) -> list[Mark]:
+    def _query(self, state: State, before: int, limit: int | None) -> list[Mark]:
         try:
-            return list(_take(self._pages(state, before), limit))
+            return list(islice(self._pages(state, before), limit))
         except (BotoCoreError, ClientError) as error:
             raise PendingHoursError(_cure(self._table, error)) from error
 
@@ -207,11 +230,6 @@ class PendingHours:
         except (BotoCoreError, ClientError) as error:
             raise PendingHoursError(_cure(self._table, error)) from error
         return True
-
-
-def _take(marks: Iterable[Mark], limit: int) -> Iterator[Mark]:
-    for _, mark in zip(range(limit), marks, strict=False):
-        yield mark
 
 
 def _cure(table: str, why: object) -> str:
@@ -251,4 +269,5 @@ def _mark(item: Mapping[str, Any]) -> Mark:
         int(item["due"]["N"]),
         int(item["until"]["N"]),
         str(text["token"]),
+        int(item.get("closed", {}).get("N", 0)),
     )

@@ -1,8 +1,8 @@
 """Records that cannot be counted, kept whole with the reason, in a queue.
 
-A message's body is JSON: `reason`, `table`, `at` (when it was refused), `eventID`, `oldCounted`
-(whether its old image has been taken off the counts), `truncated` and `record`. A record too large
-for a message keeps the attributes that counting reads; the row itself is in its table.
+A message's body is JSON: `reason`, `table`, `at` (when it was refused), `eventID`, `truncated` and
+`record`. A record too large for a message keeps the attributes that counting reads; the row itself
+is in its table, and redriving reads it there.
 """
 
 import json
@@ -78,7 +78,6 @@ def message(reject: Reject, at: str) -> str:
         "table": _table(reject.record),
         "at": at,
         "eventID": reject.record.get("eventID"),
-        "oldCounted": reject.old_counted,
         "truncated": False,
         "record": reject.record,
     }

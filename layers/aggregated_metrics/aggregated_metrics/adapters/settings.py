@@ -30,13 +30,12 @@ class Settings(BaseModel):
     PENDING_HOURS_TABLE: str = Field(min_length=1)
     QUARANTINE_QUEUE_URL: str = ""
     GRACE_SECONDS: int = Field(default=120, ge=0, le=86_400)
-    SETTLE_SECONDS: int = Field(default=60, ge=1, le=3_600)
+    SETTLE_SECONDS: int = Field(default=60, ge=1, le=300)
+    CHECK_ROWS_LIMIT: int = Field(default=200_000, ge=1_000)
     SOURCE_TABLES: Annotated[dict[str, str], BeforeValidator(_parsed)] = Field(default_factory=dict)
     SOURCE_LIFETIME_DAYS: Annotated[dict[str, float], BeforeValidator(_parsed)] = Field(
         default_factory=dict
     )
-    SOURCE_OFFSET_HOURS: int = Field(default=14, ge=0, le=18)
-    STREAM_FUNCTION: str = ""
 
     @field_validator("GRAPHQL_ENDPOINT")
     @classmethod

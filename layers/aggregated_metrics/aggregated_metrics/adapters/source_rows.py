@@ -3,12 +3,11 @@
 Pages are streamed: what is held is sums per minute, never rows. A row counts here exactly as its
 stream image would (record_types), so what both have seen compares equal.
 
-An index that sorts by updatedAt moves a row to its end at every update: a row that is updated while
-its index is read can be met twice. Within a page its id tells; across pages, where remembering ids
-would be remembering rows, its minutes are *unsure* and no ground for a repair.
+A row that was updated since a check began may have been read twice or not at all, and the stream
+may bring its change before or after: its minutes are *unsure* and no ground for a repair.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -17,13 +16,14 @@ from typing import Any
 from aggregated_metrics.adapters.appsync import Client
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.changes import DAY
-from aggregated_metrics.core.errors import UncountableError
+from aggregated_metrics.core.errors import GraphQLError, UncountableError
+from aggregated_metrics.core.listing import Range, condition, is_plain
 from aggregated_metrics.core.measures import ZERO, Measures, plus
 from aggregated_metrics.core.record_types import Contribution, Model, Row, contribution
 
 PAGE = 1000
-_SKEW = timedelta(seconds=5)
-"""How far the clocks of the API and of this process may be apart."""
+SKEW = timedelta(seconds=10)
+"""How far the clocks of the rows' writers and of this process may be apart."""
 
 
 @dataclass(slots=True)
@@ -34,13 +34,20 @@ class Counted:
         minutes: sums by record type and minute, for the hours asked for.
         rows: rows read; more than counted where an index sorts by another time.
         pages: requests made.
-        unsure: record types and minutes with a row that may have been met twice.
+        unsure: record types and minutes with a row that was updated since the check began.
+        unclear: those with a row of which the stream alone knows whether it counts.
+        unreadable: rows that the API could not give.
+        listed: by minute, the least and greatest sort-key text of rows outside their hour's own
+            range.
     """
 
     minutes: dict[tuple[str, int], Measures] = field(default_factory=dict)
     rows: int = 0
     pages: int = 0
     unsure: set[tuple[str, int]] = field(default_factory=set)
+    unclear: set[tuple[str, int]] = field(default_factory=set)
+    unreadable: int = 0
+    listed: dict[int, tuple[str, str]] = field(default_factory=dict)
 
     def at(self, record_type: str, minute: int) -> Measures:
         """The sums of one minute; zero where no row is."""
@@ -53,30 +60,29 @@ class SourceRows:
     Args:
         client: carries out GraphQL documents.
         clock: the time now, aware.
-        offset_hours: how far from UTC the offsets in the rows' times may be. Indexes sort times as
-            text, so `15:30+05:30` lies hours away from `10:00Z`, which is the same instant.
     """
 
-    def __init__(
-        self, client: Client, *, clock: Callable[[], datetime], offset_hours: int = 14
-    ) -> None:
+    def __init__(self, client: Client, *, clock: Callable[[], datetime]) -> None:
         self._client = client
         self._clock = clock
-        self._slack = max(1, offset_hours * 60)
 
     def count(
         self,
         model: Model,
         account_id: str,
         hours: Collection[int],
+        ranges: Sequence[Range],
+        since: datetime | None = None,
         on_page: Callable[[Counted], None] = lambda _: None,
     ) -> Counted:
-        """Count the account's rows of a model whose createdAt lies in the hours (epoch minutes).
+        """Count the account's rows of a model whose time lies in the hours (epoch minutes).
 
         Args:
             model: whose rows.
             account_id: whose account.
             hours: the starts of the hours that matter.
+            ranges: of sort-key text, where the rows are listed (listing.ranges).
+            since: when the check began; rows updated since are unsure. Now, if None.
             on_page: called after each page, for progress and to stop by raising.
 
         Raises:
@@ -84,15 +90,15 @@ class SourceRows:
         """
         counted = Counted()
         wanted = frozenset(hours)
-        began = self._clock() - _SKEW
-        for condition in self._conditions(model, sorted(wanted)):
-            for number, page in enumerate(self._pages(model, account_id, condition)):
+        began = (since or self._clock()) - SKEW
+        for part in ranges:
+            for page in self._pages(model, account_id, condition(part), counted):
                 rows = {row["id"]: row for row in page}.values()
                 counted.pages += 1
                 counted.rows += len(rows)
-                moves = began if number and model.listing[1] != "createdAt" else None
+                until = self._clock() + SKEW
                 for row in rows:
-                    _count(counted, model, row | {"accountId": account_id}, wanted, moves)
+                    _count(counted, model, row | {"accountId": account_id}, wanted, (began, until))
                 on_page(counted)
         return counted
 
@@ -107,43 +113,42 @@ class SourceRows:
         found: Row | None = self._client.execute(query, {"id": row_id})["row"]
         return found
 
-    def _conditions(self, model: Model, hours: list[int]) -> Iterator[dict[str, Any]]:
-        """The key conditions that together list every row created in the hours."""
-        if not hours:
-            return
-        if model.listing[1] != "createdAt":
-            # A row can be updated at any time after it was created, never before.
-            yield {"ge": self._text(hours[0] - self._slack)}
-            return
-        first = last = hours[0]
-        for hour in [*hours[1:], None]:
-            if hour is not None and hour <= last + buckets.HOUR + 2 * self._slack:
-                last = hour
-                continue
-            low, high = first - self._slack, last + buckets.HOUR + self._slack
-            yield {"between": [self._text(low), self._text(high)]}
-            if hour is not None:
-                first = last = hour
-
-    @staticmethod
-    def _text(minute: int) -> str:
-        """Up to the minute: as text it sorts before every time within that minute."""
-        return buckets.iso(minute)[:16]
-
     def _pages(
-        self, model: Model, account_id: str, condition: Mapping[str, Any]
+        self, model: Model, account_id: str, condition: Mapping[str, Any], counted: Counted
     ) -> Iterator[list[dict[str, Any]]]:
         variables = {"account": account_id, "range": condition}
         token = None
         while True:
             more: dict[str, Any] = {"token": token} if token else {}
-            page = self._client.execute(
-                _query(model.name, model.listing, model.attributes), variables | more
-            )["page"]
+            query = _query(model.name, model.listing, model.attributes)
+            try:
+                page = self._client.execute(query, variables | more)["page"]
+            except GraphQLError as error:
+                page, unreadable = _readable(error)
+                counted.unreadable += unreadable
             yield page["items"]
             token = page["nextToken"]
             if not token:
                 return
+
+
+def _readable(error: GraphQLError) -> tuple[dict[str, Any], int]:
+    """What an answer with errors at single rows gives all the same, and how many it does not.
+
+    A row that AppSync cannot serialize is null, or lacks the field: the error's path names it.
+
+    Raises:
+        GraphQLError: the page itself failed.
+    """
+    page = error.data.get("page")
+    places = {tuple(each.get("path") or ())[:3] for each in error.errors}
+    if not isinstance(page, dict) or any(
+        place[:2] != ("page", "items") or place == ("page", "items") for place in places
+    ):
+        raise error
+    bad = {place[2] for place in places}
+    rows = [row for i, row in enumerate(page["items"]) if row is not None and i not in bad]
+    return page | {"items": rows}, len(bad)
 
 
 def _count(
@@ -151,19 +156,35 @@ def _count(
     model: Model,
     row: dict[str, Any],
     wanted: frozenset[int],
-    moves: datetime | None,
+    moving: tuple[datetime, datetime],
 ) -> None:
-    """Add a row. One updated since `moves` may have been met on an earlier page already."""
+    """Add a row; one updated within `moving` may be counted at another time by the stream."""
     try:
-        part = part_of(model, row)
+        part = contribution(model, row)
     except UncountableError:
         return  # the stream has put it into quarantine
-    if buckets.floor(part.minute, buckets.HOUR) in wanted:
-        for record_type in model.record_types(part.split):
-            place = (record_type, part.minute)
-            counted.minutes[place] = plus(counted.at(*place), part.measures)
-            if moves is not None and (written := _written(row)) is not None and written >= moves:
-                counted.unsure.add(place)
+    if buckets.floor(part.minute, buckets.HOUR) not in wanted:
+        return
+    written = _written(row)
+    ahead = _is_ahead(part, written)
+    text = row[model.listing[1]]
+    if not is_plain(model.listing[1], text, part.minute):
+        least, greatest = counted.listed.get(part.minute, (text, text))
+        counted.listed[part.minute] = (min(least, text), max(greatest, text))
+    for record_type in model.record_types(part.split):
+        place = (record_type, part.minute)
+        if ahead:
+            counted.unclear.add(place)
+            continue
+        counted.minutes[place] = plus(counted.at(*place), part.measures)
+        # A time that lies ahead of now was not written by this clock: it tells nothing.
+        if written is not None and moving[0] <= written <= moving[1]:
+            counted.unsure.add(place)
+
+
+def _is_ahead(part: Contribution, written: datetime | None) -> bool:
+    """Whether its time is more than a day after its update: only the stream knows which was odd."""
+    return written is not None and part.minute > buckets.to_minute(written) + DAY
 
 
 def part_of(model: Model, row: Row) -> Contribution:
@@ -173,8 +194,7 @@ def part_of(model: Model, row: Row) -> Contribution:
         UncountableError: the stream puts it into quarantine.
     """
     part = contribution(model, row)
-    written = _written(row)
-    if written is not None and part.minute > buckets.to_minute(written) + DAY:
+    if _is_ahead(part, _written(row)):
         raise UncountableError(
             f"createdAt {buckets.iso(part.minute)} is more than a day after the write"
         )

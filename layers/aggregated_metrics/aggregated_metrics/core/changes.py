@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import EventError, UncountableError
+from aggregated_metrics.core.listing import is_plain
 from aggregated_metrics.core.measures import ZERO, Measures, minus
 from aggregated_metrics.core.record_types import (
     MODELS,
@@ -28,9 +29,28 @@ DAY = 24 * 60
 EXPIRY_PRINCIPAL = "dynamodb.amazonaws.com"
 VIEW_TYPE = "NEW_AND_OLD_IMAGES"
 
-type Delta = tuple[int, Measures]
-"""A sequence number, and measures to add."""
-type _Part = tuple[Place, Measures]
+
+class Delta(NamedTuple):
+    """What one record adds to one minute.
+
+    `number` is its sequence number; `created` when the stream recorded it, in epoch seconds. Where
+    an index does not list its row within the hour's own range: `listed` is the text that it is
+    listed under, and `unlisted` how many rows more (or fewer) no index lists.
+    """
+
+    number: int
+    measures: Measures
+    created: float | None = None
+    listed: str | None = None
+    unlisted: int = 0
+
+
+type _Where = tuple[str | None, int]
+_T = slice(10, 11)
+"""Where an AWSDateTime has its T; Python reads other forms as well, and AppSync does not."""
+_IN_RANGE: _Where = (None, 0)
+_NOWHERE: _Where = (None, 1)
+type _Part = tuple[Place, Measures, _Where]
 type _Groups = defaultdict[Place, list[Delta]]
 
 
@@ -58,17 +78,10 @@ class Batch:
 
 
 class Reject(NamedTuple):
-    """A record for the quarantine.
-
-    `old_counted` tells whether its old image has been taken off the counts all the same: then it
-    must not be taken off again when the record is sent once more. `image_of` is the model of its
-    new image where that alone is the reason; None where the record itself could not be read.
-    """
+    """A record for the quarantine, and why it cannot be counted."""
 
     record: Mapping[str, Any]
     reason: str
-    old_counted: bool
-    image_of: Model | None = None
 
 
 @dataclass(slots=True)
@@ -122,7 +135,7 @@ def fold(event: Any, source_tables: Mapping[str, str]) -> Folded:
             try:
                 stream = streams.get(str(arn)) or _Stream(arn, record, source_tables)
             except UncountableError as error:
-                folded.rejects.append(Reject(record, str(error), old_counted=False))
+                folded.rejects.append(Reject(record, str(error)))
                 continue
             streams[str(arn)] = stream
         stream.take(record, folded)
@@ -153,7 +166,7 @@ class _Stream:
             number, created, old, new = _parts(record)
         except (UncountableError, AttributeError, TypeError, ValueError) as error:
             reason = str(error) if isinstance(error, UncountableError) else "not a stream record"
-            folded.rejects.append(Reject(record, reason, old_counted=False))
+            folded.rejects.append(Reject(record, reason))
             return
         if number > self.last:  # noqa: PLR1730 - max() takes three times as long
             self.last = number
@@ -164,14 +177,14 @@ class _Stream:
             before = _old_part(model, old, created)
             if new is None and _is_expiry(record):
                 return  # what happened still happened
-            if before is not None and _count_alike(model, old, new):
+            if before is not None and _count_alike(model, old, new, before):
                 return
         if new is not None:
             try:
                 after = _part(model, new, created)
             except UncountableError as error:
-                folded.rejects.append(Reject(record, str(error), before is not None, model))
-        _add(self.groups, number, before, after)
+                folded.rejects.append(Reject(record, str(error)))
+        _add(self.groups, number, created, before, after)
 
     def batch(self, shard_id: str | None) -> Batch:
         """Its deltas, under the shard's name; without one it is a shard of its own."""
@@ -239,10 +252,12 @@ def _old_part(model: Model, image: Any, created: float | None) -> _Part | None:
         return None  # it was never counted: it went to quarantine when it was new
 
 
-def _count_alike(model: Model, old: Mapping[str, Any], new: Any) -> bool:
-    """Whether two images have the same in everything that counting reads."""
-    return isinstance(new, Mapping) and all(
-        old.get(name) == new.get(name) for name in model.attributes
+def _count_alike(model: Model, old: Mapping[str, Any], new: Any, before: _Part) -> bool:
+    """Whether two images have the same in everything that counting reads, and are listed alike."""
+    return (
+        isinstance(new, Mapping)
+        and all(old.get(name) == new.get(name) for name in model.attributes)
+        and _where(model, new, before[0][1]) == before[2]
     )
 
 
@@ -258,7 +273,25 @@ def _part(model: Model, image: Mapping[str, Any], created: float | None) -> _Par
         raise UncountableError(
             f"createdAt {buckets.iso(place[1])} is more than a day after the write"
         )
-    return place, measures
+    return place, measures, _where(model, image, place[1])
+
+
+def _where(model: Model, image: Mapping[str, Any], minute: int) -> _Where:
+    """Where the row is listed, if not where a check of its hour looks by itself (ranges).
+
+    A row that the API cannot serialize is as good as listed nowhere: a time that is no AWSDateTime,
+    or nothing in a field that the schema requires.
+    """
+    key = model.listing[1]
+    try:
+        text, created = image[key]["S"], image["createdAt"]["S"]
+        for name in model.required:
+            image[name]["S"]
+    except (KeyError, TypeError):
+        return _NOWHERE
+    if text[_T] != "T" or created[_T] != "T":
+        return _NOWHERE
+    return _IN_RANGE if is_plain(key, text, minute) else (text, 0)
 
 
 def _values(model: Model, image: Mapping[str, Any]) -> list[Any]:
@@ -303,18 +336,27 @@ def _is_expiry(record: Mapping[str, Any]) -> bool:
     return bool(identity.get("principalId") == EXPIRY_PRINCIPAL)
 
 
-def _add(groups: _Groups, number: int, before: _Part | None, after: _Part | None) -> None:
-    """Add a change to its groups; one that changes nothing counted touches none."""
-    if before is None:
-        if after is not None:
-            groups[after[0]].append((number, after[1]))
-    elif after is None:
-        groups[before[0]].append((number, minus(ZERO, before[1])))
-    elif before[0] != after[0]:
-        groups[before[0]].append((number, minus(ZERO, before[1])))
-        groups[after[0]].append((number, after[1]))
-    elif before[1] != after[1]:
-        groups[after[0]].append((number, minus(after[1], before[1])))
+def _add(
+    groups: _Groups, number: int, created: float | None, before: _Part | None, after: _Part | None
+) -> None:
+    """Add a change to its groups; one that changes nothing counted touches none.
+
+    Images that are listed alike make one delta. Those listed apart make one each: a repair may have
+    read the row where it is now and not where it was, so its fence judges each image by itself.
+    """
+    if before == after:
+        return
+    if before is not None and after is not None and before[::2] == after[::2]:
+        listed, unlisted = after[2]
+        if not unlisted:
+            groups[after[0]].append(Delta(number, minus(after[1], before[1]), created, listed))
+            return
+    if before is not None:
+        groups[before[0]].append(
+            Delta(number, minus(ZERO, before[1]), created, before[2][0], -before[2][1])
+        )
+    if after is not None:
+        groups[after[0]].append(tuple.__new__(Delta, (number, after[1], created, *after[2])))
 
 
 def _by_target(model: Model, groups: _Groups) -> dict[Target, list[Delta]]:

@@ -13,7 +13,8 @@ AggregatedMetricsError
 │       └── ThrottledError         some or all of the request was throttled
 ├── ContentionError           the time ran out before every write had got through
 ├── PendingHoursError         the table of pending hours did not take a mark
-├── StreamLagError            nobody could say how far the stream is behind, so nothing is repaired
+├── ChecksFailedError         some groups of hours could not be checked; the others were
+├── TooManyRowsError          a check would list more rows than CHECK_ROWS_LIMIT
 └── QuarantineError           the quarantine queue did not take a record
 """
 
@@ -101,8 +102,12 @@ class PendingHoursError(AggregatedMetricsError):
     """The table of pending hours did not answer as it should."""
 
 
-class StreamLagError(AggregatedMetricsError):
-    """It is not known how far the stream is behind, so a repair would not be safe."""
+class ChecksFailedError(AggregatedMetricsError):
+    """Some groups of hours could not be checked; what was found of the others is reported."""
+
+
+class TooManyRowsError(AggregatedMetricsError):
+    """Reading the rows of a group was given up, because it lists too many."""
 
 
 class QuarantineError(AggregatedMetricsError):

@@ -4,8 +4,8 @@ It is the unit of loading, changing and saving. Minutes are changed; parents are
 their minutes; what differs from what was loaded is written, each bucket under its own condition.
 """
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -13,9 +13,12 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.measures import ZERO, Measures, clamped, plus, saturated, total
+from aggregated_metrics.core.changes import Delta
+from aggregated_metrics.core.measures import ZERO, Measures, clamped, minus, plus, shown, total
+from aggregated_metrics.core.metadata import MEMORY_SECONDS, Fence, Metadata
 
-LEDGER_ENTRIES = 64
+_BEYOND = "beyond"
+_PRUNED = "pruned"
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -58,11 +61,11 @@ class Bucket:
     Attributes:
         start: epoch minute.
         size: minutes.
-        measures: its sums.
+        measures: its exact sums, which may be more than its fields can show, or less.
         complete: whether nothing more is expected.
         version: `updatedAt` exactly as loaded or written; None while it is not stored.
-        metadata: the record's metadata, ledger included: as loaded, a text that only a bucket that
-            is changed has to read, or a dictionary.
+        given: the record's metadata as loaded; only a bucket that is changed has to read it.
+        created: `createdAt` as loaded; None while it is not stored, or where it is not known.
         dirty: whether it differs from what is stored.
     """
 
@@ -71,19 +74,29 @@ class Bucket:
     measures: Measures = ZERO
     complete: bool = False
     version: str | None = None
-    metadata: Any = None
+    given: Any = None
     dirty: bool = False
+    parsed: Metadata | None = None
+    created: str | None = None
+
+    @property
+    def metadata(self) -> Metadata:
+        """The record's metadata, ledger included; to be changed in place."""
+        if self.parsed is None:
+            self.parsed = Metadata.parse(self.given)
+        return self.parsed
+
+    @property
+    def metadata_text(self) -> str | None:
+        """The same as AWSJSON; as it came, where nobody has read it."""
+        if self.parsed is None and (self.given is None or isinstance(self.given, str)):
+            return self.given
+        return self.metadata.as_text()
 
     @property
     def end(self) -> int:
         """The first epoch minute after it."""
         return self.start + self.size
-
-    @property
-    def ledger(self) -> list[tuple[str, int]]:
-        """How far each shard has been taken in: digest and last number, newest entry last."""
-        entries = parse_metadata(self.metadata).get("ledger", ())
-        return [(shard, int(last)) for shard, last in entries]
 
     def elapsed(self, now: datetime, grace: int) -> bool:
         """Whether its range and `grace` seconds more are over."""
@@ -109,6 +122,13 @@ class Tally:
 
     clamped: int = 0
     overflowed: int = 0
+    ledger_dropped: int = 0
+
+    def add(self, other: "Tally") -> None:
+        """Take in what happened to other numbers."""
+        self.clamped += other.clamped
+        self.overflowed += other.overflowed
+        self.ledger_dropped += other.ledger_dropped
 
 
 class Hour:
@@ -121,6 +141,7 @@ class Hour:
         """
         self.id = hour_id
         self._buckets: dict[tuple[int, int], Bucket] = {}
+        self._restored: set[tuple[int, int]] = set()
         keys = _keys(hour_id)
         for row in rows:
             place = keys.get(row["compositeKey"])
@@ -140,41 +161,58 @@ class Hour:
         place = (known.size, known.start)
         loaded = self._buckets.get(place)
         if loaded is None or loaded.version is None or _moment(loaded) < _moment(known):
-            self._buckets[place] = replace(known)
+            self._buckets[place] = replace(known, parsed=deepcopy(known.parsed))
 
-    def take_in(
-        self, minute: int, shard: str, last: int, deltas: Sequence[tuple[int, Measures]]
+    def apply(
+        self, minute: int, shard: str, last: int, deltas: Sequence[Delta], now: datetime
     ) -> Tally:
-        """Add those deltas that the minute's ledger says it has not taken in yet.
+        """Apply those deltas that neither the minute's ledger nor its fence holds already.
 
         A batch that nets to zero here changes the ledger all the same, unless each of its records
         does: a shorter delivery of it may still be on its way (docs/decisions/0007).
         """
         bucket = self._buckets.get((1, minute)) or Bucket(minute, 1)
-        ledger = bucket.ledger
-        taken = dict(ledger).get(shard, -1)
-        fresh = [delta for delta in deltas if delta[0] > taken]
-        if not _matters(fresh):
+        known = bucket.metadata
+        taken = known.ledger.get(shard, (-1, 0))[0]
+        # 1. What this shard has brought before is in the sums, whatever else is.
+        fresh = [delta for delta in deltas if delta.number > taken]
+        # 2. What was there when a repair counted the rows is in the sums, whoever brings it.
+        counted = [delta for delta in fresh if not _is_fenced(delta, known.fence)]
+        if len(counted) == len(fresh) and not _matters(fresh):
             return Tally()
-        wanted = plus(bucket.measures, total(measures for _, measures in fresh))
+        wanted = plus(bucket.measures, total(delta.measures for delta in counted))
         tally = Tally(clamped=int(min(wanted) < 0))
-        entries = [entry for entry in ledger if entry[0] != shard]
-        entries = [*entries, (shard, max(last, taken))][-LEDGER_ENTRIES:]
-        self._change(bucket, clamped(wanted))
-        bucket.metadata = {
-            **parse_metadata(bucket.metadata),
-            "ledger": [[name, str(number)] for name, number in entries],
-        }
+        # 3. Where the rows are listed is kept even of those that the fence holds: widening what a
+        #    check reads is always right.
+        for delta in fresh:
+            if delta.listed is not None:
+                known.list_text(delta.listed)
+        for delta in counted:
+            known.unlisted += delta.unlisted
+        # 4. The ledger is signed in the same write, so a crash changes nothing about the result.
+        known.sign(shard, max(last, taken), now.timestamp())
+        self._change(bucket, wanted)
         return tally
 
-    def set_minute(self, minute: int, measures: Measures) -> None:
-        """Make a minute hold exactly these measures; its ledger stays as it is."""
-        bucket = self._buckets.get((1, minute)) or Bucket(minute, 1)
-        if bucket.measures != saturated(measures):
-            self._change(bucket, measures)
+    def set_minute(
+        self, minute: int, measures: Measures, fence: Fence, listed: Iterable[str] = ()
+    ) -> None:
+        """Make a minute hold exactly these measures; its ledger stays as it is.
 
-    def roll_up(self) -> None:
-        """Make every parent the sum of its minutes."""
+        Deltas of what was written up to `fence.at` are in them, and are not applied any more. Its
+        parents are its minutes' sums again, even where minutes had been pruned: whoever sets some
+        of those sets all that the rows vouch for.
+        """
+        bucket = self._buckets.get((1, minute)) or Bucket(minute, 1)
+        if bucket.measures != measures:
+            bucket.metadata.fence = fence
+            for text in listed:
+                bucket.metadata.list_text(text)
+            self._change(bucket, measures)
+            self._restored |= {(size, buckets.floor(minute, size)) for size in buckets.PARENT_SIZES}
+
+    def roll_up(self, now: datetime) -> None:
+        """Make every parent the sum of its minutes, and of those that somebody has pruned."""
         sums: dict[tuple[int, int], list[Measures]] = {
             place: [] for place in self._buckets if place[0] != 1
         }
@@ -182,12 +220,49 @@ class Hour:
             if size == 1:
                 for parent in buckets.PARENT_SIZES:
                     place = (parent, buckets.floor(minute, parent))
-                    sums.setdefault(place, []).append(bucket.measures)
-        for (size, start), parts in sums.items():
-            parent_bucket = self._buckets.get((size, start)) or Bucket(start, size)
-            wanted = total(parts)
-            if parent_bucket.version is None or parent_bucket.measures != saturated(wanted):
-                self._change(parent_bucket, wanted)
+                    sums.setdefault(place, []).append(clamped(bucket.measures))
+        pruned = self.pruned(now)
+        for place, parts in sums.items():
+            size, start = place
+            bucket = self._buckets.get(place) or Bucket(start, size)
+            gone = pruned.get(place, ZERO)
+            if gone != ZERO or _PRUNED in str(bucket.given):
+                bucket.metadata.pruned = gone
+            wanted = plus(gone, total(parts))
+            if bucket.version is None or shown(bucket.measures) != shown(wanted):
+                self._change(bucket, wanted)
+
+    def pruned(self, now: datetime) -> dict[tuple[int, int], Measures]:
+        """What parents (size, start) hold of minutes that somebody has removed.
+
+        A minute that was refused while its parent was written comes again while the stream
+        remembers it. So a parent that is older than that, and than all of its minutes, has lost
+        some to a clean-up: what it holds is kept, and its minutes come on top.
+        """
+        found: dict[tuple[int, int], Measures] = {}
+        inner = 0
+        for size in buckets.PARENT_SIZES:
+            for start in buckets.starts(self.id.start, size):
+                gone = self._gone(size, start, now)
+                if gone == ZERO and found and inner:
+                    parts = range(start, start + size, inner)
+                    gone = total(found.get((inner, part), ZERO) for part in parts)
+                if gone != ZERO:
+                    found[size, start] = gone
+            inner = size
+        return found
+
+    def _gone(self, size: int, start: int, now: datetime) -> Measures:
+        parent = self._buckets.get((size, start))
+        if parent is None or parent.version is None or (size, start) in self._restored:
+            return ZERO
+        if _PRUNED in str(parent.given):
+            return parent.metadata.pruned
+        if not _is_old(parent, now):
+            return ZERO
+        followed = _moment(parent) + timedelta(seconds=MEMORY_SECONDS)
+        minutes = (self._buckets.get((1, minute)) for minute in range(start, start + size))
+        return ZERO if any(_is_older(minute, followed) for minute in minutes) else parent.measures
 
     def close(self, now: datetime, grace: int) -> None:
         """Mark every bucket complete that has elapsed."""
@@ -212,7 +287,9 @@ class Hour:
         writes = []
         for bucket in self:
             if bucket.dirty:
-                tally.overflowed += bucket.measures != saturated(bucket.measures)
+                tally.overflowed += clamped(bucket.measures) != shown(bucket.measures)
+                if bucket.parsed is not None:
+                    tally.ledger_dropped += bucket.parsed.prune(now.timestamp())
                 writes.append(self._write(bucket, now, grace))
         return writes, tally
 
@@ -223,11 +300,11 @@ class Hour:
 
     def _write(self, bucket: Bucket, now: datetime, grace: int) -> Write:
         series = self.id.series
-        stored = saturated(bucket.measures)
+        stored = shown(bucket.measures)
+        if bucket.size == 1 and (bucket.parsed is not None or stored != bucket.measures):
+            bucket.metadata.beyond = minus(bucket.measures, stored)
         complete = bucket.complete = bucket.complete or bucket.elapsed(now, grace)
-        version = _format(
-            now if bucket.version is None else max(now, _moment(bucket) + _MICROSECOND)
-        )
+        version = _format(_next_version(bucket, now))
         record: dict[str, Any] = {
             "accountId": series.account_id,
             "compositeKey": composite_key(series, bucket.start, bucket.size),
@@ -235,8 +312,9 @@ class Hour:
             "complete": complete,
             "updatedAt": version,
         }
-        if metadata := parse_metadata(bucket.metadata):
-            record["metadata"] = json.dumps(metadata, separators=(",", ":"))
+        metadata = bucket.metadata_text
+        if metadata is not None:
+            record["metadata"] = metadata
         if bucket.version is None:
             record |= {
                 "recordType": series.record_type,
@@ -256,16 +334,26 @@ class Hour:
             condition = None
         else:
             condition = {"updatedAt": {"eq": bucket.version}}
-        written = Bucket(bucket.start, bucket.size, stored, complete, version, bucket.metadata)
+        written = replace(
+            bucket, complete=complete, version=version, dirty=False, parsed=deepcopy(bucket.parsed)
+        )
+        written.created = bucket.created or (version if bucket.version is None else None)
         return Write(self.id, written, record, condition)
 
 
-def _matters(deltas: Sequence[tuple[int, Measures]]) -> bool:
+def _is_fenced(delta: Delta, fence: Fence | None) -> bool:
+    """Whether a repair has counted what this delta brings."""
+    return fence is not None and fence.holds(delta.created, delta.listed, delta.unlisted)
+
+
+def _matters(deltas: Sequence[Delta]) -> bool:
     """Whether any delivery of these deltas, however short, would change a sum."""
     sums = ZERO
+    if any(delta.listed is not None or delta.unlisted for delta in deltas):
+        return True
     # A record that moves its row between splits has its two deltas in different places.
     for _, records in groupby(sorted(deltas, key=itemgetter(0)), key=itemgetter(0)):
-        sums = plus(sums, total(measures for _, measures in records))
+        sums = plus(sums, total(delta.measures for delta in records))
         if sums != ZERO:
             return True
     return False
@@ -282,22 +370,36 @@ def _keys(hour_id: HourId) -> dict[str, tuple[int, int]]:
 
 def _bucket(place: tuple[int, int], row: Mapping[str, Any]) -> Bucket:
     size, start = place
-    return Bucket(
-        start,
-        size,
-        Measures(*[row.get(name) or 0 for name in Measures._fields]),
-        bool(row["complete"]),
-        row["updatedAt"],
-        row.get("metadata"),
+    stored = Measures(*[row.get(name) or 0 for name in Measures._fields])
+    bucket = Bucket(
+        start, size, stored, bool(row["complete"]), row["updatedAt"], row.get("metadata")
     )
+    bucket.created = row.get("createdAt")
+    if _BEYOND in str(bucket.given):
+        bucket.measures = plus(stored, bucket.metadata.beyond)
+    return bucket
 
 
-def parse_metadata(text: Any) -> dict[str, Any]:
-    """A record's metadata as a dictionary: AWSJSON comes as a text, sometimes encoded twice."""
-    for _ in range(2):
-        if isinstance(text, str):
-            text = json.loads(text)
-    return text if isinstance(text, dict) else {}
+def _next_version(bucket: Bucket, now: datetime) -> datetime:
+    """Always greater than the one loaded; where no datetime is (year 9999), another one."""
+    if bucket.version is None:
+        return now
+    try:
+        return max(now, _moment(bucket) + _MICROSECOND)
+    except OverflowError:
+        return now
+
+
+def _is_old(bucket: Bucket, now: datetime) -> bool:
+    """Whether nothing that the stream still remembers can have been in it when it was written."""
+    return _moment(bucket) < now - timedelta(seconds=MEMORY_SECONDS)
+
+
+def _is_older(minute: Bucket | None, moment: datetime) -> bool:
+    """Whether a minute was stored before; one of an unknown age may have been."""
+    if minute is None or minute.version is None:
+        return False
+    return minute.created is None or buckets.parse(minute.created) < moment
 
 
 def _moment(bucket: Bucket) -> datetime:

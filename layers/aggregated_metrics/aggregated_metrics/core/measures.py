@@ -52,9 +52,14 @@ def clamped(sums: Measures) -> Measures:
     return Measures(*(max(value, 0) for value in sums)) if min(sums) < 0 else sums
 
 
-def saturated(sums: Measures) -> Measures:
-    """Sums beyond 32 bits become the largest Int: an invalid one would fail the whole request."""
-    return Measures(*(min(value, INT_MAX) for value in sums)) if max(sums) > INT_MAX else sums
+def shown(sums: Measures) -> Measures:
+    """Sums as a bucket's fields can hold them: from zero to the largest Int.
+
+    An invalid Int would fail the whole request. What is cut off is kept beside the fields.
+    """
+    if min(sums) >= 0 and max(sums) <= INT_MAX:
+        return sums
+    return Measures(*(min(max(value, 0), INT_MAX) for value in sums))
 
 
 def micro_dollars(dollars: str | float) -> int:

@@ -20,6 +20,9 @@ type Row = Mapping[str, Any]
 
 ERROR_CODE = 400
 _FAILED = frozenset({"FAILED", "ERROR"})
+_MOST_BYTES = 1_800
+"""Of an accountId: with a record type, a scope and an hour it must fit a key of 2,048 bytes."""
+_MOST_CHARACTERS = _MOST_BYTES // 4
 _COST_KEYS = (
     ("total_cost", "total_usd"),
     ("api_calls", "llm_calls"),
@@ -44,6 +47,7 @@ class Model:
         split_by: the attribute whose value chooses a further record type; empty if none does.
         splits: that attribute's values, and the record type of each.
         listing: the API's query by account and time, and the time that it sorts by.
+        required: of what counting reads, what the API's schema requires to be there.
     """
 
     name: str
@@ -54,6 +58,7 @@ class Model:
     maps: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
     split_by: str = ""
     splits: Mapping[str, str] = field(default_factory=dict)
+    required: tuple[str, ...] = ()
 
     @cached_property
     def texts(self) -> tuple[str, ...]:
@@ -104,6 +109,8 @@ def place_of(model: Model, account_id: Any, created: Any, kind: Any) -> Place:
     """
     if not account_id or not isinstance(account_id, str):
         raise UncountableError("accountId is missing")
+    if len(account_id) > _MOST_CHARACTERS and len(account_id.encode()) > _MOST_BYTES:
+        raise UncountableError(f"accountId has more than {_MOST_BYTES} bytes: no key can hold it")
     if not created or not isinstance(created, str):
         raise UncountableError("createdAt is missing")
     try:
@@ -202,6 +209,7 @@ MODELS: Mapping[str, Model] = {
             measure=_score_result,
             measured=("value", "code"),
             maps={"cost": _COST_KEYS},
+            required=("value",),
             listing=("listScoreResultByAccountIdAndUpdatedAt", "updatedAt"),
             split_by="type",
             splits={"prediction": "predictionScoreResults", "evaluation": "evaluationScoreResults"},
@@ -211,6 +219,7 @@ MODELS: Mapping[str, Model] = {
             record_type="tasks",
             measure=_task,
             measured=("status",),
+            required=("status",),
             listing=("listTaskByAccountIdAndUpdatedAt", "updatedAt"),
         ),
         Model(
@@ -218,6 +227,7 @@ MODELS: Mapping[str, Model] = {
             record_type="evaluations",
             measure=_evaluation,
             measured=("status", "cost"),
+            required=("status",),
             listing=("listEvaluationByAccountIdAndUpdatedAt", "updatedAt"),
         ),
     )

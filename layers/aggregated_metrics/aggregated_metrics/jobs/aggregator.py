@@ -30,7 +30,7 @@ class Aggregator:
     clock: Callable[[], datetime]
     grace: int
 
-    def take_in(self, event: Any, report: Report) -> None:
+    def apply(self, event: Any, report: Report) -> None:
         """Count the records of a stream event; the report gets numbers, never contents.
 
         Raises:
@@ -48,8 +48,8 @@ class Aggregator:
             "accounts": len({hour.series.account_id for hour in work}),
             "hours": len(work),
         }
-        outcome = self.store.change(
-            work, lambda hour: _take_in(hour, work[hour.id]), before_save=self._mark
+        outcome = self.store.update(
+            work, lambda hour: _apply(hour, work[hour.id], self.clock()), before_save=self._mark
         )
         if outcome.parents_left:
             now = int(self.clock().timestamp())
@@ -61,6 +61,7 @@ class Aggregator:
             "parentsLeft": len(outcome.parents_left),
             "clamped": outcome.tally.clamped,
             "overflowed": outcome.tally.overflowed,
+            "ledgerDropped": outcome.tally.ledger_dropped,
             "quarantined": self.quarantine.send(folded.rejects),
         }
         if folded.newest is not None:
@@ -84,8 +85,8 @@ def _by_hour(batches: Sequence[Batch]) -> _Work:
     return work
 
 
-def _take_in(hour: Hour, work: Sequence[tuple[int, Batch, Sequence[Delta]]]) -> Tally:
+def _apply(hour: Hour, work: Sequence[tuple[int, Batch, Sequence[Delta]]], now: datetime) -> Tally:
     tally = Tally()
     for minute, batch, deltas in work:
-        tally.clamped += hour.take_in(minute, batch.shard, batch.last, deltas).clamped
+        tally.add(hour.apply(minute, batch.shard, batch.last, deltas, now))
     return tally

@@ -1,43 +1,34 @@
 """Verify and repair: count the source rows again, compare every minute, set right what is wrong.
 
-A repair must not fight deltas in flight. So what differs is looked at twice, at least
-SETTLE_SECONDS apart; only a bucket for which both looks found the same source count and the same
-stored version is called drift, and it is written under the condition of that version. Anything else
-is *moving* and left alone, and so is a minute whose rows were updated while they were read (see
-source).
-
-Why that counts nothing twice while the stream is less than SETTLE_SECONDS behind, which a repair
-asks first: the first look loads the buckets *before* it reads the rows, the second after. So an
-unchanged version means that no delta of the minute arrived from before the first reading until the
-write. What the first reading saw is older than SETTLE_SECONDS by then, so its deltas have arrived,
-and that was before it began: the two are comparable, and what changed later is still to come as
-deltas. If the stream was further behind than it was said to be, a delta is counted twice, but it
-marks its hour again, and a repaired hour stays pending until a later check finds nothing. (Past the
-source's lifetime that check cannot lower it: docs/limits.md.)
+What differs is read twice, at least SETTLE_SECONDS apart. A minute is *sure* if both readings found
+the same sums and no row that counts into it was updated since the first one began. Then its sums
+hold all that was created up to the middle of the gap between them, and nothing from after. It is
+set to them if its stored version is still the one that was loaded before the first reading, and
+that middle is written beside it as its *fence*: from then on the aggregator skips what was created
+up to it. So a repair need not know how far the stream is behind, or whether anybody reads it.
+Anything else is *moving*: it is left alone, and its hour is looked at again.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from functools import partial
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from aggregated_metrics.adapters.hour_store import HourStore
 from aggregated_metrics.adapters.pending_hours import PendingHours
 from aggregated_metrics.adapters.source_rows import Counted, SourceRows
-from aggregated_metrics.core import buckets
+from aggregated_metrics.core import buckets, listing
+from aggregated_metrics.core.errors import TooManyRowsError
 from aggregated_metrics.core.hours import Bucket, Hour, HourId, Series
-from aggregated_metrics.core.measures import Measures, saturated, total
+from aggregated_metrics.core.listing import Listed, Range
+from aggregated_metrics.core.measures import Measures, clamped, shown, total
+from aggregated_metrics.core.metadata import Fence
 from aggregated_metrics.core.record_types import Model, model_of
 
 type Place = tuple[HourId, int, int]
 """An hour, a bucket's size and its start."""
-
-
-class StreamLag(Protocol):
-    """How far the stream's consumer is behind."""
-
-    def seconds(self) -> float:
-        """The age of the oldest record that is not taken in yet; 0 when there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +70,12 @@ class Findings:
 
     Attributes:
         hours, minutes: how many were compared (minutes: those with a row or a bucket).
-        rows, pages: source rows read, and requests for them.
+        rows, pages: source rows read by both looks, and requests for them.
         drift: wrong buckets, seen alike by two looks.
         moving: buckets that changed between or after the looks; left alone.
         repaired: those of the drift that have been set right.
-        behind: seconds that the stream was behind, when that kept a repair from being made.
+        completed: buckets that had elapsed and were not complete; they are now.
+        unreadable: rows that the API could not give.
     """
 
     hours: int = 0
@@ -93,7 +85,8 @@ class Findings:
     drift: list[Drift] = field(default_factory=list)
     moving: list[Drift] = field(default_factory=list)
     repaired: list[Drift] = field(default_factory=list)
-    behind: float | None = None
+    completed: int = 0
+    unreadable: int = 0
 
     def add(self, other: "Findings") -> None:
         """Take in what a check of other hours found."""
@@ -104,7 +97,44 @@ class Findings:
         self.drift += other.drift
         self.moving += other.moving
         self.repaired += other.repaired
-        self.behind = other.behind if self.behind is None else self.behind
+        self.completed += other.completed
+        self.unreadable += other.unreadable
+
+
+class Group(NamedTuple):
+    """Hours of one account and model: one reading of the source counts them all.
+
+    `listed` are rows that the caller knows of; what the stream has brought the minutes know.
+    """
+
+    model: Model
+    account_id: str
+    hours: tuple[HourId, ...]
+    listed: frozenset[Listed] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the first look at a group found; holds only the hours with something wrong.
+
+    Attributes:
+        group: what was looked at.
+        found: the numbers so far.
+        wrong: the buckets that differ.
+        unsure: those of which no reading can be sure.
+        ranges: where the rows are listed.
+        began, ended: when its rows were read.
+        late: how many buckets of an hour have elapsed and are not complete.
+    """
+
+    group: Group
+    found: Findings
+    wrong: Mapping[Place, Drift]
+    unsure: Collection[Place]
+    ranges: Sequence[Range]
+    began: datetime
+    ended: datetime
+    late: Mapping[HourId, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +148,6 @@ class Checker:
     store: HourStore
     source: SourceRows
     pending: PendingHours
-    lag: StreamLag
     clock: Callable[[], datetime]
     grace: int
     settle: int
@@ -133,80 +162,181 @@ class Checker:
             ApiError: the API refused, or did not answer.
             ContentionError: the time ran out; what was repaired is valid.
         """
-        findings = Findings(hours=len(ids))
-        unsure: set[Place] = set()
-        first = self._look(ids, findings, unsure, stored_first=True)
-        if not first:
-            return findings
-        self.sleep(self.settle)
-        again = {drift.hour for drift in first.values()}
-        second = self._look(again, Findings(), unsure, stored_first=False)
-        for place in first | second:
-            if first.get(place) == second.get(place) and place not in unsure:
-                findings.drift.append(second[place])
-            else:
-                findings.moving.append(second.get(place) or first[place])
-        if repair and findings.drift:
-            self._repair(findings)
+        findings = Findings()
+        readings = [self.look(group) for group in groups(ids)]
+        self.wait(readings)
+        for reading in readings:
+            findings.add(self.confirm(reading, repair=repair))
         return findings
 
-    def _look(
-        self, ids: Collection[HourId], findings: Findings, unsure: set[Place], *, stored_first: bool
-    ) -> dict[Place, Drift]:
-        """What is wrong now; adds to `unsure` where the source could not be counted for sure."""
-        drifts: dict[Place, Drift] = {}
-        for model, account_id, group in _groups(ids):
-            stored = self.store.load(group) if stored_first else []
-            counted = self.source.count(
-                model, account_id, {hour.start for hour in group}, self.on_page
-            )
-            findings.rows += counted.rows
-            findings.pages += counted.pages
-            for record_type, minute in counted.unsure:
-                hour_id = HourId(Series(account_id, record_type), buckets.floor(minute, 60))
-                unsure.add((hour_id, 1, minute))
-            for hour in stored or self.store.load(group):
-                compared, wrong = self._compare(hour, model, counted)
-                findings.minutes += compared
-                drifts |= {drift.place: drift for drift in wrong}
-        return drifts
+    def look(self, group: Group, rows_limit: int | None = None) -> Reading:
+        """The first look at a group: what differs.
+
+        Raises:
+            TooManyRowsError: it lists more than `rows_limit` rows.
+        """
+        # 1. The buckets come first: what is stored later than this is not set, and their metadata
+        #    tells where rows are listed that an hour's own range does not hold.
+        stored = self.store.load(group.hours)
+        ranges = ranges_of(group.model, stored, group.listed)
+        # 2. Then the rows.
+        began = self.clock()
+        counted = self._count(group, group.hours, ranges, began, rows_limit)
+        found = Findings(hours=len(group.hours), unreadable=counted.unreadable)
+        found.rows, found.pages = counted.rows, counted.pages
+        wrong: dict[Place, Drift] = {}
+        for hour in stored:
+            compared, differing = self._compare(hour, group.model, counted)
+            found.minutes += compared
+            wrong |= {drift.place: drift for drift in differing}
+        return Reading(
+            group,
+            found,
+            wrong,
+            _places(group, counted.unsure),
+            ranges,
+            began,
+            self.clock(),
+            self._late(stored),
+        )
+
+    def wait(self, readings: Sequence[Reading]) -> None:
+        """Let SETTLE_SECONDS pass since the last reading that found something: once for all."""
+        ends = [reading.ended for reading in readings if reading.wrong]
+        if ends:
+            passed = (self.clock() - max(ends)).total_seconds()
+            self.sleep(max(0.0, self.settle - passed))
+
+    def confirm(self, reading: Reading, *, repair: bool) -> Findings:
+        """The second look, at the hours that differ.
+
+        With `repair` it sets right what is sure, and completes what has elapsed and was left.
+        """
+        if reading.wrong:
+            self._confirm(reading, repair=repair)
+        if repair and reading.late:
+            reading.found.completed = self._complete(reading.late)
+        return reading.found
+
+    def _confirm(self, reading: Reading, *, repair: bool) -> None:
+        found, group = reading.found, reading.group
+        hours = {drift.hour for drift in reading.wrong.values()}
+        # 1. The rows again, as far as the first time, and only then the buckets: a version that is
+        #    still the same has taken in nothing since before the first reading.
+        began = self.clock()
+        counted = self._count(group, hours, reading.ranges, reading.began)
+        ended = self.clock()
+        found.rows += counted.rows
+        found.pages += counted.pages
+        again: dict[Place, Drift] = {}
+        for hour in self.store.load(sorted(hours, key=lambda hour: hour.start)):
+            _, differing = self._compare(hour, group.model, counted)
+            again |= {drift.place: drift for drift in differing}
+        # 2. Sure is what both found alike, of rows that nobody has updated since.
+        unsure = {*reading.unsure, *_places(group, counted.unsure)}
+        for place, drift in reading.wrong.items():
+            sure = again.get(place) == drift and place not in unsure
+            (found.drift if sure else found.moving).append(drift)
+        # 3. The middle of the gap divides what is in the sums from what the stream still adds.
+        middle = reading.ended + (began - reading.ended) / 2
+        fence = Fence(
+            reading.began.timestamp(), middle.timestamp(), ended.timestamp(), tuple(reading.ranges)
+        )
+        if repair and found.drift:
+            self._repair(found, fence, counted.listed)
+        if repair and found.moving:
+            self.pending.mark({drift.hour: None for drift in found.moving})
+
+    def _count(
+        self,
+        group: Group,
+        hours: Collection[HourId],
+        ranges: Sequence[Range],
+        since: datetime,
+        rows_limit: int | None = None,
+    ) -> Counted:
+        def on_page(counted: Counted) -> None:
+            if rows_limit is not None and counted.rows > rows_limit:
+                raise TooManyRowsError(
+                    f"it lists more than {rows_limit} rows (CHECK_ROWS_LIMIT): check it from the "
+                    "command line"
+                )
+            self.on_page(counted)
+
+        starts = {hour.start for hour in hours}
+        return self.source.count(group.model, group.account_id, starts, ranges, since, on_page)
 
     def _compare(self, hour: Hour, model: Model, counted: Counted) -> tuple[int, list[Drift]]:
         """How many minutes there are to compare, and the buckets that are wrong."""
         record_type = hour.id.series.record_type
+        rows = partial(counted.at, record_type)
         expired = self._is_expired(hour.id, model)
+        gone = self._without_rows(hour, rows)
         stored: dict[int, Measures] = {}
         expected: dict[int, Measures] = {}
         wrong: list[Drift] = []
         for minute in buckets.starts(hour.id.start, 1):
             bucket = hour.get(minute)
-            counted_here = saturated(counted.at(record_type, minute))
+            counted_here = rows(minute)
             if bucket is None and not any(counted_here):
                 continue
             bucket = bucket or Bucket(minute, 1)
             stored[minute] = expected[minute] = bucket.measures
-            if expired:
-                counted_here = Measures(*map(max, counted_here, bucket.measures))
-            if bucket.measures != counted_here:
+            # What is set must be all that was written up to the fence, so a minute is left alone
+            # where the rows do not tell that.
+            known = (
+                bucket.metadata.unlisted <= 0
+                and (record_type, minute) not in counted.unclear
+                and not (counted.unreadable and _is_less(counted_here, bucket.measures))
+                and not (expired and any(bucket.measures))
+                and not _covers(gone, minute)
+            )
+            if known and bucket.measures != counted_here:
                 expected[minute] = counted_here
                 wrong.append(_drift(hour.id, bucket, counted_here))
         for size in buckets.PARENT_SIZES:
             for start in buckets.starts(hour.id.start, size):
                 parent = hour.get(start, size) or Bucket(start, size)
                 right = _sum(expected, parent)
-                if parent.measures not in (right, _sum(stored, parent)):
+                if (size, start) in gone or shown(parent.measures) == right:
+                    continue
+                if shown(parent.measures) != _sum(stored, parent):
                     wrong.append(_drift(hour.id, parent, right))
         return len(stored), wrong
+
+    def _without_rows(self, hour: Hour, rows: Callable[[int], Measures]) -> set[tuple[int, int]]:
+        """The parents (size, start) that are all that is left.
+
+        Somebody has pruned minutes of theirs, and the rows no longer come to what they hold. Where
+        the rows do, the minutes are set again.
+        """
+        kept = hour.pruned(self.clock())
+        there = {
+            (size, start): total(rows(minute) for minute in range(start, start + size))
+            for size, start in kept
+        }
+        return {place for place, sums in kept.items() if _is_less(there[place], sums)}
 
     def _is_expired(self, hour: HourId, model: Model) -> bool:
         lifetime = self.lifetimes.get(model.name)
         return lifetime is not None and buckets.to_datetime(hour.start) < self.clock() - lifetime
 
-    def _repair(self, findings: Findings) -> None:
-        behind = self.lag.seconds()
-        if behind >= self.settle:
-            findings.behind = behind
-            return
+    def _late(self, stored: Sequence[Hour]) -> dict[HourId, int]:
+        now = self.clock()
+        late = {
+            hour.id: sum(not bucket.complete and bucket.elapsed(now, self.grace) for bucket in hour)
+            for hour in stored
+        }
+        return {hour: number for hour, number in late.items() if number}
+
+    def _complete(self, late: Mapping[HourId, int]) -> int:
+        """Complete what has elapsed and nobody is going to sweep; gives back how many buckets."""
+        self.store.update(late, lambda hour: hour.close(self.clock(), self.grace))
+        return sum(late.values())
+
+    def _repair(
+        self, findings: Findings, fence: Fence, listed: Mapping[int, tuple[str, str]]
+    ) -> None:
         wanted: dict[HourId, list[Drift]] = {}
         for drift in findings.drift:
             wanted.setdefault(drift.hour, []).append(drift)
@@ -217,36 +347,76 @@ class Checker:
                 bucket = hour.get(drift.start, drift.size) or Bucket(drift.start, drift.size)
                 if drift.size == 1 and bucket.measures != drift.expected:
                     if bucket.version == drift.version:
-                        hour.set_minute(drift.start, drift.expected)
+                        texts = listed.get(drift.start, ())
+                        hour.set_minute(drift.start, drift.expected, fence, texts)
                     else:
                         moved.add(drift.place)
 
-        outcome = self.store.change(wanted, set_right, before_save=self._mark)
-        for drift in findings.drift:
-            left = drift.size > 1 and drift.hour in outcome.parents_left
-            if drift.place in moved or left:
-                findings.moving.append(drift)
+        outcome = self.store.update(wanted, set_right, before_save=self._mark)
+        tried, findings.drift = findings.drift, []
+        for each in tried:
+            left = each.size > 1 and each.hour in outcome.parents_left
+            if each.place in moved or left:
+                findings.moving.append(each)
             else:
-                findings.repaired.append(drift)
+                findings.drift.append(each)
+                findings.repaired.append(each)
 
     def _mark(self, hours: Sequence[Hour]) -> None:
         self.pending.mark({hour.id: hour.due(self.grace) for hour in hours})
+
+
+def _places(group: Group, minutes: Iterable[tuple[str, int]]) -> set[Place]:
+    return {
+        (HourId(Series(group.account_id, record_type), buckets.floor(minute, 60)), 1, minute)
+        for record_type, minute in minutes
+    }
 
 
 def _drift(hour: HourId, bucket: Bucket, expected: Measures) -> Drift:
     return Drift(hour, bucket.start, bucket.size, bucket.measures, expected, bucket.version)
 
 
+def _is_less(few: Measures, many: Measures) -> bool:
+    """Whether any measure is less than the other."""
+    return any(a < b for a, b in zip(few, many, strict=True))
+
+
+def _covers(places: Collection[tuple[int, int]], minute: int) -> bool:
+    return any(start <= minute < start + size for size, start in places)
+
+
 def _sum(minutes: Mapping[int, Measures], parent: Bucket) -> Measures:
     here = (minute for minute in range(parent.start, parent.end) if minute in minutes)
-    return saturated(total(minutes[minute] for minute in here))
+    return shown(total(clamped(minutes[minute]) for minute in here))
 
 
-def _groups(ids: Iterable[HourId]) -> list[tuple[Model, str, list[HourId]]]:
-    """By model and account: one pass over the source counts all their hours and splits."""
-    groups: dict[tuple[str, str], tuple[Model, list[HourId]]] = {}
+def ranges_of(model: Model, stored: Sequence[Hour], listed: Collection[Listed] = ()) -> list[Range]:
+    """Where the rows of loaded hours are listed: their own ranges, and what their minutes say."""
+    known = (bucket.metadata.listed for hour in stored for bucket in hour if bucket.size == 1)
+    texts = [each for each in known if each] + [(text, text) for _, text in listed]
+    return listing.ranges(model.listing[1], {hour.id.start for hour in stored}, texts)
+
+
+def groups(
+    ids: Iterable[HourId], listed: Mapping[HourId, Collection[Listed]] = MappingProxyType({})
+) -> list[Group]:
+    """By model and account.
+
+    Raises:
+        KeyError: no model counts into an hour's record type.
+    """
+    found: dict[tuple[str, str], tuple[Model, list[HourId]]] = {}
     for hour in ids:
         model = model_of(hour.series.record_type)
         key = (hour.series.account_id, model.name)
-        groups.setdefault(key, (model, []))[1].append(hour)
-    return [(model, account_id, hours) for (account_id, _), (model, hours) in groups.items()]
+        found.setdefault(key, (model, []))[1].append(hour)
+    return [
+        Group(
+            model,
+            account,
+            tuple(hours),
+            frozenset(each for hour in hours for each in listed.get(hour, ())),
+        )
+        for (account, _), (model, hours) in found.items()
+    ]

@@ -6,26 +6,45 @@
     {"plan": {"accountId", "start", "end", …}}                 a backfill's days, as events
 
 A range is done day by day until the time is nearly over; then `next` is the event to go on with.
+Each group (account, model, day) fails alone: the others are checked and reported, and then the
+invocation fails with all their names.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
-from aggregated_metrics.adapters.observability import Report
+from aggregated_metrics.adapters.observability import Report, logger
 from aggregated_metrics.adapters.pending_hours import Mark, PendingHours
-from aggregated_metrics.adapters.source_rows import Counted
+from aggregated_metrics.adapters.quarantine import Quarantine
+from aggregated_metrics.adapters.source_rows import Counted, part_of
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.changes import fold, touched
-from aggregated_metrics.core.errors import ContentionError, EventError
+from aggregated_metrics.core.changes import Folded, fold, touched
+from aggregated_metrics.core.errors import (
+    AggregatedMetricsError,
+    ChecksFailedError,
+    ContentionError,
+    EventError,
+    TooManyRowsError,
+)
 from aggregated_metrics.core.hours import HourId, Series
+from aggregated_metrics.core.listing import Listed
 from aggregated_metrics.core.measures import Measures
 from aggregated_metrics.core.ranges import DAY, Range, parse_range, plan
-from aggregated_metrics.core.record_types import model_of
-from aggregated_metrics.jobs.checker import Checker, Drift, Findings
+from aggregated_metrics.core.record_types import Model, Row, model_of
+from aggregated_metrics.jobs.checker import (
+    Checker,
+    Drift,
+    Findings,
+    Group,
+    Reading,
+    groups,
+)
 
-MARKS_PER_RUN = 2000
 LISTED = 200
 """At most so many buckets are listed in a result, which a state machine takes up to 256 KB of."""
 LOGGED = 10
@@ -40,8 +59,30 @@ _TOO_MANY_ROWS = (
 )
 
 
-class OutOfTimeError(Exception):
+class OutOfTimeError(AggregatedMetricsError):
     """Reading the source took what time there was."""
+
+
+@dataclass(slots=True)
+class Closed:
+    """What a check of the closed hours came to.
+
+    Attributes:
+        findings: of all groups that were checked.
+        waiting: hours that still wait.
+        set_aside: hours that no run can check by itself, because they list too many rows.
+        failed: a line for each group that could not be checked.
+        oldest: seconds since the longest waiting hour was closed.
+    """
+
+    findings: Findings = field(default_factory=Findings)
+    waiting: int = 0
+    set_aside: int = 0
+    failed: list[str] = field(default_factory=list)
+    oldest: float = 0.0
+
+
+type _Marks = list[Mark]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,84 +91,181 @@ class Reconciler:
 
     checker: Checker
     pending: PendingHours
+    quarantine: Quarantine
     source_tables: Mapping[str, str]
     time_left: Callable[[], float]
+    clock: Callable[[], datetime]
+    rows_limit: int | None = None
 
     def run(self, event: Any, report: Report) -> dict[str, Any]:
         """Do what the event asks for; the result is JSON (see events/reconciler/).
 
         Raises:
             EventError: the event is none of the shapes above.
+            ChecksFailedError: some groups could not be checked; the report holds all the others.
             AggregatedMetricsError: something could not be done; what was repaired is valid.
         """
         if not isinstance(event, Mapping):
             raise EventError(f"the event is not a JSON object: {_SHAPES}")
         if "plan" in event:
             return {"days": plan(event["plan"])}
+        repair = _repair(event, otherwise="onFailure" in event)
+        if set(event) <= {"repair"}:
+            closed = Closed()
+            try:
+                self.check_closed(closed, repair=repair)
+            finally:  # what was repaired is reported whatever comes after it
+                report |= _numbers(closed.findings) | {
+                    "waiting": closed.waiting,
+                    "setAside": closed.set_aside,
+                    "oldestClosedSeconds": round(closed.oldest, 1),
+                    "failedGroups": len(closed.failed),
+                }
+            return _reported(closed.findings, closed.failed, None, report, repair=repair)
         rest: Range | None = None
         if "onFailure" in event:
-            event = {"repair": True, **event}
-            ids = hours_of_batch(event["onFailure"], self.source_tables)
-            findings = self._check_batch(ids, repair=_repair(event))
+            folded = folded_batch(event["onFailure"], self.source_tables)
+            report["quarantined"] = self.quarantine.send(folded.rejects)
+            try:
+                findings, failed = self.check_all(
+                    hours_of(folded), repair=repair, listed=listed_of(folded)
+                )
+            except OutOfTimeError as error:
+                raise ContentionError(_TOO_MANY_ROWS) from error
         elif "accountId" in event:
-            findings, rest = self._check_days(parse_range(event), repair=_repair(event))
-        elif set(event) <= {"repair"}:
-            findings, waiting = self.check_closed(repair=_repair(event))
-            report["waiting"] = waiting
+            findings, failed, rest = self._check_days(parse_range(event), repair=repair)
         else:
             raise EventError(f"accountId is missing: {_SHAPES}")
-        report |= _numbers(findings)
-        if findings.drift:
-            report["drifted"] = [_place(drift) for drift in findings.drift[:LOGGED]]
-        return result(findings, rest, repair=_repair(event))
+        numbers = _numbers(findings)
+        numbers |= {"rangeDrift": numbers.pop("drift"), "rangeRepaired": numbers.pop("repaired")}
+        report |= numbers | {"failedGroups": len(failed)}
+        return _reported(findings, failed, rest, report, repair=repair)
 
-    def _check_batch(self, ids: Sequence[HourId], *, repair: bool) -> Findings:
-        try:
-            return self.checker.check(ids, repair=repair)
-        except OutOfTimeError as error:
-            raise ContentionError(_TOO_MANY_ROWS) from error
+    def check_all(
+        self,
+        ids: Collection[HourId],
+        *,
+        repair: bool,
+        listed: Mapping[HourId, Collection[Listed]] = MappingProxyType({}),
+    ) -> tuple[Findings, list[str]]:
+        """Check hours, each group alone; gives back a line for each that could not be checked.
 
-    def _check_days(self, asked: Range, *, repair: bool) -> tuple[Findings, Range | None]:
+        Args:
+            ids: the hours.
+            repair: whether to set right what is wrong.
+            listed: rows of the hours that the caller knows to be listed elsewhere.
+        """
         findings = Findings()
+        failed: list[str] = []
+        readings = []
+        for group in groups(ids, listed):
+            try:
+                readings.append(self.checker.look(group))
+            except OutOfTimeError:
+                raise  # nothing is repaired yet: the caller says where to go on
+            except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
+                failed.append(_failure(group, error))
+        self.checker.wait(readings)
+        for reading in readings:
+            try:
+                findings.add(self.checker.confirm(reading, repair=repair))
+            except Exception as error:  # noqa: BLE001 - as above
+                findings.add(reading.found)  # it names what has been repaired by then
+                failed.append(_failure(reading.group, error))
+        return findings, failed
+
+    def _check_days(
+        self, asked: Range, *, repair: bool
+    ) -> tuple[Findings, list[str], Range | None]:
+        findings = Findings()
+        failed: list[str] = []
         done = False
         for day in asked.days():
             rest = Range(asked.account_id, asked.record_types, asked.start, day.end)
             if done and self.time_left() < _SPARE_SECONDS + self.checker.settle:
-                return findings, rest
+                return findings, failed, rest
             try:
-                findings.add(self.checker.check(day.hours(), repair=repair))
+                found, wrong = self.check_all(day.hours(), repair=repair)
             except OutOfTimeError as error:
                 if not done:
                     raise ContentionError(_TOO_MANY_ROWS) from error
-                return findings, rest
-            done = True
-        return findings, None
-
-    def check_closed(self, *, repair: bool) -> tuple[Findings, int]:
-        """Check the closed hours; gives back how many still wait as well.
-
-        The newest days come first: the older a day, the more rows an index by updatedAt lists, and
-        one that takes too long must not keep the others from being checked.
-        """
-        groups = _by_account_model_and_day(self.pending.closed(MARKS_PER_RUN))
-        findings = Findings()
-        waiting = sum(map(len, groups))
-        for marks in groups:
-            if findings.hours and self.time_left() < _SPARE_SECONDS + self.checker.settle:
-                break
-            try:
-                found = self.checker.check([mark.hour for mark in marks], repair=repair)
-            except OutOfTimeError as error:
-                if findings.hours:
-                    break
-                raise ContentionError(_TOO_MANY_ROWS) from error
-            unsettled = {drift.hour for drift in (*found.drift, *found.moving)}
-            for mark in marks:
-                if mark.hour not in unsettled:
-                    self.pending.remove(mark)
+                return findings, failed, rest
             findings.add(found)
-            waiting -= len(marks)
-        return findings, waiting
+            failed += wrong
+            done = True
+        return findings, failed, None
+
+    def check_closed(self, done: Closed, *, repair: bool) -> None:
+        """Check the closed hours while there is time, those that waited longest first.
+
+        First looks go on until the rest of the time is needed for the second ones; then one wait
+        serves all. A group that fails waits behind the others next time.
+        """
+        marks = self.pending.closed()
+        now = self.clock().timestamp()
+        done.waiting = len(marks)
+        done.oldest = max((now - mark.closed for mark in marks if mark.closed), default=0.0)
+        waiting = _by_account_model_and_day(marks)
+        while waiting and self.time_left() >= 2 * _SPARE_SECONDS + self.checker.settle:
+            self._check_round(waiting, done, repair=repair)
+
+    def _check_round(self, waiting: list[_Marks], done: Closed, *, repair: bool) -> None:
+        readings: list[tuple[_Marks, Reading]] = []
+        again = 0.0
+        while waiting:
+            if self.time_left() < 2 * _SPARE_SECONDS + self.checker.settle + again:
+                break
+            marks = waiting.pop(0)
+            before = self.time_left()
+            reading = self._apart(marks, done, partial(self._look, marks, waiting))
+            if reading is not None:
+                again += (before - self.time_left()) if reading.wrong else 0.0
+                readings.append((marks, reading))
+        self.checker.wait([reading for _, reading in readings])
+        for marks, reading in readings:
+            found = self._apart(marks, done, partial(self.checker.confirm, reading, repair=repair))
+            done.findings.add(reading.found)
+            if found is not None:
+                self._settle(marks, found, done)
+
+    def _look(self, marks: _Marks, waiting: list[_Marks]) -> Reading | None:
+        """The first look at a group; one with too many rows is halved, down to single hours."""
+        (group,) = groups([mark.hour for mark in marks])
+        try:
+            return self.checker.look(group, self.rows_limit)
+        except TooManyRowsError:
+            parts = _halves(marks)
+            if len(parts) < 2:  # noqa: PLR2004 - it was one hour
+                raise
+            waiting[:0] = parts
+            return None
+
+    def _settle(self, marks: _Marks, found: Findings, done: Closed) -> None:
+        """Forget the hours that are right; the others stay, to be looked at again."""
+        unsettled = {drift.hour for drift in (*found.drift, *found.moving)}
+        for mark in marks:
+            done.waiting -= 1
+            if mark.hour not in unsettled:
+                self.pending.remove(mark)
+            else:
+                self.pending.postpone(mark)
+
+    def _apart[Made](self, marks: _Marks, done: Closed, work: Callable[[], Made]) -> Made | None:
+        """Do something for a group; where it fails the group waits behind the others."""
+        try:
+            return work()
+        except (TooManyRowsError, KeyError) as error:
+            # No later run could do more: too many rows, or a record type that nobody counts.
+            done.set_aside += len(marks)
+            done.waiting -= len(marks)
+            _log_aside(marks, error)
+            for mark in marks:
+                self.pending.set_aside(mark)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
+            done.failed.append(f"{_names(marks)}: {type(error).__name__}: {error}")
+            for mark in marks:
+                self.pending.postpone(mark)
+        return None
 
 
 def stop_in_time(time_left: Callable[[], float]) -> Callable[[Counted], None]:
@@ -135,18 +273,68 @@ def stop_in_time(time_left: Callable[[], float]) -> Callable[[Counted], None]:
 
     def check(_: Counted) -> None:
         if time_left() < _SPARE_SECONDS:
-            raise OutOfTimeError
+            raise OutOfTimeError(_TOO_MANY_ROWS)
 
     return check
 
 
-def _by_account_model_and_day(marks: Sequence[Mark]) -> list[list[Mark]]:
-    groups: dict[tuple[int, str, str], list[Mark]] = {}
+def _log_aside(marks: _Marks, error: Exception) -> None:
+    logger.warning("hours are set aside", extra={"group": _names(marks), "reason": str(error)})
+
+
+def _names(marks: _Marks) -> str:
+    series, start = marks[0].hour
+    return f"{series.account_id} {series.record_type} {buckets.iso(start)[:10]}"
+
+
+def _failure(group: Group, error: Exception) -> str:
+    day = buckets.iso(group.hours[0].start)[:10]
+    return f"{group.account_id} {group.model.name} {day}: {type(error).__name__}: {error}"
+
+
+def _halves(marks: _Marks) -> list[_Marks]:
+    """The marks of the earlier and of the later hours; only one part if it is one hour."""
+    starts = sorted({mark.hour.start for mark in marks})
+    middle = starts[len(starts) // 2]
+    parts = [
+        [mark for mark in marks if (mark.hour.start < middle) is early] for early in (True, False)
+    ]
+    return [part for part in parts if part]
+
+
+def _by_account_model_and_day(marks: Sequence[Mark]) -> list[_Marks]:
+    """The groups in the order in which their longest waiting hours were given."""
+    groups: dict[tuple[int, str, str], _Marks] = {}
     for mark in marks:
         series = mark.hour.series
-        key = (-(mark.hour.start // DAY), series.account_id, model_of(series.record_type).name)
+        key = (mark.hour.start // DAY, series.account_id, _model_name(series.record_type))
         groups.setdefault(key, []).append(mark)
-    return [group for _, group in sorted(groups.items())]
+    return list(groups.values())
+
+
+def _model_name(record_type: str) -> str:
+    try:
+        return model_of(record_type).name
+    except KeyError:
+        return record_type  # a group of its own: nobody counts it any more
+
+
+def _reported(
+    findings: Findings,
+    failed: Sequence[str],
+    rest: Range | None,
+    report: Report,
+    *,
+    repair: bool,
+) -> dict[str, Any]:
+    if findings.drift:
+        report["drifted"] = [_place(drift) for drift in findings.drift[:LOGGED]]
+    if failed:
+        raise ChecksFailedError(
+            f"{len(failed)} groups could not be checked, the others were: "
+            + "; ".join(failed[:LOGGED])
+        )
+    return result(findings, rest, repair=repair)
 
 
 def result(findings: Findings, rest: Range | None, *, repair: bool) -> dict[str, Any]:
@@ -160,14 +348,15 @@ def result(findings: Findings, rest: Range | None, *, repair: bool) -> dict[str,
         "repaired": len(findings.repaired),
         "movingCount": len(findings.moving),
         "moving": [drift.as_json() for drift in findings.moving[:LISTED]],
-        "behindSeconds": findings.behind,
+        "completed": findings.completed,
+        "unreadable": findings.unreadable,
         "done": rest is None,
         "next": None if rest is None else rest.as_event(repair=repair),
     }
 
 
-def _repair(event: Mapping[str, Any]) -> bool:
-    repair = event.get("repair", False)
+def _repair(event: Mapping[str, Any], *, otherwise: bool) -> bool:
+    repair = event.get("repair", otherwise)
     if not isinstance(repair, bool):
         raise EventError(f"repair is {repair!r}, not true or false")
     return repair
@@ -182,7 +371,8 @@ def _numbers(findings: Findings) -> Report:
         "drift": len(findings.drift),
         "repaired": len(findings.repaired),
         "moving": len(findings.moving),
-        "behindSeconds": findings.behind,
+        "completed": findings.completed,
+        "unreadable": findings.unreadable,
     }
 
 
@@ -201,8 +391,8 @@ def _place(drift: Drift) -> dict[str, Any]:
     }
 
 
-def hours_of_batch(given: Any, source_tables: Mapping[str, str]) -> Sequence[HourId]:
-    """The hours that the records of an on-failure object touch; `given` may be its payload.
+def folded_batch(given: Any, source_tables: Mapping[str, str]) -> Folded:
+    """What the records of an on-failure object come to; `given` may be its payload.
 
     Raises:
         EventError: it is neither.
@@ -210,18 +400,45 @@ def hours_of_batch(given: Any, source_tables: Mapping[str, str]) -> Sequence[Hou
     try:
         if isinstance(given, Mapping) and "payload" in given:
             given = given["payload"]
-        payload = json.loads(given) if isinstance(given, str) else given
-        targets = touched(fold(payload, source_tables).batches)
+        return fold(json.loads(given) if isinstance(given, str) else given, source_tables)
     except ValueError as error:
         raise EventError(
             f"onFailure is neither an on-failure object nor its payload ({error}): {_SHAPES}"
         ) from error
-    return sorted(
-        {
-            HourId(
+
+
+def hours_of(folded: Folded) -> set[HourId]:
+    """The hours that records touch."""
+    return {
+        HourId(
+            Series(target.account_id, target.record_type),
+            buckets.floor(target.minute, buckets.HOUR),
+        )
+        for target in touched(folded.batches)
+    }
+
+
+def listed_of(folded: Folded) -> dict[HourId, set[Listed]]:
+    """Where records have rows listed that their hours' own ranges do not hold."""
+    found: dict[HourId, set[Listed]] = {}
+    for batch in folded.batches:
+        for target, deltas in batch.deltas.items():
+            hour = HourId(
                 Series(target.account_id, target.record_type),
                 buckets.floor(target.minute, buckets.HOUR),
             )
-            for target in targets
-        }
-    )
+            texts = {(target.minute, delta.listed) for delta in deltas if delta.listed}
+            if texts:
+                found.setdefault(hour, set()).update(texts)
+    return found
+
+
+def hours_of_row(model: Model, row: Row) -> set[HourId]:
+    """The hours in which a row counts as it is now.
+
+    Raises:
+        UncountableError: it counts nowhere.
+    """
+    account_id, minute, split, _ = part_of(model, row)
+    hour = buckets.floor(minute, buckets.HOUR)
+    return {HourId(Series(account_id, name), hour) for name in model.record_types(split)}

@@ -1,13 +1,17 @@
 """What bucket_sweeper does: visits the hours that are due and closes what has elapsed."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from aggregated_metrics.adapters.hour_store import HOURS_PER_LOAD, HourStore, Outcome, side_by_side
+from aggregated_metrics.adapters.hour_store import (
+    HOURS_PER_LOAD,
+    HourStore,
+    Outcome,
+    map_concurrently,
+)
 from aggregated_metrics.adapters.observability import Report
 from aggregated_metrics.adapters.pending_hours import Mark, PendingHours
-from aggregated_metrics.core.errors import AggregatedMetricsError
 from aggregated_metrics.core.hours import Hour
 
 HOURS_PER_RUN = 10_000
@@ -37,45 +41,64 @@ class Sweeper:
         groups = [
             marks[first : first + HOURS_PER_LOAD] for first in range(0, len(marks), HOURS_PER_LOAD)
         ]
-        total = Outcome()
-        done = closed = 0
-        errors: list[AggregatedMetricsError] = []
-        for visit in side_by_side(self._visit, groups):
-            if isinstance(visit, AggregatedMetricsError):
-                errors.append(visit)
-            elif visit is not None:
-                total.add(visit[0])
-                done += len(visit[0].hours)
-                closed += visit[1]
+        visits = _together(map_concurrently(self._visit, groups))
+        total, done = visits.outcome, len(visits.outcome.hours)
         report |= {
             "due": len(marks),
             "swept": done,
-            "closed": closed,
+            "closed": visits.closed,
             "waiting": len(marks) - done,
             "oldestPendingSeconds": max(0.0, round(now - marks[0].due, 1)) if marks else 0.0,
             "written": total.written,
             "conflicts": total.conflicts,
             "retries": total.retries,
             "overflowed": total.tally.overflowed,
-            "failedGroups": len(errors),
+            "failedHours": len(visits.errors),
         }
-        if errors:
-            raise errors[0]
+        if visits.errors:
+            raise visits.errors[0]
 
-    def _visit(self, marks: Sequence[Mark]) -> tuple[Outcome, int] | AggregatedMetricsError | None:
+    def _visit(self, marks: Sequence[Mark]) -> "_Visit":
+        """Visit a group of hours; where that fails, hour by hour: one bad hour costs no other."""
+        visit = _Visit()
         if self.time_left() < _SPARE_SECONDS:
-            return None
+            return visit
         try:
-            outcome = self.store.change([mark.hour for mark in marks], self._close)
-            closed = 0
-            for mark in marks:
-                if mark.hour not in outcome.parents_left:
-                    due = outcome.hours[mark.hour].due(self.grace)
-                    closed += self.pending.settle(mark, due) == "closed"
-        except AggregatedMetricsError as error:
-            return error
-        return outcome, closed
+            self._visit_all(marks, visit)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other hours go on
+            if len(marks) == 1:
+                visit.errors.append(error)
+                return visit
+            return _together([self._visit([mark]) for mark in marks])
+        return visit
+
+    def _visit_all(self, marks: Sequence[Mark], visit: "_Visit") -> None:
+        outcome = self.store.update([mark.hour for mark in marks], self._close)
+        visit.outcome.add(outcome)
+        for mark in marks:
+            if mark.hour not in outcome.parents_left:
+                due = outcome.hours[mark.hour].due(self.grace)
+                visit.closed += self.pending.reschedule(mark, due) == "closed"
 
     def _close(self, hour: Hour) -> None:
-        hour.roll_up()
-        hour.close(self.clock(), self.grace)
+        now = self.clock()
+        hour.roll_up(now)
+        hour.close(now, self.grace)
+
+
+@dataclass(slots=True)
+class _Visit:
+    """What visiting some hours came to."""
+
+    outcome: Outcome = field(default_factory=Outcome)
+    closed: int = 0
+    errors: list[Exception] = field(default_factory=list)
+
+
+def _together(visits: Iterable[_Visit]) -> _Visit:
+    whole = _Visit()
+    for visit in visits:
+        whole.outcome.add(visit.outcome)
+        whole.closed += visit.closed
+        whole.errors += visit.errors
+    return whole

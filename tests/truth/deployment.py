@@ -1,10 +1,10 @@
-"""The world that the workers live in: the Fakes over HTTP, and worker processes."""
+"""What the workers work with: the Fakes over HTTP, a clock that all share, and worker processes."""
 
 import contextlib
 import multiprocessing
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -14,7 +14,9 @@ from testbench.fakes import aws, transport
 from testbench.fakes.appsync import FakeAppSync
 from testbench.fakes.aws import MemoryQueue, MemoryTable
 from testbench.fakes.documents import Documents
+from testbench.fakes.endpoint import Answer
 from testbench.fakes.faults import Faults, Rates
+from testbench.fakes.signatures import Request
 from tests.truth import worker
 
 if TYPE_CHECKING:
@@ -24,43 +26,79 @@ TABLE = "pending-hours"
 REGION = "us-east-1"
 CONTEXT = multiprocessing.get_context("forkserver")
 _DOCUMENTS = Documents(validated=100)
-"""All worlds of a process: compiling them is what a Fake spends most of its time on."""
+"""Of all deployments of a process: compiling them is what a Fake spends most of its time on."""
 
 
-class World:
+class SharedClock:
+    """The time in a deployment: the real one and how far it is ahead, the same in all processes."""
+
+    def __init__(self) -> None:
+        self.ahead = CONTEXT.Value("d", 0.0)
+
+    def now(self) -> datetime:
+        """The time now."""
+        return datetime.now(UTC) + timedelta(seconds=self._ahead())
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self._ahead()
+
+    def _ahead(self) -> float:
+        ahead: float = self.ahead.get_obj().value  # without the lock, which `slow` holds
+        return ahead
+
+    def reach(self, moment: datetime) -> None:
+        """Jump to a moment, if it is not over."""
+        self.pass_by((moment - self.now()).total_seconds())
+
+    def pass_by(self, seconds: float) -> None:
+        """Let so much time pass at once."""
+        with self.ahead.get_lock():
+            self.ahead.value += max(0.0, seconds)
+
+    @contextlib.contextmanager
+    def slow(self) -> Iterator[None]:
+        """Meanwhile time only passes as it really does: nobody's wait moves it on."""
+        with self.ahead.get_lock():
+            yield
+
+
+class _Watched:
+    """An API with somebody who learns of every answer before it is given."""
+
+    def __init__(self, api: Faults) -> None:
+        self._api = api
+        self.watch: Callable[[Request], None] | None = None
+
+    def fields_of(self, request: Request) -> Mapping[str, str]:
+        return self._api.fields_of(request)
+
+    def answer(self, request: Request) -> Answer:
+        answer = self._api.answer(request)
+        if self.watch is not None:
+            self.watch(request)
+        return answer
+
+
+class FakeDeployment:
     """One API with faults, one table of pending hours, one quarantine queue."""
 
-    def __init__(
-        self,
-        rates: Rates,
-        seed: int,
-        *,
-        settings: Mapping[str, str],
-        mutation: str | None = None,
-    ) -> None:
-        self.ahead = timedelta()
-        self.oldest = CONTEXT.Value("d", 0.0)
+    def __init__(self, rates: Rates, seed: int, *, settings: Mapping[str, str]) -> None:
+        self.clock = SharedClock()
         self.api = FakeAppSync(
-            monotonic=self._monotonic,
+            clock=self.clock.now,
+            monotonic=self.clock.monotonic,
             equal_put_succeeds=True,
             seed=seed,
             documents=_DOCUMENTS,
         )
         self.faults = Faults(self.api, rates, seed=seed)
-        self.mutation = mutation
+        self.watched = _Watched(self.faults)
         self._settings = settings
         self._stack = contextlib.ExitStack()
         self.environment: dict[str, str] = {}
 
-    def now(self) -> datetime:
-        """The time in this world."""
-        return datetime.now(UTC) + self.ahead
-
-    def _monotonic(self) -> float:
-        return time.monotonic() + self.ahead.total_seconds()
-
     def __enter__(self) -> Self:
-        self.server = self._stack.enter_context(transport.serve(self.faults))
+        self.server = self._stack.enter_context(transport.serve(self.watched))
         self.table, self.queue = MemoryTable(), MemoryQueue()
         url = self._stack.enter_context(aws.serve(self.table, self.queue))
         self.environment = {
@@ -68,7 +106,6 @@ class World:
             "PENDING_HOURS_TABLE": TABLE,
             "QUARANTINE_QUEUE_URL": f"{url}/123456789012/quarantine",
             "GRACE_SECONDS": "120",
-            "STREAM_FUNCTION": "stream_aggregator",
             "AWS_ENDPOINT_URL": url,
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
@@ -95,9 +132,13 @@ class World:
             for row in self.api.rows("AggregatedMetrics")
         }
 
-    def pending(self, state: str) -> int:
-        """How many hours are in this state."""
-        return sum(item["state"]["S"] == state for item in list(self.table.items.values()))
+    def marked(self, *states: str) -> set[tuple[str, str, int]]:
+        """The marked hours in these states: account, record type, start (epoch minute)."""
+        return {
+            (item["accountId"]["S"], item["recordType"]["S"], int(item["start"]["N"]))
+            for item in list(self.table.items.values())
+            if item["state"]["S"] in states
+        }
 
 
 def measures_of(bucket: Mapping[str, Any] | None) -> tuple[int, ...] | None:
@@ -106,20 +147,26 @@ def measures_of(bucket: Mapping[str, Any] | None) -> tuple[int, ...] | None:
 
 
 class Worker:
-    """A worker process, begun again when it has died."""
+    """A worker process, begun again when it has died.
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    Args:
+        deployment: what it works with.
+        manner: how this worker differs from one that is deployed.
+    """
+
+    def __init__(self, deployment: FakeDeployment, manner: worker.Manner) -> None:
+        self._deployment = deployment
+        self._manner = manner
         self._lock = threading.Lock()
         self.deaths = 0
         self._begin()
 
     def _begin(self) -> None:
-        world = self._world
+        deployment = self._deployment
         self._pipe, theirs = CONTEXT.Pipe()
         self._process = CONTEXT.Process(
             target=worker.work,
-            args=(theirs, world.environment, world.oldest, world.mutation),
+            args=(theirs, deployment.environment, deployment.clock.ahead, self._manner),
             daemon=True,
         )
         self._process.start()
@@ -146,6 +193,12 @@ class Worker:
                 return why, None
             return answer
 
+    def begin_again(self) -> None:
+        """A new process, which remembers nothing."""
+        with self._lock:
+            self.end()
+            self._begin()
+
     def end(self) -> None:
         """End the process."""
         self._pipe.close()
@@ -159,10 +212,11 @@ def preload() -> None:
     CONTEXT.set_forkserver_preload(
         [
             "tests.truth.worker",
-            "tests.truth.world",
+            "tests.truth.deployment",
             "tests.truth.mutations",
             "aggregated_metrics.jobs.aggregator",
             "aggregated_metrics.jobs.sweeper",
             "aggregated_metrics.jobs.reconciler",
+            "aggregated_metrics_cli.redrive",
         ]
     )

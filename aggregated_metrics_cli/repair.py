@@ -1,0 +1,12 @@
+"""repair: compares the counts of a range, or of the closed hours, and sets right what is wrong."""
+
+from argparse import Namespace
+
+from aggregated_metrics_cli.check import check, range_of
+from aggregated_metrics_cli.deployment import Deployment
+from aggregated_metrics_cli.output import Output
+
+
+def run(options: Namespace, deployment: Deployment, output: Output) -> int:
+    """Compare and set right; returns the exit code."""
+    return check(deployment.process, range_of(options), output, repair=True)

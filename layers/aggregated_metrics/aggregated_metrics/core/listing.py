@@ -1,0 +1,74 @@
+"""Where an index lists the rows of an hour: ranges of sort-key text. Pure.
+
+Indexes sort times as raw text, by createdAt or by updatedAt. An hour's *own range* is where its
+rows are listed if their times are written in UTC and no row was updated before it was created. The
+stream sees both attributes: of rows outside, the hour's minutes keep the least and greatest text.
+"""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+from aggregated_metrics.core import buckets
+
+CREATED = "createdAt"
+_LAST = "~"
+"""Sorts after every character of a time."""
+
+type Range = tuple[str, str | None]
+"""From the first text to the last, both included; None: to the end of the index."""
+
+type Listed = tuple[int, str]
+"""A minute, and the sort-key text of a row of it that its hour's own range does not hold."""
+
+
+def is_plain(key: str, text: str, minute: int) -> bool:
+    """Whether a row of this minute is listed within its hour's own range."""
+    prefix = _prefix(minute - minute % buckets.HOUR)
+    return text.startswith(prefix) if key == CREATED else text >= prefix
+
+
+def ranges(key: str, hours: Iterable[int], listed: Iterable[tuple[str, str]]) -> list[Range]:
+    """The ranges that together list every row of the hours, apart from one another, in order.
+
+    Args:
+        key: the attribute that the index sorts by.
+        hours: the starts of the hours, epoch minutes.
+        listed: the least and greatest text of rows outside, of any minute of theirs.
+    """
+    starts = sorted(set(hours))
+    if not starts:
+        return []
+    if key != CREATED:
+        # A row is updated when it is created or later; earlier ones are told by `listed`.
+        return [(min([_prefix(starts[0]), *(least for least, _ in listed)]), None)]
+    wanted = sorted([(_prefix(hour), _prefix(hour) + _LAST) for hour in starts] + list(listed))
+    merged = [wanted[0]]
+    for least, greatest in wanted[1:]:
+        if least <= merged[-1][1] or _follows(merged[-1][1], least):
+            merged[-1] = (merged[-1][0], max(merged[-1][1], greatest))
+        else:
+            merged.append((least, greatest))
+    return list(merged)
+
+
+def condition(listed: Range) -> dict[str, Any]:
+    """A range as AppSync's key condition."""
+    first, last = listed
+    return {"ge": first} if last is None else {"between": [first, last]}
+
+
+def _follows(last: str, first: str) -> bool:
+    """Whether an hour's own range begins where another hour's ends."""
+    prefix, end = last[:-1], last[-1:]
+    if end != _LAST or len(first) != len(prefix):
+        return False
+    try:
+        return _prefix(buckets.minute_of(f"{prefix}00Z") + buckets.HOUR) == first
+    except (OverflowError, ValueError):
+        return False
+
+
+@lru_cache(maxsize=4096)
+def _prefix(hour: int) -> str:
+    return buckets.iso(hour)[:14]

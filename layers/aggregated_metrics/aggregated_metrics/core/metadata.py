@@ -1,0 +1,179 @@
+"""What a bucket's `metadata` keeps for counting, beside what others write there. Pure.
+
+    ledger    [[shard, last, at], …]   how far each shard has been applied; `at` in epoch seconds
+    fence     [t1, T, t2, ranges]      of the last repair: epoch milliseconds, and what it read
+    listed    [least, greatest]        sort-key texts of rows outside their hour's own range
+    unlisted  n                        rows that no index lists
+    beyond    {measure: "n"}           what the exact sum is more (or less) than the measure's field
+    pruned    {measure: "n"}           in a parent: what those minutes came to that are gone
+
+Somebody else's value under one of these names, or metadata that is no object, is kept as `other`.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Self
+
+from aggregated_metrics.core.listing import Range
+from aggregated_metrics.core.measures import ZERO, Measures
+
+MEMORY_SECONDS = 25 * 3600
+"""A stream remembers for 24 hours: after this no shard and no record comes again."""
+LEDGER_ENTRIES = 512
+_NAMES = frozenset({"ledger", "fence", "listed", "unlisted", "beyond", "pruned"})
+
+
+class Fence(NamedTuple):
+    """The time of a repair's two readings: what was created up to `at` is in the sum.
+
+    Epoch seconds: `first` is when the first reading began, `last` when the second one ended. `read`
+    are the ranges of sort-key text that were read (listing.ranges).
+    """
+
+    first: float
+    at: float
+    last: float
+    read: tuple[Range, ...] = ()
+
+    def holds(self, created: float | None, listed: str | None, unlisted: int) -> bool:
+        """Whether a change of a row so listed is in the sum: it was there, and it was read."""
+        if created is None or created > self.at or unlisted:
+            return False
+        return listed is None or any(
+            first <= listed and (last is None or listed <= last) for first, last in self.read
+        )
+
+
+@dataclass(slots=True)
+class Metadata:
+    """One bucket's metadata, parsed. `rest` is what others keep there, untouched."""
+
+    ledger: dict[str, tuple[int, int]] = field(default_factory=dict)
+    fence: Fence | None = None
+    listed: tuple[str, str] | None = None
+    unlisted: int = 0
+    beyond: Measures = ZERO
+    pruned: Measures = ZERO
+    rest: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, given: Any) -> Self:
+        """From AWSJSON (a text, sometimes encoded twice) or a dictionary; never fails."""
+        content = decoded(given)
+        made = cls()
+        if content is None:
+            return made
+        if not isinstance(content, Mapping):
+            made.rest = {"other": content}
+            return made
+        made.rest = {name: value for name, value in content.items() if name not in _NAMES}
+        odd = {
+            name: content[name] for name in _NAMES & content.keys() if not made._read(name, content)
+        }
+        if odd:
+            before = made.rest.get("other")
+            made.rest["other"] = {**before, **odd} if isinstance(before, dict) else odd
+        return made
+
+    def _read(self, name: str, content: Mapping[str, Any]) -> bool:
+        try:
+            setattr(self, name, _READERS[name](content[name]))
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
+            return False
+        return True
+
+    def sign(self, shard: str, last: int, at: float) -> None:
+        """Write down how far a shard has been applied."""
+        self.ledger.pop(shard, None)
+        self.ledger[shard] = (last, int(at))
+
+    def list_text(self, text: str) -> None:
+        """Widen `listed` so that it holds this sort-key text."""
+        least, greatest = self.listed or (text, text)
+        self.listed = (min(least, text), max(greatest, text))
+
+    def prune(self, now: float) -> int:
+        """Forget what the stream cannot bring again; gives back how many younger entries had to go.
+
+        An entry without a time (written by an earlier version) gets one now.
+        """
+        if self.fence is not None and self.fence.at < now - MEMORY_SECONDS:
+            self.fence = None
+        kept = {
+            shard: (last, at or int(now))
+            for shard, (last, at) in self.ledger.items()
+            if not at or at >= now - MEMORY_SECONDS
+        }
+        newest = sorted(kept.items(), key=lambda entry: entry[1][1])[-LEDGER_ENTRIES:]
+        self.ledger = dict(newest)
+        return len(kept) - len(newest)
+
+    def as_text(self) -> str | None:
+        """As AWSJSON; None where there is nothing to keep."""
+        content = dict(self.rest)
+        if self.ledger:
+            content["ledger"] = [
+                [shard, str(last), at] for shard, (last, at) in self.ledger.items()
+            ]
+        if self.fence is not None:
+            moments = [round(moment * 1000) for moment in self.fence[:3]]
+            content["fence"] = [*moments, [list(part) for part in self.fence.read]]
+        if self.listed is not None:
+            content["listed"] = list(self.listed)
+        if self.unlisted:
+            content["unlisted"] = self.unlisted
+        for name, sums in (("beyond", self.beyond), ("pruned", self.pruned)):
+            if sums != ZERO:
+                content[name] = {key: str(n) for key, n in sums._asdict().items() if n}
+        return json.dumps(content, separators=(",", ":")) if content else None
+
+
+def decoded(given: Any) -> Any:
+    """AWSJSON as a value; a text that is not JSON is itself."""
+    for _ in range(2):
+        if not isinstance(given, str):
+            break
+        try:
+            given = json.loads(given)
+        except (RecursionError, ValueError):
+            break
+    return given
+
+
+def _ledger(value: Any) -> dict[str, tuple[int, int]]:
+    entries = {}
+    if not isinstance(value, list):
+        raise TypeError("a ledger is a list")
+    for shard, last, *at in value:
+        entries[str(shard)] = (int(last), int(at[0]) if at else 0)
+    return entries
+
+
+def _fence(value: Any) -> Fence:
+    first, at, last, *read = value
+    ranges = tuple(
+        (str(low), None if high is None else str(high)) for low, high in (read or [()])[0]
+    )
+    return Fence(int(first) / 1000, int(at) / 1000, int(last) / 1000, ranges)
+
+
+def _listed(value: Any) -> tuple[str, str]:
+    least, greatest = value
+    if not (isinstance(least, str) and isinstance(greatest, str)):
+        raise TypeError("texts are listed")
+    return least, greatest
+
+
+def _sums(value: Any) -> Measures:
+    return ZERO._replace(**{name: int(n) for name, n in value.items()})
+
+
+_READERS: Mapping[str, Any] = {
+    "ledger": _ledger,
+    "fence": _fence,
+    "listed": _listed,
+    "unlisted": int,
+    "beyond": _sums,
+    "pruned": _sums,
+}

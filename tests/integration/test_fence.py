@@ -1,0 +1,232 @@
+"""A repair need not know anything of the stream: what it has counted is told apart by its fence."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from testbench.reconciliation import World, truth
+
+
+@pytest.fixture
+def world(aws: Callable[[str], Any]) -> World:
+    return World(aws("dynamodb"))
+
+
+def _rows(world: World, count: int, first: int = 0) -> None:
+    for n in range(first, first + count):
+        world.insert("Item", f"row-{n}")
+
+
+def _is_exact(world: World) -> bool:
+    return world.stored() == truth(world.api)
+
+
+def test_a_mapping_that_was_off_counts_nothing_twice_when_it_is_on_again(world: World) -> None:
+    _rows(world, 1)
+    world.deliver()
+    _rows(world, 9, first=1)  # the mapping is off: nothing is delivered
+    world.clock.advance(7_200)
+    assert len(world.check(repair=True).repaired) > 0
+    assert _is_exact(world)
+    world.deliver()
+    assert _is_exact(world)
+
+
+def test_a_batching_window_longer_than_the_looks_counts_nothing_twice(world: World) -> None:
+    _rows(world, 5)
+    world.clock.advance(150)
+    world.check(repair=True)
+    world.insert("Item", "late")
+    world.clock.advance(150)
+    world.deliver()
+    assert _is_exact(world)
+
+
+def test_a_backfill_before_the_first_delivery_counts_nothing_twice(world: World) -> None:
+    _rows(world, 5)
+    world.clock.advance(60)
+    world.check(repair=True)
+    assert _is_exact(world)
+    world.deliver()
+    assert _is_exact(world)
+
+
+def test_a_replay_from_the_trim_horizon_after_a_backfill_counts_nothing_twice(
+    world: World,
+) -> None:
+    _rows(world, 10)
+    replay = list(world.undelivered)
+    world.undelivered.clear()  # LATEST: the mapping saw none of them
+    world.clock.advance(3_600)
+    world.check(repair=True)
+    assert _is_exact(world)
+    world.undelivered.extend(replay)
+    world.deliver()
+    assert _is_exact(world)
+
+
+def test_a_batch_that_aged_out_was_repaired_and_is_read_again_counts_once(world: World) -> None:
+    _rows(world, 1)
+    world.deliver()
+    _rows(world, 4, first=1)
+    lost = list(world.undelivered)
+    world.undelivered.clear()
+    world.clock.advance(23 * 3_600)
+    records = [record for _, record in lost]
+    world.run({"onFailure": {"payload": {"Records": records}}, "repair": True})
+    assert _is_exact(world)
+    world.undelivered.extend(lost)
+    world.deliver()
+    assert _is_exact(world)
+
+
+def test_what_happens_after_a_repair_is_counted_on_top(world: World) -> None:
+    _rows(world, 5)
+    world.clock.advance(3_600)
+    world.check(repair=True)
+    world.remove("Item", "row-0")
+    world.update("Item", "row-1", createdByType="prediction")
+    world.insert("Item", "old", createdAt=world.row("Item", "row-2")["createdAt"])
+    world.deliver()
+    assert _is_exact(world)
+
+
+def test_a_row_that_is_updated_between_the_looks_is_left_to_a_later_check(world: World) -> None:
+    _rows(world, 3)
+    world.clock.advance(3_600)
+    world.at("wait", lambda: world.update("Item", "row-0", createdByType="prediction"))
+    found = world.check(repair=True)
+    assert found.moving
+    assert any(state == "pending" for state in world.marks().values())
+    world.deliver()
+    world.sweep()
+    world.run({"repair": True})
+    assert _is_exact(world)
+
+
+@pytest.mark.parametrize(
+    ("model", "changes"),
+    [
+        ("Task", {"updatedAt": "2026-11-20T10:00:00.000Z"}),
+        ("ScoreResult", {"updatedAt": None}),
+        ("Task", {"createdAt": "2026-11-23T06:00:00.000Z"}),
+        ("Item", {"createdAt": "2026-11-22T21:05:00+11:00"}),
+    ],
+    ids=["updated before it was created", "no updatedAt", "created ahead", "an offset"],
+)
+def test_a_row_that_is_listed_elsewhere_is_never_taken_for_absent(
+    world: World, model: str, changes: dict[str, Any]
+) -> None:
+    world.insert(model, "odd", **changes)
+    world.insert(model, "plain")
+    world.deliver()
+    before = world.stored()
+    world.sweep()
+    world.clock.advance(30 * 3_600)
+    world.sweep()
+    world.run({"repair": True})
+    assert world.stored() == before
+
+
+def test_elapsed_buckets_that_nobody_sweeps_are_completed_by_a_check(world: World) -> None:
+    _rows(world, 2)
+    world.deliver()
+    world.clock.advance(7_200)
+    found = world.check(repair=True)
+    assert (found.completed, found.drift) == (8, [])
+    assert all(row["complete"] for row in world.api.rows("AggregatedMetrics"))
+    assert world.check(repair=True).completed == 0
+
+
+def _minutes(world: World, record_type: str) -> list[int]:
+    return [numbers[0] for key, numbers in world.stored().items() if key[1:4:2] == (record_type, 1)]
+
+
+def test_a_minute_with_rows_that_no_index_lists_is_left_to_the_stream(world: World) -> None:
+    for n in range(2):
+        world.insert("ScoreResult", f"unlisted-{n}", updatedAt=None)
+    world.deliver()
+    for n in range(3):
+        world.insert("ScoreResult", f"plain-{n}")
+    world.clock.advance(3_600)  # the mapping is off
+    assert world.check(repair=True).repaired == []
+    world.deliver()
+    assert _minutes(world, "scoreResults") == [5]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"updatedAt": None}, {"updatedAt": "2026-11-22T02:00:00.000Z"}],
+    ids=["listed nowhere", "listed before its hour"],
+)
+def test_a_row_that_is_listed_only_since_its_update_is_counted_once(
+    world: World, changes: dict[str, Any]
+) -> None:
+    """The repair reads it where it is now; the stream brings first where it was."""
+    world.insert("Task", "plain")
+    world.insert("Task", "odd", **changes)
+    world.update("Task", "odd", status="FAILED")
+    world.clock.advance(3_600)
+    world.check(repair=True)
+    assert _minutes(world, "tasks") == [2]
+    world.deliver()
+    assert world.stored() == truth(world.api)
+
+
+def test_a_row_that_the_api_cannot_give_is_neither_lowered_nor_counted_twice(
+    world: World,
+) -> None:
+    """ScoreResult.value is required by the schema; a writer past the API left it out."""
+    created = world.clock.now.isoformat().replace("+00:00", "Z")
+    world.insert("ScoreResult", "plain")
+    world.deliver()
+    world.insert("ScoreResult", "odd", value=None, createdAt=created)
+    world.insert("ScoreResult", "late")
+    world.clock.advance(3_600)
+    found = world.check(repair=True)
+    assert found.unreadable == 1
+    assert _minutes(world, "scoreResults") == [2]
+    world.deliver()
+    assert _minutes(world, "scoreResults") == [3]
+    world.clock.advance(3_600)
+    assert world.check(repair=True).drift == []
+    assert _minutes(world, "scoreResults") == [3]
+
+
+def test_the_rows_of_a_batch_that_aged_out_are_found_where_its_records_say(world: World) -> None:
+    world.insert("Task", "plain")
+    world.deliver()
+    world.insert("Task", "odd", updatedAt="2026-11-22T02:00:00.000Z")
+    records = [record for _, record in world.undelivered]
+    world.undelivered.clear()
+    world.clock.advance(23 * 3_600)
+    world.run({"onFailure": {"payload": {"Records": records}}, "repair": True})
+    assert _minutes(world, "tasks") == [2]
+    world.sweep()
+    assert world.run({"repair": True})["repaired"] == 0
+    assert _minutes(world, "tasks") == [2]
+
+
+def test_a_row_born_and_gone_between_the_looks_is_right_after_the_next_check(
+    world: World,
+) -> None:
+    """Its two deltas lie on both sides of the fence, and no look saw it."""
+    _rows(world, 3)
+    world.clock.advance(300)
+    start = world.row("Item", "row-0")["createdAt"]
+
+    def between() -> None:
+        world.clock.advance(-55)
+        world.insert("Item", "brief", createdAt=start)
+        world.clock.advance(50)
+        world.remove("Item", "brief")
+        world.clock.advance(5)
+
+    world.at("wait", between)
+    world.check(repair=True)
+    world.deliver()
+    assert all(state == "pending" for state in world.marks().values())
+    world.sweep()
+    world.run({"repair": True})
+    assert _is_exact(world)

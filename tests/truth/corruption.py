@@ -1,0 +1,93 @@
+"""What others do to buckets while the truth test runs: harm that is set right, and what is none."""
+
+import random
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from testbench import oracle
+from testbench.fakes.appsync import FakeAppSync
+
+EACH_TIME = 3
+_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
+_SECONDS = "%Y-%m-%dT%H:%M:%SZ"
+_LAST_VERSION = "9999-12-31T23:59:59.999999Z"
+_FOREIGN = ("a text", 7, [1, 2], {"ledger": None}, {"ledger": "x", "fence": 3}, {"listed": [1]})
+
+type Hour = tuple[str, str, str]
+"""Account, record type, start of the clock hour."""
+
+
+def corrupt(
+    api: FakeAppSync,
+    draw: random.Random,
+    now: datetime,
+    *,
+    since: datetime,
+    spared: Collection[str],
+) -> set[Hour]:
+    """Corrupt some buckets that begin at `since` or later, of any record type but those spared.
+
+    Returns the hours that they are in. What only a bucket knows (where its rows are listed) stays:
+    nobody could bring it back.
+    """
+    first = since.strftime(_SECONDS)
+    stored = api.rows("AggregatedMetrics")
+    keys = {(row["accountId"], row["compositeKey"]) for row in stored}
+    rows = [
+        row
+        for row in stored
+        if row["recordType"] not in spared
+        and row["timeRangeStart"] >= first
+        and not _knows_where_rows_are(row)
+    ]
+    hours = set()
+    for row in draw.sample(rows, min(EACH_TIME, len(rows))):
+        hours.add((row["accountId"], row["recordType"], f"{row['timeRangeStart'][:14]}00:00Z"))
+        match draw.randrange(3):
+            case 0:
+                api.remove("AggregatedMetrics", row["accountId"], row["compositeKey"])
+                continue
+            case 1:
+                name = draw.choice(oracle.MEASURES)
+                # A parent that holds more than its minutes may have lost them to a clean-up.
+                steps = (-1, 1, 7) if row["numberOfMinutes"] == 1 else (-1,)
+                wrong = {name: max(0, (row[name] or 0) + draw.choice(steps))}
+            case _:
+                wrong = _surplus(draw, row)
+                if (row["accountId"], wrong["compositeKey"]) in keys:
+                    continue
+        version = {"updatedAt": now.strftime(_FORMAT)}
+        api.put("AggregatedMetrics", row | wrong | version)
+    return hours
+
+
+def _knows_where_rows_are(row: Mapping[str, Any]) -> bool:
+    return "listed" in str(row.get("metadata"))
+
+
+def _surplus(draw: random.Random, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A minute in the same hour, which most likely no row was created in."""
+    start = f"{row['timeRangeStart'][:14]}{draw.randrange(60):02}:00Z"
+    moment = datetime.fromisoformat(start)
+    return {
+        "compositeKey": f"{row['recordType']}#{start}#1",
+        "timeRangeStart": start,
+        "timeRangeEnd": (moment + timedelta(minutes=1)).strftime(_SECONDS),
+        "numberOfMinutes": 1,
+        "count": draw.randrange(1, 9),
+        "metadata": None,
+    }
+
+
+def write_foreign_metadata(api: FakeAppSync, draw: random.Random, now: datetime) -> None:
+    """Let others keep things of their own in buckets, or of the wrong kind; no number changes."""
+    rows = api.rows("AggregatedMetrics")
+    for row in draw.sample(rows, min(EACH_TIME, len(rows))):
+        metadata = row.get("metadata")
+        if row["numberOfMinutes"] > 1:
+            metadata = draw.choice(_FOREIGN)  # parents keep nothing that counting needs
+        elif isinstance(metadata, dict):
+            metadata = metadata | {"note": draw.choice(_FOREIGN)}
+        version = draw.choice((_LAST_VERSION, now.strftime(_FORMAT)))
+        api.put("AggregatedMetrics", row | {"metadata": metadata, "updatedAt": version})

@@ -1,0 +1,164 @@
+"""Delivers one shard's records as badly as Lambda may.
+
+Records of a shard come in order, in batches that end anywhere; a batch that failed comes again from
+the same first record, and so may one that succeeded, or it is given up. A mapping may be off, begin
+at LATEST, not know its table, or be made again.
+"""
+
+import random
+from bisect import bisect_right
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from tests.truth.shards import Shard
+from tests.truth.source_tables import Minute, Written
+
+if TYPE_CHECKING:
+    from tests.truth.run import Run
+
+_ATTEMPTS = 60
+_MORTAL = 12
+_REMEMBERED = timedelta(hours=23, minutes=30)
+
+
+class Cursor:
+    """How far one shard has been written and delivered."""
+
+    def __init__(self, run: "Run", shard: Shard) -> None:
+        self.run = run
+        self.shard = shard
+        self.trouble = run.troubles[shard.model]
+        self.written: list[Written] = []
+        self.position = 0
+        self._times = shard.times
+        self.skipped = range(0)
+        self._draw = random.Random(f"deliver/{run.plan.seed}/{shard.model}/{shard.number}")
+
+    def outstanding(self) -> set[Minute]:
+        """The minutes that written records change which are not delivered."""
+        waiting = self.written[self.position :]
+        return {minute for written in waiting for minute in written.minutes}
+
+    def epoch(self, number: int, until: datetime) -> Iterator[None]:
+        """Let an epoch pass, a batch at a time."""
+        end = bisect_right(self._times, until)
+        if number in self.trouble.skipped:
+            self._skip(end)
+        elif number in self.trouble.off:
+            self._write(end)
+        else:
+            if number in self.trouble.replays:
+                yield from self._make_again(number)
+            misnamed = number in self.trouble.misnamed
+            while self.position < end:
+                self._deliver_one(end, misnamed=misnamed)
+                yield
+
+    def _skip(self, end: int) -> None:
+        first = min(self.position, len(self.written))
+        self.skipped = range(self.skipped.start if self.skipped else first, end)
+        self._write(end)
+        self._lose(first, end)
+        self.position = end
+
+    def _make_again(self, number: int) -> Iterator[None]:
+        """The mapping is deleted and made again: it begins with the oldest record there is."""
+        if self.trouble.renamed and number > self.trouble.mended:
+            for first in range(self.skipped.start, self.skipped.stop, self.run.plan.batch):
+                end = min(self.skipped.stop, first + self.run.plan.batch)
+                self._surely(self._event(first, end, f"again-{self.shard.number}"))
+                yield
+        oldest = (self.run.deployment.clock.now() - _REMEMBERED).timestamp()
+        self.position = next(
+            (i for i, written in enumerate(self.written) if _created(written) >= oldest),
+            len(self.written),
+        )
+
+    def _surely(self, event: dict[str, Any]) -> None:
+        for attempt in range(_ATTEMPTS):
+            mortal = attempt < _MORTAL
+            error, _ = self.run.invoke("stream_aggregator", event, self._draw, mortal=mortal)
+            if error is None:
+                return
+        raise RuntimeError(f"{self.shard.name(0)} does not get on: {error}")
+
+    def _deliver_one(self, end: int, *, misnamed: bool) -> None:
+        first = self.position
+        size = self._size(end - first)
+        # The table is ahead of its stream: sometimes by more than the batch that comes.
+        self._write(min(end, first + size * self._draw.choice((1, 1, 3))))
+        for attempt in range(_ATTEMPTS):
+            self._write(first + size)
+            mortal = attempt < _MORTAL
+            error = self._invoke(first, size, mortal=mortal, misnamed=misnamed)
+            if error is None:
+                if misnamed:
+                    self._lose(first, first + size)
+                    self.run.refuse(self.written[first : first + size])
+                if self._draw.random() >= self.run.plan.redeliver:
+                    break
+            elif not misnamed and self._draw.random() < self.trouble.ages_out:
+                self._lose(first, first + size)
+                self.run.give_up(self._event(first, first + size, self._name(first)))
+                break
+            size = self._again(first, size, end - first)
+        else:
+            raise RuntimeError(f"{self.shard.name(first)} does not get on: {error}")
+        self.position = first + size
+        self.run.delivered(size)
+
+    def _write(self, until: int) -> None:
+        """Let the table have its writes up to a record's number."""
+        for change in self.shard.changes[len(self.written) : until]:
+            written = self.run.tables.write(self.shard.model, change, self.shard.stream)
+            self.written.append(written)
+
+    def _lose(self, first: int, end: int) -> None:
+        for written in self.written[first:end]:
+            self.run.lost |= written.minutes
+
+    def _size(self, most: int) -> int:
+        batch = self.run.plan.batch
+        return min(most, self._left(self.position), self._draw.choice((1, 3, 10, batch, batch)))
+
+    def _left(self, first: int) -> int:
+        """How many records come under the same name from here."""
+        return self.shard.per_name - first % self.shard.per_name
+
+    def _again(self, first: int, size: int, most: int) -> int:
+        """The size of a redelivery: any, if its events name the shard; else never shorter."""
+        least = 1 if self.shard.named else size
+        if self._draw.random() < 0.5:
+            return size
+        return self._draw.randint(least, max(least, min(most, self._left(first), size * 2)))
+
+    def _name(self, first: int) -> str | None:
+        return self.shard.name(first) if self.shard.named else None
+
+    def _event(self, first: int, end: int, name: str | None) -> dict[str, Any]:
+        event: dict[str, Any] = {"Records": [each.record for each in self.written[first:end]]}
+        return event | {"shardId": name, "state": {}, "window": {}} if name else event
+
+    def _invoke(self, first: int, size: int, *, mortal: bool, misnamed: bool) -> str | None:
+        event = self._event(first, first + size, self._name(first))
+        if self._draw.random() < 0.05 and not misnamed:
+            self._twice_at_once(event)
+        error, _ = self.run.invoke(
+            "stream_aggregator", event, self._draw, mortal=mortal, misnamed=misnamed
+        )
+        return error
+
+    def _twice_at_once(self, event: dict[str, Any]) -> None:
+        """The same batch in a second invocation, as after a time-out that Lambda has not seen."""
+        draw = random.Random(self._draw.random())
+        with ThreadPoolExecutor(1) as pool:
+            other = pool.submit(self.run.invoke, "stream_aggregator", event, draw)
+            self.run.invoke("stream_aggregator", event, draw)
+            other.result()
+
+
+def _created(written: Written) -> float:
+    created: float = written.record["dynamodb"]["ApproximateCreationDateTime"]
+    return created

@@ -1,0 +1,164 @@
+"""Compares what is stored with what must be, and says in sentences what is not exact."""
+
+import json
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from testbench import oracle
+from tests.truth.deployment import measures_of
+from tests.truth.row_histories import countable
+from tests.truth.source_tables import Minute
+
+if TYPE_CHECKING:
+    from tests.truth.deliveries import Cursor
+    from tests.truth.run import Run
+
+_MARGIN = 5.0
+"""Seconds before and after a check in which a change may be one of its time."""
+
+
+class Judge:
+    """Judges one run.
+
+    `healing` are minutes that may be wrong until the next check of their hours, because no check
+    can know better: rows were born and gone within it; or what was lost and what was on its way
+    cancelled out just when it looked, so that it found nothing to set.
+    """
+
+    def __init__(self, run: "Run") -> None:
+        self._run = run
+        self._checks: list[tuple[float, float]] = []
+        self.healing: set[Minute] = set()
+
+    def checked(self, first: float, last: float, result: Any) -> None:
+        """Take note of a check; what it has repaired must be what the tables held."""
+        self._checks.append((first - _MARGIN, last + _MARGIN))
+        if not isinstance(result, Mapping) or not result.get("repaired"):
+            return
+        verdict, tables = self._run.verdict, self._run.tables
+        verdict.repaired += result["repaired"]
+        odd = self._run.odd_record_types
+        for drift in result["drift"]:
+            minute = (drift["accountId"], drift["recordType"], drift["timeRangeStart"])
+            if drift["numberOfMinutes"] > 1 or minute[1] in odd or minute in self._run.lost:
+                continue  # of what is lost, a check may not yet know where it is listed
+            counted = tuple(drift["counted"][name] for name in oracle.MEASURES)
+            if not tables.has_held(minute, counted, first - _MARGIN, last + _MARGIN):
+                verdict.wrong.append(f"repaired to what was never right: {drift}")
+
+    def judge_at_once(self, outstanding: AbstractSet[Minute]) -> None:
+        """Judge every minute whose streams have caught up: nothing is in flight."""
+        run = self._run
+        stored = run.deployment.stored()
+        marked = run.deployment.marked("pending", "closed")
+        for minute in sorted(self._wrong_minutes(stored)):
+            if minute in outstanding or minute in run.lost or is_in(minute, run.corrupted):
+                continue
+            if minute in self.healing:
+                continue
+            excused = any(run.tables.born_and_gone(minute, *check) for check in self._checks) or (
+                minute in run.cancelled_out and not _is_set(stored.get((*minute, 1)))
+            )
+            if excused and _hour_of(minute) in marked:
+                self.healing.add(minute)
+                run.verdict.healed += 1
+            else:
+                self._say(minute, stored, "at once")
+
+    def judge_minutes(self) -> None:
+        """Judge what nobody but the functions has touched, when every marked hour is checked."""
+        stored = self._run.deployment.stored()
+        for minute in sorted(self._wrong_minutes(stored)):
+            if minute not in self._run.lost and not is_in(minute, self._run.corrupted):
+                self._say(minute, stored, "after the next check")
+
+    def judge_everything(self) -> None:
+        """Judge every bucket of every size, and that what has elapsed is complete."""
+        run, wrong = self._run, self._run.verdict.wrong
+        stored, expected = run.deployment.stored(), self._expected()
+        now = run.deployment.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        wrong += [
+            f"{key} has elapsed and is not complete"
+            for key, bucket in stored.items()
+            if not bucket["complete"] and bucket["timeRangeEnd"] < now
+        ]
+        zero = (0,) * len(oracle.MEASURES)
+        for key in sorted(expected.keys() | stored.keys()):
+            found = measures_of(stored.get(key))
+            if expected.get(key, zero) != (found or zero):
+                wrong.append(f"{key}: {found} stored, {expected.get(key)} expected")
+        run.verdict.buckets = len(expected)
+
+    def judge_quarantine(self, cursors: Iterable["Cursor"], refused: AbstractSet[str]) -> None:
+        """Judge that exactly what could not be counted is in quarantine."""
+        may: set[str] = set(refused)
+        must: set[str] = set(refused)
+        for cursor in cursors:
+            for number, written in enumerate(cursor.written):
+                new = cursor.shard.changes[number].new
+                if new is not None and not countable(new):
+                    may.add(written.record["eventID"])
+                    if number not in cursor.skipped:
+                        must.add(written.record["eventID"])
+        kept = {json.loads(body)["eventID"] for body in self._run.deployment.queue.bodies}
+        self._run.verdict.quarantined = len(kept)
+        if not must <= kept <= may:
+            line = f"quarantine: {len(kept - may)} too many, {len(must - kept)} missing"
+            self._run.verdict.wrong.append(line)
+
+    def judge_requests(self) -> None:
+        """Judge that the API was asked nothing invalid. (Rows may be impossible to give.)"""
+        invalid = [
+            exchange.operations
+            for exchange in self._run.deployment.server.log
+            if exchange.status == 400
+            or (
+                None in exchange.error_types
+                and any("AggregatedMetrics" in name for name in exchange.operations)
+            )
+        ]
+        if invalid:
+            line = f"{len(invalid)} requests were invalid, the first: {invalid[0]}"
+            self._run.verdict.wrong.append(line)
+
+    def _wrong_minutes(self, stored: Mapping[oracle.Key, Mapping[str, Any]]) -> set[Minute]:
+        tables = self._run.tables
+        minutes = {key[:3] for key in stored if key[3] == 1} | tables.moments.keys()
+        zero = (0,) * len(oracle.MEASURES)
+        return {
+            minute
+            for minute in minutes
+            if tables.must_be(minute) != (measures_of(stored.get((*minute, 1))) or zero)
+        }
+
+    def _expected(self) -> dict[oracle.Key, tuple[int, ...]]:
+        tables = self._run.tables
+        return oracle.buckets_of((model, row) for model, row in tables.counted() if countable(row))
+
+    def _say(
+        self, minute: Minute, stored: Mapping[oracle.Key, Mapping[str, Any]], when: str
+    ) -> None:
+        found = measures_of(stored.get((*minute, 1)))
+        must = self._run.tables.must_be(minute)
+        self._run.verdict.wrong.append(
+            f"{minute} is not right {when}: {found} stored, {must} expected"
+        )
+
+
+def _is_set(bucket: Mapping[str, Any] | None) -> bool:
+    """Whether a repair has set it."""
+    return bucket is not None and "fence" in str(bucket["metadata"])
+
+
+def is_in(minute: Minute, hours: AbstractSet[Minute]) -> bool:
+    """Whether a minute lies in one of the hours."""
+    account, record_type, start = minute
+    return (account, record_type, f"{start[:14]}00:00Z") in hours
+
+
+def _hour_of(minute: Minute) -> tuple[str, str, int]:
+    account, record_type, start = minute
+    seconds = int(datetime.fromisoformat(start).astimezone(UTC).timestamp())
+    return account, record_type, seconds // 3600 * 60

@@ -1,0 +1,176 @@
+"""Rows that are written at the worst moments of a check: as it reads, waits, and before it saves.
+
+A check is noticed by what it asks the API for. All of these rows are in minutes whose counts a
+repair is about to set.
+"""
+
+import itertools
+import json
+import random
+import threading
+import time
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from testbench.fakes.signatures import Request
+from tests.truth.row_histories import MAKERS, Change
+from tests.truth.shards import Shard, meddled
+from tests.truth.source_tables import Minute, Written
+
+if TYPE_CHECKING:
+    from tests.truth.run import Run
+
+_MODELS = {"items": "Item", "scoreResults": "ScoreResult", "tasks": "Task"} | {
+    "evaluations": "Evaluation"
+}
+_MINUTES = 12
+_ACTS = 60
+_FIRST_SHARD = 900
+_EARLIER, _LATER = timedelta(seconds=4), timedelta(seconds=17)
+"""After a page was read: on both sides of the middle of the wait for the second look."""
+_PATIENCE = 10.0
+
+
+class Meddler:
+    """Writes rows while `watch` is told what the API is asked for; `end` delivers what waits."""
+
+    def __init__(self, run: "Run", epoch: int) -> None:
+        self._run, self._epoch = run, epoch
+        self._draw = random.Random(f"meddle/{run.plan.seed}/{epoch}")
+        self._one_at_a_time = threading.Lock()
+        self._left = _ACTS
+        self._numbers = itertools.count()
+        self._waits: list[threading.Thread] = []
+        self._prompt: dict[str, _Source] = {}
+        self._late: dict[str, _Source] = {}
+        self._standing: dict[Minute, Change] = {}
+
+    def begin(self) -> None:
+        """Have a row in some minutes that are lost: it is counted as every other."""
+        known = {minute: _MODELS[minute[1]] for minute in self._run.lost if minute[1] in _MODELS}
+        chosen = self._draw.sample(sorted(known), min(_MINUTES, len(known)))
+        for minute in chosen:
+            model = known[minute]
+            if model not in self._late:
+                troubles = self._run.troubles
+                number = _FIRST_SHARD + 2 * self._epoch
+                self._prompt[model] = _Source(self._run, meddled(model, troubles, number))
+                self._late[model] = _Source(self._run, meddled(model, troubles, number + 1))
+            self._standing[minute] = self._row_in(minute)
+            self._late[model].write(self._standing[minute])
+        self.end()
+
+    @property
+    def days(self) -> set[tuple[str, str]]:
+        """Account and date of the minutes in which it writes."""
+        return {(account, start[:10]) for account, _, start in self._standing}
+
+    def watch(self, request: Request) -> None:
+        """Learn of an answer that is about to be given."""
+        if self._left <= 0 or not self._one_at_a_time.acquire(blocking=False):
+            return
+        try:
+            asked = json.loads(request.body)
+            if asked["query"].startswith("query Count"):
+                self._while_rows_are_read(asked["query"], asked["variables"]["account"])
+            elif asked["query"].startswith("query LoadHours"):
+                self._before_a_save(asked["variables"])
+        finally:
+            self._one_at_a_time.release()
+
+    def end(self) -> None:
+        """Deliver what waits."""
+        for thread in self._waits:
+            thread.join()
+        self._waits.clear()
+        for source in (*self._prompt.values(), *self._late.values()):
+            source.deliver()
+
+    def _while_rows_are_read(self, query: str, account: str) -> None:
+        here = [
+            minute
+            for minute in sorted(self._standing)
+            if minute[0] == account and query.startswith(f"query Count{_MODELS[minute[1]]}(")
+        ]
+        if not here or self._draw.random() < 0.5:
+            return
+        self._left -= 1
+        minute = self._draw.choice(here)
+        if self._draw.random() < 0.4:
+            self._late[_MODELS[minute[1]]].write(self._row_in(minute))
+            return
+        thread = threading.Thread(target=self._exchange, args=(minute,), daemon=True)
+        self._waits.append(thread)
+        thread.start()
+
+    def _exchange(self, minute: Minute) -> None:
+        """While a check waits a row goes, and another one that counts alike comes."""
+        source, began = self._late[_MODELS[minute[1]]], self._run.deployment.clock.now()
+        there = self._standing.pop(minute, None)
+        if there is None:
+            return
+        self._wait_until(began + _EARLIER)
+        source.write(Change(there.at, there.new, None))
+        self._wait_until(began + _LATER)
+        another = self._row_in(minute)
+        source.write(another)
+        self._standing[minute] = another
+
+    def _wait_until(self, moment: datetime) -> None:
+        end = time.monotonic() + _PATIENCE
+        while self._run.deployment.clock.now() < moment and time.monotonic() < end:
+            time.sleep(0.005)
+
+    def _before_a_save(self, variables: dict[str, Any]) -> None:
+        loaded = {
+            (variables[f"a{name[1:]}"], key["beginsWith"])
+            for name, key in variables.items()
+            if name.startswith("k")
+        }
+        here = [
+            minute
+            for minute in sorted(self._standing)
+            if (minute[0], f"{minute[1]}#{minute[2][:14]}") in loaded
+        ]
+        if not here or self._draw.random() < 0.6:
+            return
+        self._left -= 1
+        minute = self._draw.choice(here)
+        source = self._prompt[_MODELS[minute[1]]]
+        source.write(self._row_in(minute))
+        source.deliver()
+
+    def _row_in(self, minute: Minute) -> Change:
+        """A new row that counts into a minute; all of one minute count alike."""
+        account, record_type, start = minute
+        row = MAKERS[_MODELS[record_type]](
+            f"meddled-{self._epoch}-{next(self._numbers)}", accountId=account, createdAt=start
+        )
+        del row["updatedAt"]
+        return Change(self._run.deployment.clock.now(), None, row)
+
+
+class _Source:
+    """A shard whose records come when they are told to."""
+
+    def __init__(self, run: "Run", shard: Shard) -> None:
+        self._run, self._shard = run, shard
+        self._lock = threading.Lock()
+        self._waiting: list[Written] = []
+        self._draw = random.Random(shard.number)
+
+    def write(self, change: Change) -> None:
+        with self._lock:
+            written = self._run.tables.write(self._shard.model, change, self._shard.stream)
+            self._run.cancelled_out |= written.minutes
+            self._waiting.append(written)
+
+    def deliver(self) -> None:
+        with self._lock:
+            if not self._waiting:
+                return
+            records = [written.record for written in self._waiting]
+            event = {"Records": records, "shardId": self._shard.name(0), "state": {}}
+            while self._run.invoke("stream_aggregator", event, self._draw, mortal=False)[0]:
+                pass
+            self._waiting.clear()

@@ -58,7 +58,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--shards", type=int, default=4, help="shards a table")
     parser.add_argument("--jobs", type=int, default=2, help="runs at once")
     parser.add_argument(
-        "--repairs", type=Repairs, choices=list(Repairs), help="only this kind (run.py)"
+        "--repairs", type=Repairs, choices=list(Repairs), help="only this kind (plans.py)"
     )
     parser.add_argument("--mutations", action="store_true", help="remove each safeguard in turn")
     parser.add_argument("--backfill", action="store_true", help="backfill rows that were there")

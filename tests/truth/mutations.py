@@ -193,7 +193,7 @@ MUTATIONS: Mapping[str, Mutation] = {
     "no version condition": Mutation(_no_version_condition, "on", 80, 2, 2),
     "no unsure rows": Mutation(_no_unsure_rows, "on", 80, 2, 2),
     "no listed range": Mutation(_no_listed_range, "on", 80, 2, 2),
-    "no isolation of groups": Mutation(_no_isolation, "on", 80, 2, 2),
+    "no isolation of groups": Mutation(_no_isolation, "on", 150, 2, 1),
     "no lifetime": Mutation(_no_lifetime, "on", 150, 2, 1),
-    "no reconciler": Mutation(_no_reconciler, "on", 80, 2, 2),
+    "no reconciler": Mutation(_no_reconciler, "on", 150, 2, 1),
 }

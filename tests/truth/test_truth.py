@@ -19,7 +19,7 @@ def _preloaded() -> None:
 
 @pytest.mark.parametrize("seed", FIXED)
 def test_every_bucket_is_exact_under_faults(seed: int) -> None:
-    verdict = Run(Plan(rows=250, seed=seed)).go()
+    verdict = Run(Plan(rows=150, seed=seed)).go()
     assert verdict.wrong == []
     assert verdict.deaths, "no process died: the plan has lost its teeth"
     assert verdict.faults, "no request failed: the plan has lost its teeth"
@@ -28,7 +28,7 @@ def test_every_bucket_is_exact_under_faults(seed: int) -> None:
 def test_every_bucket_is_exact_under_faults_of_a_fresh_seed() -> None:
     seed = secrets.randbelow(10**6)
     print(f"seed {seed}")  # noqa: T201 - shown when it fails, so that it can be run again
-    assert Run(Plan(rows=250, seed=seed)).go().wrong == []
+    assert Run(Plan(rows=150, seed=seed)).go().wrong == []
 
 
 def test_what_streams_lose_is_repaired_at_once_and_nothing_that_was_right() -> None:

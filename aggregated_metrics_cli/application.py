@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from aggregated_metrics.core.record_types import MODELS
+from aggregated_metrics.core.models import Model
+from aggregated_metrics.core.record_types import MODELS, own_models
 from botocore.exceptions import ClientError
 
 COUNTS = "AggregatedMetrics"
@@ -21,6 +22,8 @@ QUERIES = (
     "listAggregatedMetricsByAccountIdAndTimeRangeStartAndRecordType",
 )
 """What readers through model.py call on it: the queries of its indexes."""
+OWN_SLOTS = 6
+"""How many models of your own template.yaml has room for: each is a parameter and a mapping."""
 _COUNT_INDEXES = (
     ("accountId", "recordType#timeRangeStart"),
     ("accountId", "timeRangeStart#recordType"),
@@ -91,9 +94,25 @@ class Application:
         return {
             "GraphQLEndpoint": self.endpoint,
             "GraphQLApiArn": self.arn,
-            **{f"{model}StreamArn": arn for model, arn in self.streams.items()},
+            **{_parameter(model): arn for model, arn in self.streams.items()},
+            **({"OwnListings": ",".join(listings)} if (listings := self._own_listings()) else {}),
             **({"SourceTables": json.dumps(named, separators=(",", ":"))} if named else {}),
         }
+
+    def _own_listings(self) -> list[str]:
+        """The fields of Query through which the reconciler reads models of your own."""
+        models = (MODELS[model] for model in own_models() if model in self.tables)
+        return [
+            f"{self.arn}/types/Query/fields/{model.listing[0]}"
+            for model in models
+            if model.listing is not None
+        ]
+
+
+def _parameter(model: str) -> str:
+    """The parameter of template.yaml that takes the ARN of a model's stream."""
+    own = own_models()
+    return f"Own{own.index(model) + 1}StreamArn" if model in own else f"{model}StreamArn"
 
 
 def region_of(outputs: Path) -> tuple[str, str]:
@@ -227,15 +246,7 @@ def _source(dynamodb: Any, found: Application, model: str) -> Iterator[Finding]:
     if stream.state == "good":
         found.streams[model] = table["LatestStreamArn"]
     yield stream
-    key = MODELS[model].listing[1]
-    query = MODELS[model].listing[0]
-    yield _index(
-        f"{model}: index",
-        table,
-        ("accountId", key),
-        f"index('accountId').sortKeys(['{key}']).queryField('{query}')",
-        "verifying and repairing read the rows through it",
-    )
+    yield _listing(MODELS[model], table)
     with suppress(ClientError):
         expiry = dynamodb.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
         if expiry.get("TimeToLiveStatus") == "ENABLED":
@@ -246,6 +257,23 @@ def _source(dynamodb: Any, found: Application, model: str) -> Iterator[Finding]:
                 f'set SourceLifetimeDays, such as {{"{model}": 90}}: older hours are then never '
                 "lowered by a repair",
             )
+
+
+def _listing(model: Model, table: Mapping[str, Any]) -> Finding:
+    if model.listing is None:
+        return Finding(
+            f"{model.name}: index",
+            "note",
+            "own_models.py names no listing: its counts are checked only by reading whole tables",
+        )
+    query, key = model.listing
+    return _index(
+        f"{model.name}: index",
+        table,
+        (model.account, key),
+        f"index('{model.account}').sortKeys(['{key}']).queryField('{query}')",
+        "verifying and repairing read the rows through it",
+    )
 
 
 def _stream(model: str, table: Mapping[str, Any]) -> Finding:
@@ -326,7 +354,8 @@ def _fields(appsync: Any, api_id: str, found: Application) -> Iterator[Finding]:
     if not re.search(r"\btype\s+Query\b", schema):
         yield Finding(what, "wrong", "the API has no schema", "deploy it")
         return
-    queries = [*QUERIES, *(MODELS[model].listing[0] for model in MODELS if model in found.tables)]
+    listings = (model.listing for model in MODELS.values() if model.name in found.tables)
+    queries = [*QUERIES, *(listing[0] for listing in listings if listing is not None)]
     for kind, wanted, cure in (
         ("operations", OPERATIONS, f"take them out of {COUNTS}' disableOperations, and deploy it"),
         ("queries", queries, "give the index this queryField, and deploy it"),
@@ -336,6 +365,31 @@ def _fields(appsync: Any, api_id: str, found: Application) -> Iterator[Finding]:
             yield Finding(what, "wrong", f"the schema lacks {', '.join(missing)}", cure)
         else:
             yield Finding(what, "good", f"the schema has all {len(wanted)} {kind}")
+    for name in own_models():
+        if name in found.tables:
+            yield _attributes(MODELS[name], schema)
+    if len(own_models()) > OWN_SLOTS:
+        yield Finding(
+            "own_models.py",
+            "wrong",
+            f"it declares {len(own_models())} models; template.yaml has room for {OWN_SLOTS}",
+            f"give template.yaml what Own{OWN_SLOTS} has once more, and OWN_SLOTS another number",
+        )
+
+
+def _attributes(model: Model, schema: str) -> Finding:
+    """Whether a declared model's type has every attribute that its declaration reads."""
+    body = re.search(rf"\btype\s+{model.name}\b[^{{]*{{([^}}]*)}}", schema)
+    fields = set(re.findall(r"^\s*(\w+)\s*[:(]", body[1], re.MULTILINE)) if body else set()
+    what = f"{model.name}: fields"
+    if missing := [name for name in model.attributes if name not in fields]:
+        return Finding(
+            what,
+            "wrong",
+            f"the schema's type lacks {', '.join(missing)}",
+            "correct the declaration in own_models.py, or the application's schema",
+        )
+    return Finding(what, "good", f"the schema has all {len(model.attributes)}")
 
 
 def _keys(schema: Sequence[Mapping[str, str]]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.record_types import RECORD_TYPES
+from aggregated_metrics.core.record_types import BREAKDOWNS, RECORD_TYPES
 
 _DATE = len("2026-11-22")
 _LONGEST_POLL = 20
@@ -76,7 +76,7 @@ def _add_range(command: argparse.ArgumentParser, *, required: bool) -> None:
         type=lambda text: [name.strip() for name in text.split(",") if name.strip()],
         default=[],
         metavar="NAME,…",
-        help=f"of {', '.join(RECORD_TYPES)}; all if not given",
+        help=f"of {', '.join((*RECORD_TYPES, *BREAKDOWNS))}; all that are counted if not given",
     )
 
 

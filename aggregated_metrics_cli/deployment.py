@@ -22,6 +22,7 @@ PARAMETERS: Mapping[str, str] = {
     "SettleSeconds": "SETTLE_SECONDS",
     "SourceTables": "SOURCE_TABLES",
     "SourceLifetimeDays": "SOURCE_LIFETIME_DAYS",
+    "Breakdowns": "BREAKDOWNS",
 }
 """template.yaml's parameters, and the setting that each becomes."""
 OUTPUTS: Mapping[str, str] = {
@@ -32,6 +33,8 @@ OUTPUTS: Mapping[str, str] = {
 """template.yaml's outputs, and the setting that each becomes."""
 FAILED_BATCHES = "FAILED_BATCHES_QUEUE_URL"
 """The one setting that no function has."""
+_STREAM = "StreamArn"
+"""The end of the parameters that say which models are counted."""
 _OPTIONS: Mapping[str, str] = {
     "GRAPHQL_ENDPOINT": "endpoint",
     "PENDING_HOURS_TABLE": "pending_table",
@@ -128,6 +131,13 @@ def describe(cloudformation: Any, stack: str) -> Variables:
         for entry in answer.get("Parameters", ())
         if entry["ParameterKey"] in PARAMETERS
     }
+    streams = {
+        entry["ParameterKey"].removesuffix(_STREAM)
+        for entry in answer.get("Parameters", ())
+        if entry["ParameterKey"].endswith(_STREAM) and entry["ParameterValue"]
+    }
+    if streams:
+        found["COUNTED_MODELS"] = ",".join(sorted(streams))
     return found | {
         OUTPUTS[entry["OutputKey"]]: entry["OutputValue"]
         for entry in answer.get("Outputs", ())

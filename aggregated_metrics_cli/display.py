@@ -12,7 +12,7 @@ from aggregated_metrics.adapters.source_rows import Counted
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.measures import Measures
 from aggregated_metrics.core.ranges import Range
-from aggregated_metrics.core.record_types import MODELS
+from aggregated_metrics.core.record_types import MODELS, extra_of
 from aggregated_metrics.jobs.checker import Findings
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -137,24 +137,25 @@ def _drifts(found: Findings) -> Iterator[Table]:
         table.add_column("stored → counted")
         table.add_column("", no_wrap=True)
         for drift in drifts:
+            series = drift.hour.series
             state = "moving" if drift.place in moving else "wrong"
             table.add_row(
-                drift.hour.series.record_type,
+                " ".join(filter(None, (series.record_type, series.scope))),
                 _time(drift.start),
                 str(drift.size),
-                difference(drift.stored, drift.expected),
+                difference(drift.stored, drift.expected, extra_of(series.record_type)),
                 "repaired" if drift.place in repaired else state,
             )
         yield table
 
 
-def difference(stored: Measures, counted: Measures) -> str:
-    """The measures that differ: `count 7 → 1, errors 0 → 2`."""
-    pairs = zip(Measures._fields, stored, counted, strict=True)
+def difference(stored: Measures, counted: Measures, extra: Sequence[str] = ()) -> str:
+    """The measures that differ: `count 7 → 1, errors 0 → 2`; `extra` names the model's own."""
+    rows = counted.named(extra)
     return ", ".join(
-        f"{_NAMES[name]} {_number(name, was)} → {_number(name, rows)}"
-        for name, was, rows in pairs
-        if was != rows
+        f"{_NAMES.get(name, name)} {_number(name, was)} → {_number(name, rows[name])}"
+        for name, was in stored.named(extra).items()
+        if was != rows[name]
     )
 
 
@@ -230,11 +231,12 @@ def _facts(e: Explanation) -> list[tuple[str, str]]:
     if e.mark is not None:
         mark = f"{e.mark[0]}, due {_seconds(e.mark[1].due)}"
     entries = stored.metadata.ledger.items() if stored else ()
+    extra = extra_of(series.record_type)
     ledger = [f"{shard} up to {last}" for shard, (last, _) in entries]
     return [
         ("bucket", f"{series.account_id} {series.record_type} {_time(e.start)} {e.size} min"),
-        ("stored", _all(stored.measures) if stored else "nothing"),
-        ("counted", _all(e.counted)),
+        ("stored", _all(stored.measures, extra) if stored else "nothing"),
+        ("counted", _all(e.counted, extra)),
         ("complete", "-" if stored is None else "yes" if stored.complete else "no"),
         ("last write", (stored.version or "-") if stored else "-"),
         ("ledger", "\n".join(ledger) or "empty"),
@@ -244,8 +246,9 @@ def _facts(e: Explanation) -> list[tuple[str, str]]:
 
 def _minutes(e: Explanation) -> Table:
     table = Table("minute (UTC)", "stored", "counted", "", box=box.SIMPLE)
+    extra = extra_of(e.hour.series.record_type)
     for minute, (was, rows) in sorted(e.minutes.items()):
-        table.add_row(_time(minute), str(was[0]), str(rows[0]), difference(was, rows))
+        table.add_row(_time(minute), str(was[0]), str(rows[0]), difference(was, rows, extra))
     return table
 
 
@@ -313,9 +316,10 @@ def _seconds(epoch: int) -> str:
     return f"{_time(epoch // 60)}:{epoch % 60:02}"
 
 
-def _all(measures: Measures) -> str:
+def _all(measures: Measures, extra: Sequence[str]) -> str:
     return ", ".join(
-        f"{_NAMES[name]} {_number(name, value)}" for name, value in measures._asdict().items()
+        f"{_NAMES.get(name, name)} {_number(name, value)}"
+        for name, value in measures.named(extra).items()
     )
 
 

@@ -8,8 +8,10 @@ from aggregated_metrics.adapters.pending_hours import Mark, State
 from aggregated_metrics.adapters.source_rows import Counted, SourceRows
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.hours import Bucket, Hour, HourId, Series
-from aggregated_metrics.core.measures import ZERO, Measures, clamped, plus, shown, total
-from aggregated_metrics.core.record_types import Model, model_of
+from aggregated_metrics.core.measures import Measures, clamped, shown, total, zero
+from aggregated_metrics.core.models import Model
+from aggregated_metrics.core.record_types import extra_of, model_of
+from aggregated_metrics.core.series import Target
 from aggregated_metrics.jobs.checker import ranges_of
 from aggregated_metrics.wiring import Process
 
@@ -46,7 +48,7 @@ class Explanation:
     @property
     def measures(self) -> Measures:
         """What is stored; zero without a bucket."""
-        return shown(self.stored.measures) if self.stored else ZERO
+        return shown(self.stored.measures) if self.stored else self._zero
 
     @property
     def is_kept(self) -> bool:
@@ -62,8 +64,12 @@ class Explanation:
     @property
     def of_minutes(self) -> Measures:
         """The sum of the stored minutes."""
-        pruned = self.stored.metadata.pruned if self.stored else ZERO
-        return shown(plus(pruned, total(clamped(stored) for stored, _ in self.minutes.values())))
+        pruned = self.stored.metadata.pruned if self.stored else self._zero
+        return shown(total((clamped(stored) for stored, _ in self.minutes.values()), pruned))
+
+    @property
+    def _zero(self) -> Measures:
+        return zero(extra_of(self.hour.series.record_type))
 
 
 def verdict(e: Explanation) -> str:
@@ -152,15 +158,15 @@ def explain(
     both: dict[int, tuple[Measures, Measures]] = {}
     for minute in range(at, at + minutes):
         bucket = hour.get(minute)
-        rows = counted.at(record_type, minute)
+        rows = counted.at(Target(hour_id.series, minute))
         if bucket is not None or any(rows):
-            both[minute] = (bucket.measures if bucket else ZERO, rows)
+            both[minute] = (bucket.measures if bucket else hour.zero, rows)
     return Explanation(
         hour=hour_id,
         start=at,
         size=minutes,
         stored=hour.get(at, minutes),
-        counted=shown(total(clamped(rows) for _, rows in both.values())),
+        counted=shown(total((clamped(rows) for _, rows in both.values()), hour.zero)),
         minutes=both,
         mark=process.pending().find(hour_id) if marks_known else None,
         marks_known=marks_known,
@@ -188,7 +194,7 @@ def _is_pruned(hour: Hour, counted: Counted, place: tuple[int, int], now: dateti
     size, start = place
     for (parent, first), gone in hour.pruned(now).items():
         minutes = range(first, first + parent)
-        rows = total(counted.at(hour.id.series.record_type, minute) for minute in minutes)
+        rows = total((counted.at(Target(hour.id.series, minute)) for minute in minutes), hour.zero)
         if any(few < many for few, many in zip(rows, gone, strict=True)) and (
             place == (parent, first) or (size == 1 and start in minutes)
         ):
@@ -199,21 +205,22 @@ def _is_pruned(hour: Hour, counted: Counted, place: tuple[int, int], now: dateti
 def as_json(e: Explanation) -> dict[str, Any]:
     """For machines."""
     stored = e.stored
+    extra = extra_of(e.hour.series.record_type)
     return {
         "accountId": e.hour.series.account_id,
         "recordType": e.hour.series.record_type,
         "timeRangeStart": buckets.iso(e.start),
         "numberOfMinutes": e.size,
-        "stored": None if stored is None else stored.measures._asdict(),
-        "counted": e.counted._asdict(),
+        "stored": None if stored is None else stored.measures.named(extra),
+        "counted": e.counted.named(extra),
         "complete": None if stored is None else stored.complete,
         "updatedAt": None if stored is None else stored.version,
         "ledger": [] if stored is None else _ledger(stored),
         "minutes": [
             {
                 "timeRangeStart": buckets.iso(minute),
-                "stored": was._asdict(),
-                "counted": rows._asdict(),
+                "stored": was.named(extra),
+                "counted": rows.named(extra),
             }
             for minute, (was, rows) in sorted(e.minutes.items())
         ],

@@ -6,7 +6,7 @@ is not known where the row counted before.
 """
 
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from aggregated_metrics.adapters.source_rows import SourceRows, part_of
 from aggregated_metrics.core.changes import EXPIRY_PRINCIPAL, Folded, fold, model_of_stream
 from aggregated_metrics.core.errors import ApiError, UncountableError
 from aggregated_metrics.core.listing import is_plain
-from aggregated_metrics.core.record_types import Model, Row
+from aggregated_metrics.core.models import Model, Row
 from aggregated_metrics.jobs.reconciler import hours_of, hours_of_row, listed_of
 
 from aggregated_metrics_cli.check import NO_DEADLINE
@@ -35,7 +35,8 @@ def run(options: Namespace, deployment: Deployment, output: Output) -> int:
     failed: list[str] = []
     hidden = queue.hidden()
     with queue.received(options.limit) as (messages, delete):
-        jobs = [classify(message, process.settings.SOURCE_TABLES, rows.row) for message in messages]
+        tables, breakdowns = process.settings.SOURCE_TABLES, process.settings.BREAKDOWNS
+        jobs = [classify(message, tables, rows.row, breakdowns) for message in messages]
         if not options.dry_run:
             jobs, repaired = work_through(process, jobs, delete)
             failed = repaired.failed
@@ -50,7 +51,12 @@ def run(options: Namespace, deployment: Deployment, output: Output) -> int:
     return conclude(jobs, output, hidden=hidden, limit=options.limit)
 
 
-def classify(message: QueueMessage, source_tables: Mapping[str, str], row_of: RowOf) -> Job:
+def classify(
+    message: QueueMessage,
+    source_tables: Mapping[str, str],
+    row_of: RowOf,
+    breakdowns: Collection[str] = frozenset(),
+) -> Job:
     """Which hours a message's record has to do with, and why it stays if it does.
 
     It changes nothing. The hours of the images are checked even where the record stays.
@@ -58,8 +64,8 @@ def classify(message: QueueMessage, source_tables: Mapping[str, str], row_of: Ro
     job = Job(message)
     try:
         record = _record_of(message)
-        model = model_of_stream(str(record.get("eventSourceARN")), source_tables)
-        images = _folded_images(record, source_tables)
+        model = model_of_stream(str(record.get("eventSourceARN")), source_tables).only(breakdowns)
+        images = _folded_images(record, source_tables, breakdowns)
         job = replace(
             job,
             hours=frozenset(hours_of(images)),
@@ -102,7 +108,10 @@ def _with_row(job: Job, model: Model, row: Row) -> Job:
     Raises:
         UncountableError: it counts nowhere, or no check can find it.
     """
-    hours, minute = hours_of_row(model, row), part_of(model, row).minute
+    part = part_of(model, row)
+    hours, minute = hours_of_row(part), part.minute
+    if model.listing is None:
+        raise UncountableError(f"{model.name} has no listing: only a whole reading can repair it")
     key = model.listing[1]
     text = row.get(key)
     if not text:
@@ -114,7 +123,9 @@ def _with_row(job: Job, model: Model, row: Row) -> Job:
     return replace(job, hours=job.hours | hours, listed=listed)
 
 
-def _folded_images(record: Mapping[str, Any], source_tables: Mapping[str, str]) -> Folded:
+def _folded_images(
+    record: Mapping[str, Any], source_tables: Mapping[str, str], breakdowns: Collection[str]
+) -> Folded:
     """The images as if their rows had just been inserted: whenever, and whatever the view was.
 
     The old image of a row that expired is left out: what happened still happened.
@@ -132,7 +143,7 @@ def _folded_images(record: Mapping[str, Any], source_tables: Mapping[str, str]) 
         for image in images
         if isinstance(image, Mapping)
     ]
-    return fold({"Records": inserts}, source_tables)
+    return fold({"Records": inserts}, source_tables, breakdowns)
 
 
 def _change_of(record: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ it expires.
 
 import json
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,20 +37,20 @@ type Read = Callable[[str], str]
 def run(options: Namespace, deployment: Deployment, output: Output) -> int:
     """Repair the batches; returns the exit code."""
     process = deployment.process
-    tables = process.settings.SOURCE_TABLES
+    tables, breakdowns = process.settings.SOURCE_TABLES, process.settings.BREAKDOWNS
 
     def read(place: str) -> str:
         return read_text(process.aws("s3"), place)
 
     if options.places:
-        given = [job_of(None, place, read, tables) for place in options.places]
+        given = [job_of(None, place, read, tables, breakdowns) for place in options.places]
         jobs, repaired = work_through(process, given, lambda _: None)
         hidden, limit = 0, None
     else:
         queue = Queue(process.aws("sqs"), deployment.failed_batches_queue, options.wait)
         hidden, limit = queue.hidden(), options.limit
         with queue.received(options.limit) as (messages, delete):
-            given = [job_of(note, place_of(note), read, tables) for note in messages]
+            given = [job_of(note, place_of(note), read, tables, breakdowns) for note in messages]
             jobs, repaired = work_through(process, given, delete)
     for line in repaired.failed:
         output.say(f"not checked: {line}")
@@ -78,7 +78,11 @@ def place_of(note: QueueMessage) -> str | None:
 
 
 def job_of(
-    note: QueueMessage | None, place: str | None, read: Read, source_tables: Mapping[str, str]
+    note: QueueMessage | None,
+    place: str | None,
+    read: Read,
+    source_tables: Mapping[str, str],
+    breakdowns: Collection[str] = frozenset(),
 ) -> Job:
     """What an on-failure object asks for, or why it cannot be repaired. Changes nothing."""
     if place is None:
@@ -87,7 +91,7 @@ def job_of(
         kept = json.loads(read(place))
         if isinstance(kept, Mapping) and not ({"payload", "Records"} & kept.keys()):
             return Job(note, place, left=_without_payload(kept))
-        folded = folded_batch(kept, source_tables)
+        folded = folded_batch(kept, source_tables, breakdowns)
     except ValueError as error:  # EventError is one, and so is what json raises
         return Job(note, place, left=str(error))
     return Job(

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aggregated_metrics.core.changes import Target, fold
+from aggregated_metrics.core.changes import fold
 from aggregated_metrics.core.record_types import MODELS
 
 from benchmarks import workloads
@@ -58,10 +58,12 @@ def _measure(what: str, event: Mapping[str, Any], repeats: int, bar: float | Non
     ]
 
 
-def sums(event: Mapping[str, Any]) -> dict[Target, tuple[int, ...]]:
+def sums(event: Mapping[str, Any]) -> dict[tuple[str, str, int], tuple[int, ...]]:
     """What an event's deltas come to, by account, record type and minute."""
     return {
-        target: tuple(map(sum, zip(*(delta.measures for delta in deltas), strict=True)))
+        (*target.series[:2], target.minute): tuple(
+            map(sum, zip(*(delta.measures for delta in deltas), strict=True))
+        )
         for batch in fold(event, {}).batches
         for target, deltas in batch.deltas.items()
     }

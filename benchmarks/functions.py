@@ -97,10 +97,10 @@ def _handler(name: str) -> Callable[[Any, Any], dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def functions(server: Server) -> Iterator[Functions]:
-    """The functions in an environment that points at a server."""
+def functions(server: Server, **settings: str) -> Iterator[Functions]:
+    """The functions in an environment that points at a server, with further settings."""
     before = dict(os.environ)
-    os.environ.update(server.environment())
+    os.environ.update(server.environment() | settings)
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
         os.environ.pop(name, None)
     wiring.process.cache_clear()

@@ -28,6 +28,8 @@ def run(*, quick: bool) -> list[Line]:
                 lines += _times(server, invoked, records, minutes, delay, repeats)
             if not delay:
                 lines += _requests(server, invoked)
+    with serving() as server, functions(server, BREAKDOWNS="all") as invoked:
+        lines += _broken_down(server, invoked)
     return lines
 
 
@@ -72,6 +74,21 @@ def _requests(server: Server, invoked: Functions) -> Iterator[Line]:
         yield Line("handler", f"{what}: received", traffic.received, "bytes")
         if records == 100:
             yield from _again(invoked, event)
+
+
+def _broken_down(server: Server, invoked: Functions) -> Iterator[Line]:
+    """What the breakdowns by scorecard and score add; counts, which do not vary."""
+    for scores in (1, 20):
+        server.post("/reset")
+        first = workloads.FIRST_NUMBER
+        invoked.invoke("stream_aggregator", workloads.of_scores(100, scores, first=first))
+        event = workloads.of_scores(100, scores, first=first + 1_000)
+        with invoked.counted() as traffic:
+            invoked.invoke("stream_aggregator", event)
+        what = f"100 records of one account and {scores} scores, all breakdowns"
+        yield Line("handler", f"{what}: GraphQL requests", traffic.requests, "", bar=4)
+        yield Line("handler", f"{what}: buckets written", traffic.writes, "")
+        yield Line("handler", f"{what}: sent", traffic.sent, "bytes")
 
 
 def _again(invoked: Functions, event: Any) -> Iterator[Line]:

@@ -48,8 +48,9 @@ def item(number: int, *, minutes: int = 1, account: str = ACCOUNT) -> Row:
     return {name: value for name, value in row.items() if value is not None}
 
 
-def score_result(number: int, *, minutes: int = 1, account: str = ACCOUNT) -> Row:
-    """A ScoreResult with its explanation and its costs."""
+def score_result(number: int, *, minutes: int = 1, account: str = ACCOUNT, scores: int = 1) -> Row:
+    """A ScoreResult with its explanation and its costs; of so many scores in turn, five a card."""
+    score = number % scores
     kind = _KINDS[number % 3]
     created = _time(number, minutes)
     row = {
@@ -63,8 +64,8 @@ def score_result(number: int, *, minutes: int = 1, account: str = ACCOUNT) -> Ro
         "status": "COMPLETED",
         "code": "200",
         "itemId": _uuid(number // 10),
-        "scorecardId": "4b8a4bb0-5d5d-4b52-8a1d-1b39e7d7b001",
-        "scoreId": "8b3f6ad2-0a5b-43c5-91b0-7a2f2f2bb002",
+        "scorecardId": f"4b8a4bb0-5d5d-4b52-8a1d-1b39e7d7b{1 + score // 5:03}",
+        "scoreId": f"8b3f6ad2-0a5b-43c5-91b0-7a2f2f2bb{2 + score:03}",
         "scoringJobId": _uuid(number // 100),
         "cost": {
             "total_cost": round(0.000123 + number % 97 * 0.000011, 6),
@@ -100,6 +101,14 @@ def inserts(
             *(stream.insert(row, created=FIRST + timedelta(minutes=minutes)) for row in rows)
         )
     )
+
+
+def of_scores(records: int, scores: int, *, first: int = FIRST_SEQUENCE_NUMBER) -> Event:
+    """An event that inserts so many score results of so many scores, all in one minute."""
+    stream = Stream("ScoreResult", first=first)
+    rows = (score_result(number, scores=scores) for number in range(records))
+    created = FIRST + timedelta(minutes=1)
+    return _received(window_event(*(stream.insert(row, created=created) for row in rows)))
 
 
 def updates(model: str, records: int, *, minutes: int = 1) -> Event:

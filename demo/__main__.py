@@ -34,7 +34,11 @@ from testbench.oracle import Key
 from testbench.traffic import ACCOUNTS, Traffic, traffic
 
 GRACE = timedelta(seconds=20)
-PARAMETERS = {"GraceSeconds": str(int(GRACE.total_seconds())), "SettleSeconds": "1"}
+PARAMETERS = {
+    "GraceSeconds": str(int(GRACE.total_seconds())),
+    "SettleSeconds": "1",
+    "Breakdowns": "all",
+}
 _FEWEST_ROWS = 300
 
 

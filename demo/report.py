@@ -21,6 +21,10 @@ RECORD_TYPES = {
     "scoreResults": ("predictionScoreResults", "evaluationScoreResults"),
     "tasks": (),
     "evaluations": (),
+    "feedbackItems": (),
+    "procedures": (),
+    "chatSessions": (),
+    "chatMessages": (),
 }
 _COLUMNS = ("count", "cost", "decisions", "AI calls", "errors")
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
@@ -31,7 +35,7 @@ _LISTED = 10
 
 
 def show_counts(console: Console, buckets: Buckets, start: datetime, end: datetime) -> None:
-    """A table of all record types and accounts, and a chart for each of the four models."""
+    """A table of all record types and accounts, and a chart for each of the models."""
     console.print(_counts(buckets))
     for name in RECORD_TYPES:
         console.print(

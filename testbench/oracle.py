@@ -14,7 +14,10 @@ from typing import Any
 
 type Row = Mapping[str, Any]
 type Key = tuple[str, str, str, int]
-"""Account, record type, start (`2026-11-22T10:00:00Z`), minutes."""
+"""Account, series, start (`2026-11-22T10:00:00Z`), minutes.
+
+A series is a record type such as `items`, or one and its scope: `scoreResultsByScore#score-1`.
+"""
 
 MEASURES = (
     "count",
@@ -24,6 +27,8 @@ MEASURES = (
     "cachedAiApiCount",
     "errorCount",
 )
+FEEDBACK = ("changedCount", "unchangedCount", "invalidCount")
+"""Further measures of the series of feedback, after MEASURES; a bucket has them in metadata."""
 SIZES = (1, 5, 15, 60)
 _ERROR_CODE = 400
 _SPLITS = {
@@ -31,7 +36,13 @@ _SPLITS = {
     "ScoreResult": ("scoreResults", "type", "ScoreResults"),
     "Task": ("tasks", None, ""),
     "Evaluation": ("evaluations", None, ""),
+    "FeedbackItem": ("feedbackItems", None, ""),
+    "Procedure": ("procedures", None, ""),
+    "ChatSession": ("chatSessions", None, ""),
+    "ChatMessage": ("chatMessages", None, ""),
 }
+MODELS = tuple(_SPLITS)
+_BROKEN_DOWN = ("ScoreResult", "Evaluation", "FeedbackItem")
 _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d)(?::(\d\d)(?:\.\d{1,9})?)?"
     r"(?:Z|([+-])(\d\d):(\d\d)(?::(\d\d))?)"
@@ -40,31 +51,52 @@ _LARGEST = 2**31 - 1
 
 
 def buckets_of(
-    rows: Iterable[tuple[str, Row]], latest: datetime | None = None
+    rows: Iterable[tuple[str, Row]], latest: datetime | None = None, *, breakdowns: bool = False
 ) -> dict[Key, tuple[int, ...]]:
     """The measures of every bucket of every size; MEASURES' order.
 
     Args:
         rows: model and row.
         latest: a row with a later time cannot be counted.
+        breakdowns: whether rows are also counted by scorecard and by score.
     """
-    sums: dict[Key, list[int]] = defaultdict(lambda: [0] * len(MEASURES))
+    sums: dict[Key, list[int]] = defaultdict(list)
     for model, row in rows:
-        moment = when(row)
+        moment = when(row, model)
         if moment is None or (latest and moment > latest):
             continue
         added = _measures(model, row)
-        for name in _record_types(model, row):
+        for name in [*_record_types(model, row), *(_scoped(model, row) if breakdowns else ())]:
             for minutes in SIZES:
                 key = (row["accountId"], name, _start(moment, minutes), minutes)
-                for i, value in enumerate(added):
-                    sums[key][i] += value
+                sums[key] = [a + b for a, b in zip(sums[key] or [0] * 9, added, strict=False)]
     return {key: tuple(min(value, _LARGEST) for value in values) for key, values in sums.items()}
 
 
-def when(row: Row) -> datetime | None:
+def held(bucket: Row) -> tuple[int, ...]:
+    """What a stored bucket says: its fields, and for feedback what its metadata says as well."""
+    numbers = [int(bucket.get(name) or 0) for name in MEASURES]
+    if str(bucket["recordType"]).startswith("feedbackItems"):
+        metadata = bucket.get("metadata") or {}
+        while isinstance(metadata, str):
+            metadata = json.loads(metadata)
+        numbers += [int(metadata.get(name, 0)) for name in FEEDBACK]
+    return tuple(numbers)
+
+
+def key_of(bucket: Row) -> Key:
+    """The key of a stored bucket."""
+    series, start, minutes = str(bucket["compositeKey"]).rsplit("#", 2)
+    return str(bucket["accountId"]), series, start, int(minutes)
+
+
+def when(row: Row, model: str = "") -> datetime | None:
     """The instant of a countable row; None for a row that cannot be counted."""
-    match = _TIME.fullmatch(str(row.get("createdAt"))) if row.get("accountId") else None
+    at = row.get("createdAt")
+    if model == "FeedbackItem":
+        times = (row.get(name) for name in ("editedAt", "updatedAt", "createdAt"))
+        at = next((time for time in times if time is not None), None)
+    match = _TIME.fullmatch(str(at)) if row.get("accountId") else None
     if match is None:
         return None
     *numbers, sign, hours, minutes, seconds = match.groups()
@@ -85,6 +117,14 @@ def _record_types(model: str, row: Row) -> list[str]:
     return [name, f"{split}{suffix}"] if split in ("prediction", "evaluation") else [name]
 
 
+def _scoped(model: str, row: Row) -> list[str]:
+    if model not in _BROKEN_DOWN or not row.get("scorecardId"):
+        return []
+    name = _SPLITS[model][0]
+    by_score = [f"{name}ByScore#{row['scoreId']}"] if row.get("scoreId") else []
+    return [f"{name}ByScorecard#{row['scorecardId']}", *by_score]
+
+
 def _start(moment: datetime, minutes: int) -> str:
     seconds = int(moment.timestamp())
     start = datetime.fromtimestamp(seconds - seconds % (minutes * 60), UTC)
@@ -92,8 +132,13 @@ def _start(moment: datetime, minutes: int) -> str:
 
 
 def _measures(model: str, row: Row) -> tuple[int, ...]:
-    if model == "Item":
+    if model in ("Item", "Procedure", "ChatSession", "ChatMessage"):
         return (1, 0, 0, 0, 0, 0)
+    if model == "FeedbackItem":
+        first, last = row.get("initialAnswerValue"), row.get("finalAnswerValue")
+        invalid = row.get("isInvalid") is True or first is None or last is None
+        changed = not invalid and str(first) != str(last)
+        return (1, 0, 0, 0, 0, 0, int(changed), int(not invalid and not changed), int(invalid))
     if model == "Task":
         return (1, 0, 0, 0, 0, int(row.get("status") in ("FAILED", "ERROR")))
     if model == "Evaluation":

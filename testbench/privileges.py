@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from aggregated_metrics.adapters.hour_store import load_document, save_document
+from aggregated_metrics.adapters.hour_store import HourStore, load_document, save_document
 from aggregated_metrics.adapters.source_rows import SourceRows
 from aggregated_metrics.core.hours import Bucket, HourId, Series, Write
 from aggregated_metrics.core.record_types import MODELS
@@ -39,10 +39,18 @@ def listings() -> list[str]:
     return client.documents
 
 
+def scopes() -> str:
+    """What a check asks of the buckets of a breakdown before it loads them."""
+    client = Asked()
+    store = HourStore(client, clock=lambda: datetime(2026, 11, 22, 10, tzinfo=UTC), grace=120)
+    store.find_scopes("acct-1", "scoreResultsByScore", [0])
+    return client.documents[0]
+
+
 DOCUMENTS: Mapping[str, list[str]] = {
     "StreamAggregator": BUCKETS,
     "BucketSweeper": BUCKETS,
-    "Reconciler": [*BUCKETS, *listings()],
+    "Reconciler": [*BUCKETS, scopes(), *listings()],
 }
 
 

@@ -4,10 +4,9 @@ Time only moves when it is told to. What happens between the looks of a check is
 world's moments (`World.at`): while a page is read, while it waits, and before it writes.
 """
 
-from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -18,18 +17,17 @@ from aggregated_metrics.adapters.quarantine import Quarantine
 from aggregated_metrics.adapters.source_rows import Counted, SourceRows
 from aggregated_metrics.core.buckets import to_minute
 from aggregated_metrics.core.hours import HourId, Series
-from aggregated_metrics.core.record_types import RECORD_TYPES
+from aggregated_metrics.core.record_types import MODELS, RECORD_TYPES
 from aggregated_metrics.jobs.aggregator import Aggregator
 from aggregated_metrics.jobs.checker import Checker, Findings
 from aggregated_metrics.jobs.reconciler import Reconciler
 from aggregated_metrics.jobs.sweeper import Sweeper
 
-from testbench import rows
+from testbench import oracle, rows
 from testbench.fakes.appsync import FakeAppSync
 from testbench.fakes.documents import Documents
 from testbench.fakes.transport import FakeAdapter
 from testbench.in_process import GRACE, TABLE
-from testbench.oracle import MEASURES
 from testbench.streams import Stream, window_event
 
 if TYPE_CHECKING:
@@ -41,19 +39,6 @@ type Numbers = tuple[int, ...]
 
 START = datetime(2026, 11, 22, 12, 10, tzinfo=UTC)
 SETTLE = 60
-_SPLITS = {
-    "Item": ("items", "createdByType", "predictionItems", "evaluationItems"),
-    "ScoreResult": ("scoreResults", "type", "predictionScoreResults", "evaluationScoreResults"),
-    "Task": ("tasks", "-", "", ""),
-    "Evaluation": ("evaluations", "-", "", ""),
-}
-_MAKE: Mapping[str, Callable[..., rows.Attributes]] = {
-    "Item": rows.item,
-    "ScoreResult": rows.score_result,
-    "Task": rows.task,
-    "Evaluation": rows.evaluation,
-}
-
 _DOCUMENTS = Documents()
 """Shared by all worlds: compiling a document takes longer than answering it."""
 
@@ -77,7 +62,8 @@ class Clock:
 class World:
     """One API, its streams, and what the three functions do to it."""
 
-    def __init__(self, dynamodb: Any) -> None:
+    def __init__(self, dynamodb: Any, breakdowns: Collection[str] = frozenset()) -> None:
+        self.breakdowns = breakdowns
         self.clock = Clock()
         self.api = FakeAppSync(clock=self.clock, monotonic=self.clock.timestamp)
         self.api.documents = _DOCUMENTS
@@ -88,7 +74,7 @@ class World:
         self.store = HourStore(self.client, clock=self.clock, grace=GRACE, sleep=lambda _: None)
         self.dynamodb = dynamodb
         self.pending = self._pending()
-        self.streams = {model: Stream(model) for model in _SPLITS}
+        self.streams = {model: Stream(model) for model in rows.MAKERS}
         self.undelivered: deque[tuple[datetime, dict[str, Any]]] = deque()
         self.moments: dict[str, deque[Callable[[], object]]] = {}
         self.seconds_left = 900.0
@@ -111,7 +97,7 @@ class World:
     def insert(self, model: str, id: str, **changes: Any) -> None:  # noqa: A002
         """Write a new row; its change waits for delivery."""
         now = self._now()
-        row = _MAKE[model](id, **({"createdAt": now, "updatedAt": now} | changes))
+        row = rows.MAKERS[model](id, **({"createdAt": now, "updatedAt": now} | changes))
         self.api.put(model, row)
         self.born[id] = self.clock.now
         self._stream(self.streams[model].insert(row, created=self.clock.now))
@@ -157,6 +143,7 @@ class World:
                 source_tables={},
                 clock=self.clock,
                 grace=GRACE,
+                breakdowns=self.breakdowns,
             )
             aggregator.apply(window_event(record), report)
 
@@ -187,6 +174,7 @@ class World:
             source_tables={},
             time_left=lambda: self.seconds_left,
             clock=self.clock,
+            breakdowns=self.breakdowns,
         )
 
     def run(self, event: Any) -> dict[str, Any]:
@@ -201,7 +189,7 @@ class World:
         first = to_minute(START.replace(hour=9, minute=0))
         return [
             HourId(Series(rows.ACCOUNT, name), first + 60 * hour)
-            for name in RECORD_TYPES
+            for name in (*RECORD_TYPES, *self.breakdowns)
             for hour in range(6)
         ]
 
@@ -225,17 +213,12 @@ class World:
             (row["accountId"], name, f"{row['createdAt'][:16]}:00Z", 1)
             for model, row, born in self.gone
             if born >= since
-            for name in _SPLITS[model]
+            for name in MODELS[model].counts_into
         }
 
     def stored(self) -> dict[Key, Numbers]:
         """Every stored bucket that is not empty."""
-        found = {
-            (row["accountId"], row["recordType"], row["timeRangeStart"], row["numberOfMinutes"]): (
-                tuple(int(row.get(name) or 0) for name in MEASURES)
-            )
-            for row in self.api.rows("AggregatedMetrics")
-        }
+        found = {oracle.key_of(row): oracle.held(row) for row in self.api.rows("AggregatedMetrics")}
         return {key: numbers for key, numbers in found.items() if any(numbers)}
 
     def marks(self) -> dict[str, str]:
@@ -255,45 +238,13 @@ class _Hooked:
         return self._world.pending.mark(hours)
 
 
-def truth(api: FakeAppSync, sizes: Sequence[int] = (1, 5, 15, 60)) -> dict[Key, Numbers]:
+def truth(
+    api: FakeAppSync, sizes: Sequence[int] = oracle.SIZES, *, breakdowns: bool = False
+) -> dict[Key, Numbers]:
     """What the buckets should be: a plain group-by of the source rows."""
-    sums: dict[Key, Counter[str]] = {}
-    for model, (whole, attribute, prediction, evaluation) in _SPLITS.items():
-        splits = {"prediction": [prediction], "evaluation": [evaluation]}
-        for row in api.rows(model):
-            created = datetime.fromisoformat(row["createdAt"]).astimezone(UTC)
-            for name in [whole, *splits.get(row.get(attribute) or "", [])]:
-                for size in sizes:
-                    start = created.replace(
-                        minute=created.minute - created.minute % size, second=0, microsecond=0
-                    )
-                    text = start.strftime("%Y-%m-%dT%H:%M:%SZ")
-                    key = (row["accountId"], name, text, size)
-                    sums.setdefault(key, Counter()).update(_numbers(model, row))
-    return {key: tuple(counter[name] for name in MEASURES) for key, counter in sums.items()}
-
-
-def _numbers(model: str, row: Mapping[str, Any]) -> dict[str, int]:
-    one = {"count": 1}
-    if model in ("Task", "Evaluation"):
-        one["errorCount"] = int(row["status"] in ("FAILED", "ERROR"))
-    if model == "Evaluation":
-        one["cost"] = _micros(row["cost"])
-    if model == "ScoreResult":
-        failed = row["value"].upper() == "ERROR" or int(row["code"]) >= 400
-        cost = row.get("cost") or {}
-        one |= {
-            "errorCount": int(failed),
-            "decisionCount": int(bool(row["value"]) and not failed),
-            "cost": _micros(cost.get("total_cost", 0)),
-            "externalAiApiCount": int(cost.get("llm_calls", 0)),
-            "cachedAiApiCount": int(cost.get("cached_llm_calls", 0)),
-        }
-    return one
-
-
-def _micros(dollars: Any) -> int:
-    return round(Decimal(str(dollars)) * 1_000_000)
+    written = ((model, row) for model in oracle.MODELS for row in api.rows(model))
+    counted = oracle.buckets_of(written, breakdowns=breakdowns)
+    return {key: numbers for key, numbers in counted.items() if key[3] in sizes}
 
 
 def clear_table(dynamodb: Any) -> None:

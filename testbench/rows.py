@@ -1,4 +1,4 @@
-"""Lifelike rows of the four source models, as plain values; AWSJSON as what it holds.
+"""Lifelike rows of the source models, as plain values; AWSJSON as what it holds.
 
     score_result(value="ERROR", cost=None)
 
@@ -6,6 +6,7 @@ Every call gives a new row of the same content: what matters to a test stands in
 argument of REMOVED leaves an attribute out.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 type Attributes = dict[str, Any]
@@ -97,3 +98,56 @@ def evaluation(id: str = "evaluation-1", **changes: Any) -> Attributes:  # noqa:
         "__typename": "Evaluation",
     }
     return _row(defaults, changes)
+
+
+def feedback_item(id: str = "feedback-1", **changes: Any) -> Attributes:  # noqa: A002
+    """A FeedbackItem: somebody has agreed with a score result."""
+    defaults = {
+        "id": id,
+        "scorecardId": "scorecard-1",
+        "scoreId": "score-1",
+        "itemId": "item-1",
+        "cacheKey": f"score-1:{id}",
+        "initialAnswerValue": "Yes",
+        "finalAnswerValue": "Yes",
+        "editorName": "Kim",
+        "isAgreement": True,
+        "isInvalid": False,
+        "__typename": "FeedbackItem",
+    }
+    return _row(defaults, changes)
+
+
+def procedure(id: str = "procedure-1", **changes: Any) -> Attributes:  # noqa: A002
+    """A Procedure."""
+    return _row({"id": id, "name": "Alignment", "__typename": "Procedure"}, changes)
+
+
+def chat_session(id: str = "session-1", **changes: Any) -> Attributes:  # noqa: A002
+    """A ChatSession."""
+    return _row({"id": id, "status": "ACTIVE", "__typename": "ChatSession"}, changes)
+
+
+def chat_message(id: str = "message-1", **changes: Any) -> Attributes:  # noqa: A002
+    """A ChatMessage."""
+    defaults = {
+        "id": id,
+        "sessionId": "session-1",
+        "role": "USER",
+        "content": "How many calls were scored?",
+        "__typename": "ChatMessage",
+    }
+    return _row(defaults, changes)
+
+
+MAKERS: Mapping[str, Callable[..., Attributes]] = {
+    "Item": item,
+    "ScoreResult": score_result,
+    "Task": task,
+    "Evaluation": evaluation,
+    "FeedbackItem": feedback_item,
+    "Procedure": procedure,
+    "ChatSession": chat_session,
+    "ChatMessage": chat_message,
+}
+"""What makes a row of a model."""

@@ -1,10 +1,11 @@
 """Two hours of a scoring application's writes, by seed. Pure: nothing is sent from here.
 
 Calls come in (Item), are scored by models that cost money (ScoreResult), by jobs (Task), and now
-and then somebody evaluates a score (Evaluation). Three accounts have days of their own shape. Rows
-get later versions: results are corrected, tasks fail, calls are moved to the account that they
-belong to, some rows are deleted. One account's site was offline and delivers its calls days late;
-and some rows cannot be counted at all.
+and then somebody evaluates a score (Evaluation) or looks at a result and says what he thinks of it
+(FeedbackItem). Procedures are run by chats (Procedure, ChatSession, ChatMessage). Three accounts
+have days of their own shape. Rows get later versions: results are corrected, tasks fail, calls are
+moved to the account that they belong to, some rows are deleted. One account's site was offline and
+delivers its calls days late; and some rows cannot be counted at all.
 """
 
 import json
@@ -21,7 +22,16 @@ type Row = dict[str, Any]
 ACCOUNTS = ("acme", "bravo", "corner")
 MINUTES = 120
 _MINUTE = timedelta(minutes=1)
-_MODELS = {"Item": 30, "ScoreResult": 52, "Task": 12, "Evaluation": 6}
+_MODELS = {
+    "Item": 28,
+    "ScoreResult": 46,
+    "Task": 10,
+    "Evaluation": 4,
+    "FeedbackItem": 6,
+    "Procedure": 1,
+    "ChatSession": 1,
+    "ChatMessage": 4,
+}
 _LATE_DAYS = {"acme": 2, "bravo": 5}
 # how much of an account's traffic comes at a point of the two hours (0 to 1)
 _SHAPES: dict[str, Callable[[float], float]] = {
@@ -92,7 +102,7 @@ def _live(
     if account in _LATE_DAYS and draw.random() < 0.02:
         late = at.replace(minute=0) - timedelta(days=_LATE_DAYS[account])
         row["createdAt"] = text(late + draw.random() * 59 * _MINUTE)
-    spoiled = _spoiled(draw, at) if draw.random() < 0.006 else {}
+    spoiled = _spoiled(draw, model, at) if draw.random() < 0.006 else {}
     made.writes.append(Write(at, model, identity, _without_none(row | spoiled), is_new=True))
     if spoiled:
         made.uncountable.add((model, identity))
@@ -111,31 +121,42 @@ def _changes(
     if spoiled:
         mended = {name: row[name] for name in spoiled}
         return [mended] if draw.random() < 0.4 else []
-    changes: list[Row | None] = []
-    fate = draw.random()
-    if model in ("Task", "Evaluation"):
-        changes += [{"processedItems": draw.randrange(1, 100)}] * (model == "Evaluation")
-        changes += [_ended(draw, model)]
-    elif fate < 0.10 and model == "ScoreResult":
-        changes += [draw.choice(({"value": "ERROR", "code": "500"}, {"cost": _cost(draw)}))]
-    elif fate < 0.14:
-        changes += [{"metadata": {"reviewed": True}}]  # nothing that is counted
-    elif fate < 0.17:
-        changes += [{_SPLIT_BY[model]: draw.choice(("prediction", "evaluation", "manual"))}]
-    elif fate < 0.18:
-        changes += [{"accountId": draw.choice(ACCOUNTS)}]
-    elif fate < 0.19:
-        changes += [{"createdAt": text(at - draw.uniform(0.5, 2) * _MINUTE)}]
+    changes = _usual(draw, model, at)
     if draw.random() < 0.03:
         changes += [None]
     return changes
 
 
+def _usual(draw: random.Random, model: str, at: datetime) -> list[Row | None]:
+    """What happens to a row in the course of things."""
+    fate = draw.random()
+    if model == "FeedbackItem":
+        return _edits(draw, at) if fate < 0.6 else []
+    if model in ("Task", "Evaluation"):
+        progress: list[Row | None] = [{"processedItems": draw.randrange(1, 100)}]
+        return [*(progress if model == "Evaluation" else []), _ended(draw, model)]
+    kinds: list[tuple[float, Callable[[], Row]]] = [
+        (0.14, lambda: {"metadata": {"reviewed": True}}),  # nothing that is counted
+        (0.15, lambda: {"accountId": draw.choice(ACCOUNTS)}),
+        (0.16, lambda: {"createdAt": text(at - draw.uniform(0.5, 2) * _MINUTE)}),
+    ]
+    if model in _SPLIT_BY:
+        splits = ("prediction", "evaluation", "manual")
+        kinds.append((0.19, lambda: {_SPLIT_BY[model]: draw.choice(splits)}))
+    if model == "ScoreResult":
+        kinds.insert(0, (0.08, lambda: {"value": "ERROR", "code": "500"}))
+        kinds.insert(1, (0.10, lambda: {"cost": _cost(draw)}))
+        kinds.insert(2, (0.12, lambda: {"scoreId": f"score-{draw.randrange(1, 5)}"}))
+    return next(([change()] for share, change in kinds if fate < share), [])
+
+
 _SPLIT_BY = {"Item": "createdByType", "ScoreResult": "type"}
 
 
-def _spoiled(draw: random.Random, at: datetime) -> Row:
+def _spoiled(draw: random.Random, model: str, at: datetime) -> Row:
     """What makes a row uncountable."""
+    if model == "FeedbackItem":
+        return {"accountId": None}  # it counts at another time than createdAt
     ahead = text(at + timedelta(days=draw.uniform(3, 30)))
     return draw.choice(({"accountId": None}, {"createdAt": "yesterday"}, {"createdAt": ahead}))
 
@@ -145,6 +166,12 @@ def _ended(draw: random.Random, model: str) -> Row:
     if model == "Evaluation":
         ended["cost"] = Decimal(draw.randrange(100_000, 4_000_000)).scaleb(-6)
     return ended
+
+
+def _edits(draw: random.Random, at: datetime) -> list[Row | None]:
+    """What an editor makes of a result: his answer, and now and then that it was no question."""
+    edited: Row = {"editedAt": text(at), "finalAnswerValue": draw.choice(("Yes", "No"))}
+    return [edited] if draw.random() < 0.9 else [edited, {"isInvalid": True}]
 
 
 def _item(draw: random.Random) -> Row:
@@ -166,7 +193,7 @@ def _score_result(draw: random.Random) -> Row:
         "type": draw.choices(("prediction", "evaluation"), (8, 2))[0],
         "status": "COMPLETED",
         "itemId": f"item-{draw.randrange(10**6):06}",
-        "scorecardId": "scorecard-1",
+        "scorecardId": f"scorecard-{1 + score % 2}",
         "scoreId": f"score-{score}",
         "cost": _cost(draw),
     }
@@ -201,11 +228,41 @@ def _evaluation(draw: random.Random) -> Row:
     }
 
 
+def _feedback_item(draw: random.Random) -> Row:
+    score = draw.randrange(1, 5)
+    return {
+        "scorecardId": f"scorecard-{1 + score % 2}",
+        "scoreId": f"score-{score}",
+        "itemId": f"item-{draw.randrange(10**6):06}",
+        "cacheKey": f"score-{score}:{draw.randrange(10**6)}",
+        "initialAnswerValue": draw.choice(("Yes", "No", None)),
+        "finalAnswerValue": draw.choice(("Yes", "No")),
+        "isInvalid": False,
+    }
+
+
+def _procedure(draw: random.Random) -> Row:
+    return {"name": f"Alignment {draw.randrange(100)}", "status": "RUNNING"}
+
+
+def _chat_session(draw: random.Random) -> Row:
+    return {"name": f"Chat {draw.randrange(100)}", "status": "ACTIVE"}
+
+
+def _chat_message(draw: random.Random) -> Row:
+    role = draw.choice(("USER", "ASSISTANT"))
+    return {"sessionId": f"session-{draw.randrange(100)}", "role": role, "content": "Go on."}
+
+
 _MAKERS: dict[str, Callable[[random.Random], Row]] = {
     "Item": _item,
     "ScoreResult": _score_result,
     "Task": _task,
     "Evaluation": _evaluation,
+    "FeedbackItem": _feedback_item,
+    "Procedure": _procedure,
+    "ChatSession": _chat_session,
+    "ChatMessage": _chat_message,
 }
 
 

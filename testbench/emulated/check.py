@@ -114,7 +114,9 @@ def source_rows(stack: EmulatedStack) -> Iterator[tuple[str, oracle.Row]]:
 
 def counted(stack: EmulatedStack) -> dict[oracle.Key, tuple[int, ...]]:
     """What every bucket must hold."""
-    return oracle.buckets_of(source_rows(stack), latest=datetime.now(UTC) + _DAY)
+    breakdowns = stack.app_parameters().get("Breakdowns") == "all"
+    latest = datetime.now(UTC) + _DAY
+    return oracle.buckets_of(source_rows(stack), latest, breakdowns=breakdowns)
 
 
 def stored(client: AppSyncClient, accounts: Iterable[str]) -> dict[oracle.Key, AggregatedMetrics]:
@@ -129,13 +131,12 @@ def stored(client: AppSyncClient, accounts: Iterable[str]) -> dict[oracle.Key, A
 
 def key_of(record: AggregatedMetrics) -> oracle.Key:
     """The key by which the group-by names this bucket."""
-    start = record.timeRangeStart.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return record.accountId, record.recordType, start, record.numberOfMinutes
+    return oracle.key_of(vars(record))
 
 
 def measures_of(record: AggregatedMetrics) -> tuple[int, ...]:
     """Its measures, in the group-by's order."""
-    return tuple(getattr(record, name) or 0 for name in oracle.MEASURES)
+    return oracle.held(vars(record))
 
 
 def compare(
@@ -155,13 +156,13 @@ def compare(
     """
     verdict = Verdict()
     now = datetime.now(UTC)
-    nothing = (0,) * len(oracle.MEASURES)
     for key in sorted(expected.keys() | buckets.keys()):
         verdict.compared += 1
         record = buckets.get(key)
         held = None if record is None else measures_of(record)
-        if (held or nothing) != expected.get(key, nothing):
-            verdict.differences.append(Difference(key, held, expected.get(key, nothing)))
+        wanted = expected.get(key, (0,) * len(held or oracle.MEASURES))
+        if held != wanted and (held is not None or any(wanted)):
+            verdict.differences.append(Difference(key, held, wanted))
         if record is None:
             continue
         verdict.complete += record.complete

@@ -41,7 +41,16 @@ ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ROOT / ".local"
 TOOLS = ROOT / ".tools"
 REGION = "us-east-1"
-SOURCE_MODELS = ("Item", "ScoreResult", "Task", "Evaluation")
+SOURCE_MODELS = (
+    "Item",
+    "ScoreResult",
+    "Task",
+    "Evaluation",
+    "FeedbackItem",
+    "Procedure",
+    "ChatSession",
+    "ChatMessage",
+)
 MODELS = (*SOURCE_MODELS, "AggregatedMetrics")
 
 _CONFIG = Config(retries={"total_max_attempts": 3}, max_pool_connections=32)

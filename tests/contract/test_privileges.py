@@ -51,12 +51,16 @@ def fields_of(document: str) -> set[str]:
     }
 
 
+OWN_LISTINGS = {"!Ref": "OwnListings"}
+"""The fields of the models that own_models.py declares: `make attach` names them."""
+
+
 def granted_fields(function: str) -> set[str]:
     prefix = "${GraphQLApiArn}/types/"
     return {
         resource["!Sub"].removeprefix(prefix)
         for statement in statements(function)
-        if statement["Action"] == "appsync:GraphQL"
+        if statement["Action"] == "appsync:GraphQL" and statement["Resource"] != OWN_LISTINGS
         for resource in statement["Resource"]
     }
 

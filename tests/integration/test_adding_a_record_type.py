@@ -1,98 +1,181 @@
-"""Walks through docs/adding-a-record-type.md: its own code, through the real handlers."""
+"""Carries out docs/adding-a-record-type.md: its declaration, through the real handlers.
+
+The model is in no schema of this project: the API gets it here.
+"""
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
 import pytest
-from aggregated_metrics.core import ranges, record_types
-from aggregated_metrics.core.record_types import MODELS, RECORD_TYPES, Model
+from aggregated_metrics.adapters import settings
+from aggregated_metrics.core import declarations, ranges, record_types
+from aggregated_metrics.core.record_types import MODELS, RECORD_TYPES
 
-from testbench import rows
-from testbench.in_process import ROOT, Stack
+from aggregated_metrics_cli.application import Application, _attributes
+from testbench.fakes import models
+from testbench.fakes.documents import Documents
+from testbench.in_process import ROOT, Context, Stack
 from testbench.streams import Stream, window_event
 
 PAGE = (ROOT / "docs" / "adding-a-record-type.md").read_text()
-NEW_TYPES = ("feedbackItems", "yesFeedbackItems")
-HOUR = {"accountId": "acct-1", "start": "2026-11-22T10:00:00Z", "end": "2026-11-22T11:00:00Z"}
+NEW_TYPES = ("reviews", "phoneReviews", "mailReviews")
+NEW_BREAKDOWNS = ("reviewsByScorecard", "reviewsByScore")
+HOUR = {"accountId": "tenant-1", "start": "2026-11-22T10:00:00Z", "end": "2026-11-22T11:00:00Z"}
+FIELDS = """
+  tenantId: String{0}
+  reviewedAt: AWSDateTime
+  channel: String
+  state: String
+  scorecardId: String
+  scoreId: String
+  usage: AWSJSON
+  createdAt: AWSDateTime
+  updatedAt: AWSDateTime
+"""
+SDL = f"""
+type Review {{ {FIELDS.format("!")} id: ID! }}
+type ModelReviewConnection {{ items: [Review]! nextToken: String }}
+input ModelReviewFilterInput {{ state: ModelStringInput }}
+input ModelReviewConditionInput {{ state: ModelStringInput }}
+input CreateReviewInput {{ {FIELDS.format("!")} id: ID }}
+input UpdateReviewInput {{ {FIELDS.format("")} id: ID! }}
+input DeleteReviewInput {{ id: ID! }}
+extend type Query {{
+  getReview(id: ID!): Review
+  listReviews(filter: ModelReviewFilterInput, limit: Int, nextToken: String): ModelReviewConnection
+  listReviewByTenantIdAndUpdatedAt(tenantId: String!, updatedAt: ModelStringKeyConditionInput,
+    sortDirection: ModelSortDirection, filter: ModelReviewFilterInput, limit: Int,
+    nextToken: String): ModelReviewConnection
+}}
+extend type Mutation {{
+  createReview(input: CreateReviewInput!, condition: ModelReviewConditionInput): Review
+  updateReview(input: UpdateReviewInput!, condition: ModelReviewConditionInput): Review
+  deleteReview(input: DeleteReviewInput!, condition: ModelReviewConditionInput): Review
+}}
+"""
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+@pytest.fixture(autouse=True)
+def _schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Step 1: the application's API has the model."""
+    path = tmp_path / "schema.graphql"
+    path.write_text(models.SCHEMA_PATH.read_text() + SDL)
+    monkeypatch.setattr(models, "SCHEMA_PATH", path)
+    for read in (models.schema, models.models):
+        read.cache_clear()
+    yield
+    for read in (models.schema, models.models):
+        read.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def _declared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Step 2: the page's declaration is in OWN_MODELS."""
+    (text,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    declaration = eval(dedent(text), dict(vars(declarations)))
+    monkeypatch.setitem(MODELS, "Review", declaration.model())
+    breakdowns = (*record_types.BREAKDOWNS, *NEW_BREAKDOWNS)
+    for module in (record_types, ranges):
+        monkeypatch.setattr(module, "RECORD_TYPES", (*RECORD_TYPES, *NEW_TYPES))
+    for module in (record_types, ranges, settings):
+        monkeypatch.setattr(module, "BREAKDOWNS", breakdowns)
 
 
 @pytest.fixture
-def model(monkeypatch: pytest.MonkeyPatch) -> Model:
-    """Step 1: the page's function and model, put where the page says."""
-    function, definition = blocks("python")
-    names: dict[str, Any] = dict(vars(record_types))
-    exec(function, names)
-    made: Model = eval(dedent(definition).strip().removesuffix(","), names)
-    monkeypatch.setitem(MODELS, made.name, made)
-    for module in (record_types, ranges):
-        monkeypatch.setattr(module, "RECORD_TYPES", (*RECORD_TYPES, *NEW_TYPES))
-    return made
+def reviewing(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Stack:
+    """The stack of that application, with all breakdowns."""
+    stack.api.documents = Documents()
+    stack.rewire(monkeypatch, BREAKDOWNS="all", COUNTED_MODELS="Item,,Own1,")
+    return stack
 
 
-def feedback(name: str, **changes: Any) -> rows.Attributes:
-    return {
+def review(name: str, **changes: Any) -> dict[str, Any]:
+    row = {
         "id": name,
-        "accountId": "acct-1",
-        "createdAt": rows.CREATED_AT,
-        "updatedAt": rows.CREATED_AT,
+        "tenantId": "tenant-1",
+        "reviewedAt": "2026-11-22T10:05:30.000Z",
+        "createdAt": "2026-11-22T10:01:00.000Z",
+        "updatedAt": "2026-11-22T10:05:30.000Z",
+        "channel": "phone",
+        "state": "OK",
         "scorecardId": "scorecard-1",
         "scoreId": "score-1",
-        "itemId": "item-1",
-        "cacheKey": name,
-        "finalAnswerValue": "no",
-        "isInvalid": False,
-    } | changes
+        "usage": {"total": 0.25, "detail": {"words": 120}},
+    }
+    return row | changes
 
 
-def test_its_rows_are_counted_updated_and_removed(stack: Stack, model: Model) -> None:
-    stream = Stream(model.name)
-    a, b = feedback("a", finalAnswerValue="yes"), feedback("b")
+def row_of(stack: Stack, key: str) -> dict[str, Any]:
+    return stack.row(f"{key}#2026-11-22T10:05:00Z#1", "tenant-1")
+
+
+def test_its_rows_are_counted_updated_moved_and_removed(reviewing: Stack) -> None:
+    stream = Stream("Review")
+    a, b = review("a"), review("b", channel="mail", state="BROKEN")
     event = window_event(stream.insert(a), stream.insert(b))
     for _ in range(2):  # delivered twice, counted once
-        assert stack.invoke("stream_aggregator", event) == {"state": {}}
-    assert stack.counts()["feedbackItems#2026-11-22T10:05:00Z#1"] == 2
-    assert stack.counts()["feedbackItems#2026-11-22T10:00:00Z#60"] == 2
-    assert stack.counts()["yesFeedbackItems#2026-11-22T10:05:00Z#1"] == 1
+        assert reviewing.invoke("stream_aggregator", event) == {"state": {}}
+    whole = row_of(reviewing, "reviews")
+    assert (whole["count"], whole["cost"], whole["errorCount"]) == (2, 500_000, 1)
+    assert whole["metadata"]["wordCount"] == 240
+    assert reviewing.counts()["reviews#2026-11-22T10:00:00Z#60"] == 2
+    assert row_of(reviewing, "mailReviews")["count"] == 1
+    assert row_of(reviewing, "reviewsByScore#score-1")["scorecardId"] == "scorecard-1"
 
-    corrected = b | {"isInvalid": True}
-    stack.invoke("stream_aggregator", window_event(stream.modify(b, corrected), stream.remove(a)))
-    row = stack.row("feedbackItems#2026-11-22T10:05:00Z#1")
-    assert (row["count"], row["errorCount"]) == (1, 1)
-    assert stack.counts()["yesFeedbackItems#2026-11-22T10:05:00Z#1"] == 0
-
-
-def test_its_buckets_are_completed(stack: Stack, model: Model) -> None:
-    stack.invoke("stream_aggregator", window_event(Stream(model.name).insert(feedback("a"))))
-    stack.clock.advance(hours=2)
-    stack.invoke("bucket_sweeper", {})
-    assert stack.row("feedbackItems#2026-11-22T10:00:00Z#60")["complete"]
+    moved = b | {"scoreId": "score-2", "usage": {"total": 1}}
+    reviewing.invoke("stream_aggregator", window_event(stream.modify(b, moved), stream.remove(a)))
+    whole = row_of(reviewing, "reviews")
+    assert (whole["count"], whole["cost"], whole["metadata"]["wordCount"]) == (1, 1_000_000, 0)
+    assert row_of(reviewing, "reviewsByScore#score-1")["count"] == 0
+    assert row_of(reviewing, "reviewsByScore#score-2")["count"] == 1
 
 
-def test_its_rows_are_counted_again_by_the_reconciler(stack: Stack, model: Model) -> None:
-    written = [feedback("a", finalAnswerValue="yes"), feedback("b")]
-    stack.api.put(model.name, *written)
-    stream = Stream(model.name)
-    stack.invoke("stream_aggregator", window_event(*map(stream.insert, written)))
-    found = stack.invoke("reconciler", HOUR | {"recordTypes": list(NEW_TYPES)})
-    assert (found["rows"], found["driftCount"], found["movingCount"]) == (2, 0, 0)
-    assert found["minutes"] == 2
+def test_its_buckets_are_completed(reviewing: Stack) -> None:
+    reviewing.invoke("stream_aggregator", window_event(Stream("Review").insert(review("a"))))
+    reviewing.clock.advance(hours=2)
+    reviewing.invoke("bucket_sweeper", {})
+    assert reviewing.row("reviews#2026-11-22T10:00:00Z#60", "tenant-1")["complete"]
 
 
-def test_a_backfill_plans_it(stack: Stack, model: Model) -> None:
-    days = stack.invoke("reconciler", {"plan": HOUR})["days"]
-    assert list(NEW_TYPES) in [day["recordTypes"] for day in days]
-    assert model.record_types("yesFeedbackItems") == NEW_TYPES
+def test_what_was_there_before_is_counted_by_a_backfill_and_then_by_nobody_else(
+    reviewing: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Step 3: rows that were there first; what the stream brings of them later counts no more."""
+    monkeypatch.setattr("time.sleep", lambda seconds: reviewing.clock.advance(seconds=seconds))
+    reviewing.clock.set("2026-11-22T12:00:00+00:00")
+    written = [review("a"), review("b", reviewedAt=None, usage=None)]
+    reviewing.api.put("Review", *written)
+    days = reviewing.invoke("reconciler", {"plan": HOUR})["days"]
+    (day,) = (day for day in days if "reviews" in day["recordTypes"])
+    assert day["recordTypes"] == [*NEW_TYPES, *NEW_BREAKDOWNS]
+    found = reviewing.invoke("reconciler", day, Context(reviewing.clock, 900))
+    assert (found["rows"], found["movingCount"]) == (2, 0)
+    assert row_of(reviewing, "reviewsByScorecard#scorecard-1")["metadata"]["wordCount"] == 120
+    before = reviewing.counts()
+    stream = Stream("Review")
+    reviewing.invoke("stream_aggregator", window_event(*map(stream.insert, written)))
+    assert reviewing.counts() == before
+    assert before["reviews#2026-11-22T10:00:00Z#60"] == 2
 
 
-def test_the_pages_template_is_what_another_model_has() -> None:
-    """Step 2: with Task for FeedbackItem, every block stands in template.yaml."""
-    template = (ROOT / "template.yaml").read_text()
-    shown = blocks("yaml")
-    assert len(shown) == 5
-    for block in shown:
-        assert block.replace("FeedbackItem", "Task") in template
+def test_attach_names_its_stream_and_its_query() -> None:
+    application = Application(
+        "https://x.example/graphql",
+        "arn:aws:appsync:eu-west-1:123456789012:apis/abc",
+        "eu-west-1",
+        streams={"Review": "arn:stream"},
+        tables={"Review": "Review-abc-NONE"},
+    )
+    parameters = application.parameters()
+    assert parameters["Own1StreamArn"] == "arn:stream"
+    query = "types/Query/fields/listReviewByTenantIdAndUpdatedAt"
+    assert parameters["OwnListings"] == f"arn:aws:appsync:eu-west-1:123456789012:apis/abc/{query}"
+
+
+def test_attach_checks_that_the_schema_has_what_the_declaration_reads() -> None:
+    assert _attributes(MODELS["Review"], SDL).state == "good"
+    lacking = _attributes(MODELS["Review"], SDL.replace("usage: AWSJSON", ""))
+    assert (lacking.state, lacking.said) == ("wrong", "the schema's type lacks usage")

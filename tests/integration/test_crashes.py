@@ -5,9 +5,10 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
+from aggregated_metrics.adapters import hour_store
 
 from testbench.in_process import CrashError, Stack
-from testbench.oracle import MEASURES, buckets_of
+from testbench.oracle import buckets_of, held, key_of
 from testbench.rows import item, score_result, task
 from testbench.streams import Stream, event
 
@@ -50,7 +51,7 @@ def dying(stack: Stack, at: int, *, done: bool) -> Iterator[list[str]]:
 
 
 def batch() -> tuple[list[tuple[str, Any]], dict[str, Any]]:
-    """A batch of two tables with a record for the quarantine: 3 hours, more than 50 buckets."""
+    """A batch of two tables with a record for the quarantine: 3 hours, two requests to save."""
     results, tasks = Stream("ScoreResult"), Stream("Task")
     rows = [
         ("ScoreResult", score_result(f"r{n}", createdAt=f"2026-11-22T1{n % 3}:{n:02}:00Z"))
@@ -67,13 +68,14 @@ def requests_of(stack: Stack, work: Callable[[], Any]) -> list[str]:
 
 
 def assert_exact(stack: Stack, rows: list[tuple[str, Any]]) -> None:
-    found = {
-        (row["accountId"], row["recordType"], row["timeRangeStart"], row["numberOfMinutes"]): tuple(
-            row[name] for name in MEASURES
-        )
-        for row in stack.rows()
-    }
+    found = {key_of(row): held(row) for row in stack.rows()}
     assert found == buckets_of(rows)
+
+
+@pytest.fixture(autouse=True)
+def _short_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch needs two requests to save its buckets: a process can die between them."""
+    monkeypatch.setattr(hour_store, "BUCKETS_PER_SAVE", 50)
 
 
 REQUESTS = ["GraphQL", "BatchWriteItem", *["GraphQL"] * 2, "SendMessageBatch"]

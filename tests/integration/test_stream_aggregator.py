@@ -18,7 +18,7 @@ from aggregated_metrics.core.errors import (
 from testbench.fakes.endpoint import Answer, refusal
 from testbench.fakes.signatures import Request
 from testbench.in_process import Context, Stack
-from testbench.oracle import MEASURES, buckets_of
+from testbench.oracle import buckets_of, held, key_of
 from testbench.rows import evaluation, item, score_result, task
 from testbench.streams import Stream, event, table_arn, window_event
 
@@ -27,12 +27,7 @@ FUNCTION = "stream_aggregator"
 
 def stored(stack: Stack) -> dict[tuple[str, str, str, int], tuple[int, ...]]:
     """Every bucket that holds something."""
-    found = {
-        (row["accountId"], row["recordType"], row["timeRangeStart"], row["numberOfMinutes"]): tuple(
-            row[name] for name in MEASURES
-        )
-        for row in stack.rows()
-    }
+    found = {key_of(row): held(row) for row in stack.rows()}
     return {key: sums for key, sums in found.items() if any(sums)}
 
 
@@ -252,7 +247,7 @@ def test_a_redriven_record_counts_once_however_often_it_is_sent(
 
 
 def test_what_cannot_be_counted_is_quarantined_and_the_batch_goes_on(stack: Stack) -> None:
-    stream, foreign = Stream("Item"), Stream("FeedbackItem")
+    stream, foreign = Stream("Item"), Stream("Invoice")
     bad = [stream.insert(item("a", accountId="")), foreign.insert(item("b"))]
     stack.invoke(FUNCTION, event(bad[0], stream.insert(item("c")), bad[1]))
     assert stored(stack) == expected(("Item", item("c")))

@@ -16,7 +16,7 @@ def sums(folded: Folded) -> dict[tuple[str, str, str], tuple[int, ...]]:
     found: dict[tuple[str, str, str], list[int]] = {}
     for batch in folded.batches:
         for target, deltas in batch.deltas.items():
-            key = (target.account_id, target.record_type, buckets.iso(target.minute))
+            key = (*target.series[:2], buckets.iso(target.minute))
             for delta in deltas:
                 old = found.get(key, [0] * 6)
                 found[key] = [a + b for a, b in zip(old, delta.measures, strict=True)]

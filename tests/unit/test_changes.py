@@ -6,7 +6,6 @@ from aggregated_metrics.core import buckets
 from aggregated_metrics.core.changes import (
     Batch,
     Folded,
-    Target,
     fold,
     model_of_stream,
     records_of,
@@ -15,6 +14,7 @@ from aggregated_metrics.core.changes import (
 )
 from aggregated_metrics.core.errors import EventError, UncountableError
 from aggregated_metrics.core.measures import Measures
+from aggregated_metrics.core.series import Series, Target
 
 from testbench.rows import REMOVED, evaluation, item, score_result, task
 from testbench.streams import (
@@ -38,7 +38,8 @@ def sums(folded: Folded) -> Sums:
         for target, deltas in batch.deltas.items():
             net = tuple(map(sum, zip(*(delta.measures for delta in deltas), strict=True)))
             minute = buckets.iso(target.minute)[11:16]
-            found[target.account_id, target.record_type, minute] = net
+            series = target.series
+            found[series.account_id, series.record_type, minute] = net
     return found
 
 
@@ -244,7 +245,7 @@ def test_amplifys_table_names_say_their_model(table: str, model: str) -> None:
 @pytest.mark.parametrize(
     "table",
     [
-        "FeedbackItem-abcdefghij-NONE",
+        "FeedbackItems-abcdefghij-NONE",
         "ItemArchive-abcdefghij-NONE",
         "item-abcdefghij-NONE",
         "prod-Item",
@@ -265,7 +266,7 @@ def test_a_setting_names_the_model_of_any_table() -> None:
 
 
 def test_an_unknown_table_quarantines_its_records_and_only_them() -> None:
-    unknown = Stream("FeedbackItem").insert(item())
+    unknown = Stream("Invoice").insert(item())
     folded = fold(event(unknown, Stream("Item").insert(item())), {})
     assert [reject.record for reject in folded.rejects] == [unknown]
     assert len(folded.batches) == 1
@@ -314,7 +315,7 @@ def test_deltas_keep_their_records_numbers() -> None:
     stream = Stream("Task")
     folded = fold(window_event(*(stream.insert(task(f"t{n}")) for n in range(3))), {})
     minute = buckets.to_minute(buckets.parse("2026-11-22T10:05Z"))
-    deltas = one(folded).deltas[Target("acct-1", "tasks", minute)]
+    deltas = one(folded).deltas[Target(Series("acct-1", "tasks"), minute)]
     assert [delta.number - FIRST_SEQUENCE_NUMBER for delta in deltas] == [0, 7, 14]
     assert {delta.measures for delta in deltas} == {Measures(1)}
 
@@ -322,7 +323,7 @@ def test_deltas_keep_their_records_numbers() -> None:
 def test_several_tables_in_one_event_are_several_batches() -> None:
     folded = fold(event(Stream("Item").insert(item()), Stream("Task").insert(task())), {})
     assert len(folded.batches) == 2
-    assert {target.record_type for target in touched(folded.batches)} == {
+    assert {target.series.record_type for target in touched(folded.batches)} == {
         "items",
         "predictionItems",
         "tasks",

@@ -13,12 +13,18 @@ from aggregated_metrics.core.hours import Hour, HourId, Series, composite_key
 from aggregated_metrics.core.listing import Range
 from aggregated_metrics.core.measures import INT_MAX, Measures
 from aggregated_metrics.core.metadata import Fence
-from aggregated_metrics.core.record_types import Model
+from aggregated_metrics.core.models import Model
+from aggregated_metrics.core.series import Target
 from aggregated_metrics.jobs.checker import Checker, Drift, Findings
 
 NOW = datetime(2026, 11, 22, 14, 0, tzinfo=UTC)
 TEN = buckets.to_minute(datetime(2026, 11, 22, 10, tzinfo=UTC))
 ITEMS = HourId(Series("a", "items"), TEN)
+
+
+def at(minute: int) -> Target:
+    return Target(ITEMS.series, TEN + minute)
+
 
 type Stored = Mapping[tuple[int, int], int]
 
@@ -57,8 +63,8 @@ class _World:
         self.asked: list[tuple[str, str, list[int]]] = []
         self.since: list[datetime | None] = []
         self.loads: list[list[HourId]] = []
-        self.unsure: set[tuple[str, int]] = set()
-        self.unclear: set[tuple[str, int]] = set()
+        self.unsure: set[Target] = set()
+        self.unclear: set[Target] = set()
         self.unreadable = 0
         self.metadata: dict[int, Any] = {}
         self.between: Callable[[], None] = lambda: None
@@ -102,7 +108,7 @@ class _World:
         self.asked.append((model.name, account_id, sorted(hours)))
         self.since.append(since)
         self.now += timedelta(seconds=2)
-        sums = {("items", TEN + minute): Measures(count) for minute, count in self.rows.items()}
+        sums = {at(minute): Measures(count) for minute, count in self.rows.items()}
         counted = Counted(sums, 10, 2, set(self.unsure), set(self.unclear), self.unreadable)
         on_page(counted)
         return counted
@@ -237,7 +243,7 @@ def test_a_minute_whose_version_changed_is_moving_and_not_set(when: str) -> None
 
 def test_a_minute_with_a_row_updated_since_the_first_look_began_is_moving() -> None:
     world = _World(_all(7, 3), {7: 4})
-    world.unsure = {("items", TEN + 7), ("items", TEN + 9)}
+    world.unsure = {at(7), at(9)}
     found = world.check(repair=True)
     assert (found.drift, _places(found.moving)) == ([], {(7, 1): (3, 4)})
     assert world.since == [NOW, NOW]
@@ -254,7 +260,7 @@ def test_the_fence_is_the_middle_of_the_gap_between_the_looks() -> None:
 
 def test_a_minute_with_a_row_that_only_the_stream_can_judge_is_left() -> None:
     world = _World(_all(7, 3), {7: 0, 9: 1})
-    world.unclear = {("items", TEN + 7)}
+    world.unclear = {at(7)}
     assert _places(world.check(repair=True).drift).keys() == {(9, 1)}
 
 

@@ -101,11 +101,11 @@ def test_other_rows_under_an_hours_prefix_are_paged_over(stack: Stack) -> None:
     assert len(stack.log) - first == 2
 
 
-def test_many_hours_are_loaded_twenty_at_a_time_and_no_bucket_is_lost(stack: Stack) -> None:
+def test_many_hours_are_loaded_forty_at_a_time_and_no_bucket_is_lost(stack: Stack) -> None:
     outcome = stack.store().update(hours(45), add(0, 20, 40))
     loads = [len(e.operations) for e in stack.log if b"mutation" not in e.body]
     saves = [len(e.operations) for e in stack.log if b"mutation" in e.body]
-    assert sorted(loads) == [5, 20, 20]
+    assert sorted(loads) == [5, 40]
     assert max(loads) == HOURS_PER_LOAD
     assert max(saves) == BUCKETS_PER_SAVE
     assert sum(saves) == outcome.written == 45 * 10
@@ -384,10 +384,10 @@ def test_an_error_in_one_group_lets_the_others_finish_and_is_raised(stack: Stack
         return _INVALID if b"acct-bad" in request.body else None
 
     stack.gate.before = refuse
-    bad = [HourId(Series("acct-bad", "items"), TEN - 60 * n) for n in range(20)]
+    bad = [HourId(Series("acct-bad", "items"), TEN - 60 * n) for n in range(HOURS_PER_LOAD)]
     with pytest.raises(GraphQLError):
-        stack.store().update([*hours(20), *bad], add(0))
-    assert total(stack) == 20
+        stack.store().update([*hours(HOURS_PER_LOAD), *bad], add(0))
+    assert total(stack) == HOURS_PER_LOAD
 
 
 def test_a_series_with_a_scope_has_hours_of_its_own(stack: Stack) -> None:

@@ -94,6 +94,9 @@ def test_what_is_too_large_for_a_message_keeps_what_counting_reads() -> None:
         "code",
         "cost",
         "status",
+        "scorecardId",
+        "scoreId",
+        "updatedAt",
     }
     original = record.pop("dynamodb")
     del original["NewImage"]

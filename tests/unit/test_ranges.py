@@ -5,7 +5,7 @@ import pytest
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import EventError
 from aggregated_metrics.core.ranges import Range, parse_range, plan
-from aggregated_metrics.core.record_types import RECORD_TYPES
+from aggregated_metrics.core.record_types import MODELS, RECORD_TYPES
 
 from testbench.in_process import ROOT
 
@@ -98,7 +98,7 @@ def test_a_plan_has_an_event_a_day_and_model_the_newest_day_first() -> None:
     assert [(part["start"][:10], part["recordTypes"][0]) for part in planned] == [
         (day, first)
         for day in ("2026-11-22", "2026-11-21", "2026-11-20")
-        for first in ("items", "scoreResults", "tasks", "evaluations")
+        for first in (model.record_type for model in MODELS.values())
     ]
     assert all(part["repair"] is True for part in planned)
     assert planned[1]["recordTypes"] == [

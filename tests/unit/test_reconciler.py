@@ -17,7 +17,8 @@ from aggregated_metrics.core.errors import (
     TooManyRowsError,
 )
 from aggregated_metrics.core.hours import HourId, Series
-from aggregated_metrics.core.measures import Measures
+from aggregated_metrics.core.measures import Measures, zero
+from aggregated_metrics.core.record_types import MODELS, RECORD_TYPES, extra_of
 from aggregated_metrics.jobs.checker import Checker, Drift, Findings, Group, Reading
 from aggregated_metrics.jobs.reconciler import (
     LISTED,
@@ -60,7 +61,7 @@ class _Checker:
             raise TooManyRowsError("it lists too many rows")
         found = Findings(hours=len(group.hours))
         drifts = [
-            Drift(hour, hour.start, 1, Measures(), Measures(1), None)
+            Drift(hour, hour.start, 1, *_sums(hour), None)
             for hour in group.hours
             if self.find(hour)
         ]
@@ -121,6 +122,11 @@ def _checks(
     )
 
 
+def _sums(hour: HourId) -> tuple[Measures, Measures]:
+    nothing = zero(extra_of(hour.series.record_type))
+    return nothing, Measures(1, *nothing[1:])
+
+
 def _days(reconciler: _Checker) -> list[str]:
     days = [buckets.iso(ids[0].start)[8:10] for ids in reconciler.looked]
     return list(dict.fromkeys(days))
@@ -130,7 +136,11 @@ def test_a_range_is_checked_day_by_day_the_newest_first() -> None:
     reconciler = _Checker()
     given = _checks(reconciler).run(RANGE, {})
     assert _days(reconciler) == ["22", "21", "20"]
-    assert (given["done"], given["next"], given["hours"]) == (True, None, 3 * 24 * 8)
+    assert (given["done"], given["next"], given["hours"]) == (
+        True,
+        None,
+        3 * 24 * len(RECORD_TYPES),
+    )
     assert all(repair is False for _, repair in reconciler.confirmed)
 
 
@@ -159,7 +169,8 @@ def test_following_next_checks_every_hour_once() -> None:
 def test_a_day_that_the_time_ran_out_for_is_left_to_the_next_invocation() -> None:
     reconciler = _Checker()
     reconciler.fail = {5: OutOfTimeError()}
-    given = _checks(reconciler).run(RANGE, {})
+    asked = RANGE | {"recordTypes": ["items", "scoreResults", "tasks", "evaluations"]}
+    given = _checks(reconciler).run(asked, {})
     assert given["next"]["end"] == "2026-11-22T00:00:00Z"
 
 
@@ -187,7 +198,7 @@ def test_a_group_of_a_range_that_fails_is_named_and_the_others_are_checked(
     reconciler.fail_confirming = {0: error}
     with pytest.raises(ChecksFailedError, match="a Item 2026-11-22"):
         _checks(reconciler).run(RANGE | {"repair": True}, report)
-    assert len(reconciler.confirmed) == len(reconciler.looked) == 12
+    assert len(reconciler.confirmed) == len(reconciler.looked) == 3 * len(MODELS)
     assert (report["failedGroups"], report["rangeRepaired"]) == (1, 8)
 
 
@@ -304,7 +315,7 @@ def test_an_event_of_another_shape_is_refused_with_its_cure(event: Any, says: st
 
 def test_a_plan_checks_nothing() -> None:
     reconciler = _Checker()
-    assert len(_checks(reconciler).run({"plan": RANGE}, {})["days"]) == 12
+    assert len(_checks(reconciler).run({"plan": RANGE}, {})["days"]) == 3 * len(MODELS)
     assert reconciler.looked == []
 
 

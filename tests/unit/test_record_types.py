@@ -5,7 +5,8 @@ import pytest
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import UncountableError
 from aggregated_metrics.core.measures import Measures
-from aggregated_metrics.core.record_types import MODELS, RECORD_TYPES, contribution, model_of
+from aggregated_metrics.core.models import contribution
+from aggregated_metrics.core.record_types import BREAKDOWNS, MODELS, RECORD_TYPES, model_of
 
 from testbench import rows
 
@@ -15,32 +16,40 @@ CALLS = {"total_cost": "0.00123", "api_calls": 2, "cached_api_calls": 1}
 def counted(model: str, row: dict[str, Any]) -> tuple[tuple[str, ...], Measures]:
     """The record types that a row counts into, and what it adds."""
     found = contribution(MODELS[model], row)
-    return MODELS[model].record_types(found.split), found.measures
+    types = [series.record_type for series in found.series]
+    return tuple(name for name in types if name not in BREAKDOWNS), found.measures
 
 
 def result(**changes: Any) -> Measures:
     return counted("ScoreResult", rows.score_result(**changes))[1]
 
 
-def test_eight_record_types_are_counted() -> None:
+def test_twelve_record_types_are_counted_and_six_breakdowns() -> None:
     assert sorted(RECORD_TYPES) == [
+        "chatMessages",
+        "chatSessions",
         "evaluationItems",
         "evaluationScoreResults",
         "evaluations",
+        "feedbackItems",
         "items",
         "predictionItems",
         "predictionScoreResults",
+        "procedures",
         "scoreResults",
         "tasks",
     ]
-    assert {model_of(name).record_type for name in RECORD_TYPES} == {
-        "items",
-        "scoreResults",
-        "tasks",
-        "evaluations",
-    }
+    assert sorted(BREAKDOWNS) == [
+        "evaluationsByScore",
+        "evaluationsByScorecard",
+        "feedbackItemsByScore",
+        "feedbackItemsByScorecard",
+        "scoreResultsByScore",
+        "scoreResultsByScorecard",
+    ]
+    assert {model_of(name).name for name in (*RECORD_TYPES, *BREAKDOWNS)} == set(MODELS)
     with pytest.raises(KeyError):
-        model_of("feedbackItems")
+        model_of("reports")
 
 
 @pytest.mark.parametrize(

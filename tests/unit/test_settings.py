@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 from aggregated_metrics.adapters.settings import Settings
 from aggregated_metrics.core.errors import SettingsError
+from aggregated_metrics.core.record_types import BREAKDOWNS, RECORD_TYPES
 
 GOOD = {
     "GRAPHQL_ENDPOINT": "https://abcdefghij.appsync-api.eu-central-1.amazonaws.com/graphql",
@@ -111,3 +112,38 @@ def test_source_tables_of_another_shape_are_named(text: str) -> None:
 )
 def test_a_request_is_signed_for_the_endpoints_region(endpoint: str, region: str) -> None:
     assert read(GRAPHQL_ENDPOINT=endpoint, AWS_REGION="us-west-2").region == region
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", set()),
+        ("all", set(BREAKDOWNS)),
+        (
+            " scoreResultsByScore , evaluationsByScore,",
+            {"scoreResultsByScore", "evaluationsByScore"},
+        ),
+        ('["feedbackItemsByScorecard"]', {"feedbackItemsByScorecard"}),
+    ],
+)
+def test_breakdowns_are_a_list_of_names_or_all(text: str, expected: set[str]) -> None:
+    assert expected == read(BREAKDOWNS=text).BREAKDOWNS
+
+
+@pytest.mark.parametrize("text", ["items", "all,scoreResultsByScore", "scoreResultsByItem"])
+def test_an_unknown_breakdown_is_refused_with_the_names_that_there_are(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"BREAKDOWNS: .*scoreResultsByScorecard"):
+        read(BREAKDOWNS=text)
+
+
+def test_a_check_is_about_the_models_whose_streams_come_in() -> None:
+    settings = read(COUNTED_MODELS="Item,,Evaluation,,", BREAKDOWNS="all")
+    assert settings.record_types == (
+        "items",
+        "predictionItems",
+        "evaluationItems",
+        "evaluations",
+        "evaluationsByScorecard",
+        "evaluationsByScore",
+    )
+    assert read().record_types == RECORD_TYPES

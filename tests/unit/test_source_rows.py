@@ -11,7 +11,9 @@ from aggregated_metrics.core.buckets import to_minute
 from aggregated_metrics.core.errors import GraphQLError
 from aggregated_metrics.core.listing import ranges
 from aggregated_metrics.core.measures import ZERO, Measures
-from aggregated_metrics.core.record_types import MODELS, Model
+from aggregated_metrics.core.models import Model
+from aggregated_metrics.core.record_types import MODELS
+from aggregated_metrics.core.series import Series, Target
 
 from testbench import rows
 from testbench.fakes.appsync import FakeAppSync
@@ -19,7 +21,12 @@ from testbench.fakes.appsync import FakeAppSync
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 TEN = to_minute(datetime(2026, 11, 22, 10, 0, tzinfo=UTC))
 FIVE_PAST = TEN + 5
-ITEM, RESULT = MODELS["Item"], MODELS["ScoreResult"]
+ITEM = MODELS["Item"]
+RESULT = MODELS["ScoreResult"].only(())
+
+
+def at(record_type: str, minute: int) -> Target:
+    return Target(Series(rows.ACCOUNT, record_type), minute)
 
 
 class _Api:
@@ -60,6 +67,7 @@ def _count(
     **options: Any,
 ) -> Counted:
     """As a check does: the hours' own ranges, and what their minutes say is listed elsewhere."""
+    assert model.listing is not None
     where = ranges(model.listing[1], hours, listed)
     return SourceRows(client, clock=lambda: NOW).count(model, account_id, hours, where, **options)
 
@@ -75,18 +83,18 @@ def test_rows_count_into_their_minute_and_their_splits() -> None:
     api.fake.put("Item", rows.item("3", accountId="another"))
     counted = _count(api, ITEM, rows.ACCOUNT, [TEN])
     assert counted.minutes == {
-        ("items", FIVE_PAST): Measures(2),
-        ("predictionItems", FIVE_PAST): Measures(1),
+        at("items", FIVE_PAST): Measures(2),
+        at("predictionItems", FIVE_PAST): Measures(1),
     }
     assert (counted.rows, counted.pages) == (2, 1)
-    assert counted.at("items", TEN) == ZERO
+    assert counted.at(at("items", TEN)) == ZERO
 
 
 def test_measures_are_those_of_the_stream() -> None:
     api = _Api()
     api.fake.put("ScoreResult", rows.score_result())
     counted = _count(api, RESULT, rows.ACCOUNT, [TEN])
-    assert counted.at("scoreResults", FIVE_PAST) == Measures(1, 1230, 1, 2, 1, 0)
+    assert counted.at(at("scoreResults", FIVE_PAST)) == Measures(1, 1230, 1, 2, 1, 0)
 
 
 def test_only_needed_fields_are_selected_and_pages_have_1000_rows() -> None:
@@ -119,7 +127,7 @@ def test_rows_with_times_in_utc_are_found_in_their_hours_own_range(created: str)
         make = rows.item if model is ITEM else rows.score_result
         api.fake.put(model.name, make(createdAt=created, updatedAt=created))
         counted = _count(api, model, rows.ACCOUNT, [TEN])
-        assert counted.at(model.record_type, FIVE_PAST)[0] == 1, model.name
+        assert counted.at(at(model.record_type, FIVE_PAST))[0] == 1, model.name
 
 
 @pytest.mark.parametrize(
@@ -139,7 +147,7 @@ def test_rows_with_times_of_other_zones_are_found_where_the_stream_saw_them_list
         make = rows.item if model is ITEM else rows.score_result
         api.fake.put(model.name, make(createdAt=created, updatedAt=created))
         counted = _count(api, model, rows.ACCOUNT, [TEN], [(created, created)])
-        assert counted.at(model.record_type, FIVE_PAST)[0] == 1, model.name
+        assert counted.at(at(model.record_type, FIVE_PAST))[0] == 1, model.name
 
 
 def test_the_first_and_the_last_instant_of_an_hour_count_and_the_next_does_not() -> None:
@@ -149,9 +157,9 @@ def test_the_first_and_the_last_instant_of_an_hour_count_and_the_next_does_not()
     ):
         api.fake.put("Item", rows.item(f"{number}", createdAt=f"2026-11-22T{created}"))
     counted = _count(api, ITEM, rows.ACCOUNT, [TEN])
-    assert counted.at("items", TEN) == Measures(2)
-    assert counted.at("items", TEN + 59) == Measures(1)
-    assert counted.at("items", TEN - 1) == counted.at("items", TEN + 60) == ZERO
+    assert counted.at(at("items", TEN)) == Measures(2)
+    assert counted.at(at("items", TEN + 59)) == Measures(1)
+    assert counted.at(at("items", TEN - 1)) == counted.at(at("items", TEN + 60)) == ZERO
 
 
 def test_hours_far_apart_are_asked_for_apart_and_counted_once() -> None:
@@ -161,7 +169,7 @@ def test_hours_far_apart_are_asked_for_apart_and_counted_once() -> None:
         created = datetime.fromtimestamp(minute * 60, UTC).isoformat().replace("+00:00", "Z")
         api.fake.put("Item", rows.item(f"{number}", createdAt=created, updatedAt=created))
     counted = _count(api, ITEM, rows.ACCOUNT, days)
-    assert {minute: counted.at("items", minute)[0] for minute in days} == dict.fromkeys(days, 1)
+    assert {minute: counted.at(at("items", minute))[0] for minute in days} == dict.fromkeys(days, 1)
     assert [variables["range"]["between"] for _, variables in api.asked] == [
         ["2026-11-22T10:", "2026-11-22T11:~"],
         ["2026-11-23T16:", "2026-11-23T16:~"],
@@ -184,8 +192,8 @@ def test_an_index_by_updated_at_is_read_up_to_now_and_only_rows_created_in_range
     api.fake.put("ScoreResult", rows.score_result("3", createdAt="2026-11-22T11:05:00Z"))
     counted = _count(api, RESULT, rows.ACCOUNT, [TEN])
     assert counted.rows == 3
-    assert [place for place in counted.minutes if place[0] == "scoreResults"] == [
-        ("scoreResults", FIVE_PAST)
+    assert [place for place in counted.minutes if place.series.record_type == "scoreResults"] == [
+        at("scoreResults", FIVE_PAST)
     ]
     assert api.asked[0][1]["range"] == {"ge": "2026-11-22T10:"}
 
@@ -193,15 +201,17 @@ def test_an_index_by_updated_at_is_read_up_to_now_and_only_rows_created_in_range
 def test_an_empty_page_with_a_token_is_not_the_end() -> None:
     client = _Pages([], [_row(1)], [], [_row(2)])
     seen: list[int] = []
-    counted = _count(client, RESULT, "a", [TEN], on_page=lambda counted: seen.append(counted.rows))
-    assert counted.at("scoreResults", FIVE_PAST)[0] == 2
+    counted = _count(
+        client, RESULT, rows.ACCOUNT, [TEN], on_page=lambda counted: seen.append(counted.rows)
+    )
+    assert counted.at(at("scoreResults", FIVE_PAST))[0] == 2
     assert client.tokens == [None, "t1", "t2", "t3"]
     assert seen == [0, 1, 1, 2]
 
 
 def test_rows_are_not_kept() -> None:
     client = _Pages(*[[_row(page * 100 + n) for n in range(100)] for page in range(50)])
-    counted = _count(client, RESULT, "a", [TEN])
+    counted = _count(client, RESULT, rows.ACCOUNT, [TEN])
     assert counted.rows == 5_000
     assert len(counted.minutes) == 2
     assert counted.unsure == set()
@@ -211,57 +221,57 @@ def test_rows_are_not_kept() -> None:
     "row", [_row(createdAt=None), _row(cost="{]"), _row(cost='{"total_cost": "much"}')]
 )
 def test_what_the_stream_cannot_count_is_not_counted_here(row: dict[str, Any]) -> None:
-    assert _count(_Pages([row]), RESULT, "a", [TEN]) == Counted(rows=1, pages=1)
+    assert _count(_Pages([row]), RESULT, rows.ACCOUNT, [TEN]) == Counted(rows=1, pages=1)
 
 
 def test_a_time_a_day_after_the_update_leaves_its_minute_to_the_stream() -> None:
     """Only the stream knows when it was written, and so whether it was counted."""
     ahead = _row(1, createdAt="2026-11-24T10:05:31Z")
     minute = to_minute(datetime(2026, 11, 24, 10, 5, tzinfo=UTC))
-    counted = _count(_Pages([ahead]), RESULT, "a", [minute - 5])
+    counted = _count(_Pages([ahead]), RESULT, rows.ACCOUNT, [minute - 5])
     assert counted.minutes == {}
-    assert counted.unclear == {("scoreResults", minute), ("predictionScoreResults", minute)}
+    assert counted.unclear == {at("scoreResults", minute), at("predictionScoreResults", minute)}
 
 
 @pytest.mark.parametrize("updated", [None, "", "soon"])
 def test_a_row_without_a_readable_last_write_counts(updated: Any) -> None:
-    counted = _count(_Pages([_row(updatedAt=updated)]), RESULT, "a", [TEN])
-    assert counted.at("scoreResults", FIVE_PAST)[0] == 1
+    counted = _count(_Pages([_row(updatedAt=updated)]), RESULT, rows.ACCOUNT, [TEN])
+    assert counted.at(at("scoreResults", FIVE_PAST))[0] == 1
 
 
 def test_a_row_that_is_listed_twice_on_a_page_counts_once_as_it_is_last() -> None:
     client = _Pages([_row(1), _row(2), _row(1, value="ERROR")])
-    counted = _count(client, RESULT, "a", [TEN])
-    assert counted.at("scoreResults", FIVE_PAST) == Measures(2, decisionCount=1, errorCount=1)
+    counted = _count(client, RESULT, rows.ACCOUNT, [TEN])
+    assert counted.at(at("scoreResults", FIVE_PAST)) == Measures(2, decisionCount=1, errorCount=1)
     assert counted.unsure == set()
 
 
 def test_a_row_updated_since_the_check_began_makes_its_minutes_unsure() -> None:
     late = "2026-11-25T11:59:56Z"
     client = _Pages([_row(1), _row(2)], [_row(3), _row(1, updated=late)])
-    counted = _count(client, RESULT, "a", [TEN])
+    counted = _count(client, RESULT, rows.ACCOUNT, [TEN])
     assert counted.unsure == {
-        ("scoreResults", FIVE_PAST),
-        ("predictionScoreResults", FIVE_PAST),
+        at("scoreResults", FIVE_PAST),
+        at("predictionScoreResults", FIVE_PAST),
     }
 
 
 def test_since_is_when_the_first_look_began_also_for_the_second() -> None:
     client = _Pages([_row(1, updated="2026-11-25T11:58:00Z")])
     since = datetime(2026, 11, 25, 11, 57, tzinfo=UTC)
-    assert _count(client, RESULT, "a", [TEN], since=since).unsure
+    assert _count(client, RESULT, rows.ACCOUNT, [TEN], since=since).unsure
 
 
 @pytest.mark.parametrize(
     "updated", ["2026-11-25T11:49:49Z", "2026-11-25T12:00:11Z", "2027-01-01T00:00:00Z"]
 )
 def test_rows_updated_before_the_check_or_by_a_clock_ahead_are_sure(updated: str) -> None:
-    assert _count(_Pages([_row(2, updated=updated)]), RESULT, "a", [TEN]).unsure == set()
+    assert _count(_Pages([_row(2, updated=updated)]), RESULT, rows.ACCOUNT, [TEN]).unsure == set()
 
 
 def test_a_row_updated_during_a_check_is_unsure_in_an_index_by_creation_too() -> None:
     client = _Pages([_row(1, updated="2026-11-25T12:00:00Z")])
-    assert _count(client, ITEM, "a", [TEN]).unsure == {("items", FIVE_PAST)}
+    assert _count(client, ITEM, rows.ACCOUNT, [TEN]).unsure == {at("items", FIVE_PAST)}
 
 
 class _Broken:
@@ -284,8 +294,8 @@ def test_rows_that_the_api_cannot_serialize_are_unreadable_and_the_others_count(
     client = _Broken(
         {"page": page}, ("page", "items", 1, "value"), ("page", "items", 2, "createdAt")
     )
-    counted = _count(client, RESULT, "a", [TEN])
-    assert (counted.at("scoreResults", FIVE_PAST)[0], counted.unreadable) == (1, 2)
+    counted = _count(client, RESULT, rows.ACCOUNT, [TEN])
+    assert (counted.at(at("scoreResults", FIVE_PAST))[0], counted.unreadable) == (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -294,7 +304,7 @@ def test_rows_that_the_api_cannot_serialize_are_unreadable_and_the_others_count(
 )
 def test_a_page_that_failed_as_a_whole_is_an_error(data: Any, path: Sequence[Any]) -> None:
     with pytest.raises(GraphQLError):
-        _count(_Broken(data, path), RESULT, "a", [TEN])
+        _count(_Broken(data, path), RESULT, rows.ACCOUNT, [TEN])
 
 
 def test_a_page_is_as_long_as_the_api_allows() -> None:

@@ -102,6 +102,7 @@ def aggregator(process: Process, context: Any) -> "Aggregator":
         source_tables=settings.SOURCE_TABLES,
         clock=process.clock,
         grace=settings.GRACE_SECONDS,
+        breakdowns=settings.BREAKDOWNS,
     )
 
 
@@ -132,6 +133,8 @@ def reconciler(process: Process, context: Any) -> "Reconciler":
         time_left=left,
         clock=process.clock,
         rows_limit=process.settings.CHECK_ROWS_LIMIT,
+        breakdowns=process.settings.BREAKDOWNS,
+        counted=process.settings.record_types,
     )
 
 

@@ -138,6 +138,54 @@ EVALUATION = Model(
     json_fields=frozenset({"parameters", "metrics"}),
 )
 
+FEEDBACK_ITEM = Model(
+    "FeedbackItem",
+    "FeedbackItems",
+    indexes=(
+        Index("accountId", ("updatedAt",)),
+        Index("accountId", ("editedAt",)),
+        Index(
+            "accountId", ("scorecardId", "scoreId", "updatedAt"), "byAccountScorecardScoreUpdatedAt"
+        ),
+        Index(
+            "accountId", ("scorecardId", "scoreId", "editedAt"), "byAccountScorecardScoreEditedAt"
+        ),
+        Index("cacheKey"),
+        Index("itemId"),
+    ),
+    json_fields=frozenset({"metadata"}),
+)
+
+PROCEDURE = Model(
+    "Procedure",
+    "Procedures",
+    indexes=(
+        Index("accountId", ("updatedAt",)),
+        Index("accountId", ("createdAt",)),
+    ),
+    json_fields=frozenset({"metadata"}),
+)
+
+CHAT_SESSION = Model(
+    "ChatSession",
+    "ChatSessions",
+    indexes=(
+        Index("accountId", ("updatedAt",)),
+        Index("procedureId", ("createdAt",)),
+    ),
+    json_fields=frozenset({"metadata"}),
+)
+
+CHAT_MESSAGE = Model(
+    "ChatMessage",
+    "ChatMessages",
+    indexes=(
+        Index("accountId", ("createdAt",)),
+        Index("sessionId", ("createdAt",)),
+    ),
+    json_fields=frozenset({"metadata"}),
+)
+
 AGGREGATED_METRICS = Model(
     "AggregatedMetrics",
     "AggregatedMetrics",
@@ -152,4 +200,14 @@ AGGREGATED_METRICS = Model(
     sort_key="compositeKey",
 )
 
-MODELS = (ITEM, SCORE_RESULT, TASK, EVALUATION, AGGREGATED_METRICS)
+MODELS = (
+    ITEM,
+    SCORE_RESULT,
+    TASK,
+    EVALUATION,
+    FEEDBACK_ITEM,
+    PROCEDURE,
+    CHAT_SESSION,
+    CHAT_MESSAGE,
+    AGGREGATED_METRICS,
+)

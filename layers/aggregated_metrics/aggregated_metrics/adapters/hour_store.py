@@ -1,4 +1,4 @@
-"""Loading and saving hours through the API, exactly once (design: changing an hour).
+"""Loading and saving hours through the API, exactly once.
 
 One query loads many hours, one mutation saves many buckets, each under its own condition. Where a
 condition fails somebody else was first: those hours are loaded again, changed again, saved again.
@@ -15,6 +15,7 @@ from itertools import count
 from typing import Any
 
 from aggregated_metrics.adapters.appsync import Client
+from aggregated_metrics.core.buckets import HOUR, floor, iso, minute_of
 from aggregated_metrics.core.errors import (
     ConditionFailedError,
     ContentionError,
@@ -22,9 +23,15 @@ from aggregated_metrics.core.errors import (
     ThrottledError,
 )
 from aggregated_metrics.core.hours import Bucket, Hour, HourId, Tally, Write
+from aggregated_metrics.core.series import Series
 
-HOURS_PER_LOAD = 20
+HOURS_PER_LOAD = 40
+"""One account's batch with its breakdowns by twenty scores; AppSync reads aliases side by side."""
 BUCKETS_PER_SAVE = 50
+"""AppSync writes aliases one after the other, some 10 ms each; with Lambda resolvers 50 ms."""
+BYTES_PER_SAVE = 500_000
+"""Half of what AppSync takes: metadata with full ledgers is large."""
+SCOPES_PER_PAGE = 1000
 GROUPS_AT_ONCE = 8
 PARENT_TRIES = 3
 STOP_SECONDS = 2.0
@@ -74,6 +81,14 @@ class Outcome:
         self.tally.add(other.tally)
 
 
+_SCOPES = (
+    "query FindScopes($account: String!, $token: String, "
+    "$range: ModelAggregatedMetricsByAccountRecordTypeCompositeKeyConditionInput) "
+    "{ page: listAggregatedMetricsByAccountIdAndRecordTypeAndTimeRangeStart(accountId: $account, "
+    f"recordTypeTimeRangeStart: $range, limit: {SCOPES_PER_PAGE}, nextToken: $token) "
+    "{ items { scorecardId scoreId timeRangeStart } nextToken } }"
+)
+
 type Edit = Callable[[Hour], Tally | None]
 """Changes an hour in place. It may be called again on a newer state of the same hour."""
 
@@ -118,6 +133,31 @@ class HourStore:
             data = self._with_retry(partial(self._client.execute, *load_document(part)))
             hours += [self._hour(hour_id, data[f"h{i}"]) for i, hour_id in enumerate(part)]
         return hours
+
+    def find_scopes(self, account_id: str, record_type: str, hours: Sequence[int]) -> set[HourId]:
+        """The stored hours of a breakdown, of every scope, among those that start then.
+
+        They come from an index, which may be a moment behind.
+
+        Raises:
+            ApiError: the API refused, or did not answer in time.
+        """
+        wanted = frozenset(hours)
+        bounds = [min(wanted), max(wanted) + HOUR - 1]
+        between = [{"recordType": record_type, "timeRangeStart": iso(bound)} for bound in bounds]
+        variables: dict[str, Any] = {"account": account_id, "range": {"between": between}}
+        found: set[HourId] = set()
+        while True:
+            ask = partial(self._client.execute, _SCOPES, variables)
+            page = self._with_retry(ask)["page"]
+            for row in page["items"]:
+                series = Series(account_id, record_type, row["scorecardId"], row["scoreId"])
+                start = floor(minute_of(row["timeRangeStart"]), HOUR)
+                if series.scope and start in wanted:
+                    found.add(HourId(series, start))
+            if not page["nextToken"]:
+                return found
+            variables["token"] = page["nextToken"]
 
     def update(
         self,
@@ -198,9 +238,10 @@ class HourStore:
         """Send the writes, minutes before parents; give back those that did not go through."""
         failed: list[Write] = []
         ordered = sorted(writes, key=lambda write: (write.bucket.size > 1, bool(write.condition)))
-        for first in range(0, len(ordered), BUCKETS_PER_SAVE):
-            part = ordered[first : first + BUCKETS_PER_SAVE]
-            self._stop_in_time(f"{len(ordered) - first} buckets are not written")
+        left = len(ordered)
+        for part in _parts(ordered):
+            self._stop_in_time(f"{left} buckets are not written")
+            left -= len(part)
             lost = self._send(part)
             for i, write in enumerate(part):
                 if f"b{i}" in lost:
@@ -268,6 +309,21 @@ def map_concurrently[Given, Made](
         return
     with ThreadPoolExecutor(min(GROUPS_AT_ONCE, len(given))) as pool:
         yield from pool.map(work, given)
+
+
+def _parts(writes: Sequence[Write]) -> Iterator[list[Write]]:
+    """Writes that one request can carry."""
+    part: list[Write] = []
+    size = 0
+    for write in writes:
+        length = len(write.record.get("metadata", ""))
+        if len(part) == BUCKETS_PER_SAVE or (part and size + length > BYTES_PER_SAVE):
+            yield part
+            part, size = [], 0
+        part.append(write)
+        size += length
+    if part:
+        yield part
 
 
 def _order(hour_id: HourId) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from aggregated_metrics.core.errors import SettingsError
-from aggregated_metrics.core.record_types import MODELS
+from aggregated_metrics.core.record_types import BREAKDOWNS, MODELS, checkable, own_models
 
 _CONTAINER_HOSTS = frozenset({"host.docker.internal", "172.17.0.1"})
 _APPSYNC_HOST = re.compile(r"\.appsync-api\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?$")
@@ -18,6 +18,24 @@ _APPSYNC_HOST = re.compile(r"\.appsync-api\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?$
 
 def _parsed(value: Any) -> Any:
     return json.loads(value or "{}") if isinstance(value, str) else value
+
+
+def _listed(value: Any) -> Any:
+    """Names from a list, a JSON list or a comma list; `all` stands for all."""
+    if isinstance(value, str):
+        text = value.strip()
+        value = json.loads(text) if text.startswith("[") else text.split(",")
+        value = [name.strip() for name in value if name.strip()]
+    return BREAKDOWNS if value == ["all"] else value
+
+
+def _models(value: Any) -> Any:
+    """The models whose streams come in, from a comma list; the third declared one is Own3."""
+    if not isinstance(value, str):
+        return value
+    own = {f"Own{i}": name for i, name in enumerate(own_models(), 1)}
+    names = (name.strip() for name in value.split(","))
+    return [own.get(name, name) for name in names if name]
 
 
 class Settings(BaseModel):
@@ -36,6 +54,9 @@ class Settings(BaseModel):
     SOURCE_LIFETIME_DAYS: Annotated[dict[str, float], BeforeValidator(_parsed)] = Field(
         default_factory=dict
     )
+
+    COUNTED_MODELS: Annotated[frozenset[str], BeforeValidator(_models)] = frozenset(MODELS)
+    BREAKDOWNS: Annotated[frozenset[str], BeforeValidator(_listed)] = frozenset()
 
     @field_validator("GRAPHQL_ENDPOINT")
     @classmethod
@@ -60,6 +81,16 @@ class Settings(BaseModel):
             )
         return value
 
+    @field_validator("BREAKDOWNS")
+    @classmethod
+    def _names_known_breakdowns(cls, value: frozenset[str]) -> frozenset[str]:
+        if unknown := sorted(value - set(BREAKDOWNS)):
+            raise ValueError(
+                f"names the unknown breakdown {unknown[0]!r}: use all, or some of "
+                f"{', '.join(BREAKDOWNS)} (a comma list)"
+            )
+        return value
+
     @field_validator("SOURCE_LIFETIME_DAYS")
     @classmethod
     def _is_by_model(cls, value: dict[str, float]) -> dict[str, float]:
@@ -69,6 +100,11 @@ class Settings(BaseModel):
                 f"use {', '.join(MODELS)} (model name to days that its rows live)"
             )
         return value
+
+    @property
+    def record_types(self) -> tuple[str, ...]:
+        """What a check is about if nobody says what: all that is counted and can be listed."""
+        return checkable(self.COUNTED_MODELS, self.BREAKDOWNS)
 
     @property
     def region(self) -> str:

@@ -18,8 +18,9 @@ from aggregated_metrics.core import buckets
 from aggregated_metrics.core.changes import DAY
 from aggregated_metrics.core.errors import GraphQLError, UncountableError
 from aggregated_metrics.core.listing import Range, condition, is_plain
-from aggregated_metrics.core.measures import ZERO, Measures, plus
-from aggregated_metrics.core.record_types import Contribution, Model, Row, contribution
+from aggregated_metrics.core.measures import Measures, plus, zero
+from aggregated_metrics.core.models import Contribution, Model, Row, contribution
+from aggregated_metrics.core.series import Target
 
 PAGE = 1000
 SKEW = timedelta(seconds=10)
@@ -31,27 +32,29 @@ class Counted:
     """What the source rows of one account and model come to.
 
     Attributes:
-        minutes: sums by record type and minute, for the hours asked for.
+        minutes: sums by series and minute, for the hours asked for.
         rows: rows read; more than counted where an index sorts by another time.
         pages: requests made.
-        unsure: record types and minutes with a row that was updated since the check began.
+        unsure: those with a row that was updated since the check began.
         unclear: those with a row of which the stream alone knows whether it counts.
         unreadable: rows that the API could not give.
         listed: by minute, the least and greatest sort-key text of rows outside their hour's own
             range.
+        extra: the measures of the model's own.
     """
 
-    minutes: dict[tuple[str, int], Measures] = field(default_factory=dict)
+    minutes: dict[Target, Measures] = field(default_factory=dict)
     rows: int = 0
     pages: int = 0
-    unsure: set[tuple[str, int]] = field(default_factory=set)
-    unclear: set[tuple[str, int]] = field(default_factory=set)
+    unsure: set[Target] = field(default_factory=set)
+    unclear: set[Target] = field(default_factory=set)
     unreadable: int = 0
     listed: dict[int, tuple[str, str]] = field(default_factory=dict)
+    extra: tuple[str, ...] = ()
 
-    def at(self, record_type: str, minute: int) -> Measures:
+    def at(self, target: Target) -> Measures:
         """The sums of one minute; zero where no row is."""
-        return self.minutes.get((record_type, minute), ZERO)
+        return self.minutes.get(target) or zero(self.extra)
 
 
 class SourceRows:
@@ -88,7 +91,7 @@ class SourceRows:
         Raises:
             ApiError: the API refused, or did not answer.
         """
-        counted = Counted()
+        counted = Counted(extra=model.extra)
         wanted = frozenset(hours)
         began = (since or self._clock()) - SKEW
         for part in ranges:
@@ -98,7 +101,9 @@ class SourceRows:
                 counted.rows += len(rows)
                 until = self._clock() + SKEW
                 for row in rows:
-                    _count(counted, model, row | {"accountId": account_id}, wanted, (began, until))
+                    _count(
+                        counted, model, row | {model.account: account_id}, wanted, (began, until)
+                    )
                 on_page(counted)
         return counted
 
@@ -116,11 +121,13 @@ class SourceRows:
     def _pages(
         self, model: Model, account_id: str, condition: Mapping[str, Any], counted: Counted
     ) -> Iterator[list[dict[str, Any]]]:
+        if model.listing is None:
+            return
         variables = {"account": account_id, "range": condition}
         token = None
         while True:
             more: dict[str, Any] = {"token": token} if token else {}
-            query = _query(model.name, model.listing, model.attributes)
+            query = _query(model.name, model.listing, model.account, model.attributes)
             try:
                 page = self._client.execute(query, variables | more)["page"]
             except GraphQLError as error:
@@ -167,16 +174,17 @@ def _count(
         return
     written = _written(row)
     ahead = _is_ahead(part, written)
-    text = row[model.listing[1]]
-    if not is_plain(model.listing[1], text, part.minute):
-        least, greatest = counted.listed.get(part.minute, (text, text))
-        counted.listed[part.minute] = (min(least, text), max(greatest, text))
-    for record_type in model.record_types(part.split):
-        place = (record_type, part.minute)
+    if model.listing is not None:
+        text = row.get(model.listing[1])
+        if text and not is_plain(model.listing[1], text, part.minute):
+            least, greatest = counted.listed.get(part.minute, (text, text))
+            counted.listed[part.minute] = (min(least, text), max(greatest, text))
+    for series in part.series:
+        place = Target(series, part.minute)
         if ahead:
             counted.unclear.add(place)
             continue
-        counted.minutes[place] = plus(counted.at(*place), part.measures)
+        counted.minutes[place] = plus(counted.at(place), part.measures)
         # A time that lies ahead of now was not written by this clock: it tells nothing.
         if written is not None and moving[0] <= written <= moving[1]:
             counted.unsure.add(place)
@@ -196,7 +204,7 @@ def part_of(model: Model, row: Row) -> Contribution:
     part = contribution(model, row)
     if _is_ahead(part, _written(row)):
         raise UncountableError(
-            f"createdAt {buckets.iso(part.minute)} is more than a day after the write"
+            f"its time {buckets.iso(part.minute)} is more than a day after the write"
         )
     return part
 
@@ -209,11 +217,11 @@ def _written(row: Mapping[str, Any]) -> datetime | None:
 
 
 @lru_cache(maxsize=16)
-def _query(name: str, listing: tuple[str, str], attributes: tuple[str, ...]) -> str:
+def _query(name: str, listing: tuple[str, str], account: str, attributes: tuple[str, ...]) -> str:
     field_name, key = listing
     selected = " ".join(dict.fromkeys(("id", *attributes[1:], "updatedAt")))
     return (
         f"query Count{name}($account: String!, $range: ModelStringKeyConditionInput, "
-        f"$token: String) {{ page: {field_name}(accountId: $account, {key}: $range, "
+        f"$token: String) {{ page: {field_name}({account}: $account, {key}: $range, "
         f"limit: {PAGE}, nextToken: $token) {{ items {{ {selected} }} nextToken }} }}"
     )

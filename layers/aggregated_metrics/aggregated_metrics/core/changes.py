@@ -2,11 +2,11 @@
 
 A *change* is what one stream record did to one row. Its deltas are what the new image adds and the
 old image took with it; they keep the record's sequence number, because each minute decides for
-itself, by its ledger, which of them it has already taken in (design: exactly once).
+itself, by its ledger, which of them it has already taken in.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2s
 from operator import itemgetter
@@ -15,15 +15,10 @@ from typing import Any, NamedTuple
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import EventError, UncountableError
 from aggregated_metrics.core.listing import is_plain
-from aggregated_metrics.core.measures import ZERO, Measures, minus
-from aggregated_metrics.core.record_types import (
-    MODELS,
-    Model,
-    Place,
-    first_of,
-    json_object,
-    place_of,
-)
+from aggregated_metrics.core.measures import Measures, minus, negative
+from aggregated_metrics.core.models import Model, Place, first_of, json_object, place_of
+from aggregated_metrics.core.record_types import MODELS
+from aggregated_metrics.core.series import Target
 
 DAY = 24 * 60
 EXPIRY_PRINCIPAL = "dynamodb.amazonaws.com"
@@ -48,18 +43,11 @@ class Delta(NamedTuple):
 type _Where = tuple[str | None, int]
 _T = slice(10, 11)
 """Where an AWSDateTime has its T; Python reads other forms as well, and AppSync does not."""
+_PLAIN = "0000-00-00T"
 _IN_RANGE: _Where = (None, 0)
 _NOWHERE: _Where = (None, 1)
 type _Part = tuple[Place, Measures, _Where]
 type _Groups = defaultdict[Place, list[Delta]]
-
-
-class Target(NamedTuple):
-    """One minute of one record type of one account."""
-
-    account_id: str
-    record_type: str
-    minute: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +104,15 @@ def _are_mappings(records: list[Any]) -> bool:
     return all(issubclass(kind, Mapping) for kind in {*map(type, records)})
 
 
-def fold(event: Any, source_tables: Mapping[str, str]) -> Folded:
+def fold(
+    event: Any, source_tables: Mapping[str, str], breakdowns: Collection[str] = frozenset()
+) -> Folded:
     """Fold a stream event into deltas per shard and minute.
 
     Args:
         event: what Lambda hands over for a DynamoDB stream.
         source_tables: table name to model name, for tables not named in Amplify's form.
+        breakdowns: the record types by scorecard or score that are switched on.
 
     Raises:
         EventError: the event is not one of a DynamoDB stream.
@@ -133,7 +124,10 @@ def fold(event: Any, source_tables: Mapping[str, str]) -> Folded:
         arn = record.get("eventSourceARN")
         if stream is None or arn != stream.arn:
             try:
-                stream = streams.get(str(arn)) or _Stream(arn, record, source_tables)
+                stream = streams.get(str(arn))
+                if stream is None:
+                    model = model_of_stream(str(arn), source_tables).only(breakdowns)
+                    stream = _Stream(arn, record, model)
             except UncountableError as error:
                 folded.rejects.append(Reject(record, str(error)))
                 continue
@@ -150,11 +144,9 @@ class _Stream:
 
     __slots__ = ("arn", "first", "groups", "last", "model")
 
-    def __init__(
-        self, arn: Any, first: Mapping[str, Any], source_tables: Mapping[str, str]
-    ) -> None:
+    def __init__(self, arn: Any, first: Mapping[str, Any], model: Model) -> None:
         self.arn = arn  # as it came: fold compares it with each record's
-        self.model = model_of_stream(str(arn), source_tables)
+        self.model = model
         self.first = first
         self.last = 0
         self.groups: _Groups = defaultdict(list)
@@ -264,14 +256,14 @@ def _count_alike(model: Model, old: Mapping[str, Any], new: Any, before: _Part) 
 def _part(model: Model, image: Mapping[str, Any], created: float | None) -> _Part:
     """What an image adds: where, and how much."""
     try:
-        account_id, at, kind, *measured = _values(model, image)
+        values = _values(model, image)
     except (AttributeError, TypeError, ValueError) as error:
         raise UncountableError("the image is not DynamoDB JSON") from error
-    place = place_of(model, account_id, at, kind)
-    measures = model.measure(*measured)
+    place = place_of(model, values)
+    measures = model.measure(*values[len(model.places) :])
     if created is not None and (place[1] - DAY) * 60 > created:
         raise UncountableError(
-            f"createdAt {buckets.iso(place[1])} is more than a day after the write"
+            f"its time {buckets.iso(place[1])} is more than a day after the write"
         )
     return place, measures, _where(model, image, place[1])
 
@@ -282,15 +274,20 @@ def _where(model: Model, image: Mapping[str, Any], minute: int) -> _Where:
     A row that the API cannot serialize is as good as listed nowhere: a time that is no AWSDateTime,
     or nothing in a field that the schema requires.
     """
+    if model.listing is None:
+        return _IN_RANGE  # no check of an hour looks anywhere
     key = model.listing[1]
     try:
-        text, created = image[key]["S"], image["createdAt"]["S"]
-        for name in model.required:
+        text = image[key]["S"]
+        for name in model.demanded:
             image[name]["S"]
     except (KeyError, TypeError):
         return _NOWHERE
-    if text[_T] != "T" or created[_T] != "T":
+    if text[_T] != "T":
         return _NOWHERE
+    for name in model.times:
+        if name in image and image[name].get("S", _PLAIN)[_T] != "T":
+            return _NOWHERE
     return _IN_RANGE if is_plain(key, text, minute) else (text, 0)
 
 
@@ -353,18 +350,18 @@ def _add(
             return
     if before is not None:
         groups[before[0]].append(
-            Delta(number, minus(ZERO, before[1]), created, before[2][0], -before[2][1])
+            Delta(number, negative(before[1]), created, before[2][0], -before[2][1])
         )
     if after is not None:
         groups[after[0]].append(tuple.__new__(Delta, (number, after[1], created, *after[2])))
 
 
 def _by_target(model: Model, groups: _Groups) -> dict[Target, list[Delta]]:
-    """Spread each group over the record types that its rows count into, in the records' order."""
+    """Spread each group over the series that its rows count into, in the records' order."""
     targets: dict[Target, list[Delta]] = {}
-    for (account_id, minute, split), deltas in groups.items():
-        for record_type in model.record_types(split):
-            target = Target(account_id, record_type, minute)
+    for (account_id, minute, split, scope), deltas in groups.items():
+        for series in model.series(account_id, split, scope):
+            target = Target(series, minute)
             merged = target in targets
             targets.setdefault(target, []).extend(deltas)
             if merged:

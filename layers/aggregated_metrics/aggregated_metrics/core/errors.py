@@ -2,6 +2,7 @@
 
 AggregatedMetricsError
 ├── SettingsError             a setting is missing or wrong; the message names the variable
+├── DeclarationError         own_models.py declares a model wrongly; the message says what to write
 ├── EventError                an invocation's event is not what its function takes
 ├── NaiveDatetimeError        a datetime without an offset was passed in (also a ValueError)
 ├── UncountableError          an image cannot be counted; its record goes to quarantine
@@ -28,6 +29,10 @@ class AggregatedMetricsError(Exception):
 
 class SettingsError(AggregatedMetricsError):
     """An environment variable is missing or wrong."""
+
+
+class DeclarationError(AggregatedMetricsError):
+    """A model of the user's own is declared wrongly."""
 
 
 class EventError(AggregatedMetricsError, ValueError):

@@ -14,44 +14,25 @@ from typing import Any, NamedTuple
 
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.changes import Delta
-from aggregated_metrics.core.measures import ZERO, Measures, clamped, minus, plus, shown, total
+from aggregated_metrics.core.measures import (
+    ZERO,
+    Measures,
+    clamped,
+    minus,
+    plus,
+    shown,
+    total,
+    zero,
+)
 from aggregated_metrics.core.metadata import MEMORY_SECONDS, Fence, Metadata
+from aggregated_metrics.core.record_types import extra_of
+from aggregated_metrics.core.series import HourId, Series, composite_key, key_stem
+
+__all__ = ["Bucket", "Hour", "HourId", "Series", "Tally", "Write", "composite_key", "key_stem"]
 
 _BEYOND = "beyond"
 _PRUNED = "pruned"
 _MICROSECOND = timedelta(microseconds=1)
-
-
-class Series(NamedTuple):
-    """What is counted apart from everything else: account, record type and maybe a scope."""
-
-    account_id: str
-    record_type: str
-    scorecard_id: str | None = None
-    score_id: str | None = None
-
-
-class HourId(NamedTuple):
-    """One clock hour of one series; `start` is an epoch minute."""
-
-    series: Series
-    start: int
-
-    @property
-    def prefix(self) -> str:
-        """What the composite keys of all its buckets begin with: `items#2026-11-22T10:`."""
-        return f"{key_stem(self.series)}{buckets.iso(self.start)[:14]}"
-
-
-def key_stem(series: Series) -> str:
-    """`recordType#` or `recordType#<score or scorecard>#`, the start of a composite key."""
-    scope = series.score_id or series.scorecard_id
-    return f"{series.record_type}#{scope}#" if scope else f"{series.record_type}#"
-
-
-def composite_key(series: Series, start: int, size: int) -> str:
-    """`recordType[#scopeId]#timeRangeStart#numberOfMinutes`."""
-    return f"{key_stem(series)}{buckets.iso(start)}#{size}"
 
 
 @dataclass(slots=True)
@@ -67,6 +48,7 @@ class Bucket:
         given: the record's metadata as loaded; only a bucket that is changed has to read it.
         created: `createdAt` as loaded; None while it is not stored, or where it is not known.
         dirty: whether it differs from what is stored.
+        names: of the measures that are kept in metadata.
     """
 
     start: int
@@ -78,12 +60,13 @@ class Bucket:
     dirty: bool = False
     parsed: Metadata | None = None
     created: str | None = None
+    names: tuple[str, ...] = ()
 
     @property
     def metadata(self) -> Metadata:
         """The record's metadata, ledger included; to be changed in place."""
         if self.parsed is None:
-            self.parsed = Metadata.parse(self.given)
+            self.parsed = Metadata.parse(self.given, self.names)
         return self.parsed
 
     @property
@@ -140,13 +123,15 @@ class Hour:
         Rows need `compositeKey`, the measures, `complete`, `metadata` and `updatedAt`.
         """
         self.id = hour_id
+        self._names = extra_of(hour_id.series.record_type)
+        self.zero = zero(self._names)
         self._buckets: dict[tuple[int, int], Bucket] = {}
         self._restored: set[tuple[int, int]] = set()
         keys = _keys(hour_id)
         for row in rows:
             place = keys.get(row["compositeKey"])
             if place is not None:
-                self._buckets[place] = _bucket(place, row)
+                self._buckets[place] = _bucket(place, row, self._names)
 
     def __iter__(self) -> Iterator[Bucket]:
         """Every bucket, minutes before parents."""
@@ -155,6 +140,10 @@ class Hour:
     def get(self, start: int, size: int = 1) -> Bucket | None:
         """The bucket that starts at `start`, if there is one."""
         return self._buckets.get((size, start))
+
+    def get_or_new(self, start: int, size: int = 1) -> Bucket:
+        """The same, or an empty one that is not stored."""
+        return self._buckets.get((size, start)) or Bucket(start, size, self.zero, names=self._names)
 
     def overlay(self, known: Bucket) -> None:
         """Put a bucket that was seen before in place of one that is older: a stale read."""
@@ -171,7 +160,7 @@ class Hour:
         A batch that nets to zero here changes the ledger all the same, unless each of its records
         does: a shorter delivery of it may still be on its way (docs/decisions/0007).
         """
-        bucket = self._buckets.get((1, minute)) or Bucket(minute, 1)
+        bucket = self.get_or_new(minute)
         known = bucket.metadata
         taken = known.ledger.get(shard, (-1, 0))[0]
         # 1. What this shard has brought before is in the sums, whatever else is.
@@ -180,7 +169,7 @@ class Hour:
         counted = [delta for delta in fresh if not _is_fenced(delta, known.fence)]
         if len(counted) == len(fresh) and not _matters(fresh):
             return Tally()
-        wanted = plus(bucket.measures, total(delta.measures for delta in counted))
+        wanted = plus(bucket.measures, total((delta.measures for delta in counted), self.zero))
         tally = Tally(clamped=int(min(wanted) < 0))
         # 3. Where the rows are listed is kept even of those that the fence holds: widening what a
         #    check reads is always right.
@@ -203,7 +192,7 @@ class Hour:
         parents are its minutes' sums again, even where minutes had been pruned: whoever sets some
         of those sets all that the rows vouch for.
         """
-        bucket = self._buckets.get((1, minute)) or Bucket(minute, 1)
+        bucket = self.get_or_new(minute)
         if bucket.measures != measures:
             bucket.metadata.fence = fence
             for text in listed:
@@ -224,11 +213,11 @@ class Hour:
         pruned = self.pruned(now)
         for place, parts in sums.items():
             size, start = place
-            bucket = self._buckets.get(place) or Bucket(start, size)
-            gone = pruned.get(place, ZERO)
-            if gone != ZERO or _PRUNED in str(bucket.given):
+            bucket = self.get_or_new(start, size)
+            gone = pruned.get(place, self.zero)
+            if any(gone) or _PRUNED in str(bucket.given):
                 bucket.metadata.pruned = gone
-            wanted = plus(gone, total(parts))
+            wanted = total(parts, gone)
             if bucket.version is None or shown(bucket.measures) != shown(wanted):
                 self._change(bucket, wanted)
 
@@ -244,10 +233,11 @@ class Hour:
         for size in buckets.PARENT_SIZES:
             for start in buckets.starts(self.id.start, size):
                 gone = self._gone(size, start, now)
-                if gone == ZERO and found and inner:
+                if not any(gone) and found and inner:
                     parts = range(start, start + size, inner)
-                    gone = total(found.get((inner, part), ZERO) for part in parts)
-                if gone != ZERO:
+                    inside = (found.get((inner, part), self.zero) for part in parts)
+                    gone = total(inside, self.zero)
+                if any(gone):
                     found[size, start] = gone
             inner = size
         return found
@@ -255,14 +245,15 @@ class Hour:
     def _gone(self, size: int, start: int, now: datetime) -> Measures:
         parent = self._buckets.get((size, start))
         if parent is None or parent.version is None or (size, start) in self._restored:
-            return ZERO
+            return self.zero
         if _PRUNED in str(parent.given):
             return parent.metadata.pruned
         if not _is_old(parent, now):
-            return ZERO
+            return self.zero
         followed = _moment(parent) + timedelta(seconds=MEMORY_SECONDS)
         minutes = (self._buckets.get((1, minute)) for minute in range(start, start + size))
-        return ZERO if any(_is_older(minute, followed) for minute in minutes) else parent.measures
+        is_whole = any(_is_older(minute, followed) for minute in minutes)
+        return self.zero if is_whole else parent.measures
 
     def close(self, now: datetime, grace: int) -> None:
         """Mark every bucket complete that has elapsed."""
@@ -303,6 +294,8 @@ class Hour:
         stored = shown(bucket.measures)
         if bucket.size == 1 and (bucket.parsed is not None or stored != bucket.measures):
             bucket.metadata.beyond = minus(bucket.measures, stored)
+        if bucket.names:
+            bucket.metadata.extra = stored.extra
         complete = bucket.complete = bucket.complete or bucket.elapsed(now, grace)
         version = _format(_next_version(bucket, now))
         record: dict[str, Any] = {
@@ -348,13 +341,14 @@ def _is_fenced(delta: Delta, fence: Fence | None) -> bool:
 
 def _matters(deltas: Sequence[Delta]) -> bool:
     """Whether any delivery of these deltas, however short, would change a sum."""
-    sums = ZERO
     if any(delta.listed is not None or delta.unlisted for delta in deltas):
         return True
+    sums: Measures | None = None
     # A record that moves its row between splits has its two deltas in different places.
     for _, records in groupby(sorted(deltas, key=itemgetter(0)), key=itemgetter(0)):
-        sums = plus(sums, total(delta.measures for delta in records))
-        if sums != ZERO:
+        for delta in records:
+            sums = delta.measures if sums is None else plus(sums, delta.measures)
+        if sums is not None and any(sums):
             return True
     return False
 
@@ -368,15 +362,21 @@ def _keys(hour_id: HourId) -> dict[str, tuple[int, int]]:
     }
 
 
-def _bucket(place: tuple[int, int], row: Mapping[str, Any]) -> Bucket:
+def _bucket(place: tuple[int, int], row: Mapping[str, Any], names: tuple[str, ...]) -> Bucket:
     size, start = place
-    stored = Measures(*[row.get(name) or 0 for name in Measures._fields])
     bucket = Bucket(
-        start, size, stored, bool(row["complete"]), row["updatedAt"], row.get("metadata")
+        start,
+        size,
+        complete=bool(row["complete"]),
+        version=row["updatedAt"],
+        given=row.get("metadata"),
+        created=row.get("createdAt"),
+        names=names,
     )
-    bucket.created = row.get("createdAt")
+    extra = bucket.metadata.extra if names else ()
+    bucket.measures = Measures(*[row.get(name) or 0 for name in Measures._fields], *extra)
     if _BEYOND in str(bucket.given):
-        bucket.measures = plus(stored, bucket.metadata.beyond)
+        bucket.measures = plus(bucket.measures, bucket.metadata.beyond)
     return bucket
 
 

@@ -1,8 +1,9 @@
 """Where an index lists the rows of an hour: ranges of sort-key text. Pure.
 
-Indexes sort times as raw text, by createdAt or by updatedAt. An hour's *own range* is where its
-rows are listed if their times are written in UTC and no row was updated before it was created. The
-stream sees both attributes: of rows outside, the hour's minutes keep the least and greatest text.
+Indexes sort times as raw text, by updatedAt or by the time that counts (createdAt, mostly). An
+hour's *own range* is where its rows are listed if their times are written in UTC and no row was
+updated before its time. The stream sees both attributes: of rows outside, the hour's minutes keep
+the least and greatest text.
 """
 
 from collections.abc import Iterable
@@ -11,7 +12,7 @@ from typing import Any
 
 from aggregated_metrics.core import buckets
 
-CREATED = "createdAt"
+UPDATED = "updatedAt"
 _LAST = "~"
 """Sorts after every character of a time."""
 
@@ -25,7 +26,7 @@ type Listed = tuple[int, str]
 def is_plain(key: str, text: str, minute: int) -> bool:
     """Whether a row of this minute is listed within its hour's own range."""
     prefix = _prefix(minute - minute % buckets.HOUR)
-    return text.startswith(prefix) if key == CREATED else text >= prefix
+    return text >= prefix if key == UPDATED else text.startswith(prefix)
 
 
 def ranges(key: str, hours: Iterable[int], listed: Iterable[tuple[str, str]]) -> list[Range]:
@@ -39,7 +40,7 @@ def ranges(key: str, hours: Iterable[int], listed: Iterable[tuple[str, str]]) ->
     starts = sorted(set(hours))
     if not starts:
         return []
-    if key != CREATED:
+    if key == UPDATED:
         # A row is updated when it is created or later; earlier ones are told by `listed`.
         return [(min([_prefix(starts[0]), *(least for least, _ in listed)]), None)]
     wanted = sorted([(_prefix(hour), _prefix(hour) + _LAST) for hour in starts] + list(listed))

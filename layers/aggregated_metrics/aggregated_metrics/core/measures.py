@@ -1,8 +1,14 @@
-"""What a bucket sums: six whole numbers, always in the same order. Pure."""
+"""What a bucket sums: whole numbers, always in the same order. Pure.
 
-from collections.abc import Iterable
+The first six are fields of the API. A model may have further ones (record_types: `extra`), which a
+bucket keeps in its metadata under their own names; within the package they are sums like the
+others, so whatever holds for one measure holds for all.
+"""
+
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from typing import NamedTuple
+from operator import add, neg, sub
+from typing import NamedTuple, Self
 
 from aggregated_metrics.core.errors import UncountableError
 
@@ -15,12 +21,7 @@ _POWERS: tuple[int, ...] = (1_000_000, 100_000, 10_000, 1_000, 100, 10, 1)
 _MOST_DIGITS = 18
 
 
-class Measures(NamedTuple):
-    """Sums of a bucket, or what one row adds to it. The names are the API's.
-
-    `cost` is in millionths of a dollar; the others are numbers of rows or calls.
-    """
-
+class _Fields(NamedTuple):
     count: int = 0  # type: ignore[assignment] # the API's name; tuple.count is not missed
     cost: int = 0
     decisionCount: int = 0
@@ -29,22 +30,72 @@ class Measures(NamedTuple):
     errorCount: int = 0
 
 
+class Measures(_Fields):
+    """Sums of a bucket, or what one row adds to it. The first six have the API's names.
+
+    `cost` is in millionths of a dollar; the others are numbers of rows or calls. After the six
+    come those of the record type's own; a series always has the same number of them.
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        count: int = 0,
+        cost: int = 0,
+        decisionCount: int = 0,
+        externalAiApiCount: int = 0,
+        cachedAiApiCount: int = 0,
+        errorCount: int = 0,
+        *extra: int,
+    ) -> Self:
+        """The six, and the record type's own in their order."""
+        six = (count, cost, decisionCount, externalAiApiCount, cachedAiApiCount, errorCount)
+        return tuple.__new__(cls, six + extra)
+
+    @property
+    def extra(self) -> tuple[int, ...]:
+        """Those that are no fields of the API."""
+        return self[len(self._fields) :]
+
+    def named(self, extra: Iterable[str] = ()) -> dict[str, int]:
+        """The sums by name; `extra` names the record type's own."""
+        return dict(zip((*self._fields, *extra), self, strict=True))
+
+
 ZERO = Measures()
 
 
-def total(parts: Iterable[tuple[int, ...]]) -> Measures:
-    """The sum of measures, field by field; zero for none."""
-    return Measures(*map(sum, zip(*parts, strict=True))) if (parts := list(parts)) else ZERO
+def zero(extra: Sequence[str]) -> Measures:
+    """No sums, for a record type with these measures of its own."""
+    return Measures(0, 0, 0, 0, 0, 0, *[0 for _ in extra]) if extra else ZERO
+
+
+def total(parts: Iterable[tuple[int, ...]], start: tuple[int, ...] = ZERO) -> Measures:
+    """The sum of measures and `start`, field by field; `start` for none."""
+    return Measures(*map(sum, zip(start, *parts, strict=True)))
 
 
 def plus(a: tuple[int, ...], b: tuple[int, ...]) -> Measures:
     """A + b, field by field."""
-    return Measures(a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3], a[4] + b[4], a[5] + b[5])
+    _demand_same(a, b)
+    return tuple.__new__(Measures, map(add, a, b))
 
 
 def minus(a: tuple[int, ...], b: tuple[int, ...]) -> Measures:
     """A - b, field by field."""
-    return Measures(a[0] - b[0], a[1] - b[1], a[2] - b[2], a[3] - b[3], a[4] - b[4], a[5] - b[5])
+    _demand_same(a, b)
+    return tuple.__new__(Measures, map(sub, a, b))
+
+
+def negative(sums: tuple[int, ...]) -> Measures:
+    """What takes `sums` away again."""
+    return tuple.__new__(Measures, map(neg, sums))
+
+
+def _demand_same(a: tuple[int, ...], b: tuple[int, ...]) -> None:
+    if len(a) != len(b):
+        raise ValueError("measures of different record types have no sum")
 
 
 def clamped(sums: Measures) -> Measures:
@@ -55,7 +106,8 @@ def clamped(sums: Measures) -> Measures:
 def shown(sums: Measures) -> Measures:
     """Sums as a bucket's fields can hold them: from zero to the largest Int.
 
-    An invalid Int would fail the whole request. What is cut off is kept beside the fields.
+    An invalid Int would fail the whole request. What is cut off is kept beside the fields. Those
+    in metadata have the same limits, so that every reader can hold them.
     """
     if min(sums) >= 0 and max(sums) <= INT_MAX:
         return sums
@@ -63,7 +115,7 @@ def shown(sums: Measures) -> Measures:
 
 
 def micro_dollars(dollars: str | float) -> int:
-    """Dollars in millionths, rounded half-even (design: per record, so sums never drift).
+    """Dollars in millionths, rounded half-even per record, so that sums never drift.
 
     Raises:
         UncountableError: `dollars` is not a finite number, or absurdly large.

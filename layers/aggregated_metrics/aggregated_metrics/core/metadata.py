@@ -6,22 +6,25 @@
     unlisted  n                        rows that no index lists
     beyond    {measure: "n"}           what the exact sum is more (or less) than the measure's field
     pruned    {measure: "n"}           in a parent: what those minutes came to that are gone
+    …Count    n                        measures of the record type that are no fields of the API
 
 Somebody else's value under one of these names, or metadata that is no object, is kept as `other`.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
 from aggregated_metrics.core.listing import Range
-from aggregated_metrics.core.measures import ZERO, Measures
+from aggregated_metrics.core.measures import ZERO, Measures, zero
 
 MEMORY_SECONDS = 25 * 3600
 """A stream remembers for 24 hours: after this no shard and no record comes again."""
 LEDGER_ENTRIES = 512
 _NAMES = frozenset({"ledger", "fence", "listed", "unlisted", "beyond", "pruned"})
+RESERVED = _NAMES | {"other"}
+"""Names that no measure can have."""
 
 
 class Fence(NamedTuple):
@@ -47,8 +50,13 @@ class Fence(NamedTuple):
 
 @dataclass(slots=True)
 class Metadata:
-    """One bucket's metadata, parsed. `rest` is what others keep there, untouched."""
+    """One bucket's metadata, parsed. `rest` is what others keep there, untouched.
 
+    `names` are the measures that the record type keeps here, and `extra` their sums.
+    """
+
+    names: tuple[str, ...] = ()
+    extra: tuple[int, ...] = ()
     ledger: dict[str, tuple[int, int]] = field(default_factory=dict)
     fence: Fence | None = None
     listed: tuple[str, str] | None = None
@@ -58,19 +66,22 @@ class Metadata:
     rest: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, given: Any) -> Self:
+    def parse(cls, given: Any, names: tuple[str, ...] = ()) -> Self:
         """From AWSJSON (a text, sometimes encoded twice) or a dictionary; never fails."""
         content = decoded(given)
-        made = cls()
+        none = zero(names)
+        made = cls(names, none.extra, beyond=none, pruned=none)
         if content is None:
             return made
         if not isinstance(content, Mapping):
             made.rest = {"other": content}
             return made
-        made.rest = {name: value for name, value in content.items() if name not in _NAMES}
+        known = _NAMES.union(names)
+        made.rest = {name: value for name, value in content.items() if name not in known}
         odd = {
             name: content[name] for name in _NAMES & content.keys() if not made._read(name, content)
         }
+        made.extra = tuple(_whole(content.get(name), name, odd) for name in names)
         if odd:
             before = made.rest.get("other")
             made.rest["other"] = {**before, **odd} if isinstance(before, dict) else odd
@@ -78,7 +89,9 @@ class Metadata:
 
     def _read(self, name: str, content: Mapping[str, Any]) -> bool:
         try:
-            setattr(self, name, _READERS[name](content[name]))
+            read = _READERS.get(name)
+            value = _sums(content[name], self.names) if read is None else read(content[name])
+            setattr(self, name, value)
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
             return False
         return True
@@ -111,7 +124,7 @@ class Metadata:
 
     def as_text(self) -> str | None:
         """As AWSJSON; None where there is nothing to keep."""
-        content = dict(self.rest)
+        content = self.rest | dict(zip(self.names, self.extra, strict=True))
         if self.ledger:
             content["ledger"] = [
                 [shard, str(last), at] for shard, (last, at) in self.ledger.items()
@@ -124,8 +137,8 @@ class Metadata:
         if self.unlisted:
             content["unlisted"] = self.unlisted
         for name, sums in (("beyond", self.beyond), ("pruned", self.pruned)):
-            if sums != ZERO:
-                content[name] = {key: str(n) for key, n in sums._asdict().items() if n}
+            if any(sums):
+                content[name] = {key: str(n) for key, n in sums.named(self.names).items() if n}
         return json.dumps(content, separators=(",", ":")) if content else None
 
 
@@ -165,8 +178,20 @@ def _listed(value: Any) -> tuple[str, str]:
     return least, greatest
 
 
-def _sums(value: Any) -> Measures:
-    return ZERO._replace(**{name: int(n) for name, n in value.items()})
+def _sums(value: Any, extra: Sequence[str]) -> Measures:
+    numbers = zero(extra).named(extra)
+    if unknown := value.keys() - numbers:
+        raise ValueError(f"no measures: {unknown}")
+    return Measures(*(numbers | {name: int(n) for name, n in value.items()}).values())
+
+
+def _whole(value: Any, name: str, odd: dict[str, Any]) -> int:
+    """A number that somebody may have written over; anything else is none, and kept as odd."""
+    try:
+        return 0 if value is None else int(value)
+    except (OverflowError, TypeError, ValueError):
+        odd[name] = value
+        return 0
 
 
 _READERS: Mapping[str, Any] = {
@@ -174,6 +199,4 @@ _READERS: Mapping[str, Any] = {
     "fence": _fence,
     "listed": _listed,
     "unlisted": int,
-    "beyond": _sums,
-    "pruned": _sums,
 }

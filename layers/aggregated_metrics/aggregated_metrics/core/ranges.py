@@ -1,14 +1,14 @@
 """Ranges of hours that somebody asks to have checked. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import EventError
-from aggregated_metrics.core.hours import HourId, Series
-from aggregated_metrics.core.record_types import MODELS, RECORD_TYPES, model_of
+from aggregated_metrics.core.record_types import BREAKDOWNS, MODELS, RECORD_TYPES, model_of
+from aggregated_metrics.core.series import HourId, Series
 
 DAY = 24 * buckets.HOUR
 
@@ -31,7 +31,7 @@ class Range:
             end = start
 
     def hours(self) -> list[HourId]:
-        """Every hour of every record type in it."""
+        """Every hour of every record type in it; of breakdowns without naming a scope: of all."""
         return [
             HourId(Series(self.account_id, record_type), hour)
             for record_type in self.record_types
@@ -49,8 +49,10 @@ class Range:
         }
 
 
-def parse_range(event: Mapping[str, Any]) -> Range:
+def parse_range(event: Mapping[str, Any], counted: Sequence[str] = RECORD_TYPES) -> Range:
     """The range that an event asks for, widened to whole hours.
+
+    Without record types it is about all that are counted and can be checked.
 
     Raises:
         EventError: a field is missing or wrong.
@@ -69,29 +71,36 @@ def parse_range(event: Mapping[str, Any]) -> Range:
     first, last = buckets.to_minute(start), -((buckets.EPOCH - end) // timedelta(minutes=1))
     return Range(
         account_id,
-        _record_types(event.get("recordTypes")),
+        _record_types(event.get("recordTypes"), counted),
         buckets.floor(first, buckets.HOUR),
         -buckets.floor(-last, buckets.HOUR),
     )
 
 
-def _record_types(asked: Any) -> tuple[str, ...]:
+def _record_types(asked: Any, counted: Sequence[str]) -> tuple[str, ...]:
+    known = (*RECORD_TYPES, *BREAKDOWNS)
     if not asked:
-        return RECORD_TYPES
+        return tuple(counted)
     if not isinstance(asked, list | tuple):
         raise EventError(f"recordTypes is {asked!r}, not a list such as {list(RECORD_TYPES[:2])}")
-    if unknown := sorted({str(name) for name in asked} - set(RECORD_TYPES)):
-        raise EventError(f"unknown record type {unknown[0]!r}: use {', '.join(RECORD_TYPES)}")
+    if unknown := sorted({str(name) for name in asked} - set(known)):
+        raise EventError(f"unknown record type {unknown[0]!r}: use {', '.join(known)}")
+    for name in asked:
+        if model_of(name).listing is None:
+            raise EventError(
+                f"{name} cannot be checked by range: {model_of(name).name} has no query by account "
+                "and time (its listing); only a reading of the whole table can"
+            )
     return tuple(dict.fromkeys(asked))
 
 
-def plan(asked: Any) -> list[dict[str, Any]]:
+def plan(asked: Any, counted: Sequence[str] = RECORD_TYPES) -> list[dict[str, Any]]:
     """A backfill's units: an event a day and model, the newest day first.
 
     Raises:
         EventError: a field is missing or wrong.
     """
-    whole = parse_range(asked)
+    whole = parse_range(asked, counted)
     by_model = [
         tuple(name for name in whole.record_types if model_of(name) is model)
         for model in MODELS.values()

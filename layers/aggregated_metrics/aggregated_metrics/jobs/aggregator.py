@@ -5,7 +5,7 @@ invocation may die at any point; each row is counted once all the same. The orde
 so: fold, load, mark the hours as pending, save under conditions, then quarantine.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,9 +14,8 @@ from aggregated_metrics.adapters.hour_store import HourStore
 from aggregated_metrics.adapters.observability import Report
 from aggregated_metrics.adapters.pending_hours import PendingHours
 from aggregated_metrics.adapters.quarantine import Quarantine
-from aggregated_metrics.core import buckets
 from aggregated_metrics.core.changes import Batch, Delta, fold, touched
-from aggregated_metrics.core.hours import Hour, HourId, Series, Tally
+from aggregated_metrics.core.hours import Hour, HourId, Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +28,7 @@ class Aggregator:
     source_tables: Mapping[str, str]
     clock: Callable[[], datetime]
     grace: int
+    breakdowns: Collection[str] = frozenset()
 
     def apply(self, event: Any, report: Report) -> None:
         """Count the records of a stream event; the report gets numbers, never contents.
@@ -37,7 +37,7 @@ class Aggregator:
             EventError: the event is not one of a DynamoDB stream.
             AggregatedMetricsError: something could not be done, so the batch must come again.
         """
-        folded = fold(event, self.source_tables)
+        folded = fold(event, self.source_tables, self.breakdowns)
         work = _by_hour(folded.batches)
         report |= {
             "shard": ",".join(batch.shard for batch in folded.batches) or None,
@@ -77,11 +77,11 @@ type _Work = dict[HourId, list[tuple[int, Batch, Sequence[Delta]]]]
 def _by_hour(batches: Sequence[Batch]) -> _Work:
     work: _Work = {}
     for target in sorted(touched(batches)):
-        series = Series(target.account_id, target.record_type)
-        hour_id = HourId(series, buckets.floor(target.minute, buckets.HOUR))
         for batch in batches:
             if target in batch.deltas:
-                work.setdefault(hour_id, []).append((target.minute, batch, batch.deltas[target]))
+                work.setdefault(target.hour, []).append(
+                    (target.minute, batch, batch.deltas[target])
+                )
     return work
 
 

@@ -23,9 +23,11 @@ from aggregated_metrics.core import buckets, listing
 from aggregated_metrics.core.errors import TooManyRowsError
 from aggregated_metrics.core.hours import Bucket, Hour, HourId, Series
 from aggregated_metrics.core.listing import Listed, Range
-from aggregated_metrics.core.measures import Measures, clamped, shown, total
+from aggregated_metrics.core.measures import Measures, clamped, shown, total, zero
 from aggregated_metrics.core.metadata import Fence
-from aggregated_metrics.core.record_types import Model, model_of
+from aggregated_metrics.core.models import Model
+from aggregated_metrics.core.record_types import extra_of, model_of
+from aggregated_metrics.core.series import Target
 
 type Place = tuple[HourId, int, int]
 """An hour, a bucket's size and its start."""
@@ -57,10 +59,11 @@ class Drift:
         return {
             "accountId": series.account_id,
             "recordType": series.record_type,
+            **scope_of(series),
             "timeRangeStart": buckets.iso(self.start),
             "numberOfMinutes": self.size,
-            "stored": self.stored._asdict(),
-            "counted": self.expected._asdict(),
+            "stored": self.stored.named(extra_of(series.record_type)),
+            "counted": self.expected.named(extra_of(series.record_type)),
         }
 
 
@@ -104,6 +107,9 @@ class Findings:
 class Group(NamedTuple):
     """Hours of one account and model: one reading of the source counts them all.
 
+    An hour of a breakdown that names no scope stands for that hour of all its scopes. `model` has
+    just those breakdowns that the hours belong to.
+
     `listed` are rows that the caller knows of; what the stream has brought the minutes know.
     """
 
@@ -125,6 +131,7 @@ class Reading:
         ranges: where the rows are listed.
         began, ended: when its rows were read.
         late: how many buckets of an hour have elapsed and are not complete.
+        doubtful: minutes of which a row is in no index.
     """
 
     group: Group
@@ -135,6 +142,7 @@ class Reading:
     began: datetime
     ended: datetime
     late: Mapping[HourId, int]
+    doubtful: Collection[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,28 +185,50 @@ class Checker:
         """
         # 1. The buckets come first: what is stored later than this is not set, and their metadata
         #    tells where rows are listed that an hour's own range does not hold.
-        stored = self.store.load(group.hours)
-        ranges = ranges_of(group.model, stored, group.listed)
+        named, every = _divided(group)
+        stored = self.store.load([*named, *self._scopes(group, every, set(named))])
+        whole = self._load(_whole(group, every).difference(named))
+        starts = {hour.start for hour in group.hours}
+        ranges = ranges_of(group.model, [*stored, *whole], group.listed, starts)
+        doubtful = _doubtful([*stored, *whole], group.model)
         # 2. Then the rows.
         began = self.clock()
         counted = self._count(group, group.hours, ranges, began, rows_limit)
-        found = Findings(hours=len(group.hours), unreadable=counted.unreadable)
+        # 3. Scopes that nobody had stored: a bucket that is there now was written meanwhile.
+        ids = {hour.id for hour in stored}
+        new = self._load(_unknown(counted, every) - ids)
+        hasty = {(hour.id, bucket.size, bucket.start) for hour in new for bucket in hour}
+        stored += new
+        found = Findings(hours=len(stored), unreadable=counted.unreadable)
         found.rows, found.pages = counted.rows, counted.pages
         wrong: dict[Place, Drift] = {}
         for hour in stored:
-            compared, differing = self._compare(hour, group.model, counted)
+            compared, differing = self._compare(hour, group.model, counted, doubtful)
             found.minutes += compared
             wrong |= {drift.place: drift for drift in differing}
         return Reading(
             group,
             found,
             wrong,
-            _places(group, counted.unsure),
+            _places(counted.unsure) | hasty,
             ranges,
             began,
             self.clock(),
             self._late(stored),
+            doubtful,
         )
+
+    def _load(self, ids: Collection[HourId]) -> list[Hour]:
+        return self.store.load(sorted(ids)) if ids else []
+
+    def _scopes(
+        self, group: Group, every: Mapping[str, Sequence[int]], named: Collection[HourId]
+    ) -> list[HourId]:
+        """The stored hours of those breakdowns of which all scopes are meant."""
+        found: set[HourId] = set()
+        for record_type, starts in every.items():
+            found |= self.store.find_scopes(group.account_id, record_type, starts)
+        return sorted(found.difference(named))
 
     def wait(self, readings: Sequence[Reading]) -> None:
         """Let SETTLE_SECONDS pass since the last reading that found something: once for all."""
@@ -230,10 +260,10 @@ class Checker:
         found.pages += counted.pages
         again: dict[Place, Drift] = {}
         for hour in self.store.load(sorted(hours, key=lambda hour: hour.start)):
-            _, differing = self._compare(hour, group.model, counted)
+            _, differing = self._compare(hour, group.model, counted, reading.doubtful)
             again |= {drift.place: drift for drift in differing}
         # 2. Sure is what both found alike, of rows that nobody has updated since.
-        unsure = {*reading.unsure, *_places(group, counted.unsure)}
+        unsure = {*reading.unsure, *_places(counted.unsure)}
         for place, drift in reading.wrong.items():
             sure = again.get(place) == drift and place not in unsure
             (found.drift if sure else found.moving).append(drift)
@@ -266,10 +296,11 @@ class Checker:
         starts = {hour.start for hour in hours}
         return self.source.count(group.model, group.account_id, starts, ranges, since, on_page)
 
-    def _compare(self, hour: Hour, model: Model, counted: Counted) -> tuple[int, list[Drift]]:
+    def _compare(
+        self, hour: Hour, model: Model, counted: Counted, doubtful: Collection[int]
+    ) -> tuple[int, list[Drift]]:
         """How many minutes there are to compare, and the buckets that are wrong."""
-        record_type = hour.id.series.record_type
-        rows = partial(counted.at, record_type)
+        rows = partial(_rows, counted, hour.id)
         expired = self._is_expired(hour.id, model)
         gone = self._without_rows(hour, rows)
         stored: dict[int, Measures] = {}
@@ -280,13 +311,15 @@ class Checker:
             counted_here = rows(minute)
             if bucket is None and not any(counted_here):
                 continue
-            bucket = bucket or Bucket(minute, 1)
+            bucket = bucket or hour.get_or_new(minute)
             stored[minute] = expected[minute] = bucket.measures
             # What is set must be all that was written up to the fence, so a minute is left alone
             # where the rows do not tell that.
             known = (
-                bucket.metadata.unlisted <= 0
-                and (record_type, minute) not in counted.unclear
+                model.listing is not None
+                and bucket.metadata.unlisted <= 0
+                and minute not in doubtful
+                and Target(hour.id.series, minute) not in counted.unclear
                 and not (counted.unreadable and _is_less(counted_here, bucket.measures))
                 and not (expired and any(bucket.measures))
                 and not _covers(gone, minute)
@@ -296,7 +329,7 @@ class Checker:
                 wrong.append(_drift(hour.id, bucket, counted_here))
         for size in buckets.PARENT_SIZES:
             for start in buckets.starts(hour.id.start, size):
-                parent = hour.get(start, size) or Bucket(start, size)
+                parent = hour.get_or_new(start, size)
                 right = _sum(expected, parent)
                 if (size, start) in gone or shown(parent.measures) == right:
                     continue
@@ -312,7 +345,7 @@ class Checker:
         """
         kept = hour.pruned(self.clock())
         there = {
-            (size, start): total(rows(minute) for minute in range(start, start + size))
+            (size, start): total(map(rows, range(start, start + size)), hour.zero)
             for size, start in kept
         }
         return {place for place, sums in kept.items() if _is_less(there[place], sums)}
@@ -344,7 +377,7 @@ class Checker:
 
         def set_right(hour: Hour) -> None:
             for drift in wanted[hour.id]:
-                bucket = hour.get(drift.start, drift.size) or Bucket(drift.start, drift.size)
+                bucket = hour.get_or_new(drift.start, drift.size)
                 if drift.size == 1 and bucket.measures != drift.expected:
                     if bucket.version == drift.version:
                         texts = listed.get(drift.start, ())
@@ -366,11 +399,58 @@ class Checker:
         self.pending.mark({hour.id: hour.due(self.grace) for hour in hours})
 
 
-def _places(group: Group, minutes: Iterable[tuple[str, int]]) -> set[Place]:
+def scope_of(series: Series) -> dict[str, str]:
+    """What names the scope of a series; nothing if it has none."""
+    named = (("scorecardId", series.scorecard_id), ("scoreId", series.score_id))
+    return {name: value for name, value in named if value is not None}
+
+
+def _divided(group: Group) -> tuple[list[HourId], dict[str, list[int]]]:
+    """The hours that name their series; the breakdowns' starts of which all scopes are meant."""
+    named: list[HourId] = []
+    every: dict[str, list[int]] = {}
+    for hour in group.hours:
+        series = hour.series
+        if series.record_type in group.model.scopes and series.scope is None:
+            every.setdefault(series.record_type, []).append(hour.start)
+        else:
+            named.append(hour)
+    return named, every
+
+
+def _whole(group: Group, every: Mapping[str, Sequence[int]]) -> set[HourId]:
+    """The hours of all rows of which scopes are looked for: they know where these are listed."""
+    series = Series(group.account_id, group.model.record_type)
+    return {HourId(series, start) for starts in every.values() for start in starts}
+
+
+def _doubtful(hours: Sequence[Hour], model: Model) -> set[int]:
+    """The minutes of which a row is in no index: no scope is known to be right either."""
     return {
-        (HourId(Series(group.account_id, record_type), buckets.floor(minute, 60)), 1, minute)
-        for record_type, minute in minutes
+        bucket.start
+        for hour in hours
+        if hour.id.series.record_type == model.record_type
+        for bucket in hour
+        if bucket.size == 1 and bucket.metadata.unlisted > 0
     }
+
+
+def _unknown(counted: Counted, every: Mapping[str, Sequence[int]]) -> set[HourId]:
+    """The hours of all those scopes that rows count into."""
+    starts = {record_type: frozenset(hours) for record_type, hours in every.items()}
+    return {
+        target.hour
+        for target in counted.minutes
+        if target.hour.start in starts.get(target.series.record_type, ())
+    }
+
+
+def _rows(counted: Counted, hour: HourId, minute: int) -> Measures:
+    return counted.at(Target(hour.series, minute))
+
+
+def _places(targets: Iterable[Target]) -> set[Place]:
+    return {(target.hour, 1, target.minute) for target in targets}
 
 
 def _drift(hour: HourId, bucket: Bucket, expected: Measures) -> Drift:
@@ -388,14 +468,24 @@ def _covers(places: Collection[tuple[int, int]], minute: int) -> bool:
 
 def _sum(minutes: Mapping[int, Measures], parent: Bucket) -> Measures:
     here = (minute for minute in range(parent.start, parent.end) if minute in minutes)
-    return shown(total(clamped(minutes[minute]) for minute in here))
+    return shown(total((clamped(minutes[minute]) for minute in here), zero(parent.names)))
 
 
-def ranges_of(model: Model, stored: Sequence[Hour], listed: Collection[Listed] = ()) -> list[Range]:
-    """Where the rows of loaded hours are listed: their own ranges, and what their minutes say."""
+def ranges_of(
+    model: Model,
+    stored: Sequence[Hour],
+    listed: Collection[Listed] = (),
+    starts: Collection[int] = (),
+) -> list[Range]:
+    """Where the rows of loaded hours are listed: their own ranges, and what their minutes say.
+
+    `starts` are those of hours whose scopes are not known yet.
+    """
+    if model.listing is None:
+        return []
     known = (bucket.metadata.listed for hour in stored for bucket in hour if bucket.size == 1)
     texts = [each for each in known if each] + [(text, text) for _, text in listed]
-    return listing.ranges(model.listing[1], {hour.id.start for hour in stored}, texts)
+    return listing.ranges(model.listing[1], {*starts, *(hour.id.start for hour in stored)}, texts)
 
 
 def groups(
@@ -413,7 +503,7 @@ def groups(
         found.setdefault(key, (model, []))[1].append(hour)
     return [
         Group(
-            model,
+            model.only({hour.series.record_type for hour in hours}),
             account,
             tuple(hours),
             frozenset(each for hour in hours for each in listed.get(hour, ())),

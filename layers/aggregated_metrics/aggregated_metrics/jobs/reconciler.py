@@ -21,7 +21,7 @@ from typing import Any
 from aggregated_metrics.adapters.observability import Report, logger
 from aggregated_metrics.adapters.pending_hours import Mark, PendingHours
 from aggregated_metrics.adapters.quarantine import Quarantine
-from aggregated_metrics.adapters.source_rows import Counted, part_of
+from aggregated_metrics.adapters.source_rows import Counted
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.changes import Folded, fold, touched
 from aggregated_metrics.core.errors import (
@@ -31,11 +31,12 @@ from aggregated_metrics.core.errors import (
     EventError,
     TooManyRowsError,
 )
-from aggregated_metrics.core.hours import HourId, Series
+from aggregated_metrics.core.hours import HourId
 from aggregated_metrics.core.listing import Listed
-from aggregated_metrics.core.measures import Measures
+from aggregated_metrics.core.models import Contribution
 from aggregated_metrics.core.ranges import DAY, Range, parse_range, plan
-from aggregated_metrics.core.record_types import Model, Row, model_of
+from aggregated_metrics.core.record_types import RECORD_TYPES, extra_of, model_of
+from aggregated_metrics.core.series import Target
 from aggregated_metrics.jobs.checker import (
     Checker,
     Drift,
@@ -43,6 +44,7 @@ from aggregated_metrics.jobs.checker import (
     Group,
     Reading,
     groups,
+    scope_of,
 )
 
 LISTED = 200
@@ -96,6 +98,8 @@ class Reconciler:
     time_left: Callable[[], float]
     clock: Callable[[], datetime]
     rows_limit: int | None = None
+    breakdowns: Collection[str] = frozenset()
+    counted: Sequence[str] = RECORD_TYPES
 
     def run(self, event: Any, report: Report) -> dict[str, Any]:
         """Do what the event asks for; the result is JSON (see events/reconciler/).
@@ -108,7 +112,7 @@ class Reconciler:
         if not isinstance(event, Mapping):
             raise EventError(f"the event is not a JSON object: {_SHAPES}")
         if "plan" in event:
-            return {"days": plan(event["plan"])}
+            return {"days": plan(event["plan"], self.counted)}
         repair = _repair(event, otherwise="onFailure" in event)
         if set(event) <= {"repair"}:
             closed = Closed()
@@ -124,7 +128,7 @@ class Reconciler:
             return _reported(closed.findings, closed.failed, None, report, repair=repair)
         rest: Range | None = None
         if "onFailure" in event:
-            folded = folded_batch(event["onFailure"], self.source_tables)
+            folded = folded_batch(event["onFailure"], self.source_tables, self.breakdowns)
             report["quarantined"] = self.quarantine.send(folded.rejects)
             try:
                 findings, failed = self.check_all(
@@ -133,7 +137,9 @@ class Reconciler:
             except OutOfTimeError as error:
                 raise ContentionError(_TOO_MANY_ROWS) from error
         elif "accountId" in event:
-            findings, failed, rest = self._check_days(parse_range(event), repair=repair)
+            findings, failed, rest = self._check_days(
+                parse_range(event, self.counted), repair=repair
+            )
         else:
             raise EventError(f"accountId is missing: {_SHAPES}")
         numbers = _numbers(findings)
@@ -379,19 +385,23 @@ def _numbers(findings: Findings) -> Report:
 def _place(drift: Drift) -> dict[str, Any]:
     """A wrong bucket for the log: where it is and what it counts, nothing of its rows."""
     series = drift.hour.series
-    pairs = zip(Measures._fields, drift.stored, drift.expected, strict=True)
+    extra = extra_of(series.record_type)
+    stored, expected = drift.stored.named(extra), drift.expected.named(extra)
     return {
         "accountId": series.account_id,
         "recordType": series.record_type,
+        **scope_of(series),
         "timeRangeStart": buckets.iso(drift.start),
         "numberOfMinutes": drift.size,
         "storedCount": drift.stored[0],
         "countedCount": drift.expected[0],
-        "differs": [name for name, was, rows in pairs if was != rows],
+        "differs": [name for name, was in stored.items() if was != expected[name]],
     }
 
 
-def folded_batch(given: Any, source_tables: Mapping[str, str]) -> Folded:
+def folded_batch(
+    given: Any, source_tables: Mapping[str, str], breakdowns: Collection[str] = frozenset()
+) -> Folded:
     """What the records of an on-failure object come to; `given` may be its payload.
 
     Raises:
@@ -400,7 +410,8 @@ def folded_batch(given: Any, source_tables: Mapping[str, str]) -> Folded:
     try:
         if isinstance(given, Mapping) and "payload" in given:
             given = given["payload"]
-        return fold(json.loads(given) if isinstance(given, str) else given, source_tables)
+        event = json.loads(given) if isinstance(given, str) else given
+        return fold(event, source_tables, breakdowns)
     except ValueError as error:
         raise EventError(
             f"onFailure is neither an on-failure object nor its payload ({error}): {_SHAPES}"
@@ -409,13 +420,7 @@ def folded_batch(given: Any, source_tables: Mapping[str, str]) -> Folded:
 
 def hours_of(folded: Folded) -> set[HourId]:
     """The hours that records touch."""
-    return {
-        HourId(
-            Series(target.account_id, target.record_type),
-            buckets.floor(target.minute, buckets.HOUR),
-        )
-        for target in touched(folded.batches)
-    }
+    return {target.hour for target in touched(folded.batches)}
 
 
 def listed_of(folded: Folded) -> dict[HourId, set[Listed]]:
@@ -423,22 +428,12 @@ def listed_of(folded: Folded) -> dict[HourId, set[Listed]]:
     found: dict[HourId, set[Listed]] = {}
     for batch in folded.batches:
         for target, deltas in batch.deltas.items():
-            hour = HourId(
-                Series(target.account_id, target.record_type),
-                buckets.floor(target.minute, buckets.HOUR),
-            )
             texts = {(target.minute, delta.listed) for delta in deltas if delta.listed}
             if texts:
-                found.setdefault(hour, set()).update(texts)
+                found.setdefault(target.hour, set()).update(texts)
     return found
 
 
-def hours_of_row(model: Model, row: Row) -> set[HourId]:
-    """The hours in which a row counts as it is now.
-
-    Raises:
-        UncountableError: it counts nowhere.
-    """
-    account_id, minute, split, _ = part_of(model, row)
-    hour = buckets.floor(minute, buckets.HOUR)
-    return {HourId(Series(account_id, name), hour) for name in model.record_types(split)}
+def hours_of_row(part: Contribution) -> set[HourId]:
+    """The hours in which a row counts that adds this."""
+    return {Target(series, part.minute).hour for series in part.series}

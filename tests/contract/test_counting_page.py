@@ -1,0 +1,52 @@
+"""docs/counting.md names what is counted, and its model is the one of the schema."""
+
+import re
+from typing import Any
+
+from aggregated_metrics.adapters.settings import Settings
+from aggregated_metrics.core.record_types import BREAKDOWNS, KNOWN, RECORD_TYPES
+
+from aggregated_metrics_cli.application import OWN_SLOTS
+from testbench.fakes.models import models, schema
+from testbench.in_process import ROOT
+from testbench.templates import template
+
+PAGE = (ROOT / "docs" / "counting.md").read_text()
+KINDS = {"String": "string", "Int": "integer", "AWSDateTime": "datetime", "AWSJSON": "json"}
+
+
+def test_every_record_type_is_on_the_page() -> None:
+    table = PAGE.split("## When")[0]
+    cells = {name.strip() for line in table.splitlines() for name in re.split(r"[|,]", line)}
+    assert {*RECORD_TYPES, *BREAKDOWNS} <= cells
+    assert {name for model in KNOWN for name in model.extra} <= set(re.findall(r"\w+", table))
+
+
+def test_the_models_fields_and_indexes_are_those_of_the_schema() -> None:
+    typed: Any = schema().type_map["AggregatedMetrics"]
+    fields = {}
+    for name, field in typed.fields.items():
+        kind = str(field.type)
+        base = KINDS.get(kind.rstrip("!"), "boolean")
+        fields[name] = f"a.{base}()" + (".required()" if kind.endswith("!") else "")
+    assert dict(re.findall(r"^  (\w+): (a\.\S+),$", PAGE, re.MULTILINE)) == fields
+    indexes = re.findall(r"index\('(\w+)'\)\.sortKeys\(\[(.*?)\]\)\.name\('(\w+)'\)", PAGE)
+    shown = [(name, key, tuple(re.findall(r"\w+", sort))) for key, sort, name in indexes]
+    model = models()["AggregatedMetrics"]
+    assert shown == [(i.name, i.hash_key, i.sort_keys) for i in model.indexes.values()]
+
+
+def test_what_is_counted_is_told_by_the_parameters_and_breakdowns_are_off_by_default() -> None:
+    parameter = template("template.yaml")["Parameters"]["Breakdowns"]
+    assert parameter["Default"] == ""
+    variables = template("template.yaml")["Globals"]["Function"]["Environment"]["Variables"]
+    assert variables["BREAKDOWNS"] == {"!Ref": "Breakdowns"}
+    joined = variables["COUNTED_MODELS"]["!Join"][1]
+    named = [each["!If"] for each in joined]
+    conditions = template("template.yaml")["Conditions"]
+    for condition, model, otherwise in named:
+        given = {"!Not": [{"!Equals": [{"!Ref": f"{model}StreamArn"}, ""]}]}
+        assert (conditions[condition], otherwise) == (given, "")
+    own = [f"Own{i + 1}" for i in range(OWN_SLOTS)]
+    assert [model for _, model, _ in named] == [*(model.name for model in KNOWN), *own]
+    assert Settings.model_fields["BREAKDOWNS"].default == frozenset()

@@ -1,0 +1,40 @@
+"""What a series is, and which buckets it has."""
+
+from aggregated_metrics.core.series import HourId, Series, Target, composite_key
+
+TEN = 29_680_680 // 60 * 60
+
+
+def test_a_composite_key_names_the_score_or_else_the_scorecard() -> None:
+    start = "1970-01-01T00:05:00Z"
+    keys = [
+        composite_key(Series("a", "items"), 5, 1),
+        composite_key(Series("a", "xByScorecard", "card"), 5, 1),
+        composite_key(Series("a", "xByScore", "card", "score"), 5, 60),
+    ]
+    assert keys == [
+        f"items#{start}#1",
+        f"xByScorecard#card#{start}#1",
+        f"xByScore#score#{start}#60",
+    ]
+
+
+def test_series_with_the_same_keys_are_the_same() -> None:
+    one, other = Series("a", "x", "card-1", "score"), Series("a", "x", "card-2", "score")
+    assert one == other
+    assert not one != other  # noqa: SIM202 - the other operator is meant
+    assert hash(one) == hash(other)
+    assert {HourId(one, TEN): 1} == {HourId(other, TEN): 1}
+    assert len({Target(one, 5), Target(other, 5), Target(other, 6)}) == 2
+
+
+def test_series_with_other_keys_are_others() -> None:
+    series = [
+        Series("a", "x"),
+        Series("b", "x"),
+        Series("a", "y"),
+        Series("a", "x", "card"),
+        Series("a", "x", "other"),
+        Series("a", "x", "card", "score"),
+    ]
+    assert len(set(series)) == len(series)

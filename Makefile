@@ -16,7 +16,7 @@ export AWS_DEFAULT_REGION ?= us-east-1
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help sync lint format security test unit e2e e2e-thorough bench truth truth-mutations \
+.PHONY: help sync lint format security test unit browser e2e e2e-thorough bench truth truth-mutations \
         truth-backfill demo invoke stop build clean attach redrive repair-batches pre-commit
 
 help: ## this list
@@ -79,10 +79,14 @@ format: .venv/.synced ## format the code and mend what ruff can mend
 security: .tools/checkov/.synced ## checkov over the templates; .checkov.yaml has a reason beside each skip
 	.tools/checkov/bin/checkov --config-file .checkov.yaml
 
-test: unit e2e ## every test but e2e-thorough
+test: unit browser e2e ## every test but e2e-thorough
 
 unit: .venv/.synced ## every test that needs no stack: unit, property, contract, integration
-	$(BIN)/pytest -n 2 --dist worksteal -m "not e2e"
+	$(BIN)/pytest -n 2 --dist worksteal -m "not e2e and not browser"
+
+browser: .venv/.synced ## the report's page in a headless Chromium, which apt-get brings: CHROMIUM=another one
+	@$(BIN)/python -m testbench.browser
+	$(BIN)/pytest -m browser
 
 e2e: sync ## the tests on the local stack
 	$(BIN)/pytest -m "e2e and not thorough"

@@ -2,6 +2,9 @@
 
 import argparse
 from collections.abc import Sequence
+from datetime import UTC, date, tzinfo
+from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.record_types import BREAKDOWNS, RECORD_TYPES
@@ -30,6 +33,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     _add_range(command, required=True)
     _add_show(commands.add_parser("show", parents=[common], help="the buckets of a range"))
+    _add_report(
+        commands.add_parser(
+            "report", parents=[common], help="a page with what was counted, as one HTML file"
+        )
+    )
     _add_redrive(
         commands.add_parser(
             "redrive",
@@ -84,15 +92,42 @@ _TIME = "2026-11-22, or 2026-11-22T10:00:00Z"
 
 
 def _add_show(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--account", required=True, help="the account's id")
-    command.add_argument("--record-type", required=True, choices=RECORD_TYPES)
-    command.add_argument("--start", type=moment, required=True, help=_TIME)
-    command.add_argument("--end", type=moment, help=f"{_TIME}; not included")
+    _add_days(command)
+    command.add_argument(
+        "--record-type", choices=RECORD_TYPES, help="its buckets; without it everything, summed up"
+    )
     command.add_argument("--minutes", type=int, choices=buckets.SIZES, default=buckets.HOUR)
     command.add_argument(
         "--explain",
         action="store_true",
         help="why the bucket of --minutes that holds --start is as it is",
+    )
+
+
+def _add_days(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--account", required=True, help="the account's id")
+    command.add_argument("--day", type=date.fromisoformat, help="one day of --zone, as 2026-11-22")
+    command.add_argument("--start", type=moment, help=_TIME)
+    command.add_argument("--end", type=moment, help=f"{_TIME}; not included")
+    command.add_argument(
+        "--zone", type=_zone, default=UTC, metavar="NAME", help="such as Europe/Berlin; else UTC"
+    )
+
+
+def _zone(name: str) -> tzinfo:
+    try:
+        return ZoneInfo(name)
+    except (KeyError, OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{name!r} is no time zone such as UTC") from error
+
+
+def _add_report(command: argparse.ArgumentParser) -> None:
+    _add_days(command)
+    command.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="where the page goes; else counts-ACCOUNT-START.html here",
     )
 
 

@@ -67,7 +67,7 @@ def needed(options: Namespace) -> tuple[str, ...]:
     repairing = ("GRAPHQL_ENDPOINT", "PENDING_HOURS_TABLE")
     queued = (*repairing, "QUARANTINE_QUEUE_URL")
     match options.command:
-        case "show":
+        case "show" | "report":
             return ("GRAPHQL_ENDPOINT",)
         case "verify" if options.account:
             return ("GRAPHQL_ENDPOINT",)

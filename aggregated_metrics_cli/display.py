@@ -23,23 +23,19 @@ from rich.text import Text
 
 from aggregated_metrics_cli.check import left
 from aggregated_metrics_cli.explain import Explanation, verdict
+from aggregated_metrics_cli.overview import label
+from aggregated_metrics_cli.overview_tables import overview
 from aggregated_metrics_cli.queue_repair import Job
 from aggregated_metrics_cli.redrive import as_json
 from aggregated_metrics_cli.show import DOLLAR, Shown, bar, rounded, totals
+
+__all__ = ["Bars", "batches", "chart", "explanation", "findings", "overview", "redriven"]
 
 MOST_DRIFTS = 200
 _UUID = 36
 """Characters of a row's id, which is there to be copied: only longer ones are broken up."""
 _ENDLESS = 1000
 """More columns than any table needs."""
-_NAMES = {
-    "count": "count",
-    "cost": "cost $",
-    "decisionCount": "decisions",
-    "externalAiApiCount": "AI calls",
-    "cachedAiApiCount": "cached",
-    "errorCount": "errors",
-}
 
 
 class Bars:
@@ -153,7 +149,7 @@ def difference(stored: Measures, counted: Measures, extra: Sequence[str] = ()) -
     """The measures that differ: `count 7 → 1, errors 0 → 2`; `extra` names the model's own."""
     rows = counted.named(extra)
     return ", ".join(
-        f"{_NAMES.get(name, name)} {_number(name, was)} → {_number(name, rows[name])}"
+        f"{label(name)} {_number(name, was)} → {_number(name, rows[name])}"
         for name, was in stored.named(extra).items()
         if was != rows[name]
     )
@@ -195,7 +191,7 @@ def chart(shown: Sequence[Shown]) -> RenderableType:
 def _buckets(shown: Sequence[Shown], layout: _Layout) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, layout.gap), pad_edge=False)
     table.add_column("start (UTC)", no_wrap=True)
-    for name in _NAMES.values():
+    for name in map(label, Measures._fields):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column(layout.complete, no_wrap=True)
     table.add_column("", no_wrap=True)
@@ -318,8 +314,7 @@ def _seconds(epoch: int) -> str:
 
 def _all(measures: Measures, extra: Sequence[str]) -> str:
     return ", ".join(
-        f"{_NAMES.get(name, name)} {_number(name, value)}"
-        for name, value in measures.named(extra).items()
+        f"{label(name)} {_number(name, value)}" for name, value in measures.named(extra).items()
     )
 
 

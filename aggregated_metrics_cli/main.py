@@ -17,6 +17,7 @@ from aggregated_metrics_cli import (
     redrive,
     repair,
     repair_batches,
+    report,
     show,
     verify,
 )
@@ -32,6 +33,7 @@ _COMMANDS: Mapping[str, Command] = {
     "repair": repair.run,
     "backfill": backfill.run,
     "show": show.run,
+    "report": report.run,
     "redrive": redrive.run,
     "repair-batches": repair_batches.run,
 }

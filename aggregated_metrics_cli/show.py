@@ -12,7 +12,7 @@ from aggregated_metrics.core.errors import EventError
 from aggregated_metrics.core.measures import Measures
 from aggregated_metrics.model import AggregatedMetrics
 
-from aggregated_metrics_cli import explain
+from aggregated_metrics_cli import explain, report
 from aggregated_metrics_cli.check import NO_DEADLINE
 from aggregated_metrics_cli.deployment import Deployment
 from aggregated_metrics_cli.exit_codes import DONE, LEFT
@@ -46,10 +46,16 @@ def run(options: Namespace, deployment: Deployment, output: Output) -> int:
     """Show them; returns the exit code.
 
     Raises:
-        EventError: neither `--end` nor `--explain` is given.
+        EventError: neither a range nor `--explain` is given.
     """
     process, account, name = deployment.process, options.account, options.record_type
+    if name is None:
+        everything = report.overview_of(options, process)
+        output.show(everything.as_json(), lambda display: display.overview(everything))
+        return DONE
     if options.explain:
+        if options.start is None:
+            raise EventError("--explain needs --start: the bucket that holds it")
         e = explain.explain(
             process,
             account,
@@ -60,14 +66,13 @@ def run(options: Namespace, deployment: Deployment, output: Output) -> int:
         )
         output.show(explain.as_json(e), lambda display: display.explanation(e))
         return DONE if e.measures == e.counted or e.is_kept else LEFT
-    if options.end is None:
-        raise EventError("show needs --end, or --explain for one bucket")
+    start, end = report.range_of(options)
     shown = buckets_of(
         process.client(lambda: NO_DEADLINE),
         account,
         name,
-        options.start,
-        options.end,
+        start.isoformat(),
+        end.isoformat(),
         options.minutes,
     )
     output.show([bucket.as_json() for bucket in shown], lambda display: display.chart(shown))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import folding, handling, remembering, reporting, starting, sweeping
+from benchmarks import folding, handling, reading, remembering, reporting, starting, sweeping
 
 DOCS = Path(__file__).parents[1] / "docs"
 PARTS = {
@@ -18,6 +18,7 @@ PARTS = {
     "cold start": starting.run,
     "memory": remembering.run,
     "sweep": sweeping.run,
+    "reading": reading.run,
 }
 
 

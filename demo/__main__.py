@@ -17,12 +17,15 @@ from aggregated_metrics.model import AggregatedMetrics
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from aggregated_metrics_cli.overview import collect
+from aggregated_metrics_cli.page import render
 from demo import report
 from testbench.emulated import check, damage
 from testbench.emulated.display import show_line
 from testbench.emulated.functions import StepError, StreamLog
 from testbench.emulated.stack import (
     APP_STACK,
+    LOCAL,
     REGION,
     ROOT_CREDENTIALS,
     Credentials,
@@ -40,6 +43,7 @@ PARAMETERS = {
     "Breakdowns": "all",
 }
 _FEWEST_ROWS = 300
+PAGE = LOCAL / "demo-report.html"
 
 
 @dataclass
@@ -66,7 +70,19 @@ class Demo:
         report.show_quarantine(self.console, messages)
         report.show_verdict(self.console, verdict, quarantine_is_exact=exact)
         good = verdict.is_good and exact
-        return self._damage_and_repair(reader, buckets) and good
+        good = self._damage_and_repair(reader, buckets) and good
+        self._leave_page(reader, made)
+        return good
+
+    def _leave_page(self, reader: Credentials, made: Traffic) -> None:
+        """What a dashboard would show of these hours, as a page that outlives the stack."""
+        with self._timed("read for the page"):
+            client = check.api_client(self.stack, reader)
+            start = made.start.replace(minute=0, second=0, microsecond=0)
+            found = collect(client, ACCOUNTS[0], start, made.end)
+        PAGE.parent.mkdir(parents=True, exist_ok=True)
+        PAGE.write_text(render(found, APP_STACK), "utf-8")
+        self.console.print(f"\n  a page with what {ACCOUNTS[0]} counted: {PAGE}", soft_wrap=True)
 
     def _write_and_drain(self, made: Traffic) -> None:
         total = len(made.writes)
@@ -191,7 +207,7 @@ def _tell_how_to_look_around(demo: Demo) -> None:
     now = datetime.now(UTC)
     hour = f"{now - timedelta(hours=1):%Y-%m-%dT%H:00:00Z}"
     root = ROOT_CREDENTIALS
-    field_name = check.READ_FIELDS[1].rpartition("/")[2]
+    field_name = check.READ_FIELDS[2].rpartition("/")[2]
     query = (
         f'{{{field_name}(accountId: \\"{ACCOUNTS[0]}\\", limit: 5, sortDirection: DESC) '
         "{items {recordType timeRangeStart numberOfMinutes count complete}}}"
@@ -222,6 +238,8 @@ aggregated-metrics verify --stack $STACK
 aggregated-metrics show --stack $STACK --explain \\
   --account {ACCOUNTS[0]} --record-type items --start {hour}
 aggregated-metrics redrive --dry-run --stack $STACK
+aggregated-metrics show --stack $STACK --account {ACCOUNTS[0]} --day {now:%Y-%m-%d}
+aggregated-metrics report --stack $STACK --account {ACCOUNTS[0]} --day {now:%Y-%m-%d}
 
 make invoke    invokes the functions in containers, if there is Docker
 make stop      stops it""",

@@ -17,6 +17,7 @@ from testbench.emulated.functions import StepError, invoke
 from testbench.emulated.stack import REGION, SOURCE_MODELS, Credentials, EmulatedStack
 
 READ_FIELDS = (
+    "Query/fields/getAggregatedMetrics",
     "Query/fields/listAggregatedMetrics",
     "Query/fields/listAggregatedMetricsByAccountIdAndTimeRangeStartAndRecordType",
     "Query/fields/listAggregatedMetricsByAccountIdAndRecordTypeAndTimeRangeStart",

@@ -2,9 +2,12 @@
 
 import io
 import json
+import re
+import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
 
@@ -283,6 +286,58 @@ def test_show_is_a_table_with_bars(shell: Shell) -> None:
     assert (code, len(shown)) == (0, 12)
     assert shown[1] | {"count": 3, "complete": False} == shown[1]
     assert shown[0]["complete"] is None
+
+
+def test_show_without_a_record_type_sums_everything_up(shell: Shell) -> None:
+    _count(shell.stack)
+    assert shell.run("show --account acct-1 --day 2026-11-22") == 0
+    assert re.search(r"items +3 ", shell.out)
+    assert "Complete up to 22 Nov 2026, 10:04 UTC" in shell.out
+    code, shown = shell.json("show --account acct-1 --day 2026-11-22 --zone Europe/Berlin")
+    assert code == 0
+    assert shown["recordTypes"]["items"]["sums"]["count"] == 3
+    assert shown["start"] == "2026-11-22T00:00:00+01:00"
+
+
+@pytest.mark.parametrize("command", ["show", "report"])
+@pytest.mark.parametrize("span", ["", "--start 2026-11-22", "--start 2026-11-22 --end 2026-11-22"])
+def test_without_a_range_nothing_is_read(shell: Shell, command: str, span: str) -> None:
+    assert shell.run(f"{command} --account acct-1 {span}") == 2
+    assert re.search(r"EventError: .*--(day|end)", shell.err)
+
+
+# report -------------------------------------------------------------------------------------------
+
+
+def test_report_writes_a_page_and_says_where(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _count(shell.stack)
+    assert shell.run("report --account acct-1 --day 2026-11-22") == 0
+    path = tmp_path / "counts-acct-1-2026-11-22.html"
+    assert shell.out == f"{path}\n"
+    assert '<p class="big">3</p>' in path.read_text()
+    span = "--start 2026-11-22T10:00:00Z --end 2026-11-22T11:00:00Z"
+    code, written = shell.json(f"report --account acct-1 {span} --output {tmp_path}/x.html")
+    assert (code, written) == (0, {"written": f"{tmp_path}/x.html"})
+
+
+def test_a_page_that_cannot_be_written_is_2(shell: Shell, tmp_path: Path) -> None:
+    assert shell.run(f"report --account a --day 2026-11-22 --output {tmp_path}/no/x.html") == 2
+    assert "choose another --output" in shell.err
+
+
+def test_without_plotly_report_says_what_to_install(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("aggregated_metrics_cli.page")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "aggregated_metrics_cli.charts", raising=False)
+    monkeypatch.delattr("aggregated_metrics_cli.charts", raising=False)
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    assert shell.run("report --account a --day 2026-11-22") == 2
+    assert "pip install plotly" in shell.err
 
 
 def test_show_of_no_or_too_many_buckets_is_2(shell: Shell) -> None:

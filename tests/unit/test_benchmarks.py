@@ -1,6 +1,7 @@
 """The benchmarks measure work that is right; how long it takes is no test's business."""
 
 import json
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -8,8 +9,18 @@ import pytest
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.hours import Hour, HourId, Series
 
-from benchmarks import folding, handling, recounting, reporting, starting, sweeping, workloads
+from benchmarks import (
+    folding,
+    handling,
+    reading,
+    recounting,
+    reporting,
+    starting,
+    sweeping,
+    workloads,
+)
 from benchmarks.measuring import Line, Sample, interleaved
+from testbench.counted import FakeClient, store
 
 
 @pytest.mark.parametrize("model", ["Item", "ScoreResult"])
@@ -115,3 +126,14 @@ def test_the_documents_table_is_made_from_the_json(tmp_path: Path) -> None:
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
     assert "stale" not in text
+
+
+@pytest.mark.parametrize(("name", "requests", "fields"), [("a minute", 1, 1), ("a day", 2, 34)])
+def test_the_readings_measured_are_right_and_counted(name: str, requests: int, fields: int) -> None:
+    client = FakeClient()
+    span = reading.RANGES[name]
+    series = Series(workloads.ACCOUNT, reading.RECORD_TYPE)
+    store(client.api, series, reading.minutes(timedelta(days=2)), reading.NOW)
+    lines = reading.summaries(client, name, span)
+    assert [line.value for line in lines[:2]] == [requests, fields]
+    assert all(line.reached for line in lines if line.bar is not None)

@@ -21,7 +21,8 @@ def test_a_date_is_its_midnight_in_utc() -> None:
         ["backfill", *RANGE[:4]],
         ["verify", "--account", "a", "--start", "2026-11-22T10:00:00", "--end", "2026-11-23"],
         ["verify", "--account", "a", "--start", "yesterday", "--end", "2026-11-23"],
-        ["show", *RANGE],
+        ["show", *RANGE, "--zone", "Europe/Nowhere"],
+        ["report", "--account", "a", "--day", "yesterday"],
         ["show", *RANGE, "--record-type", "feedback"],
         ["show", *RANGE, "--record-type", "items", "--minutes", "10"],
     ],
@@ -34,7 +35,7 @@ def test_wrong_usage_is_2(given: list[str], capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize(
-    "command", ["verify", "repair", "backfill", "show", "redrive", "repair-batches"]
+    "command", ["verify", "repair", "backfill", "show", "report", "redrive", "repair-batches"]
 )
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:

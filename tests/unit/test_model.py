@@ -142,11 +142,18 @@ def test_a_record_is_read_from_the_apis_json() -> None:
     client = FakeAppSync()
     record = AggregatedMetrics.from_dict(ROW, client)
     assert record.client is client
-    assert record.id == "acct-1:items#2026-11-22T10:00:00Z#15"
+    assert record.id == "acct-1#items#2026-11-22T10:00:00Z#15"
     assert (record.timeRangeStart, record.timeRangeEnd) == (START, END)
     assert record.updatedAt.microsecond == 123_456
     assert record.metadata == {"ledger": []}
     assert (record.cost, record.scoreId) == (None, None)
+
+
+def test_its_repr_is_short_and_says_which_bucket_it_is() -> None:
+    record = AggregatedMetrics.from_dict(ROW | {"count": 100}, FakeAppSync())
+    assert repr(record) == (
+        "<AggregatedMetrics acct-1#items#2026-11-22T10:00:00Z#15 items 15min count=100>"
+    )
 
 
 def test_an_id_that_the_api_gives_is_kept() -> None:
@@ -414,6 +421,24 @@ def test_records_are_found_through_the_index_and_never_by_a_scan(stack: Stack) -
         ["listAggregatedMetricsByAccountIdAndTimeRangeStartAndRecordType"],
         ["listAggregatedMetricsByAccountIdAndRecordTypeAndTimeRangeStart"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("record_type", "field"),
+    [
+        (None, "listAggregatedMetricsByAccountIdAndTimeRangeStartAndRecordType"),
+        ("items", "listAggregatedMetricsByAccountIdAndRecordTypeAndTimeRangeStart"),
+    ],
+)
+def test_a_client_that_answers_by_the_apis_own_names_is_understood(
+    record_type: str | None, field: str
+) -> None:
+    class Canned:
+        def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+            return {field: {"items": [ROW]}}
+
+    (record,) = AggregatedMetrics.list_by_time_range(Canned(), "acct-1", START, END, record_type)
+    assert record.count == 3
 
 
 def test_what_was_upserted_is_listed(stack: Stack) -> None:

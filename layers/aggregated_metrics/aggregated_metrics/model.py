@@ -19,12 +19,12 @@ _PAGE = 1000
 _SLACK = timedelta(minutes=1)
 
 
-@dataclass
+@dataclass(repr=False)
 class AggregatedMetrics:
     """One bucket: what was counted for an account and record type in one range of UTC time.
 
     `cost` is in millionths of a dollar. The API has no `id` for these records (their key is
-    accountId and compositeKey), so `id` is both, joined by `:`.
+    accountId and compositeKey), so `id` is both, joined by `#`.
     """
 
     id: str
@@ -48,6 +48,13 @@ class AggregatedMetrics:
     errorCount: int | None = None
     metadata: dict[str, Any] | None = None
 
+    def __repr__(self) -> str:
+        """Short enough for a log: class, id, record type, minutes and count."""
+        return (
+            f"<{type(self).__name__} {self.id} {self.recordType} "
+            f"{self.numberOfMinutes}min count={self.count}>"
+        )
+
     @classmethod
     def fields(cls) -> str:
         """The fields to request in queries and mutations: all of them."""
@@ -60,7 +67,7 @@ class AggregatedMetrics:
         known = {name: data.get(name) for name in FIELDS.split()}
         known |= {name: buckets.parse(data[name]) for name in times}
         known["metadata"] = _metadata(data.get("metadata"))
-        identity = data.get("id") or f"{data['accountId']}:{data['compositeKey']}"
+        identity = data.get("id") or f"{data['accountId']}#{data['compositeKey']}"
         return cls(id=identity, client=client, **known)  # type: ignore[arg-type] # the schema says which are null
 
     @staticmethod
@@ -225,15 +232,15 @@ def _pages(
     query = (
         f"query ListMetrics($account: String!, $token: String, "
         f"$range: ModelAggregatedMetricsByAccount{kind}CompositeKeyConditionInput) "
-        f"{{ page: {field}(accountId: $account, {argument}: $range, limit: {_PAGE}, "
+        f"{{ {field}(accountId: $account, {argument}: $range, limit: {_PAGE}, "
         f"nextToken: $token) {{ items {{ {FIELDS} }} nextToken }} }}"
     )
     token: str | None = None
     while True:
         variables: dict[str, Any] = {"account": account_id, "range": {"between": between}}
-        page = client.execute(query, variables | ({"token": token} if token else {}))["page"]
+        page = client.execute(query, variables | ({"token": token} if token else {}))[field]
         yield from page["items"]
-        token = page["nextToken"]
+        token = page.get("nextToken")
         if not token:
             return
 

@@ -39,7 +39,7 @@ STOP_SECONDS = 2.0
 _BACKOFF = (0.1, 2.0)
 """Seconds: long beside an answer, so that those who met once do not meet again at the next try."""
 
-_LOADED = (
+LOADED = (
     "compositeKey count cost decisionCount externalAiApiCount cachedAiApiCount errorCount "
     "metadata complete createdAt updatedAt"
 )
@@ -130,7 +130,7 @@ class HourStore:
         hours: list[Hour] = []
         for first in range(0, len(ids), HOURS_PER_LOAD):
             part = ids[first : first + HOURS_PER_LOAD]
-            data = self._with_retry(partial(self._client.execute, *load_document(part)))
+            data = self.query(*load_document(part))
             hours += [self._hour(hour_id, data[f"h{i}"]) for i, hour_id in enumerate(part)]
         return hours
 
@@ -148,8 +148,7 @@ class HourStore:
         variables: dict[str, Any] = {"account": account_id, "range": {"between": between}}
         found: set[HourId] = set()
         while True:
-            ask = partial(self._client.execute, _SCOPES, variables)
-            page = self._with_retry(ask)["page"]
+            page = self.query(_SCOPES, variables)["page"]
             for row in page["items"]:
                 series = Series(account_id, record_type, row["scorecardId"], row["scoreId"])
                 start = floor(minute_of(row["timeRangeStart"]), HOUR)
@@ -273,17 +272,22 @@ class HourStore:
             token = page["nextToken"]
             document, variables = load_document([hour_id])
             variables["t0"] = token
-            page = self._with_retry(partial(self._client.execute, document, variables))["h0"]
+            page = self.query(document, variables)["h0"]
             rows += page["items"]
         return Hour(hour_id, rows)
 
-    def _with_retry(self, request: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Carry out a query; where it is throttled, again after a while."""
+    def query(self, document: str, variables: dict[str, Any]) -> dict[str, Any]:
+        """Carry out a query; where it is throttled, again after a while.
+
+        Raises:
+            ContentionError: it is throttled until the time is over.
+            ApiError: the API refused, or did not answer in time.
+        """
         attempt = 0
         while True:
             self._stop_in_time("an hour is not loaded")
             try:
-                return request()
+                return self._client.execute(document, variables)
             except ThrottledError as error:
                 attempt += 1
                 self._wait(attempt, str(error))
@@ -365,7 +369,7 @@ def _load_text(hours: int) -> str:
     )
     aliases = "\n".join(
         f"h{i}: listAggregatedMetrics(accountId: $a{i}, compositeKey: $k{i}, limit: 100, "
-        f"nextToken: $t{i}) {{ items {{ {_LOADED} }} nextToken }}"
+        f"nextToken: $t{i}) {{ items {{ {LOADED} }} nextToken }}"
         for i in range(hours)
     )
     return f"query LoadHours({declared}) {{\n{aliases}\n}}"

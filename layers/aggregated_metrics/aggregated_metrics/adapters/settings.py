@@ -1,19 +1,14 @@
 """The functions' environment, validated once."""
 
-import ipaddress
 import json
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
+from aggregated_metrics.adapters.endpoints import is_safe, region_of
 from aggregated_metrics.core.errors import SettingsError
 from aggregated_metrics.core.record_types import BREAKDOWNS, MODELS, checkable, own_models
-
-_CONTAINER_HOSTS = frozenset({"host.docker.internal", "172.17.0.1"})
-_APPSYNC_HOST = re.compile(r"\.appsync-api\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?$")
 
 
 def _parsed(value: Any) -> Any:
@@ -61,10 +56,7 @@ class Settings(BaseModel):
     @field_validator("GRAPHQL_ENDPOINT")
     @classmethod
     def _is_safe_endpoint(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme == "https" and parts.hostname:
-            return value
-        if parts.scheme == "http" and parts.hostname and _is_local(parts.hostname):
+        if is_safe(value):
             return value
         raise ValueError(
             "must be the https:// URL of the GraphQL API (amplify_outputs.json: data.url); "
@@ -109,8 +101,7 @@ class Settings(BaseModel):
     @property
     def region(self) -> str:
         """The region to sign for: the endpoint's own, else the function's."""
-        match = _APPSYNC_HOST.search(urlsplit(self.GRAPHQL_ENDPOINT).hostname or "")
-        return match[1] if match else self.AWS_REGION
+        return region_of(self.GRAPHQL_ENDPOINT) or self.AWS_REGION
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -132,12 +123,3 @@ class Settings(BaseModel):
                 "the function's environment is not usable; set these variables "
                 f"(template.yaml does): {'; '.join(lines)}"
             ) from error
-
-
-def _is_local(host: str) -> bool:
-    if host == "localhost" or host in _CONTAINER_HOSTS:
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -5,6 +5,7 @@ AggregatedMetricsError
 ├── DeclarationError         own_models.py declares a model wrongly; the message says what to write
 ├── EventError                an invocation's event is not what its function takes
 ├── NaiveDatetimeError        a datetime without an offset was passed in (also a ValueError)
+├── RangeError                a range or step of time that cannot be read (also a ValueError)
 ├── UncountableError          an image cannot be counted; its record goes to quarantine
 ├── ApiError                  a request to the GraphQL API failed; names the operation
 │   ├── TransportError        no answer: connection, time-out, 5xx, after bounded retries
@@ -41,6 +42,10 @@ class EventError(AggregatedMetricsError, ValueError):
 
 class NaiveDatetimeError(AggregatedMetricsError, ValueError):
     """A datetime without an offset: nobody knows which instant it means."""
+
+
+class RangeError(AggregatedMetricsError, ValueError):
+    """A range ends before it begins, or a chart's step is none."""
 
 
 class UncountableError(AggregatedMetricsError):

@@ -131,7 +131,8 @@ class Hour:
         for row in rows:
             place = keys.get(row["compositeKey"])
             if place is not None:
-                self._buckets[place] = _bucket(place, row, self._names)
+                size, start = place
+                self._buckets[place] = bucket_of(start, size, row, self._names)
 
     def __iter__(self) -> Iterator[Bucket]:
         """Every bucket, minutes before parents."""
@@ -362,8 +363,11 @@ def _keys(hour_id: HourId) -> dict[str, tuple[int, int]]:
     }
 
 
-def _bucket(place: tuple[int, int], row: Mapping[str, Any], names: tuple[str, ...]) -> Bucket:
-    size, start = place
+def bucket_of(start: int, size: int, row: Mapping[str, Any], names: tuple[str, ...]) -> Bucket:
+    """A bucket as the API gives it, with what its fields could not show.
+
+    `names` are the measures that its record type keeps in metadata.
+    """
     bucket = Bucket(
         start,
         size,

@@ -1,0 +1,67 @@
+"""Which scorecards and scores have counts of their own: a query for each, however many buckets.
+
+The keys of a record type's scopes stand one after the other, each scope's buckets together. So the
+first key after all keys of one scope is the next scope's: buckets are skipped, not read.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aggregated_metrics.adapters.appsync import Client
+from aggregated_metrics.core.series import Series, key_stem
+
+MOST_SCOPES = 500
+"""At most so many of one record type are named."""
+_LAST = "~"
+"""Sorts after whatever follows a scope in a key, which is a time."""
+
+
+def scopes(client: Client, account_id: str, *record_types: str) -> dict[str, list[Series]]:
+    """The series of each of these record types that have a scope, in the order of their keys.
+
+    One request finds the next scope of every record type.
+
+    Args:
+        client: the API.
+        account_id: whose.
+        record_types: such as `scoreResultsByScore`.
+
+    Raises:
+        ApiError: (with this package's client) the API refused, or did not answer.
+    """
+    found: dict[str, list[Series]] = {name: [] for name in record_types}
+    after = {name: f"{name}#" for name in record_types}
+    while after:
+        names = list(after)
+        document, variables = _document(account_id, after)
+        data = client.execute(document, variables)
+        for i, name in enumerate(names):
+            series = _series(account_id, data[f"s{i}"]["items"])
+            if series is None or len(found[name]) == MOST_SCOPES:
+                del after[name]
+                continue
+            found[name].append(series)
+            after[name] = f"{key_stem(series)}{_LAST}"
+    return found
+
+
+def _document(account_id: str, after: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    variables: dict[str, Any] = {"account": account_id}
+    for i, (name, key) in enumerate(after.items()):
+        # "$" follows "#": no key of another record type lies between.
+        variables[f"k{i}"] = {"between": [key, f"{name}$"]}
+    declared = "".join(f", $k{i}: ModelStringKeyConditionInput" for i in range(len(after)))
+    aliases = "\n".join(
+        f"s{i}: listAggregatedMetrics(accountId: $account, compositeKey: $k{i}, limit: 1) "
+        "{ items { recordType scorecardId scoreId } }"
+        for i in range(len(after))
+    )
+    return f"query FindScopes($account: String{declared}) {{\n{aliases}\n}}", variables
+
+
+def _series(account_id: str, items: Sequence[Mapping[str, Any]]) -> Series | None:
+    """A record without a scope ends the search: it is of no breakdown."""
+    if not items or not (items[0].get("scorecardId") or items[0].get("scoreId")):
+        return None
+    first = items[0]
+    return Series(account_id, first["recordType"], first.get("scorecardId"), first.get("scoreId"))

@@ -1,0 +1,140 @@
+"""Counts put into a Fake API as the functions would have written them, and their brute force."""
+
+import json
+import math
+import random
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from aggregated_metrics.core import buckets
+from aggregated_metrics.core.hours import Hour, HourId, Series, Write
+from aggregated_metrics.core.measures import ZERO, Measures, clamped, plus, total
+from aggregated_metrics.core.metadata import Fence
+
+from testbench.fakes.appsync import FakeAppSync
+from testbench.in_process import GRACE
+
+type Minutes = Mapping[int, Measures]
+_FENCE = Fence(0, 0, 0)
+
+
+class FakeClient:
+    """A client of the Fake API without a transport; keeps what it was asked."""
+
+    def __init__(self, api: FakeAppSync | None = None) -> None:
+        self.api = api or FakeAppSync()
+        self.queries: list[str] = []
+
+    def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+        self.queries.append(query)
+        response = self.api.execute(query, variables)
+        assert not response.get("errors"), response["errors"]
+        data: dict[str, Any] = response["data"]
+        return data
+
+    @property
+    def fields(self) -> list[int]:
+        """How many fields each request asked for."""
+        return [query.count("AggregatedMetrics(") for query in self.queries]
+
+
+def store(
+    api: FakeAppSync,
+    series: Series,
+    counted: Minutes,
+    now: datetime,
+    *,
+    left_out: Callable[[Write], bool] = lambda _: False,
+) -> None:
+    """Put the buckets of these minutes into the API, as they are at `now`.
+
+    Args:
+        api: the API.
+        series: whose.
+        counted: epoch minute to the sums of its rows.
+        now: those that have elapsed are complete.
+        left_out: which writes have not been made (yet).
+    """
+    hours: dict[int, dict[int, Measures]] = {}
+    for minute, measures in counted.items():
+        hours.setdefault(buckets.floor(minute, buckets.HOUR), {})[minute] = measures
+    for start, minutes in hours.items():
+        hour = Hour(HourId(series, start))
+        for minute, measures in minutes.items():
+            hour.set_minute(minute, measures, _FENCE)
+        hour.roll_up(now)
+        writes, _ = hour.writes(now, GRACE)
+        api.put("AggregatedMetrics", *(_row(w.record) for w in writes if not left_out(w)))
+
+
+def _row(record: Mapping[str, Any]) -> dict[str, Any]:
+    row = dict(record)
+    if "metadata" in row:
+        row["metadata"] = json.loads(row["metadata"])
+    return row
+
+
+def brute_force(counted: Minutes, start: datetime, end: datetime) -> Measures:
+    """The sum of all minutes that begin in the range, one by one."""
+    return total(
+        clamped(measures)
+        for minute, measures in counted.items()
+        if start <= buckets.to_datetime(minute) < end
+    )
+
+
+def minute(text: str) -> int:
+    """The epoch minute of `2026-11-22 10:07`, UTC."""
+    return buckets.to_minute(datetime.fromisoformat(text).replace(tzinfo=UTC))
+
+
+def every(first: str, last: str, measures: Measures, step: int = 1) -> dict[int, Measures]:
+    """The same sums in each `step`th minute."""
+    return dict.fromkeys(range(minute(first), minute(last), step), measures)
+
+
+def busy_day(api: FakeAppSync, account: str, start: datetime, now: datetime) -> None:
+    """A day of an application from `start` to `now`, with splits, scorecards and scores."""
+    draw = random.Random(7)
+    first, last = buckets.to_minute(start), buckets.to_minute(now)
+    sums: dict[Series, dict[int, Measures]] = {}
+
+    def add(minute: int, name: str, measures: Measures, *scope: str) -> None:
+        series = sums.setdefault(Series(account, name, *scope), {})
+        series[minute] = plus(series.get(minute, ZERO), measures)
+
+    for at in range(first, last, 3):
+        rush = 0.35 + math.sin(math.pi * (at - first) / 1440) ** 2
+        kind = draw.choices(("prediction", "evaluation", ""), (6, 3, 2))[0]
+        rows = max(1, round(rush * draw.randint(2, 14)))
+        for base in ("items", "scoreResults"):
+            failed = int(draw.random() < 0.08)
+            cost = draw.randint(200, 2600) * rows
+            each = (
+                Measures(rows)
+                if base == "items"
+                else Measures(rows, cost, rows - failed, rows, rows // 4, failed)
+            )
+            add(at, base, each)
+            if kind:
+                add(at, f"{kind}{base[0].upper()}{base[1:]}", each)
+            if base == "scoreResults":
+                card = draw.choices(SCORECARDS, (8, 5, 3, 1))[0]
+                add(at, "scoreResultsByScorecard", each, card)
+                score = f"{card}: {draw.choice(('tone', 'greeting', 'compliance'))}"
+                add(at, "scoreResultsByScore", each, card, score)
+        if at % 15 == 0:
+            add(at, "tasks", Measures(rows // 2 + 1, errorCount=int(draw.random() < 0.1)))
+        if at % 120 == 0:
+            add(at, "evaluations", Measures(1, cost=draw.randint(10_000, 90_000)))
+    for series, counted in sums.items():
+        store(api, series, counted, now)
+
+
+SCORECARDS = (
+    "0f8fad5b-d9cb-469f-a165-70867728950e",
+    "7c9e6679-7425-40de-944b-e07fc1f90ae7",
+    "Sales <b>quality</b> & more",
+    "b1a7f6f0-2c4d-4a55-9a8e-0f8d3c6e1a22",
+)

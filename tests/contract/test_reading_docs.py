@@ -1,0 +1,69 @@
+"""What README.md and docs/reading.md say about reading counts, done as it stands there."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import aggregated_metrics
+import pytest
+from aggregated_metrics.core.hours import Series
+from aggregated_metrics.core.measures import Measures
+
+from testbench.counted import FakeClient, every, store
+
+ROOT = Path(__file__).parents[2]
+START = datetime(2026, 11, 22, tzinfo=UTC)
+READING = (ROOT / "docs" / "reading.md").read_text()
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/reading.md"])
+def test_its_lines_run(
+    document: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = FakeClient()
+    counted = every("2026-11-22 10:00", "2026-11-22 11:00", Measures(2, 1_000_000))
+    score = Series("acct-1", "scoreResultsByScore", "card", "score-1")
+    for series in (Series("acct-1", "scoreResults"), score):
+        store(client.api, series, counted, START + timedelta(days=1))
+    monkeypatch.setattr(
+        aggregated_metrics, "connect", lambda stack: stack and client, raising=False
+    )
+    named: dict[str, Any] = {
+        "start": START,
+        "end": START + timedelta(days=1),
+        "timedelta": timedelta,
+        "ZoneInfo": ZoneInfo,
+        **{name: getattr(aggregated_metrics, name) for name in aggregated_metrics.__all__},
+    }
+    (code,) = re.findall(
+        r"```python\n(.*?connect\(.*?)```", (ROOT / document).read_text(), re.DOTALL
+    )
+    exec(compile(code, document, "exec"), named)
+    assert client.queries
+    if document != "README.md":
+        said = capsys.readouterr().out
+        assert "120 60.0 dollars True" in said
+        assert "score-1 120" in said
+
+
+def test_the_covers_example_is_right() -> None:
+    first, last = (START.replace(hour=h, minute=m) for h, m in ((9, 58), (11, 21)))
+    sizes = [str(size) for _, size in aggregated_metrics.cover(first, last)]
+    assert " + ".join(sizes) in READING.replace("**", "")
+
+
+def test_the_table_of_requests_is_the_benchmarks() -> None:
+    numbers = re.findall(
+        r"summarize (?:a |an )?([\w ]+): requests \| (\d+)",
+        (ROOT / "docs" / "performance.md").read_text(),
+    )
+    assert [name for name, _ in numbers] == ["minute", "hour", "day", "30 days", "year"]
+    row = " | ".join(number for _, number in numbers)
+    assert f"| a range that ends now | {row} |" in READING
+
+
+def test_everything_that_is_exported_is_explained() -> None:
+    for name in set(aggregated_metrics.__all__) - {"AggregatedMetrics", "Summary"}:
+        assert f"`{name}" in READING or f"{name}(" in READING

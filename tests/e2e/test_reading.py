@@ -1,0 +1,98 @@
+"""Reading through the deployed API: what a dashboard does, in one line each."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from aggregated_metrics import connect, freshness, scopes, summarize, timeline
+from aggregated_metrics.core.measures import total
+from aggregated_metrics.core.record_types import RECORD_TYPES
+from aggregated_metrics.model import AggregatedMetrics
+
+from aggregated_metrics_cli.overview import collect
+from aggregated_metrics_cli.page import render
+from testbench.emulated import check
+from testbench.emulated.functions import StreamLog
+from testbench.emulated.stack import APP_STACK, REGION
+from testbench.emulated.world import World
+from testbench.traffic import ACCOUNTS
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def span(world: World) -> tuple[datetime, datetime]:
+    """Some hours with rows, all taken in."""
+    log = StreamLog(world.stack)
+    made = world.traffic("reading", 300, minutes=90, hours_ago=5)
+    log.drain(world.write(made))
+    check.sweep(world.stack)
+    return made.start - timedelta(minutes=7), made.end + timedelta(minutes=3)
+
+
+def test_a_summary_equals_a_group_by_of_the_rows(
+    world: World, span: tuple[datetime, datetime]
+) -> None:
+    start, end = span
+    counted = check.counted(world.stack)
+    for account in ACCOUNTS:
+        for record_type in RECORD_TYPES:
+            rows = [
+                measures
+                for (owner, name, at, minutes), measures in counted.items()
+                if (owner, name, minutes) == (account, record_type, 1)
+                and start <= datetime.fromisoformat(at) < end
+            ]
+            found = summarize(world.reader, account, start, end, record_type)
+            assert found.measures == total(rows), (account, record_type)
+
+
+def test_a_timelines_points_add_up_to_the_summary(
+    world: World, span: tuple[datetime, datetime]
+) -> None:
+    whole = summarize(world.reader, ACCOUNTS[0], *span, "items")
+    points = timeline(world.reader, ACCOUNTS[0], *span, "items", step=timedelta(minutes=10))
+    assert whole.measures.count
+    assert total(point.measures for point in points) == whole.measures
+
+
+def test_a_stacks_name_and_the_environments_keys_are_enough_to_connect(
+    world: World, span: tuple[datetime, datetime], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = world.stack.user("dashboard", *check.READ_FIELDS)
+    may = {"Effect": "Allow", "Action": "cloudformation:DescribeStacks", "Resource": "*"}
+    world.stack.client("iam").put_user_policy(
+        UserName="dashboard",
+        PolicyName="stack",
+        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [may]}),
+    )
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", user.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", user.secret_key)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", world.stack.endpoint)
+    client = connect(stack=APP_STACK)
+    assert summarize(client, ACCOUNTS[0], *span, "items").measures.count
+    assert freshness(client, ACCOUNTS[0]) <= datetime.now(UTC)
+    client._session.close()
+
+
+def test_a_scope_is_found_and_shown(world: World, span: tuple[datetime, datetime]) -> None:
+    account, at = "scoped", span[0].replace(minute=0)
+    for card, score in (("card-a", None), ("card-b", None), ("card-a", "score-1")):
+        record_type = "scoreResultsByScore" if score else "scoreResultsByScorecard"
+        for minutes in (1, 5, 15, 60):
+            AggregatedMetrics.create_or_update(
+                world.vandal,
+                account,
+                record_type,
+                at,
+                at + timedelta(minutes=minutes),
+                minutes,
+                3,
+                scorecard_id=card,
+                score_id=score,
+            )
+    found = scopes(world.reader, account, "scoreResultsByScorecard", "scoreResultsByScore")
+    assert [each.scorecard_id for each in found["scoreResultsByScorecard"]] == ["card-a", "card-b"]
+    page = render(collect(world.reader, account, at, at + timedelta(hours=1)))
+    assert "score-1" in page

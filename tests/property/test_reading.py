@@ -1,0 +1,124 @@
+"""Sums and charts equal brute force over the minutes, on any range."""
+
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+from aggregated_metrics import Summary, cover, summarize, timeline
+from aggregated_metrics.core import buckets
+from aggregated_metrics.core.cover import Step
+from aggregated_metrics.core.hours import Series, Write
+from aggregated_metrics.core.measures import INT_MAX, ZERO, Measures, total
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from testbench.counted import FakeClient, brute_force, store
+
+NOW = datetime(2026, 3, 29, 10, 6, 40, tzinfo=UTC)
+"""Some hours after clocks went forward in Berlin."""
+SPAN = 3 * 24 * 60
+FIRST = buckets.to_minute(NOW) - SPAN
+
+type Span = tuple[datetime, datetime]
+
+moments = st.datetimes(datetime(2026, 3, 26), datetime(2026, 3, 30), timezones=st.just(UTC))  # noqa: DTZ001 - the zone is drawn
+ranges = st.tuples(
+    moments, st.one_of(moments, st.integers(0, 90).map(lambda m: NOW + timedelta(minutes=m)))
+).map(lambda pair: (min(pair), max(pair)))
+sizes = st.one_of(st.integers(-2, 50), st.integers(INT_MAX - 2, INT_MAX + 2))
+measures = st.builds(Measures, sizes, sizes, st.integers(0, 3))
+places = st.one_of(
+    st.integers(FIRST, FIRST + SPAN + 10), st.integers(FIRST + SPAN - 90, FIRST + SPAN + 10)
+)
+counted = st.dictionaries(places, measures, max_size=40)
+scopes = st.sampled_from([(None, None), ("card", None), ("card", "score")])
+steps: st.SearchStrategy[Step] = st.one_of(
+    st.integers(5, 3 * 60).map(lambda minutes: timedelta(minutes=minutes)),
+    st.sampled_from([timedelta(hours=36), timedelta(days=1), timedelta(days=2), "month"]),
+)
+zones = st.sampled_from(
+    [UTC, ZoneInfo("Europe/Berlin"), ZoneInfo("Asia/Kolkata"), timezone(timedelta(minutes=-200))]
+)
+
+
+def is_parent_of_now(write: Write) -> bool:
+    """The sweeper is yet to write it: minutes are written first."""
+    bucket = write.bucket
+    return bucket.size > 1 and bucket.end > buckets.to_minute(NOW) - 2
+
+
+@given(moments, moments)
+def test_a_cover_tiles_its_range(a: datetime, b: datetime) -> None:
+    start, end = sorted((a, b))
+    tiles = cover(start, end)
+    minutes = [
+        moment + timedelta(minutes=offset) for moment, size in tiles for offset in range(size)
+    ]
+    first = buckets.to_minute(start - timedelta(microseconds=1)) + 1
+    last = buckets.to_minute(end - timedelta(microseconds=1)) + 1
+    assert minutes == [buckets.to_datetime(minute) for minute in range(first, last)]
+    assert all(
+        buckets.floor(buckets.to_minute(moment), size) == buckets.to_minute(moment)
+        for moment, size in tiles
+    )
+
+
+@given(moments, st.integers(0, 300))
+def test_no_other_cover_has_fewer_buckets(start: datetime, length: int) -> None:
+    first = buckets.to_minute(start)
+    fewest = {first: 0}
+    for end in range(first + 1, first + length + 1):
+        fewest[end] = min(
+            fewest[end - size] + 1
+            for size in buckets.SIZES
+            if end % size == 0 and end - size >= first
+        )
+    moments_ = buckets.to_datetime(first), buckets.to_datetime(first + length)
+    assert len(cover(*moments_)) == fewest[first + length]
+
+
+@settings(max_examples=150)
+@given(counted, ranges, scopes)
+def test_a_summary_is_the_sum_of_its_minutes(
+    counted: dict[int, Measures], span: Span, scope: tuple[str | None, str | None]
+) -> None:
+    client = FakeClient()
+    for other in ((None, None), ("card", None), ("card", "score")):
+        sums = counted if other == scope else dict.fromkeys(counted, Measures(7, 7, 7, 7, 7, 7))
+        series = Series("acct-1", "items", *other)
+        store(client.api, series, sums, NOW, left_out=is_parent_of_now)
+    found = summarize(client, "acct-1", *span, "items", *scope, now=NOW)
+    assert found.measures == brute_force(counted, *span)
+
+
+@settings(max_examples=150)
+@given(counted, ranges, steps, zones)
+def test_a_timeline_tiles_its_range_and_each_point_is_the_sum_of_its_minutes(
+    counted: dict[int, Measures],
+    span: Span,
+    step: Step,
+    zone: tzinfo,
+) -> None:
+    client = FakeClient()
+    store(client.api, Series("acct-1", "items"), counted, NOW, left_out=is_parent_of_now)
+    points = timeline(client, "acct-1", *span, "items", step=step, zone=zone, now=NOW)
+    _tile(points)
+    for point in points:
+        assert point.measures == brute_force(counted, point.start, point.end)
+    assert total(point.measures for point in points) == brute_force(counted, *span)
+
+
+def _tile(points: list[Summary]) -> None:
+    for one, next_ in pairwise(points):
+        assert one.end == next_.start
+    assert all(point.start < point.end for point in points)
+
+
+@given(ranges, zones)
+def test_a_days_points_begin_at_the_zones_midnights(span: Span, zone: tzinfo) -> None:
+    points = timeline(
+        FakeClient(), "acct-1", *span, "items", step=timedelta(days=1), zone=zone, now=NOW
+    )
+    for point in points[1:]:
+        assert (point.start.hour, point.start.minute) == (0, 0)
+        assert point.measures == ZERO

@@ -1,0 +1,166 @@
+"""The views: what they hold, and what the page and the terminal make of it."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from aggregated_metrics.core import buckets
+from aggregated_metrics.core.cover import edges
+from aggregated_metrics.core.hours import Series
+from aggregated_metrics.core.measures import Measures, total
+from rich.console import Console
+
+from aggregated_metrics_cli import charts
+from aggregated_metrics_cli.overview import Overview, added, collect, label, step_of
+from aggregated_metrics_cli.overview_tables import overview
+from aggregated_metrics_cli.page import number, render
+from testbench.counted import FakeClient, busy_day, minute, store
+
+START = datetime(2026, 11, 22, tzinfo=UTC)
+NOW = datetime(2026, 11, 22, 17, 6, 40, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def client() -> FakeClient:
+    made = FakeClient()
+    busy_day(made.api, "acme", START, NOW)
+    return made
+
+
+@pytest.fixture(scope="module")
+def found(client: FakeClient) -> Overview:
+    return collect(client, "acme", START, START + DAY, UTC, NOW)
+
+
+def stored(client: FakeClient, record_type: str) -> Measures:
+    """The sum of all stored minutes."""
+    return total(
+        tuple(row.get(name) or 0 for name in Measures._fields)
+        for row in client.api.rows("AggregatedMetrics")
+        if row["recordType"] == record_type and row["numberOfMinutes"] == 1
+    )
+
+
+def test_its_sums_are_those_of_the_stored_minutes(client: FakeClient, found: Overview) -> None:
+    for section in found.sections:
+        for counted in (section.whole, *section.splits):
+            assert counted.sums == stored(client, counted.record_type)._asdict(), (
+                counted.record_type
+            )
+
+
+def test_the_layers_of_a_chart_add_up_to_the_whole(found: Overview) -> None:
+    for section in found.sections:
+        sums = [sum(parts) for parts in zip(*(counts for _, counts in section.layers), strict=True)]
+        assert sums == section.whole.counts
+    assert [name for name, _ in found.sections[0].layers] == [
+        *("predictionItems", "evaluationItems", "other")
+    ]
+
+
+def test_a_breakdown_adds_up_to_its_record_type(client: FakeClient, found: Overview) -> None:
+    (breakdown,) = found.breakdowns
+    whole = stored(client, "scoreResults")._asdict()
+    assert added(scope.sums for scope in breakdown.scorecards) == whole
+    assert added(scope.sums for scope in breakdown.scores) == whole
+    for card in breakdown.scorecards:
+        scores = breakdown.scores_of(card.scorecard_id)
+        assert added(score.sums for score in scores) == card.sums
+    counts = [scope.sums["count"] for scope in breakdown.scorecards]
+    assert counts == sorted(counts, reverse=True)
+
+
+def test_what_is_not_complete_is_named_with_its_first_open_point(found: Overview) -> None:
+    assert not found.is_complete
+    assert found.complete_until == datetime(2026, 11, 22, 17, 4, tzinfo=UTC)
+    assert [(since.hour, len(names)) for since, names in found.open.items()] == [(17, 8)]
+
+
+@pytest.mark.parametrize(
+    ("written", "complete"), [(NOW, True), (START - timedelta(hours=2), False)]
+)
+def test_a_day_is_complete_when_it_is_over_and_every_bucket_is_closed(
+    written: datetime, complete: bool
+) -> None:
+    client = FakeClient()
+    counted = {minute("2026-11-21 22:59"): Measures(1)}
+    store(client.api, Series("acme", "tasks"), counted, written)
+    made = collect(client, "acme", START - DAY, START, UTC, NOW)
+    assert made.is_complete is complete
+    assert ("Everything in this range is complete" in render(made)) is complete
+
+
+def test_a_day_takes_few_requests(client: FakeClient) -> None:
+    first = len(client.queries)
+    collect(client, "acme", START, START + DAY, UTC, NOW)
+    assert len(client.queries) - first <= 30  # of them one for each score
+
+
+@pytest.mark.parametrize(
+    ("span", "points"), [(timedelta(hours=2), 24), (DAY, 24), (7 * DAY, 7), (365 * DAY, 13)]
+)
+def test_a_chart_has_some_dozens_of_points_at_most(span: timedelta, points: int) -> None:
+    step = step_of(START - span, START)
+    first, last = (buckets.to_minute(moment) for moment in (START - span, START))
+    assert len(edges(first, last, step, UTC)) - 1 == points
+
+
+def test_a_measure_that_nobody_named_is_called_by_its_words() -> None:
+    assert label("errorCount") == "errors"
+    assert label("unchangedCount") == "unchanged"
+
+
+@pytest.mark.parametrize(
+    ("measure", "value", "text"),
+    [("count", 12345, "12,345"), ("cost", 1230, "$0.0012"), ("cost", 123456789, "$123.46")],
+)
+def test_numbers_have_as_many_digits_as_say_something(measure: str, value: int, text: str) -> None:
+    assert number(measure, value) == text
+
+
+def test_the_page_needs_nothing_from_elsewhere(found: Overview) -> None:
+    page = render(found).replace(charts.script().replace("</script", "<\\/script"), "")
+    assert re.findall(r"(?:src|href)=|@import|url\(", page) == []
+    assert "default-src 'none'" in page
+
+
+def test_names_cannot_break_out_of_the_page() -> None:
+    evil = "</script><script>alert(1)</script>"
+    client = FakeClient()
+    counted = {minute("2026-11-22 10:00"): Measures(3)}
+    for series in (Series(evil, "items"), Series(evil, "itemsByScorecard", evil)):
+        store(client.api, series, counted, NOW)
+    page = render(collect(client, evil, START, START + DAY, UTC, NOW), evil)
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert" in page
+
+
+def test_an_empty_range_is_a_page_that_says_so() -> None:
+    page = render(collect(FakeClient(), "acme", START - DAY, START, UTC, NOW))
+    assert "Nothing was counted in this range" in page
+
+
+def test_where_clocks_go_back_every_point_has_a_name_of_its_own() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    client = FakeClient()
+    counted = dict.fromkeys(range(minute("2026-10-24 22:00"), minute("2026-10-25 23:00"), 60), 1)
+    store(client.api, Series("acme", "items"), {m: Measures(n) for m, n in counted.items()}, NOW)
+    start = datetime(2026, 10, 25, tzinfo=berlin)
+    made = collect(client, "acme", start, datetime(2026, 10, 26, tzinfo=berlin), berlin, NOW)
+    names = charts.labels(made.sections[0].whole.points, made.step)
+    assert len(names) == len(set(names)) == 25
+
+
+def test_the_terminal_shows_the_same_numbers(found: Overview) -> None:
+    console = Console(width=120, record=True, file=None, no_color=True)
+    with console.capture() as captured:
+        console.print(overview(found))
+    text = captured.get()
+    for section in found.sections:
+        assert re.search(rf"{section.whole.record_type} +{section.whole.sums['count']:,} ", text)
+    for breakdown in found.breakdowns:
+        for scope in (*breakdown.scorecards, *breakdown.scores):
+            assert f"{scope.sums['count']:,}" in text
+    assert "Complete up to 22 Nov 2026, 17:04 UTC" in text

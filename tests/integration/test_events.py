@@ -52,8 +52,8 @@ QUARANTINED = {
         "createdAt '22.11.2026 10:06' is not an AWSDateTime",
         "createdAt 2026-12-24T18:00:00Z is more than a day after the write",
         (
-            "no model is known for table 'FeedbackItem-abcdefghij-NONE': name it in SOURCE_TABLES, "
-            'for example {"FeedbackItem-abcdefghij-NONE": "Item"}'
+            "no model is known for table 'Invoice-abcdefghij-NONE': name it in SOURCE_TABLES, "
+            'for example {"Invoice-abcdefghij-NONE": "Item"}'
         ),
     ],
 }

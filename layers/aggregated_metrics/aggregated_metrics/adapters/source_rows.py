@@ -204,7 +204,7 @@ def part_of(model: Model, row: Row) -> Contribution:
     part = contribution(model, row)
     if _is_ahead(part, _written(row)):
         raise UncountableError(
-            f"its time {buckets.iso(part.minute)} is more than a day after the write"
+            f"{model.time_name} {buckets.iso(part.minute)} is more than a day after the write"
         )
     return part
 

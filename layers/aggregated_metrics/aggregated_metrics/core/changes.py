@@ -263,7 +263,7 @@ def _part(model: Model, image: Mapping[str, Any], created: float | None) -> _Par
     measures = model.measure(*values[len(model.places) :])
     if created is not None and (place[1] - DAY) * 60 > created:
         raise UncountableError(
-            f"its time {buckets.iso(place[1])} is more than a day after the write"
+            f"{model.time_name} {buckets.iso(place[1])} is more than a day after the write"
         )
     return place, measures, _where(model, image, place[1])
 

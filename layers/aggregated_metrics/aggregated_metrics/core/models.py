@@ -81,6 +81,11 @@ class Model:
         """Every attribute that counting reads."""
         return tuple(dict.fromkeys(name for name in (*self.texts, *self.maps) if name))
 
+    @property
+    def time_name(self) -> str:
+        """What names the time in a reason for the quarantine."""
+        return self.times[0] if len(self.times) == 1 else "its time"
+
     @cached_property
     def demanded(self) -> tuple[str, ...]:
         """Without which the API cannot give a row."""

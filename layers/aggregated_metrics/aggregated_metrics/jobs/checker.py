@@ -131,7 +131,7 @@ class Reading:
         ranges: where the rows are listed.
         began, ended: when its rows were read.
         late: how many buckets of an hour have elapsed and are not complete.
-        doubtful: minutes of which a row is in no index.
+        doubtful: minutes of which a row is in no index: of whatever scope it is.
     """
 
     group: Group
@@ -318,7 +318,7 @@ class Checker:
             known = (
                 model.listing is not None
                 and bucket.metadata.unlisted <= 0
-                and minute not in doubtful
+                and not (hour.id.series.scope and minute in doubtful)
                 and Target(hour.id.series, minute) not in counted.unclear
                 and not (counted.unreadable and _is_less(counted_here, bucket.measures))
                 and not (expired and any(bucket.measures))

@@ -52,6 +52,7 @@ def test_the_report_has_numbers_and_never_a_rows_contents(stack: Stack) -> None:
         "parentsLeft": 0,
         "clamped": 0,
         "overflowed": 0,
+        "ledgerDropped": 0,
         "quarantined": 1,
         "freshnessSeconds": 69.123,
     }

@@ -19,10 +19,13 @@ OTHER_ACTIONS: Mapping[str, set[str]] = {
         "dynamodb:GetRecords",
         "dynamodb:GetShardIterator",
         "dynamodb:ListStreams",
+        "kms:Decrypt",  # the same, where the table's key is the customer's
     },
     "BucketSweeper": {
         "dynamodb:Query",  # PendingHours.due
         "dynamodb:UpdateItem",  # PendingHours.reschedule
+        "lambda:ListEventSourceMappings",  # Consumers.troubles
+        "dynamodb:DescribeTable",  # Consumers.replaced
     },
     "Reconciler": {
         "dynamodb:Query",  # PendingHours.closed

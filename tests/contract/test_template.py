@@ -4,10 +4,12 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from aggregated_metrics.adapters.observability import METRICS
 from aggregated_metrics.adapters.pending_hours import LEASE_SECONDS
 from aggregated_metrics.adapters.settings import Settings
 from aggregated_metrics.core import record_types
+from aggregated_metrics.jobs.probe import EVERY_SECONDS
 
 from aggregated_metrics_cli.deployment import OUTPUTS, PARAMETERS
 from testbench.templates import resources, template
@@ -59,6 +61,7 @@ def test_functions_have_roles_of_their_own() -> None:
 WITHOUT_RESOURCES = {
     "Trace": "xray:",  # X-Ray knows no resources
     "AskHowFarTheStreamIsBehind": "cloudwatch:GetMetricStatistics",  # nor does CloudWatch here
+    "AskWhoReadsTheStreams": "lambda:ListEventSourceMappings",  # nor does this list of Lambda's
     "Log": "logs:",  # nor does the delivery of logs, which Step Functions uses
 }
 
@@ -123,7 +126,8 @@ def test_every_function_keeps_its_log_for_a_time_and_has_one_of_its_own() -> Non
 
 def test_what_is_stored_is_encrypted() -> None:
     for table in resources("template.yaml", "AWS::DynamoDB::Table").values():
-        assert table["Properties"]["SSESpecification"] == {"SSEEnabled": True}
+        # DynamoDB's own key: it always encrypts, and a managed one is billed by request
+        assert table["Properties"]["SSESpecification"] == {"SSEEnabled": False}
     for queue in resources("template.yaml", "AWS::SQS::Queue").values():
         assert queue["Properties"]["SqsManagedSseEnabled"] is True
     for bucket in resources("template.yaml", "AWS::S3::Bucket").values():
@@ -166,6 +170,151 @@ def test_two_stacks_of_one_account_do_not_share_a_schedule() -> None:
             assert event["Properties"]["OmitName"] is True
 
 
+OWN = {"!Sub": "AggregatedMetrics/${AWS::StackName}"}
+ALARMS = resources("template.yaml", "AWS::CloudWatch::Alarm")
+
+
+def test_two_stacks_of_one_account_do_not_share_a_metric() -> None:
+    variables = template("template.yaml")["Globals"]["Function"]["Environment"]["Variables"]
+    assert variables["POWERTOOLS_METRICS_NAMESPACE"] == OWN
+    for name, alarm in ALARMS.items():
+        watched = alarm["Properties"]
+        if watched["Namespace"] != OWN:  # AWS's own: by a resource of this stack
+            (dimension,) = watched["Dimensions"]
+            assert isinstance(dimension["Value"], dict), name
+
+
+def test_two_stacks_of_one_account_do_not_share_a_name() -> None:
+    """What CloudFormation does not name itself has the stack's name in its own."""
+    for name, resource in template("template.yaml")["Resources"].items():
+        for key, value in resource.get("Properties", {}).items():
+            if key.endswith("Name") and key not in {"FunctionName", "MetricName", "PolicyName"}:
+                assert "${AWS::StackName}" in value["!Sub"], (name, key)
+
+
+def test_a_consumer_that_stopped_is_heard_within_ten_minutes() -> None:
+    """A look every second sweep; the alarm's own period comes after the period that it began in."""
+    for name in ("ConsumersStoppedAlarm", "StreamsReplacedAlarm"):
+        watched = ALARMS[name]["Properties"]
+        assert watched["TreatMissingData"] == "breaching"
+        assert watched["EvaluationPeriods"] == 1
+        assert watched["Statistic"] == "Minimum"  # a deployment's moment is no alarm
+        assert watched["Period"] >= 2 * (EVERY_SECONDS // 60 + 1) * 60
+        assert 2 * watched["Period"] <= 600
+
+
+def test_what_must_run_is_missed_when_it_does_not() -> None:
+    for name in ("BucketSweeperSilentAlarm", "ReconcilerSilentAlarm"):
+        watched = ALARMS[name]["Properties"]
+        assert (watched["MetricName"], watched["Statistic"]) == ("Invocations", "Sum")
+        assert watched["TreatMissingData"] == "breaching"
+
+
+def test_alarms_that_need_several_periods_have_some_that_sparse_retries_meet() -> None:
+    """A batch that times out comes again about every other minute."""
+    for name, alarm in ALARMS.items():
+        watched = alarm["Properties"]
+        if watched["EvaluationPeriods"] > 1:
+            assert watched["Period"] >= 300, name
+            assert watched["DatapointsToAlarm"] < watched["EvaluationPeriods"], name
+
+
+@pytest.mark.parametrize(
+    ("name", "metric"),
+    [
+        ("DeliveryFailuresAlarm", "DestinationDeliveryFailures"),
+        ("BackfillFailedAlarm", "ExecutionsFailed"),
+        ("OldestClosedHourAlarm", "OldestClosedHour"),
+        ("HoursSetAsideAlarm", "HoursSetAside"),
+        ("LedgerDroppedAlarm", "LedgerDropped"),
+        ("DriftAlarm", "Drift"),  # of the hourly check alone: a range's is RangeDrift
+    ],
+)
+def test_what_would_stay_unnoticed_has_an_alarm(name: str, metric: str) -> None:
+    assert ALARMS[name]["Properties"]["MetricName"] == metric
+
+
+def test_streams_are_read_and_tables_described_of_every_model_that_is_attached() -> None:
+    """Adding a model: its parameter, condition, mapping, policy, and a line in each of these."""
+    sweeper = template("template.yaml")["Resources"]["BucketSweeperFunction"]["Properties"]
+    comma, arns = sweeper["Environment"]["Variables"]["STREAM_ARNS"]["!Join"]
+    assert comma == ","
+    assert arns == [{"!Ref": f"{model}StreamArn"} for model in record_types.MODELS]
+    conditions = {model: MAPPINGS[f"{model}Events"]["Condition"] for model in record_types.MODELS}
+    either = template("template.yaml")["Conditions"]["CountAnything"]["!Or"]
+    assert either == [{"!Condition": name} for name in conditions.values()]
+    policy = resources("template.yaml", "AWS::IAM::Policy")["SourceTablesPolicy"]
+    assert policy["Condition"] == "CountAnything"
+    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+    assert statement["Action"] == "dynamodb:DescribeTable"
+    assert statement["Resource"] == [
+        {
+            "!If": [
+                condition,
+                {"!Select": [0, {"!Split": ["/stream/", {"!Ref": f"{model}StreamArn"}]}]},
+                {"!Ref": "AWS::NoValue"},
+            ]
+        }
+        for model, condition in conditions.items()
+    ]
+
+
+def test_the_mappings_and_the_policies_of_the_models_differ_in_nothing_else() -> None:
+    def neutral(found: Any, model: str) -> str:
+        condition = MAPPINGS[f"{model}Events"]["Condition"]
+        return json.dumps(found).replace(condition, "Count…").replace(model, "…")
+
+    policies = resources("template.yaml", "AWS::IAM::Policy")
+    parameters = template("template.yaml")["Parameters"]
+    for found in (
+        {neutral(MAPPINGS[f"{model}Events"], model) for model in MODELS},
+        {neutral(policies[f"{model}StreamPolicy"], model) for model in MODELS},
+        {parameters[f"{model}StreamArn"]["AllowedPattern"] for model in MODELS},
+        {parameters[f"{model}StreamArn"]["Default"] for model in MODELS},
+    ):
+        assert len(found) == 1
+
+
+def test_tables_with_keys_of_the_customers_are_read_with_them() -> None:
+    policy = resources("template.yaml", "AWS::IAM::Policy")["SourceKeysPolicy"]
+    assert policy["Condition"] == "UseSourceKeys"
+    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+    assert statement["Action"] == "kms:Decrypt"
+    assert statement["Resource"] == {"!Ref": "SourceKeyArns"}
+
+
+def test_the_architecture_is_one_setting_for_build_and_functions() -> None:
+    chosen = {"!Ref": "Architecture"}
+    layer = template("template.yaml")["Resources"]["AggregatedMetricsLayer"]
+    assert layer["Metadata"]["BuildArchitecture"] == chosen
+    assert layer["Properties"]["CompatibleArchitectures"] == [chosen]
+    assert template("template.yaml")["Globals"]["Function"]["Architectures"] == [chosen]
+
+
+def test_step_functions_may_trace_by_the_rules_of_sampling() -> None:
+    (role,) = (
+        role
+        for name, role in resources("template.yaml", "AWS::IAM::Role").items()
+        if name == "BackfillRole"
+    )
+    actions = {
+        action
+        for policy in role["Properties"]["Policies"]
+        for statement in policy["PolicyDocument"]["Statement"]
+        for action in statement["Action"]
+        if statement["Sid"] == "Trace"
+    }
+    assert actions == {
+        f"xray:{name}"
+        for name in (
+            "PutTraceSegments",
+            "PutTelemetryRecords",
+            "GetSamplingRules",
+            "GetSamplingTargets",
+        )
+    }
+
+
 def test_own_metrics_are_watched_by_the_names_they_are_sent_with() -> None:
     services = {
         function["Properties"]["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"]
@@ -173,7 +322,7 @@ def test_own_metrics_are_watched_by_the_names_they_are_sent_with() -> None:
     }
     sent = {name for name, _ in METRICS.values()}
     for alarm in resources("template.yaml", "AWS::CloudWatch::Alarm").values():
-        if alarm["Properties"]["Namespace"] == "AggregatedMetrics":
+        if alarm["Properties"]["Namespace"] == OWN:
             (dimension,) = alarm["Properties"]["Dimensions"]
             assert dimension["Name"] == "service"
             assert dimension["Value"] in services
@@ -181,7 +330,7 @@ def test_own_metrics_are_watched_by_the_names_they_are_sent_with() -> None:
     body = template("template.yaml")["Resources"]["Dashboard"]["Properties"]["DashboardBody"]
     for widget in json.loads(body["!Sub"])["widgets"]:
         for metric in widget["properties"].get("metrics", ()):
-            if metric[0] == "AggregatedMetrics":
+            if metric[0] == OWN["!Sub"]:
                 assert metric[1] in sent
                 assert metric[3] in services
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from aggregated_metrics.adapters.source_rows import Counted
     from aggregated_metrics.jobs.aggregator import Aggregator
     from aggregated_metrics.jobs.checker import Checker
+    from aggregated_metrics.jobs.probe import Probe
     from aggregated_metrics.jobs.reconciler import Reconciler
     from aggregated_metrics.jobs.sweeper import Sweeper
 
@@ -55,6 +56,7 @@ class Process:
     aws: Callable[[str], Any]
     clock: Callable[[], datetime] = now
     remembered: dict[HourId, int] = field(default_factory=dict)
+    probed: dict[str, float] = field(default_factory=dict)
 
     def aws_on_use(self, service: str) -> Any:
         """A client that is made when it is first called: most invocations never do."""
@@ -116,6 +118,22 @@ def sweeper(process: Process, context: Any) -> "Sweeper":
         clock=process.clock,
         grace=process.settings.GRACE_SECONDS,
         time_left=left,
+    )
+
+
+def probe(process: Process) -> "Probe":
+    """bucket_sweeper's look at the streams, for one invocation."""
+    from aggregated_metrics.adapters.consumers import Consumers  # noqa: PLC0415 - cold start
+    from aggregated_metrics.jobs.probe import Probe  # noqa: PLC0415 - cold start
+
+    settings = process.settings
+    return Probe(
+        consumers=Consumers(
+            process.aws_on_use("lambda"), process.aws("dynamodb"), settings.STREAM_FUNCTION
+        ),
+        streams=settings.STREAM_ARNS,
+        clock=process.clock,
+        looked=process.probed,
     )
 
 

@@ -20,6 +20,10 @@ def _parsed(value: Any) -> Any:
     return json.loads(value or "{}") if isinstance(value, str) else value
 
 
+def _listed(value: Any) -> Any:
+    return tuple(filter(None, value.split(","))) if isinstance(value, str) else value
+
+
 class Settings(BaseModel):
     """What the functions are told by their environment; field names are the variables' names."""
 
@@ -32,6 +36,8 @@ class Settings(BaseModel):
     GRACE_SECONDS: int = Field(default=120, ge=0, le=86_400)
     SETTLE_SECONDS: int = Field(default=60, ge=1, le=300)
     CHECK_ROWS_LIMIT: int = Field(default=200_000, ge=1_000)
+    STREAM_FUNCTION: str = ""
+    STREAM_ARNS: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     SOURCE_TABLES: Annotated[dict[str, str], BeforeValidator(_parsed)] = Field(default_factory=dict)
     SOURCE_LIFETIME_DAYS: Annotated[dict[str, float], BeforeValidator(_parsed)] = Field(
         default_factory=dict

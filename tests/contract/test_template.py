@@ -236,8 +236,8 @@ def test_what_would_stay_unnoticed_has_an_alarm(name: str, metric: str) -> None:
 
 def test_streams_are_read_and_tables_described_of_every_model_that_is_attached() -> None:
     """Adding a model: its parameter, condition, mapping, policy, and a line in each of these."""
-    sweeper = template("template.yaml")["Resources"]["BucketSweeperFunction"]["Properties"]
-    comma, arns = sweeper["Environment"]["Variables"]["STREAM_ARNS"]["!Join"]
+    variables = template("template.yaml")["Globals"]["Function"]["Environment"]["Variables"]
+    comma, arns = variables["STREAM_ARNS"]["!Join"]
     assert comma == ","
     assert arns == [{"!Ref": f"{model}StreamArn"} for model in record_types.MODELS]
     conditions = {model: MAPPINGS[f"{model}Events"]["Condition"] for model in record_types.MODELS}

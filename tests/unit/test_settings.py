@@ -111,3 +111,19 @@ def test_source_tables_of_another_shape_are_named(text: str) -> None:
 )
 def test_a_request_is_signed_for_the_endpoints_region(endpoint: str, region: str) -> None:
     assert read(GRAPHQL_ENDPOINT=endpoint, AWS_REGION="us-west-2").region == region
+
+
+def test_the_record_types_of_the_attached_tables_are_known() -> None:
+    """So that an application without Task can be verified and backfilled."""
+    arn = "arn:aws:dynamodb:eu-central-1:123456789012:table/{}/stream/2026-11-22T10:00:00.000"
+    arns = f"{arn.format('Item-abc-NONE')},,{arn.format('work-orders')}"
+    settings = Settings.from_environment(
+        GOOD | {"STREAM_ARNS": arns, "SOURCE_TABLES": '{"work-orders": "Task"}'}
+    )
+    assert settings.attached == ("items", "predictionItems", "evaluationItems", "tasks")
+    assert Settings.from_environment(GOOD).attached == ()
+
+
+def test_what_is_no_streams_arn_is_refused() -> None:
+    with pytest.raises(SettingsError, match="STREAM_ARNS"):
+        Settings.from_environment(GOOD | {"STREAM_ARNS": "Item"})

@@ -150,6 +150,7 @@ def reconciler(process: Process, context: Any) -> "Reconciler":
         time_left=left,
         clock=process.clock,
         rows_limit=process.settings.CHECK_ROWS_LIMIT,
+        attached=process.settings.attached,
     )
 
 

@@ -10,10 +10,12 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from aggregated_metrics.core.errors import SettingsError
-from aggregated_metrics.core.record_types import MODELS
+from aggregated_metrics.core.record_types import MODELS, RECORD_TYPES, model_of
 
 _CONTAINER_HOSTS = frozenset({"host.docker.internal", "172.17.0.1"})
 _APPSYNC_HOST = re.compile(r"\.appsync-api\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?$")
+
+_STREAM = re.compile(r"arn:[^:]+:dynamodb:[^:]*:[^:]*:table/[^/]+/stream/.+")
 
 
 def _parsed(value: Any) -> Any:
@@ -56,6 +58,13 @@ class Settings(BaseModel):
             "http:// is only for the loopback and the container host"
         )
 
+    @field_validator("STREAM_ARNS")
+    @classmethod
+    def _are_of_tables(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [arn for arn in value if not _STREAM.fullmatch(arn)]:
+            raise ValueError(f"{wrong[0]!r} is not the ARN of a table's stream")
+        return value
+
     @field_validator("SOURCE_TABLES")
     @classmethod
     def _names_known_models(cls, value: dict[str, str]) -> dict[str, str]:
@@ -81,6 +90,13 @@ class Settings(BaseModel):
         """The region to sign for: the endpoint's own, else the function's."""
         match = _APPSYNC_HOST.search(urlsplit(self.GRAPHQL_ENDPOINT).hostname or "")
         return match[1] if match else self.AWS_REGION
+
+    @property
+    def attached(self) -> tuple[str, ...]:
+        """The record types of the tables whose streams are attached; empty if none is known."""
+        tables = [arn.split("/")[1] for arn in self.STREAM_ARNS]
+        models = {self.SOURCE_TABLES.get(table) or table.split("-")[0] for table in tables}
+        return tuple(name for name in RECORD_TYPES if model_of(name).name in models)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:

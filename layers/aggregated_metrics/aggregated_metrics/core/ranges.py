@@ -1,6 +1,6 @@
 """Ranges of hours that somebody asks to have checked. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -49,8 +49,12 @@ class Range:
         }
 
 
-def parse_range(event: Mapping[str, Any]) -> Range:
+def parse_range(event: Mapping[str, Any], attached: Sequence[str] = ()) -> Range:
     """The range that an event asks for, widened to whole hours.
+
+    Args:
+        event: with `accountId`, `start`, `end` and perhaps `recordTypes`.
+        attached: the record types that stand for none; all, if empty.
 
     Raises:
         EventError: a field is missing or wrong.
@@ -69,15 +73,15 @@ def parse_range(event: Mapping[str, Any]) -> Range:
     first, last = buckets.to_minute(start), -((buckets.EPOCH - end) // timedelta(minutes=1))
     return Range(
         account_id,
-        _record_types(event.get("recordTypes")),
+        _record_types(event.get("recordTypes"), attached),
         buckets.floor(first, buckets.HOUR),
         -buckets.floor(-last, buckets.HOUR),
     )
 
 
-def _record_types(asked: Any) -> tuple[str, ...]:
+def _record_types(asked: Any, attached: Sequence[str]) -> tuple[str, ...]:
     if not asked:
-        return RECORD_TYPES
+        return tuple(attached) or RECORD_TYPES
     if not isinstance(asked, list | tuple):
         raise EventError(f"recordTypes is {asked!r}, not a list such as {list(RECORD_TYPES[:2])}")
     if unknown := sorted({str(name) for name in asked} - set(RECORD_TYPES)):
@@ -85,13 +89,13 @@ def _record_types(asked: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(asked))
 
 
-def plan(asked: Any) -> list[dict[str, Any]]:
-    """A backfill's units: an event a day and model, the newest day first.
+def plan(asked: Any, attached: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """A backfill's units: an event a day and model, the newest day first; see `parse_range`.
 
     Raises:
         EventError: a field is missing or wrong.
     """
-    whole = parse_range(asked)
+    whole = parse_range(asked, attached)
     by_model = [
         tuple(name for name in whole.record_types if model_of(name) is model)
         for model in MODELS.values()

@@ -96,6 +96,7 @@ class Reconciler:
     time_left: Callable[[], float]
     clock: Callable[[], datetime]
     rows_limit: int | None = None
+    attached: Sequence[str] = ()
 
     def run(self, event: Any, report: Report) -> dict[str, Any]:
         """Do what the event asks for; the result is JSON (see events/reconciler/).
@@ -108,7 +109,7 @@ class Reconciler:
         if not isinstance(event, Mapping):
             raise EventError(f"the event is not a JSON object: {_SHAPES}")
         if "plan" in event:
-            return {"days": plan(event["plan"])}
+            return {"days": plan(event["plan"], self.attached)}
         repair = _repair(event, otherwise="onFailure" in event)
         if set(event) <= {"repair"}:
             closed = Closed()
@@ -133,7 +134,7 @@ class Reconciler:
             except OutOfTimeError as error:
                 raise ContentionError(_TOO_MANY_ROWS) from error
         elif "accountId" in event:
-            findings, failed, rest = self._check_days(parse_range(event), repair=repair)
+            findings, failed, rest = self._check_days(parse_range(event, self.attached), repair=repair)
         else:
             raise EventError(f"accountId is missing: {_SHAPES}")
         numbers = _numbers(findings)

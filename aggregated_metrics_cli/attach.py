@@ -96,20 +96,26 @@ def report(found: Application) -> Table:
 
 
 def write(config: Path, env: str, region: str, parameters: Mapping[str, str]) -> None:
-    """Put the parameters into an environment's parameter_overrides; all else stays as it is."""
+    """Put the parameters into an environment's parameter_overrides; all else stays as it is.
+
+    They stand under `global`, where `sam build` finds the architecture and `sam deploy` the rest.
+    """
     document = tomlkit.parse(config.read_text()) if config.exists() else tomlkit.document()
     document.setdefault("version", 0.1)
-    deploy = _table(_table(_table(document, env), "deploy"), "parameters")
+    shared = _table(_table(_table(document, env), "global"), "parameters")
+    older = document[env].get("deploy", {}).get("parameters", {})
     kept = {
         name: text
-        for name, text in _overrides(deploy.get("parameter_overrides"))
+        for given in (older, shared)  # where deployments alone would read them
+        for name, text in _overrides(given.pop("parameter_overrides", None))
         if name not in parameters
     }
     given = {name: f"{name}={_quoted(value)}" for name, value in parameters.items()}
     lines = tomlkit.array()
     lines.extend([*given.values(), *kept.values()])
-    deploy["parameter_overrides"] = lines.multiline(multiline=True)
-    deploy["region"] = region
+    shared["parameter_overrides"] = lines.multiline(multiline=True)
+    older.pop("region", None)
+    shared["region"] = region
     config.write_text(tomlkit.dumps(document))
 
 

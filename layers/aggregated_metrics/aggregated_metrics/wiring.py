@@ -17,6 +17,7 @@ from botocore.config import Config
 
 from aggregated_metrics.adapters.appsync import AppSyncClient, SigV4, open_session
 from aggregated_metrics.adapters.hour_store import HourStore
+from aggregated_metrics.adapters.patience import Patience
 from aggregated_metrics.adapters.pending_hours import PendingHours
 from aggregated_metrics.adapters.quarantine import Quarantine
 from aggregated_metrics.adapters.settings import Settings
@@ -73,6 +74,7 @@ class Process:
             clock=self.clock,
             grace=self.settings.GRACE_SECONDS,
             time_left=time_left,
+            request_bytes=self.settings.MAX_REQUEST_BYTES,
         )
 
     def pending(self) -> PendingHours:
@@ -164,7 +166,9 @@ def checker(
     settings = process.settings
     return Checker(
         store=process.store(time_left),
-        source=SourceRows(process.client(time_left), clock=process.clock),
+        source=SourceRows(
+            process.client(time_left), clock=process.clock, patience=Patience(time_left)
+        ),
         pending=process.pending(),
         clock=process.clock,
         grace=settings.GRACE_SECONDS,

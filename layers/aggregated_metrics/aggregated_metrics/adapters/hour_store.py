@@ -14,10 +14,10 @@ from functools import lru_cache, partial
 from itertools import count
 from typing import Any
 
-from aggregated_metrics.adapters.appsync import Client
+from aggregated_metrics.adapters.appsync import Client, body_of
+from aggregated_metrics.adapters.patience import Patience
 from aggregated_metrics.core.errors import (
     ConditionFailedError,
-    ContentionError,
     GraphQLError,
     ThrottledError,
 )
@@ -27,10 +27,6 @@ HOURS_PER_LOAD = 20
 BUCKETS_PER_SAVE = 50
 GROUPS_AT_ONCE = 8
 PARENT_TRIES = 3
-STOP_SECONDS = 2.0
-"""With less time than this left no further request is begun."""
-_BACKOFF = (0.1, 2.0)
-"""Seconds: long beside an answer, so that those who met once do not meet again at the next try."""
 
 _LOADED = (
     "compositeKey count cost decisionCount externalAiApiCount cachedAiApiCount errorCount "
@@ -86,6 +82,8 @@ class HourStore:
         clock: the time now, aware.
         grace: seconds after its end at which a bucket is complete.
         time_left: seconds that the caller still has.
+        request_bytes: how large a request may be (a firewall's limit); 0 for any size. A single
+            bucket is never split.
         sleep, jitter: how to wait between tries; a test passes its own.
     """
 
@@ -96,15 +94,15 @@ class HourStore:
         clock: Callable[[], datetime],
         grace: int,
         time_left: Callable[[], float] = lambda: 60.0,
+        request_bytes: int = 0,
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._client = client
         self._clock = clock
         self._grace = grace
-        self._time_left = time_left
-        self._sleep = sleep
-        self._jitter = jitter
+        self._request_bytes = request_bytes
+        self._patience = Patience(time_left, sleep, jitter)
 
     def load(self, ids: Sequence[HourId]) -> list[Hour]:
         """The hours, in the order asked for; an hour without buckets is empty.
@@ -113,9 +111,8 @@ class HourStore:
             ApiError: the API refused, or did not answer in time.
         """
         hours: list[Hour] = []
-        for first in range(0, len(ids), HOURS_PER_LOAD):
-            part = ids[first : first + HOURS_PER_LOAD]
-            data = self._with_retry(partial(self._client.execute, *load_document(part)))
+        for part in self._parts(ids, HOURS_PER_LOAD, load_document):
+            data = self._taken(*load_document(part))
             hours += [self._hour(hour_id, data[f"h{i}"]) for i, hour_id in enumerate(part)]
         return hours
 
@@ -161,7 +158,7 @@ class HourStore:
         for attempt in count():
             if attempt:
                 outcome.retries += 1
-                self._wait(attempt, f"{len(todo)} hours are still written by others")
+                self._patience.wait(attempt, f"{len(todo)} hours are still written by others")
             hours = self.load(todo)
             writes: list[Write] = []
             for hour in hours:
@@ -198,9 +195,8 @@ class HourStore:
         """Send the writes, minutes before parents; give back those that did not go through."""
         failed: list[Write] = []
         ordered = sorted(writes, key=lambda write: (write.bucket.size > 1, bool(write.condition)))
-        for first in range(0, len(ordered), BUCKETS_PER_SAVE):
-            part = ordered[first : first + BUCKETS_PER_SAVE]
-            self._stop_in_time(f"{len(ordered) - first} buckets are not written")
+        for part in self._parts(ordered, BUCKETS_PER_SAVE, save_document):
+            self._patience.stop_in_time("some buckets are not written")
             lost = self._send(part)
             for i, write in enumerate(part):
                 if f"b{i}" in lost:
@@ -208,6 +204,24 @@ class HourStore:
                 else:
                     known[write.hour, write.bucket.size, write.bucket.start] = write.bucket
         return failed
+
+    def _parts[Part](
+        self,
+        whole: Sequence[Part],
+        most: int,
+        document: Callable[[Sequence[Part]], tuple[str, dict[str, Any]]],
+    ) -> Iterator[Sequence[Part]]:
+        """At most so many at a time, and no more than fit into a request, in their order."""
+        for first in range(0, len(whole), most):
+            part = whole[first : first + most]
+            if (
+                self._request_bytes
+                and len(part) > 1
+                and len(body_of(*document(part))) > self._request_bytes
+            ):
+                yield from self._parts(part, (len(part) + 1) // 2, document)
+            else:
+                yield part
 
     def _send(self, part: Sequence[Write]) -> frozenset[str]:
         """Send one mutation; give back the aliases that did not go through."""
@@ -226,37 +240,19 @@ class HourStore:
             )
         return frozenset()
 
+    def _taken(self, document: str, variables: dict[str, Any]) -> dict[str, Any]:
+        request = partial(self._client.execute, document, variables)
+        return self._patience.until_taken(request, "an hour is not loaded")
+
     def _hour(self, hour_id: HourId, page: Mapping[str, Any]) -> Hour:
         rows = list(page["items"])
         while page.get("nextToken"):  # rows that are not ours share the prefix
             token = page["nextToken"]
             document, variables = load_document([hour_id])
             variables["t0"] = token
-            page = self._with_retry(partial(self._client.execute, document, variables))["h0"]
+            page = self._taken(document, variables)["h0"]
             rows += page["items"]
         return Hour(hour_id, rows)
-
-    def _with_retry(self, request: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Carry out a query; where it is throttled, again after a while."""
-        attempt = 0
-        while True:
-            self._stop_in_time("an hour is not loaded")
-            try:
-                return request()
-            except ThrottledError as error:
-                attempt += 1
-                self._wait(attempt, str(error))
-
-    def _wait(self, attempt: int, why: str) -> None:
-        first, most = _BACKOFF
-        self._sleep(min(most, first * 2 ** min(attempt, 10)) * (1 + self._jitter()) / 2)
-        self._stop_in_time(why)
-
-    def _stop_in_time(self, why: str) -> None:
-        if self._time_left() < STOP_SECONDS:
-            raise ContentionError(
-                f"the time is over: {why}; what was saved is valid and the rest comes again"
-            )
 
 
 def map_concurrently[Given, Made](

@@ -38,6 +38,7 @@ class Settings(BaseModel):
     GRACE_SECONDS: int = Field(default=120, ge=0, le=86_400)
     SETTLE_SECONDS: int = Field(default=60, ge=1, le=300)
     CHECK_ROWS_LIMIT: int = Field(default=200_000, ge=1_000)
+    MAX_REQUEST_BYTES: int = Field(default=0, ge=0, le=1_000_000)
     STREAM_FUNCTION: str = ""
     STREAM_ARNS: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     SOURCE_TABLES: Annotated[dict[str, str], BeforeValidator(_parsed)] = Field(default_factory=dict)

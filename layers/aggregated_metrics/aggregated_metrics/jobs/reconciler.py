@@ -134,7 +134,9 @@ class Reconciler:
             except OutOfTimeError as error:
                 raise ContentionError(_TOO_MANY_ROWS) from error
         elif "accountId" in event:
-            findings, failed, rest = self._check_days(parse_range(event, self.attached), repair=repair)
+            findings, failed, rest = self._check_days(
+                parse_range(event, self.attached), repair=repair
+            )
         else:
             raise EventError(f"accountId is missing: {_SHAPES}")
         numbers = _numbers(findings)

@@ -22,8 +22,10 @@ def _statements() -> Iterator[dict[str, Any]]:
     for role in resources("template.yaml", "AWS::IAM::Role").values():
         for policy in role["Properties"]["Policies"]:
             yield from policy["PolicyDocument"]["Statement"]
-    for policy in resources("template.yaml", "AWS::IAM::Policy").values():
-        yield from policy["Properties"]["PolicyDocument"]["Statement"]
+    for kind in ("Policy", "ManagedPolicy"):
+        for policy in resources("template.yaml", f"AWS::IAM::{kind}").values():
+            for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
+                yield statement["!If"][1] if "!If" in statement else statement
 
 
 def test_every_model_has_an_optional_mapping() -> None:
@@ -62,6 +64,9 @@ WITHOUT_RESOURCES = {
     "Trace": "xray:",  # X-Ray knows no resources
     "AskHowFarTheStreamIsBehind": "cloudwatch:GetMetricStatistics",  # nor does CloudWatch here
     "AskWhoReadsTheStreams": "lambda:ListEventSourceMappings",  # nor does this list of Lambda's
+    "ReadMetricsAndMappings": ("cloudwatch:", "lambda:"),  # nor do these
+    # what is read is not known before it is found, and is settings, no rows
+    "ReadSettings": ("appsync:Get", "appsync:List", "dynamodb:", "kms:", "lambda:", "wafv2:Get"),
     "Log": "logs:",  # nor does the delivery of logs, which Step Functions uses
 }
 

@@ -62,7 +62,6 @@ def test_functions_have_roles_of_their_own() -> None:
 
 WITHOUT_RESOURCES = {
     "Trace": "xray:",  # X-Ray knows no resources
-    "AskHowFarTheStreamIsBehind": "cloudwatch:GetMetricStatistics",  # nor does CloudWatch here
     "AskWhoReadsTheStreams": "lambda:ListEventSourceMappings",  # nor does this list of Lambda's
     "ReadMetricsAndMappings": ("cloudwatch:", "lambda:"),  # nor do these
     # what is read is not known before it is found, and is settings, no rows

@@ -113,9 +113,10 @@ def test_attaching_finds_the_back_end_that_is_deployed(
     config = tmp_path / "samconfig.toml"
     console = Console(file=io.StringIO(), width=200)
     asked = ("--api-id", world.stack.backend["GraphQLApiId"], "--region", REGION)
-    assert attach.main([*asked, "--env", "prod", "--config", str(config)], console=console) == 0
-    deploy = tomlkit.parse(config.read_text()).unwrap()["prod"]["deploy"]["parameters"]
-    written = dict(line.split("=", 1) for line in deploy["parameter_overrides"])
+    own = ("--endpoint", world.stack.graphql_endpoint, "--config", str(config))
+    assert attach.main([*asked, "--env", "prod", *own], console=console) == 0
+    shared = tomlkit.parse(config.read_text()).unwrap()["prod"]["global"]["parameters"]
+    written = dict(line.split("=", 1) for line in shared["parameter_overrides"])
     expected = {"GraphQLEndpoint": world.stack.backend["GraphQLEndpoint"]}
     for name in ("GraphQLApiArn", "ItemStreamArn", "TaskStreamArn", "EvaluationStreamArn"):
         expected[name] = world.stack.backend[name]

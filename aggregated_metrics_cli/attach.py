@@ -154,8 +154,8 @@ def _overrides(given: Any) -> list[tuple[str, str]]:
 
 
 def _quoted(value: str) -> str:
-    """As SAM reads it: a value with quotes or spaces stands in quotes."""
-    if not any(letter in value for letter in ' "'):
+    """As SAM reads it: a value with quotes or spaces, or an empty one, stands in quotes."""
+    if value and not any(letter in value for letter in ' "'):
         return value
     escaped = value.replace('"', '\\"')
     return f'"{escaped}"'

@@ -35,6 +35,9 @@ OTHER_ACTIONS: Mapping[str, set[str]] = {
         "dynamodb:UpdateItem",  # PendingHours.postpone, PendingHours.set_aside
         "dynamodb:DeleteItem",  # PendingHours.remove
         "sqs:SendMessage*",  # Quarantine.send, for the batches that aged out
+        "sqs:ReceiveMessage",  # LostBatches.next
+        "sqs:DeleteMessage",  # LostBatches.end
+        "s3:GetObject",  # LostBatches.content
     },
 }
 EVERY_FUNCTION = {

@@ -208,10 +208,22 @@ def test_a_consumer_that_stopped_is_heard_within_ten_minutes() -> None:
 
 
 def test_what_must_run_is_missed_when_it_does_not() -> None:
-    for name in ("BucketSweeperSilentAlarm", "ReconcilerSilentAlarm"):
+    """Ranges and lost batches invoke the reconciler too: its comparisons are told by their own."""
+    for name, metric, statistic in (
+        ("BucketSweeperSilentAlarm", "Invocations", "Sum"),
+        ("ReconcilerSilentAlarm", "OldestClosedHour", "SampleCount"),
+    ):
         watched = ALARMS[name]["Properties"]
-        assert (watched["MetricName"], watched["Statistic"]) == ("Invocations", "Sum")
+        assert (watched["MetricName"], watched["Statistic"]) == (metric, statistic)
+        assert watched["ComparisonOperator"] == "LessThanThreshold"
         assert watched["TreatMissingData"] == "breaching"
+
+
+def test_what_ages_out_is_repaired_by_itself_where_repairs_are_wanted() -> None:
+    """On the first day a mapping finds records that are older than it may take in."""
+    events = template("template.yaml")["Resources"]["ReconcilerFunction"]["Properties"]["Events"]
+    schedule = events["Recover"]["Properties"]["Input"]["!Sub"]
+    assert json.loads(schedule.replace("${ReconcileRepairs}", "true")) == {"lostBatches": True}
 
 
 def test_alarms_that_need_several_periods_have_some_that_sparse_retries_meet() -> None:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from aggregated_metrics_cli import attach, main
 from testbench import rows
+from testbench.emulated.functions import invoke
 from testbench.emulated.stack import APP_STACK, REGION, ROOT_CREDENTIALS
 from testbench.emulated.world import World, wait
 from testbench.streams import Stream, event
@@ -101,6 +102,18 @@ def test_a_failed_batch_is_noted_and_its_hours_are_repaired(
     assert [each["object"].rpartition("/")[2] for each in done["batches"]] == [account]
     assert done["repaired"] > 0
     assert noted() == 0
+    assert counts(world, account, START) == {0}
+
+
+def test_a_failed_batch_is_repaired_by_itself(world: World) -> None:
+    account = falsified(world, START)
+    batch = event(Stream("Item").insert(rows.item(accountId=account)))
+    world.stack.client("s3").put_object(
+        Bucket=world.stack.app["OnFailureBucket"],
+        Key=f"aws/lambda/{account}",
+        Body=json.dumps({"payload": json.dumps(batch)}).encode(),
+    )
+    wait(lambda: invoke(world.stack, "ReconcilerFunction", {"lostBatches": True})["lostBatches"])
     assert counts(world, account, START) == {0}
 
 

@@ -433,7 +433,8 @@ def test_the_command_reports_and_writes(
     assert code == 1
     assert "update-table" in said
     assert "samconfig.toml was written nevertheless" in said
-    assert '"TaskStreamArn="' in config.read_text()
+    overrides = tomlkit.parse(config.read_text()).unwrap()["staging"]["global"]["parameters"]
+    assert 'TaskStreamArn=""' in overrides["parameter_overrides"]  # the form that SAM takes
     code, said = run(*asked, "--config", str(config), "--dry-run")
     assert code == 1
     assert "written" not in said

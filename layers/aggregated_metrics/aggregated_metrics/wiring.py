@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from aggregated_metrics.jobs.checker import Checker
     from aggregated_metrics.jobs.probe import Probe
     from aggregated_metrics.jobs.reconciler import Reconciler
+    from aggregated_metrics.jobs.recovery import Recovery
     from aggregated_metrics.jobs.sweeper import Sweeper
 
 _CONFIG = Config(
@@ -153,6 +154,22 @@ def reconciler(process: Process, context: Any) -> "Reconciler":
         clock=process.clock,
         rows_limit=process.settings.CHECK_ROWS_LIMIT,
         attached=process.settings.attached,
+    )
+
+
+def recovery(process: Process, context: Any) -> "Recovery":
+    """Reconciler's repair of lost batches, for one invocation."""
+    from aggregated_metrics.adapters.lost_batches import LostBatches  # noqa: PLC0415 - cold start
+    from aggregated_metrics.jobs.recovery import Recovery  # noqa: PLC0415 - cold start
+
+    settings = process.settings
+    return Recovery(
+        lost=LostBatches(
+            process.aws_on_use("sqs"), process.aws_on_use("s3"), settings.FAILED_BATCHES_QUEUE_URL
+        ),
+        reconciler=reconciler(process, context),
+        settle=settings.SETTLE_SECONDS,
+        time_left=time_left(context),
     )
 
 

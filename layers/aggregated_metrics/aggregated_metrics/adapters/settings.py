@@ -35,6 +35,7 @@ class Settings(BaseModel):
     AWS_REGION: str = "us-east-1"
     PENDING_HOURS_TABLE: str = Field(min_length=1)
     QUARANTINE_QUEUE_URL: str = ""
+    FAILED_BATCHES_QUEUE_URL: str = ""
     GRACE_SECONDS: int = Field(default=120, ge=0, le=86_400)
     SETTLE_SECONDS: int = Field(default=60, ge=1, le=300)
     CHECK_ROWS_LIMIT: int = Field(default=200_000, ge=1_000)

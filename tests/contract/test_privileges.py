@@ -14,7 +14,7 @@ from testbench.templates import resources, template
 OTHER_ACTIONS: Mapping[str, set[str]] = {
     "StreamAggregator": {
         "dynamodb:BatchWriteItem",  # PendingHours.mark
-        "sqs:SendMessage*",  # Quarantine.send
+        "sqs:SendMessage",  # Quarantine.send
         "s3:PutObject",  # Lambda's on-failure destination
         "s3:ListBucket",
         "dynamodb:DescribeStream",  # Lambda's event source mapping
@@ -34,7 +34,7 @@ OTHER_ACTIONS: Mapping[str, set[str]] = {
         "dynamodb:BatchWriteItem",  # PendingHours.mark
         "dynamodb:UpdateItem",  # PendingHours.postpone, PendingHours.set_aside
         "dynamodb:DeleteItem",  # PendingHours.remove
-        "sqs:SendMessage*",  # Quarantine.send, for the batches that aged out
+        "sqs:SendMessage",  # Quarantine.send, for the batches that aged out
         "sqs:ReceiveMessage",  # LostBatches.next
         "sqs:DeleteMessage",  # LostBatches.end
         "s3:GetObject",  # LostBatches.content

@@ -158,6 +158,18 @@ def test_queues_and_buckets_are_reached_over_tls_only() -> None:
     assert secured == stores.keys()
 
 
+def test_on_aws_no_action_has_a_wildcard_and_no_address_is_let_off() -> None:
+    for statement in _statements():
+        actions = statement["Action"]
+        for action in actions if isinstance(actions, list) else [actions]:
+            assert "*" not in action, statement
+    for kind in ("SQS::QueuePolicy", "S3::BucketPolicy"):
+        for policy in resources("template.yaml", f"AWS::{kind}").values():
+            for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
+                spared = statement.get("Condition", {}).get("NotIpAddress")
+                assert spared in (None, {"!Ref": "AWS::NoValue"})
+
+
 def test_what_cannot_be_made_again_outlives_the_stack() -> None:
     kept = {
         name

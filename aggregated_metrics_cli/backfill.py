@@ -14,7 +14,8 @@ from aggregated_metrics_cli.output import Output
 
 def run(options: Namespace, deployment: Deployment, output: Output) -> int:
     """Repair the range; returns the exit code."""
-    asked, process = parsed_range(options), deployment.process
+    process = deployment.process
+    asked = parsed_range(options, process.settings.attached)
     if output.as_json:
         checked = check_range(process, asked, _Lines(output), repair=True)
     else:

@@ -5,7 +5,7 @@ fails at the end with a line for each that could not be checked.
 """
 
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -91,7 +91,7 @@ def left(findings: Findings) -> int:
     return len(findings.drift) - len(findings.repaired) + len(findings.moving)
 
 
-def range_of(options: Namespace) -> Range | None:
+def range_of(options: Namespace, attached: Sequence[str]) -> Range | None:
     """The range that the options ask for; None where they ask for none.
 
     Raises:
@@ -99,11 +99,11 @@ def range_of(options: Namespace) -> Range | None:
     """
     if options.account is None and options.start is None and options.end is None:
         return None
-    return parsed_range(options)
+    return parsed_range(options, attached)
 
 
-def parsed_range(options: Namespace) -> Range:
-    """The range that the options name.
+def parsed_range(options: Namespace, attached: Sequence[str]) -> Range:
+    """The range that the options name; of the attached record types where they name none.
 
     Raises:
         EventError: it is incomplete, or not a range.
@@ -114,7 +114,8 @@ def parsed_range(options: Namespace) -> Range:
             "start": options.start,
             "end": options.end,
             "recordTypes": options.record_types,
-        }
+        },
+        attached,
     )
 
 

@@ -9,4 +9,9 @@ from aggregated_metrics_cli.output import Output
 
 def run(options: Namespace, deployment: Deployment, output: Output) -> int:
     """Compare; writes no count. Returns the exit code."""
-    return check(deployment.process, range_of(options), output, repair=False)
+    return check(
+        deployment.process,
+        range_of(options, deployment.process.settings.attached),
+        output,
+        repair=False,
+    )

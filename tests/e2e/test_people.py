@@ -16,7 +16,8 @@ from botocore.exceptions import ClientError
 from rich.console import Console
 
 from aggregated_metrics_cli import attach
-from aggregated_metrics_cli.main import DONE, DRIFT, FAILED, main
+from aggregated_metrics_cli.exit_codes import DONE, FAILED, LEFT
+from aggregated_metrics_cli.main import main
 from testbench.emulated import check
 from testbench.emulated.stack import APP_STACK, REGION, Credentials
 from testbench.emulated.world import World
@@ -76,7 +77,7 @@ def test_who_looks_may_verify_and_show_and_repair_nothing(
     world: World, look: Credentials, account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code, said = command(world, look, monkeypatch, "verify", "--account", account, *RANGE)
-    assert code == DRIFT, said
+    assert code == LEFT, said
     shown = ("show", "--account", account, "--record-type", "items", *RANGE, "--minutes", "1")
     code, said = command(world, look, monkeypatch, *shown)
     assert code == DONE, said

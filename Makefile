@@ -11,9 +11,12 @@ TEMPLATES  := template.yaml backend/template.yaml
 TYPED      := layers/aggregated_metrics functions backend/functions/api aggregated_metrics_cli benchmarks demo testbench tests
 KEEP       ?=
 
-# sam wants a region even to validate; no telemetry from a build
-export AWS_DEFAULT_REGION ?= us-east-1
+# no telemetry from a build
 export SAM_CLI_TELEMETRY := 0
+
+# sam wants some region even to validate and to build, which reach no account. Nothing else gets it:
+# a deployment's commands take the profile's own.
+ANY_REGION := AWS_DEFAULT_REGION=us-east-1
 
 .DEFAULT_GOAL := help
 .PHONY: help sync lint format security test unit browser e2e e2e-thorough bench truth truth-mutations \
@@ -69,7 +72,7 @@ lint: .venv/.synced .tools/sam/.synced ## ruff, mypy, cfn-lint and sam validate
 	$(BIN)/cfn-lint $(TEMPLATES)
 	@for template in $(TEMPLATES); do \
 	  echo "sam validate --lint $$template"; \
-	  PATH="$(CURDIR)/.tools/sam/bin:$$PATH" $(SAM) validate --lint --template-file $$template || exit 1; \
+	  $(ANY_REGION) PATH="$(CURDIR)/.tools/sam/bin:$$PATH" $(SAM) validate --lint --template-file $$template || exit 1; \
 	done
 
 format: .venv/.synced ## format the code and mend what ruff can mend
@@ -121,25 +124,27 @@ invoke: sync ## the test events in containers (Docker), on the stack that KEEP=1
 stop: .venv/.synced ## stop a stack that KEEP=1 left up
 	@$(BIN)/python -m testbench.emulated.stack
 
-build: .tools/sam/.synced ## build what `sam deploy` deploys to AWS (.aws-sam/)
-	PATH="$(CURDIR)/.tools/sam/bin:$$PATH" $(SAM) build --cached --parallel
+build: .tools/sam/.synced ## build what `sam deploy` deploys to AWS (.aws-sam/): ENV=default, for its Architecture
+	$(ANY_REGION) PATH="$(CURDIR)/.tools/sam/bin:$$PATH" $(SAM) build --config-env $(ENV) --cached --parallel
 
 # --------------------------------------------------------------------------------------------------
-# A deployment (docs/operations.md). AWS_PROFILE and AWS_REGION say whose.
+# A deployment (docs/operations.md). AWS_PROFILE, and REGION=… or AWS_REGION, say whose; each command
+# names the account and the region that it acts on.
 # --------------------------------------------------------------------------------------------------
 STACK   ?= aggregated-metrics
 APP     ?= amplify_outputs.json
 ENV     ?= default
 COMMAND := $(BIN)/aggregated-metrics
+IN      := $(if $(REGION),--region $(REGION))
 
 attach: .venv/.synced ## find an application's API, tables and streams: APP=amplify_outputs.json or API_ID=… REGION=…, ENV=default
-	@$(COMMAND) attach $(if $(API_ID),--api-id $(API_ID),$(APP)) $(if $(REGION),--region $(REGION)) --env $(ENV)
+	@$(COMMAND) attach $(if $(API_ID),--api-id $(API_ID),$(APP)) $(IN) --env $(ENV)
 
 redrive: .venv/.synced ## repair the hours of the records in quarantine: STACK=…
-	@$(COMMAND) redrive --stack $(STACK)
+	@$(COMMAND) redrive --stack $(STACK) $(IN)
 
 repair-batches: .venv/.synced ## repair the hours of batches that aged out: STACK=…
-	@$(COMMAND) repair-batches --stack $(STACK)
+	@$(COMMAND) repair-batches --stack $(STACK) $(IN)
 
 pre-commit: .venv/.synced ## run the same checks before every commit of this clone
 	$(UV) tool run pre-commit@4.7.0 install

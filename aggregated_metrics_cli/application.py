@@ -2,19 +2,27 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from aggregated_metrics.adapters.appsync import Client
 from aggregated_metrics.core.models import Model
 from aggregated_metrics.core.record_types import MODELS, own_models
 from botocore.exceptions import ClientError
 
+from aggregated_metrics_cli import api_settings, documents, sources
+from aggregated_metrics_cli.findings import (
+    ApplicationError,
+    Aws,
+    Finding,
+    reading,
+    unless_denied,
+)
+
 COUNTS = "AggregatedMetrics"
-VIEW_TYPE = "NEW_AND_OLD_IMAGES"
 OPERATIONS = ("listAggregatedMetrics", "createAggregatedMetrics", "updateAggregatedMetrics")
 """What the functions call on AggregatedMetrics: every model has them unless it forgoes them."""
 QUERIES = (
@@ -29,34 +37,9 @@ _COUNT_INDEXES = (
     ("accountId", "timeRangeStart#recordType"),
 )
 _COUNT_KEYS = ("accountId", "compositeKey")
-_DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedException"}
 _NO_SCHEMA = {"GraphQLSchemaException", "NotFoundException"}
 _BY_ID = "`make attach API_ID=… REGION=…`"
 _HOST = re.compile(r"\.appsync-api\.([a-z0-9-]+)\.amazonaws\.com")
-
-type Aws = Callable[[str], Any]
-"""Gives boto3's client for a service."""
-
-
-class ApplicationError(Exception):
-    """The API could not be found; the message says what to pass instead."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        what: such as `Item: stream`.
-        state: `wrong` keeps the stack from counting right; `note` is for somebody to decide.
-        said: what was found.
-        cure: what to do about it; empty when there is nothing to do.
-    """
-
-    what: str
-    state: Literal["good", "note", "wrong"]
-    said: str
-    cure: str = ""
 
 
 @dataclass(slots=True)
@@ -69,6 +52,8 @@ class Application:
         region: where it is.
         streams: model → ARN of its table's stream.
         tables: model → its table's name.
+        keys: ARNs of the customer-managed KMS keys of the tables.
+        request_bytes: how large a request may be; 0 for any size.
         findings: what was looked at, in order.
     """
 
@@ -77,6 +62,8 @@ class Application:
     region: str
     streams: dict[str, str] = field(default_factory=dict)
     tables: dict[str, str] = field(default_factory=dict)
+    keys: list[str] = field(default_factory=list)
+    request_bytes: int = 0
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -85,7 +72,11 @@ class Application:
         return all(finding.state != "wrong" for finding in self.findings)
 
     def parameters(self) -> dict[str, str]:
-        """The parameters of template.yaml that attach the stack to this application."""
+        """The parameters of template.yaml that attach the stack to this application.
+
+        A model without a good stream is there too, and empty: SAM keeps the value of a parameter
+        that it is not given, so a stream that was removed would stay.
+        """
         named = {
             table: model
             for model, table in self.tables.items()
@@ -94,9 +85,12 @@ class Application:
         return {
             "GraphQLEndpoint": self.endpoint,
             "GraphQLApiArn": self.arn,
-            **{_parameter(model): arn for model, arn in self.streams.items()},
+            **{f"Own{slot}StreamArn": "" for slot in range(1, OWN_SLOTS + 1)},
+            **{_parameter(model): self.streams.get(model, "") for model in MODELS},
             **({"OwnListings": ",".join(listings)} if (listings := self._own_listings()) else {}),
             **({"SourceTables": json.dumps(named, separators=(",", ":"))} if named else {}),
+            **({"SourceKeyArns": ",".join(sorted(set(self.keys)))} if self.keys else {}),
+            **({"MaxRequestBytes": str(self.request_bytes)} if self.request_bytes else {}),
         }
 
     def _own_listings(self) -> list[str]:
@@ -115,43 +109,42 @@ def _parameter(model: str) -> str:
     return f"Own{own.index(model) + 1}StreamArn" if model in own else f"{model}StreamArn"
 
 
-def region_of(outputs: Path) -> tuple[str, str]:
-    """The API's URL and region, as an amplify_outputs.json has them.
+class Outputs(NamedTuple):
+    """What an amplify_outputs.json says of its API.
+
+    Attributes:
+        url: the GraphQL endpoint.
+        region: where it is.
+        api_id: the API's id, if its back end exports it (docs/amplify.md).
+    """
+
+    url: str
+    region: str
+    api_id: str | None
+
+
+def outputs_of(file: Path) -> Outputs:
+    """The API, as an amplify_outputs.json has it.
 
     Raises:
         ApplicationError: the file is not there, or names no API.
     """
     try:
-        data = json.loads(outputs.read_text())["data"]
+        content = json.loads(file.read_text())
+        data = content["data"]
         url = str(data["url"])
         region = data.get("aws_region") or _HOST.search(urlsplit(url).netloc)[1]  # type: ignore[index]
+        exported = (content.get("custom") or {}).get("aggregatedMetrics") or {}
+        return Outputs(url, str(region), exported.get("apiId"))
     except FileNotFoundError as error:
         raise ApplicationError(
-            f"{outputs} is not there: copy the file that `npx ampx generate outputs` writes, "
+            f"{file} is not there: copy the file that `npx ampx generate outputs` writes, "
             f"name it with `make attach APP=…`, or do without: {_BY_ID}"
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ApplicationError(
-            f"{outputs} names no API ({error!r}): take the file that `npx ampx generate outputs` "
+            f"{file} names no API ({error!r}): take the file that `npx ampx generate outputs` "
             f"writes, or {_BY_ID}"
-        ) from error
-    return url, str(region)
-
-
-@contextmanager
-def _reading(service: str) -> Iterator[None]:
-    """Whoever may not read something learns which permission lacks.
-
-    Raises:
-        ApplicationError: AWS has denied it.
-    """
-    try:
-        yield
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in _DENIED:
-            raise
-        raise ApplicationError(
-            f"a permission lacks: whoever attaches needs {service}:{error.operation_name} ({error})"
         ) from error
 
 
@@ -161,7 +154,7 @@ def find_api(appsync: Any, url: str) -> str:
     Raises:
         ApplicationError: this account and region have none, or it may not be looked for.
     """
-    with _reading("appsync"):
+    with reading("appsync"):
         for page in appsync.get_paginator("list_graphql_apis").paginate():
             for api in page["graphqlApis"]:
                 if api.get("uris", {}).get("GRAPHQL") == url:
@@ -172,62 +165,72 @@ def find_api(appsync: Any, url: str) -> str:
     )
 
 
-def inspect(aws: Aws, api_id: str) -> Application:
+def inspect(
+    aws: Aws,
+    api_id: str,
+    connect: Callable[[str], Client] | None = None,
+    stack: str = "aggregated-metrics",
+) -> Application:
     """Look at the API, its tables and their streams.
+
+    Args:
+        aws: gives boto3's client for a service.
+        api_id: the API's id.
+        connect: gives what carries out signed documents at a URL; None if none is to be tried.
+        stack: this stack's name, to tell its own function from other readers of the streams.
 
     Raises:
         ApplicationError: there is no such API, or something may not be read.
     """
     appsync = aws("appsync")
     try:
-        with _reading("appsync"):
+        with reading("appsync"):
             api = appsync.get_graphql_api(apiId=api_id)["graphqlApi"]
     except ClientError as error:
         raise ApplicationError(
             f"there is no API {api_id} here ({error}): check the profile and the region"
         ) from error
     found = Application(api["uris"]["GRAPHQL"], api["arn"], api["arn"].split(":")[3])
-    found.findings.append(_iam_mode(api))
-    found.tables = _tables(aws, api_id)
-    dynamodb = aws("dynamodb")
-    with _reading("dynamodb"):
+    origins = _sources(aws, api_id)
+    found.tables = _tables(aws, api_id, origins)
+    sent = documents.documents([model for model in MODELS if model in found.tables])
+    found.findings += api_settings.settings(api, documents.depth(sent))
+    firewall, found.request_bytes = api_settings.firewall(aws, api)
+    found.findings += firewall
+    found.findings += api_settings.cache(appsync, api_id)
+    found.findings += api_settings.resolvers(appsync, api_id)
+    found.findings += api_settings.conflicts(origins.get(COUNTS))
+    with reading("dynamodb"):
         for model in MODELS:
-            found.findings += _source(dynamodb, found, model)
-        found.findings += _counts(dynamodb, found.tables.get(COUNTS))
-    found.findings += _fields(appsync, api_id, found)
+            found.findings += _source(aws, found, model, stack)
+        found.findings += _counts(aws("dynamodb"), found.tables.get(COUNTS))
+    found.findings += _fields(appsync, api_id, sent, found.tables)
+    if connect is None:
+        found.findings.append(Finding("API: a signed query", "note", "none was tried"))
+    elif found.is_ready:  # otherwise what is wrong is known already
+        found.findings += documents.tried(connect(found.endpoint), sent)
     return found
 
 
-def _iam_mode(api: Mapping[str, Any]) -> Finding:
-    modes = [api["authenticationType"]] + [
-        provider["authenticationType"]
-        for provider in api.get("additionalAuthenticationProviders") or ()
-    ]
-    if "AWS_IAM" in modes:
-        return Finding("API: IAM", "good", "requests signed with IAM are accepted")
-    return Finding(
-        "API: IAM",
-        "wrong",
-        f"only {', '.join(modes)}",
-        "Amplify Gen 2 always enables IAM: deploy the back end again. Otherwise add the mode: "
-        f"aws appsync update-graphql-api --api-id {api['apiId']} --name {api['name']} "
-        f"--authentication-type {api['authenticationType']} "
-        "--additional-authentication-providers authenticationType=AWS_IAM",
-    )
+def _sources(aws: Aws, api_id: str) -> dict[str, dict[str, Any]]:
+    """Model → data source of its table."""
+    with reading("appsync"):
+        return {
+            source["name"].removesuffix("Table").removesuffix("_"): source
+            for page in aws("appsync").get_paginator("list_data_sources").paginate(apiId=api_id)
+            for source in page["dataSources"]
+            if source["type"] == "AMAZON_DYNAMODB"
+        }
 
 
-def _tables(aws: Aws, api_id: str) -> dict[str, str]:
+def _tables(aws: Aws, api_id: str, origins: dict[str, dict[str, Any]]) -> dict[str, str]:
     """Model → table: by the API's data sources, else by Amplify's form of names."""
-    tables: dict[str, str] = {}
-    with _reading("appsync"):
-        for page in aws("appsync").get_paginator("list_data_sources").paginate(apiId=api_id):
-            for source in page["dataSources"]:
-                if source["type"] == "AMAZON_DYNAMODB":
-                    model = source["name"].removesuffix("Table").removesuffix("_")
-                    tables[model] = source["dynamodbConfig"]["tableName"]
+    tables = {
+        model: str(source["dynamodbConfig"]["tableName"]) for model, source in origins.items()
+    }
     wanted = [*MODELS, COUNTS]
     if not tables.keys() & set(wanted):
-        with _reading("dynamodb"):
+        with reading("dynamodb"):
             for page in aws("dynamodb").get_paginator("list_tables").paginate():
                 for name in page["TableNames"]:
                     model, _, rest = name.partition("-")
@@ -236,27 +239,24 @@ def _tables(aws: Aws, api_id: str) -> dict[str, str]:
     return {model: tables[model] for model in wanted if model in tables}
 
 
-def _source(dynamodb: Any, found: Application, model: str) -> Iterator[Finding]:
+def _source(aws: Aws, found: Application, model: str, stack: str) -> Iterator[Finding]:
     name = found.tables.get(model)
     if name is None:
         yield Finding(model, "note", "the API has no such model: it is not counted")
         return
+    dynamodb = aws("dynamodb")
     table = dynamodb.describe_table(TableName=name)["Table"]
-    stream = _stream(model, table)
+    stream = sources.stream(model, table)
+    yield stream
     if stream.state == "good":
         found.streams[model] = table["LatestStreamArn"]
-    yield stream
+        yield from sources.readers(aws, model, table, stack)
     yield _listing(MODELS[model], table)
-    with suppress(ClientError):
-        expiry = dynamodb.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
-        if expiry.get("TimeToLiveStatus") == "ENABLED":
-            yield Finding(
-                f"{model}: expiry",
-                "note",
-                f"rows expire by {expiry.get('AttributeName')}",
-                f'set SourceLifetimeDays, such as {{"{model}": 90}}: older hours are then never '
-                "lowered by a repair",
-            )
+    yield from sources.expiry(dynamodb, model, name)
+    about, arn = sources.key(aws, model, table)
+    found.keys += [arn] if arn else []
+    yield from about
+    yield from sources.sample(dynamodb, model, name)
 
 
 def _listing(model: Model, table: Mapping[str, Any]) -> Finding:
@@ -267,7 +267,7 @@ def _listing(model: Model, table: Mapping[str, Any]) -> Finding:
             "own_models.py names no listing: its counts are checked only by reading whole tables",
         )
     query, key = model.listing
-    return _index(
+    return sources.index(
         f"{model.name}: index",
         table,
         (model.account, key),
@@ -276,38 +276,17 @@ def _listing(model: Model, table: Mapping[str, Any]) -> Finding:
     )
 
 
-def _stream(model: str, table: Mapping[str, Any]) -> Finding:
-    what = f"{model}: stream"
-    given = table.get("StreamSpecification") or {}
-    turn_on = (
-        f"aws dynamodb update-table --table-name {table['TableName']} "
-        f"--stream-specification StreamEnabled=true,StreamViewType={VIEW_TYPE} "
-        f"(with Amplify: in amplify/backend.ts set streamSpecification of the {model} table)"
-    )
-    if not given.get("StreamEnabled") or not table.get("LatestStreamArn"):
-        return Finding(what, "wrong", "the table has no stream", turn_on)
-    if given["StreamViewType"] != VIEW_TYPE:
-        return Finding(
-            what,
-            "wrong",
-            f"it carries {given['StreamViewType']}",
-            "updates and removals need both images. Turn it off "
-            "(--stream-specification StreamEnabled=false), then: " + turn_on,
-        )
-    return Finding(what, "good", table["LatestStreamArn"].rsplit("/", 1)[1])
-
-
 def _counts(dynamodb: Any, name: str | None) -> Iterator[Finding]:
     if name is None:
         yield Finding(
             COUNTS,
             "wrong",
             "the API has no such model",
-            "add AggregatedMetrics to the application's schema (README: the model) and deploy it",
+            "add AggregatedMetrics (docs/counting.md) to the application's schema, and deploy it",
         )
         return
     table = dynamodb.describe_table(TableName=name)["Table"]
-    keys = _keys(table["KeySchema"])
+    keys = sources.keys_of(table["KeySchema"])
     if keys != _COUNT_KEYS:
         yield Finding(
             f"{COUNTS}: key",
@@ -317,7 +296,7 @@ def _counts(dynamodb: Any, name: str | None) -> Iterator[Finding]:
         )
     for index in _COUNT_INDEXES:
         parts = index[1].split("#")
-        yield _index(
+        yield sources.index(
             f"{COUNTS}: index",
             table,
             index,
@@ -326,47 +305,53 @@ def _counts(dynamodb: Any, name: str | None) -> Iterator[Finding]:
         )
 
 
-def _index(
-    what: str, table: Mapping[str, Any], keys: tuple[str, str], definition: str, use: str
-) -> Finding:
-    for index in table.get("GlobalSecondaryIndexes") or ():
-        if _keys(index["KeySchema"]) == keys:
-            return Finding(what, "good", index["IndexName"])
-    return Finding(
-        what,
-        "wrong",
-        f"none on {keys[0]} and {keys[1]}",
-        f"{use}: add {definition} to the model's secondaryIndexes and deploy it",
-    )
+def _fields(
+    appsync: Any, api_id: str, sent: list[documents.Document], tables: Mapping[str, str]
+) -> list[Finding]:
+    """Whether the schema takes every document; a note if it may not be read."""
+    what = "API: schema"
+    found: list[Finding] = []
+    with unless_denied(found, what, "appsync"):
+        try:
+            answer = appsync.get_introspection_schema(apiId=api_id, format="SDL")["schema"]
+            text = (answer.read() if hasattr(answer, "read") else bytes(answer)).decode()
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in _NO_SCHEMA:
+                raise
+            text = ""
+        try:
+            schema = documents.schema_of(text)
+        except ValueError as error:  # graphql-core's TypeError and GraphQLError are apart
+            return [Finding(what, "wrong", f"it cannot be read ({error})", "deploy the API")]
+        if schema.query_type is None:
+            return [Finding(what, "wrong", "the API has no schema", "deploy it")]
+        named = set(schema.query_type.fields)
+        named |= set(schema.mutation_type.fields) if schema.mutation_type else set()
+        found += _missing(named, sent)
+        found += _own(text, tables)
+        known = [each for each in sent if documents.fields_of(each.text) <= named]
+        found += documents.validated(schema, known)
+    return found
 
 
-def _fields(appsync: Any, api_id: str, found: Application) -> Iterator[Finding]:
-    """Whether the schema has the fields that documents name; a note if it cannot be read."""
-    what = "API: fields"
-    try:
-        answer = appsync.get_introspection_schema(apiId=api_id, format="SDL")["schema"]
-        schema = (answer.read() if hasattr(answer, "read") else bytes(answer)).decode()
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in _NO_SCHEMA:
-            yield Finding(what, "note", f"the schema cannot be read ({error})")
-            return
-        schema = ""
-    if not re.search(r"\btype\s+Query\b", schema):
-        yield Finding(what, "wrong", "the API has no schema", "deploy it")
-        return
-    listings = (model.listing for model in MODELS.values() if model.name in found.tables)
-    queries = [*QUERIES, *(listing[0] for listing in listings if listing is not None)]
-    for kind, wanted, cure in (
-        ("operations", OPERATIONS, f"take them out of {COUNTS}' disableOperations, and deploy it"),
-        ("queries", queries, "give the index this queryField, and deploy it"),
-    ):
-        missing = [name for name in wanted if not re.search(rf"\b{name}\s*\(", schema)]
-        if missing:
-            yield Finding(what, "wrong", f"the schema lacks {', '.join(missing)}", cure)
-        else:
-            yield Finding(what, "good", f"the schema has all {len(wanted)} {kind}")
+def _missing(named: set[str], sent: list[documents.Document]) -> Iterator[Finding]:
+    wanted = set().union(*(documents.fields_of(each.text) for each in sent))
+    operations = sorted(wanted & set(OPERATIONS) - named)
+    if operations:
+        cure = f"take them out of {COUNTS}' disableOperations, and deploy it"
+        said = f"the schema lacks {', '.join(operations)}"
+        yield Finding("API: fields", "wrong", said, cure)
+    queries = sorted(wanted - set(OPERATIONS) - named)
+    if queries:
+        cure = "give the index this queryField (get…: no disableOperations), and deploy it"
+        said = f"the schema lacks {', '.join(queries)}"
+        yield Finding("API: fields", "wrong", said, cure)
+
+
+def _own(schema: str, tables: Mapping[str, str]) -> Iterator[Finding]:
+    """Whether the types of declared models have every attribute that their declarations read."""
     for name in own_models():
-        if name in found.tables:
+        if name in tables:
             yield _attributes(MODELS[name], schema)
     if len(own_models()) > OWN_SLOTS:
         yield Finding(
@@ -378,7 +363,6 @@ def _fields(appsync: Any, api_id: str, found: Application) -> Iterator[Finding]:
 
 
 def _attributes(model: Model, schema: str) -> Finding:
-    """Whether a declared model's type has every attribute that its declaration reads."""
     body = re.search(rf"\btype\s+{model.name}\b[^{{]*{{([^}}]*)}}", schema)
     fields = set(re.findall(r"^\s*(\w+)\s*[:(]", body[1], re.MULTILINE)) if body else set()
     what = f"{model.name}: fields"
@@ -390,8 +374,3 @@ def _attributes(model: Model, schema: str) -> Finding:
             "correct the declaration in own_models.py, or the application's schema",
         )
     return Finding(what, "good", f"the schema has all {len(model.attributes)}")
-
-
-def _keys(schema: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
-    ordered = sorted(schema, key=lambda key: key["KeyType"] != "HASH")
-    return tuple(key["AttributeName"] for key in ordered)

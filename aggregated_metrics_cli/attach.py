@@ -13,20 +13,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import boto3
 import tomlkit
+from aggregated_metrics.adapters.appsync import AppSyncClient, Client, SigV4, open_session
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.table import Table
 from tomlkit.items import AbstractTable
 
-from aggregated_metrics_cli.application import (
-    Application,
-    ApplicationError,
-    find_api,
-    inspect,
-    region_of,
-)
+from aggregated_metrics_cli.application import Application, find_api, inspect, outputs_of
+from aggregated_metrics_cli.findings import ApplicationError
+from aggregated_metrics_cli.identity import RegionError, acting_on, session_of
 
 CONFIG = Path(__file__).resolve().parents[1] / "samconfig.toml"
 _MARKS = {"good": "[green]✓[/]", "note": "[yellow]![/]", "wrong": "[red]✗[/]"}
@@ -37,8 +33,8 @@ def main(arguments: Sequence[str], *, console: Console | None = None) -> int:
     console = console or Console()
     asked = _parser().parse_args(arguments)
     try:
-        found = _find(asked)
-    except (ApplicationError, BotoCoreError, ClientError) as error:
+        found = _find(asked, console)
+    except (ApplicationError, RegionError, BotoCoreError, ClientError) as error:
         console.print(f"[red]attach:[/] {error}", highlight=False, soft_wrap=True)
         return 2
     console.print(report(found))
@@ -46,7 +42,11 @@ def main(arguments: Sequence[str], *, console: Console | None = None) -> int:
         write(asked.config, asked.env, found.region, found.parameters())
         console.print(f"{asked.config.name}: parameter_overrides of {asked.env} written")
     if found.is_ready:
-        console.print(f"Now: make build && .tools/sam/bin/sam deploy --config-env {asked.env}")
+        console.print(
+            f"Now: make build ENV={asked.env} && "
+            f".tools/sam/bin/sam deploy --config-env {asked.env}",
+            soft_wrap=True,
+        )
         return 0
     nevertheless = "" if asked.dry_run else f" {asked.config.name} was written nevertheless."
     console.print(
@@ -66,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--api-id", help="the AppSync API's id, instead of that file")
     parser.add_argument("--region", help="the API's region")
+    parser.add_argument(
+        "--endpoint", metavar="URL", help="where to try the API, if not at its own URL"
+    )
     parser.add_argument("--profile", help="the AWS profile to read with")
     parser.add_argument("--env", default="default", help="the environment of samconfig.toml")
     parser.add_argument("--config", type=Path, default=CONFIG, help="the samconfig.toml")
@@ -73,16 +76,33 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _find(asked: argparse.Namespace) -> Application:
-    url, region = None, asked.region
+def _find(asked: argparse.Namespace, console: Console) -> Application:
+    url, region, api_id = None, asked.region, asked.api_id
     if asked.outputs is not None:
-        url, named = region_of(asked.outputs)
-        region = region or named
-    elif not asked.api_id:
+        url, named, exported = outputs_of(asked.outputs)
+        region, api_id = region or named, api_id or exported
+    elif not api_id:
         raise ApplicationError("say which: `make attach APP=…`, or with API_ID=… REGION=…")
-    session = boto3.Session(profile_name=asked.profile, region_name=region)
+    session = session_of(asked.profile, region)
+    console.print(f"attach: {acting_on(session)}", highlight=False)
     aws = cache(session.client)
-    return inspect(aws, asked.api_id or find_api(aws("appsync"), str(url)))
+    api_id = api_id or find_api(aws("appsync"), str(url))
+
+    def connect(endpoint: str) -> Client:
+        signer = SigV4(session.get_credentials(), session.region_name)
+        return AppSyncClient(asked.endpoint or endpoint, open_session(signer))
+
+    return inspect(aws, api_id, connect, _stack(asked.config, asked.env))
+
+
+def _stack(config: Path, env: str) -> str:
+    """The stack's name in that environment of samconfig.toml."""
+    document = tomlkit.parse(config.read_text()).unwrap() if config.exists() else {}
+    for name in (env, "default"):
+        found = document.get(name, {}).get("global", {}).get("parameters", {}).get("stack_name")
+        if found:
+            return str(found)
+    return "aggregated-metrics"
 
 
 def report(found: Application) -> Table:
@@ -96,20 +116,27 @@ def report(found: Application) -> Table:
 
 
 def write(config: Path, env: str, region: str, parameters: Mapping[str, str]) -> None:
-    """Put the parameters into an environment's parameter_overrides; all else stays as it is."""
+    """Put the parameters into an environment's parameter_overrides; all else stays as it is.
+
+    They stand under `global`, where `sam build` finds the architecture and `sam deploy` the rest.
+    """
     document = tomlkit.parse(config.read_text()) if config.exists() else tomlkit.document()
     document.setdefault("version", 0.1)
-    deploy = _table(_table(_table(document, env), "deploy"), "parameters")
+    shared = _table(_table(_table(document, env), "global"), "parameters")
+    older = document[env].get("deploy", {}).get("parameters", {})
     kept = {
         name: text
-        for name, text in _overrides(deploy.get("parameter_overrides"))
+        for given in (older, shared)  # where deployments alone would read them
+        for name, text in _overrides(given.get("parameter_overrides"))
         if name not in parameters
     }
     given = {name: f"{name}={_quoted(value)}" for name, value in parameters.items()}
     lines = tomlkit.array()
     lines.extend([*given.values(), *kept.values()])
-    deploy["parameter_overrides"] = lines.multiline(multiline=True)
-    deploy["region"] = region
+    shared["parameter_overrides"] = lines.multiline(multiline=True)
+    for name in ("parameter_overrides", "region"):
+        older.pop(name, None)
+    shared["region"] = region
     config.write_text(tomlkit.dumps(document))
 
 
@@ -127,8 +154,8 @@ def _overrides(given: Any) -> list[tuple[str, str]]:
 
 
 def _quoted(value: str) -> str:
-    """As SAM reads it: a value with quotes or spaces stands in quotes."""
-    if not any(letter in value for letter in ' "'):
+    """As SAM reads it: a value with quotes or spaces, or an empty one, stands in quotes."""
+    if value and not any(letter in value for letter in ' "'):
         return value
     escaped = value.replace('"', '\\"')
     return f'"{escaped}"'

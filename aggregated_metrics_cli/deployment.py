@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import boto3
 from aggregated_metrics.adapters.appsync import SigV4, open_session
 from aggregated_metrics.adapters.settings import Settings
 from aggregated_metrics.core.errors import SettingsError
 from aggregated_metrics.wiring import Process
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+
+from aggregated_metrics_cli.identity import RegionError, acting_on, session_of
 
 type Variables = dict[str, str]
 
@@ -34,7 +35,7 @@ OUTPUTS: Mapping[str, str] = {
 FAILED_BATCHES = "FAILED_BATCHES_QUEUE_URL"
 """The one setting that no function has."""
 _STREAM = "StreamArn"
-"""The end of the parameters that say which models are counted."""
+"""The end of the parameters that say which streams are attached."""
 _OPTIONS: Mapping[str, str] = {
     "GRAPHQL_ENDPOINT": "endpoint",
     "PENDING_HOURS_TABLE": "pending_table",
@@ -55,11 +56,13 @@ class Deployment:
         process: the settings, and everything that talks.
         failed_batches_queue: the queue's URL; empty where it is not known.
         knows_pending: whether the table of pending hours is known.
+        acts_on: the account and the region, for people; empty where no stack was named.
     """
 
     process: Process
     failed_batches_queue: str = ""
     knows_pending: bool = True
+    acts_on: str = ""
 
 
 def needed(options: Namespace) -> tuple[str, ...]:
@@ -131,13 +134,13 @@ def describe(cloudformation: Any, stack: str) -> Variables:
         for entry in answer.get("Parameters", ())
         if entry["ParameterKey"] in PARAMETERS
     }
-    streams = {
-        entry["ParameterKey"].removesuffix(_STREAM)
+    streams = [
+        entry["ParameterValue"]
         for entry in answer.get("Parameters", ())
         if entry["ParameterKey"].endswith(_STREAM) and entry["ParameterValue"]
-    }
+    ]
     if streams:
-        found["COUNTED_MODELS"] = ",".join(sorted(streams))
+        found["STREAM_ARNS"] = ",".join(streams)
     return found | {
         OUTPUTS[entry["OutputKey"]]: entry["OutputValue"]
         for entry in answer.get("Outputs", ())
@@ -152,12 +155,11 @@ def connect(options: Namespace, environment: Mapping[str, str]) -> Deployment:
         SettingsError: a setting is missing or wrong, or there are no credentials.
     """
     try:
-        session = boto3.Session(profile_name=options.profile, region_name=options.region)
-    except BotoCoreError as error:
+        session = session_of(options.profile, options.region, environment)
+    except (BotoCoreError, RegionError) as error:
         raise SettingsError(f"{error}; check --profile") from error
     aws: Callable[[str], Any] = lru_cache(lambda service: session.client(service, config=_TIMEOUTS))
-    if session.region_name:
-        environment = {**environment, "AWS_REGION": session.region_name}
+    environment = {**environment, "AWS_REGION": session.region_name}
     described = describe(aws("cloudformation"), options.stack) if options.stack else {}
     variables = variables_of(options, environment, described)
     settings = settings_of(variables)
@@ -170,4 +172,5 @@ def connect(options: Namespace, environment: Mapping[str, str]) -> Deployment:
         Process(settings, open_session(SigV4(credentials, settings.region)), aws),
         failed_batches_queue=variables.get(FAILED_BATCHES, ""),
         knows_pending="PENDING_HOURS_TABLE" in variables,
+        acts_on=acting_on(session) if options.stack else "",
     )

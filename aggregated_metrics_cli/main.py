@@ -65,7 +65,10 @@ def main(
     try:
         if not options.json:
             output.display()
-        return _COMMANDS[options.command](options, connect(options, environment), output)
+        found = connect(options, environment)
+        if found.acts_on:
+            output.say(f"{options.command}: {options.stack}, {found.acts_on}")
+        return _COMMANDS[options.command](options, found, output)
     except (AggregatedMetricsError, BotoCoreError, ClientError) as error:
         output.say(f"{type(error).__name__}: {error}")
         return FAILED

@@ -9,7 +9,10 @@ ROOT = Path(__file__).parents[1]
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads short functions too: `!Sub text` as `{"!Sub": text}`."""
+    """Reads short functions too: `!Sub text` as `{"!Sub": text}`.
+
+    What differs on the emulator is read as it is on AWS.
+    """
 
 
 def _function(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> Any:
@@ -17,7 +20,10 @@ def _function(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> Any:
         case yaml.ScalarNode():
             return {f"!{tag}": loader.construct_scalar(node)}
         case yaml.SequenceNode():
-            return {f"!{tag}": loader.construct_sequence(node, deep=True)}
+            parts = loader.construct_sequence(node, deep=True)
+            if tag == "If" and parts[0] == "OnEmulator":
+                return parts[2]
+            return {f"!{tag}": parts}
         case _:
             raise TypeError(f"!{tag} of a mapping: teach this reader")
 

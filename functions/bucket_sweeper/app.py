@@ -7,7 +7,11 @@ from aggregated_metrics.adapters import observability
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG001 - a schedule says nothing
-    """Visit every pending hour that is due; gives back what was done."""
+    """Look at the streams, and visit every pending hour that is due; gives back what was done."""
     with observability.invocation("bucket_sweeper", context) as report:
-        wiring.sweeper(wiring.process(), context).sweep(report)
+        process = wiring.process()
+        try:
+            wiring.probe(process).look(report)
+        finally:  # neither keeps the other from being done
+            wiring.sweeper(process, context).sweep(report)
     return report

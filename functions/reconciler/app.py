@@ -7,6 +7,14 @@ from aggregated_metrics.adapters import observability
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Check what the event asks for (see jobs/reconciler.py); gives back what was found."""
+    """Check what the event asks for (see jobs/reconciler.py); gives back what was found.
+
+    `{"lostBatches": true}` repairs the batches that aged out; with false nothing is done.
+    """
     with observability.invocation("reconciler", context) as report:
-        return wiring.reconciler(wiring.process(), context).run(event, report)
+        process = wiring.process()
+        if "lostBatches" not in event:
+            return wiring.reconciler(process, context).run(event, report)
+        if event["lostBatches"] is True:
+            return wiring.recovery(process, context).recover(report)
+        return {}

@@ -313,6 +313,7 @@ class EmulatedStack:
             "GraphQLEndpoint": self.graphql_endpoint,
             "GraphQLApiArn": self.backend["GraphQLApiArn"],
             **streams,
+            "Emulator": "true",
             **self._parameters,
         }
 

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from aggregated_metrics.adapters.observability import METRICS
 
 from testbench.templates import resources, template
 
@@ -49,6 +50,7 @@ def test_the_parameters_and_alarms_that_it_names_are_there() -> None:
     named = set(re.findall(r"`((?:[A-Z][a-z]+){2,})`", RUNBOOK))
     awss_own = {"IteratorAge", "MemorySize", *MAPPING}
     errors = {name for name in named if name.endswith("Error")}
+    known |= {name for name, _ in METRICS.values()}
     assert named - errors - awss_own <= known
 
 

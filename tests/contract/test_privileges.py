@@ -4,32 +4,40 @@ import json
 from collections.abc import Mapping
 
 import pytest
+from aggregated_metrics.core.record_types import MODELS
 from graphql import FieldNode, OperationDefinitionNode, parse
 
+from aggregated_metrics_cli.application import OPERATIONS, QUERIES
 from testbench.privileges import DOCUMENTS, statements
 from testbench.templates import resources, template
 
 OTHER_ACTIONS: Mapping[str, set[str]] = {
     "StreamAggregator": {
         "dynamodb:BatchWriteItem",  # PendingHours.mark
-        "sqs:SendMessage*",  # Quarantine.send
+        "sqs:SendMessage",  # Quarantine.send
         "s3:PutObject",  # Lambda's on-failure destination
         "s3:ListBucket",
         "dynamodb:DescribeStream",  # Lambda's event source mapping
         "dynamodb:GetRecords",
         "dynamodb:GetShardIterator",
         "dynamodb:ListStreams",
+        "kms:Decrypt",  # the same, where the table's key is the customer's
     },
     "BucketSweeper": {
         "dynamodb:Query",  # PendingHours.due
         "dynamodb:UpdateItem",  # PendingHours.reschedule
+        "lambda:ListEventSourceMappings",  # Consumers.troubles
+        "dynamodb:DescribeTable",  # Consumers.replaced
     },
     "Reconciler": {
         "dynamodb:Query",  # PendingHours.closed
         "dynamodb:BatchWriteItem",  # PendingHours.mark
+        "dynamodb:UpdateItem",  # PendingHours.postpone, PendingHours.set_aside
         "dynamodb:DeleteItem",  # PendingHours.remove
-        "dynamodb:UpdateItem",  # PendingHours.postpone, set_aside
-        "sqs:SendMessage*",  # Quarantine.send
+        "sqs:SendMessage",  # Quarantine.send, for the batches that aged out
+        "sqs:ReceiveMessage",  # LostBatches.next
+        "sqs:DeleteMessage",  # LostBatches.end
+        "s3:GetObject",  # LostBatches.content
     },
 }
 EVERY_FUNCTION = {
@@ -105,3 +113,35 @@ def test_the_backfill_may_run_the_reconciler_and_its_own_days() -> None:
     tasks = [states["Plan"], states["Days"]["ItemProcessor"]["States"]["Check"]]
     assert {task["Arguments"]["FunctionName"] for task in tasks} == {"${ReconcilerFunction.Arn}"}
     assert states["Days"]["Label"] == "Days"  # named in BackfillMapPolicy
+
+
+PEOPLE: Mapping[str, set[str]] = {
+    "Look": {*QUERIES, OPERATIONS[0]},
+    "Repair": set(OPERATIONS[1:]),
+    "Attach": {*QUERIES, OPERATIONS[0]},
+}
+
+
+@pytest.mark.parametrize("person", PEOPLE)
+def test_a_person_may_call_the_fields_of_its_commands_and_no_other(person: str) -> None:
+    policy = resources("template.yaml", "AWS::IAM::ManagedPolicy")[f"{person}Policy"]
+    allowed = {
+        resource["!Sub"].rpartition("/")[2]
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+        if statement.get("Action") == "appsync:GraphQL"
+        for resource in statement["Resource"]
+    }
+    listings = {model.listing[0] for model in MODELS.values() if model.listing}
+    rows = {f"get{name}" for name in MODELS}
+    needed = PEOPLE[person] | (listings if person != "Repair" else set())
+    assert allowed == needed | (rows if person != "Repair" else set())
+
+
+def test_only_who_repairs_may_change_anything() -> None:
+    changing = ("Put", "Create", "Update", "Delete", "BatchWrite", "Send", "Invoke", "Start")
+    for name, policy in resources("template.yaml", "AWS::IAM::ManagedPolicy").items():
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
+            action = statement.get("Action", [])
+            for one in action if isinstance(action, list) else [action]:
+                verb = one.partition(":")[2]
+                assert name == "RepairPolicy" or not verb.startswith(changing), (name, one)

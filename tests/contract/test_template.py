@@ -4,10 +4,12 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from aggregated_metrics.adapters.observability import METRICS
 from aggregated_metrics.adapters.pending_hours import LEASE_SECONDS
 from aggregated_metrics.adapters.settings import Settings
 from aggregated_metrics.core import record_types
+from aggregated_metrics.jobs.probe import EVERY_SECONDS
 
 from aggregated_metrics_cli.application import OWN_SLOTS
 from aggregated_metrics_cli.deployment import OUTPUTS, PARAMETERS
@@ -23,8 +25,10 @@ def _statements() -> Iterator[dict[str, Any]]:
     for role in resources("template.yaml", "AWS::IAM::Role").values():
         for policy in role["Properties"]["Policies"]:
             yield from policy["PolicyDocument"]["Statement"]
-    for policy in resources("template.yaml", "AWS::IAM::Policy").values():
-        yield from policy["Properties"]["PolicyDocument"]["Statement"]
+    for kind in ("Policy", "ManagedPolicy"):
+        for policy in resources("template.yaml", f"AWS::IAM::{kind}").values():
+            for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
+                yield statement["!If"][1] if "!If" in statement else statement
 
 
 def test_every_model_has_an_optional_mapping() -> None:
@@ -61,7 +65,10 @@ def test_functions_have_roles_of_their_own() -> None:
 
 WITHOUT_RESOURCES = {
     "Trace": "xray:",  # X-Ray knows no resources
-    "AskHowFarTheStreamIsBehind": "cloudwatch:GetMetricStatistics",  # nor does CloudWatch here
+    "AskWhoReadsTheStreams": "lambda:ListEventSourceMappings",  # nor does this list of Lambda's
+    "ReadMetricsAndMappings": ("cloudwatch:", "lambda:"),  # nor do these
+    # what is read is not known before it is found, and is settings, no rows
+    "ReadSettings": ("appsync:Get", "appsync:List", "dynamodb:", "kms:", "lambda:", "wafv2:Get"),
     "Log": "logs:",  # nor does the delivery of logs, which Step Functions uses
 }
 
@@ -126,7 +133,8 @@ def test_every_function_keeps_its_log_for_a_time_and_has_one_of_its_own() -> Non
 
 def test_what_is_stored_is_encrypted() -> None:
     for table in resources("template.yaml", "AWS::DynamoDB::Table").values():
-        assert table["Properties"]["SSESpecification"] == {"SSEEnabled": True}
+        # DynamoDB's own key: it always encrypts, and a managed one is billed by request
+        assert table["Properties"]["SSESpecification"] == {"SSEEnabled": False}
     for queue in resources("template.yaml", "AWS::SQS::Queue").values():
         assert queue["Properties"]["SqsManagedSseEnabled"] is True
     for bucket in resources("template.yaml", "AWS::S3::Bucket").values():
@@ -153,6 +161,18 @@ def test_queues_and_buckets_are_reached_over_tls_only() -> None:
     assert secured == stores.keys()
 
 
+def test_on_aws_no_action_has_a_wildcard_and_no_address_is_let_off() -> None:
+    for statement in _statements():
+        actions = statement["Action"]
+        for action in actions if isinstance(actions, list) else [actions]:
+            assert "*" not in action, statement
+    for kind in ("SQS::QueuePolicy", "S3::BucketPolicy"):
+        for policy in resources("template.yaml", f"AWS::{kind}").values():
+            for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
+                spared = statement.get("Condition", {}).get("NotIpAddress")
+                assert spared in (None, {"!Ref": "AWS::NoValue"})
+
+
 def test_what_cannot_be_made_again_outlives_the_stack() -> None:
     kept = {
         name
@@ -169,6 +189,168 @@ def test_two_stacks_of_one_account_do_not_share_a_schedule() -> None:
             assert event["Properties"]["OmitName"] is True
 
 
+NAMESPACE = {"!Sub": "AggregatedMetrics/${AWS::StackName}"}
+ALARMS = resources("template.yaml", "AWS::CloudWatch::Alarm")
+
+
+def test_two_stacks_of_one_account_do_not_share_a_metric() -> None:
+    variables = template("template.yaml")["Globals"]["Function"]["Environment"]["Variables"]
+    assert variables["POWERTOOLS_METRICS_NAMESPACE"] == NAMESPACE
+    for name, alarm in ALARMS.items():
+        watched = alarm["Properties"]
+        if watched["Namespace"] != NAMESPACE:  # AWS's own: by a resource of this stack
+            (dimension,) = watched["Dimensions"]
+            assert isinstance(dimension["Value"], dict), name
+
+
+def test_two_stacks_of_one_account_do_not_share_a_name() -> None:
+    """What CloudFormation does not name itself has the stack's name in its own."""
+    for name, resource in template("template.yaml")["Resources"].items():
+        for key, value in resource.get("Properties", {}).items():
+            if key.endswith("Name") and key not in {"FunctionName", "MetricName", "PolicyName"}:
+                assert "${AWS::StackName}" in value["!Sub"], (name, key)
+
+
+def test_a_consumer_that_stopped_is_heard_within_ten_minutes() -> None:
+    """A look every second sweep; the alarm's own period comes after the period that it began in."""
+    for name in ("ConsumersStoppedAlarm", "StreamsReplacedAlarm"):
+        watched = ALARMS[name]["Properties"]
+        assert watched["TreatMissingData"] == "breaching"
+        assert watched["EvaluationPeriods"] == 1
+        assert watched["Statistic"] == "Minimum"  # a deployment's moment is no alarm
+        assert watched["Period"] >= 2 * (EVERY_SECONDS // 60 + 1) * 60
+        assert 2 * watched["Period"] <= 600
+
+
+def test_what_must_run_is_missed_when_it_does_not() -> None:
+    """Ranges and lost batches invoke the reconciler too: its comparisons are told by their own."""
+    for name, metric, statistic in (
+        ("BucketSweeperSilentAlarm", "Invocations", "Sum"),
+        ("ReconcilerSilentAlarm", "OldestClosedHour", "SampleCount"),
+    ):
+        watched = ALARMS[name]["Properties"]
+        assert (watched["MetricName"], watched["Statistic"]) == (metric, statistic)
+        assert watched["ComparisonOperator"] == "LessThanThreshold"
+        assert watched["TreatMissingData"] == "breaching"
+
+
+def test_what_ages_out_is_repaired_by_itself_where_repairs_are_wanted() -> None:
+    """On the first day a mapping finds records that are older than it may take in."""
+    events = template("template.yaml")["Resources"]["ReconcilerFunction"]["Properties"]["Events"]
+    schedule = events["Recover"]["Properties"]["Input"]["!Sub"]
+    assert json.loads(schedule.replace("${ReconcileRepairs}", "true")) == {"lostBatches": True}
+
+
+def test_alarms_that_need_several_periods_have_some_that_sparse_retries_meet() -> None:
+    """A batch that times out comes again about every other minute."""
+    for name, alarm in ALARMS.items():
+        watched = alarm["Properties"]
+        if watched["EvaluationPeriods"] > 1:
+            assert watched["Period"] >= 300, name
+            assert watched["DatapointsToAlarm"] < watched["EvaluationPeriods"], name
+
+
+@pytest.mark.parametrize(
+    ("name", "metric"),
+    [
+        ("DeliveryFailuresAlarm", "DestinationDeliveryFailures"),
+        ("BackfillFailedAlarm", "ExecutionsFailed"),
+        ("OldestClosedHourAlarm", "OldestClosedHour"),
+        ("HoursSetAsideAlarm", "HoursSetAside"),
+        ("LedgerDroppedAlarm", "LedgerDropped"),
+        ("DriftAlarm", "Drift"),  # of the hourly check alone: a range's is RangeDrift
+    ],
+)
+def test_what_would_stay_unnoticed_has_an_alarm(name: str, metric: str) -> None:
+    assert ALARMS[name]["Properties"]["MetricName"] == metric
+
+
+def test_streams_are_read_and_tables_described_of_every_model_that_is_attached() -> None:
+    """Adding a model: its parameter, condition, mapping, policy, and a line in each of these."""
+    variables = template("template.yaml")["Globals"]["Function"]["Environment"]["Variables"]
+    comma, arns = variables["STREAM_ARNS"]["!Join"]
+    assert comma == ","
+    known = [model.name for model in record_types.KNOWN]
+    models = [*known, *sorted(OWN)]
+    assert arns == [{"!Ref": f"{model}StreamArn"} for model in models]
+    conditions = {model: MAPPINGS[f"{model}Events"]["Condition"] for model in models}
+    named = template("template.yaml")["Conditions"]  # Fn::Or takes at most ten
+    for part, of in (("CountModels", known), ("CountOwnModels", sorted(OWN))):
+        assert named[part]["!Or"] == [{"!Condition": conditions[model]} for model in of]
+    either = named["CountAnything"]["!Or"]
+    assert either == [{"!Condition": "CountModels"}, {"!Condition": "CountOwnModels"}]
+    policy = resources("template.yaml", "AWS::IAM::Policy")["SourceTablesPolicy"]
+    assert policy["Condition"] == "CountAnything"
+    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+    assert statement["Action"] == "dynamodb:DescribeTable"
+    assert statement["Resource"] == [
+        {
+            "!If": [
+                condition,
+                {"!Select": [0, {"!Split": ["/stream/", {"!Ref": f"{model}StreamArn"}]}]},
+                {"!Ref": "AWS::NoValue"},
+            ]
+        }
+        for model, condition in conditions.items()
+    ]
+
+
+def test_the_mappings_and_the_policies_of_the_models_differ_in_nothing_else() -> None:
+    def neutral(found: Any, model: str) -> str:
+        condition = MAPPINGS[f"{model}Events"]["Condition"]
+        return json.dumps(found).replace(condition, "Count…").replace(model, "…")
+
+    policies = resources("template.yaml", "AWS::IAM::Policy")
+    parameters = template("template.yaml")["Parameters"]
+    for found in (
+        {neutral(MAPPINGS[f"{model}Events"], model) for model in MODELS},
+        {neutral(policies[f"{model}StreamPolicy"], model) for model in MODELS},
+        {parameters[f"{model}StreamArn"]["AllowedPattern"] for model in MODELS},
+        {parameters[f"{model}StreamArn"]["Default"] for model in MODELS},
+    ):
+        assert len(found) == 1
+
+
+def test_tables_with_keys_of_the_customers_are_read_with_them() -> None:
+    policy = resources("template.yaml", "AWS::IAM::Policy")["SourceKeysPolicy"]
+    assert policy["Condition"] == "UseSourceKeys"
+    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+    assert statement["Action"] == "kms:Decrypt"
+    assert statement["Resource"] == {"!Ref": "SourceKeyArns"}
+
+
+def test_the_architecture_is_one_setting_for_build_and_functions() -> None:
+    chosen = {"!Ref": "Architecture"}
+    layer = template("template.yaml")["Resources"]["AggregatedMetricsLayer"]
+    assert layer["Metadata"]["BuildArchitecture"] == chosen
+    assert layer["Properties"]["CompatibleArchitectures"] == [chosen]
+    assert template("template.yaml")["Globals"]["Function"]["Architectures"] == [chosen]
+
+
+def test_step_functions_may_trace_by_the_rules_of_sampling() -> None:
+    (role,) = (
+        role
+        for name, role in resources("template.yaml", "AWS::IAM::Role").items()
+        if name == "BackfillRole"
+    )
+    actions = {
+        action
+        for policy in role["Properties"]["Policies"]
+        for statement in policy["PolicyDocument"]["Statement"]
+        for action in statement["Action"]
+        if statement["Sid"] == "Trace"
+    }
+    assert actions == {
+        f"xray:{name}"
+        for name in (
+            "PutTraceSegments",
+            "PutTelemetryRecords",
+            "GetSamplingRules",
+            "GetSamplingTargets",
+        )
+    }
+
+
 def test_own_metrics_are_watched_by_the_names_they_are_sent_with() -> None:
     services = {
         function["Properties"]["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"]
@@ -176,7 +358,7 @@ def test_own_metrics_are_watched_by_the_names_they_are_sent_with() -> None:
     }
     sent = {name for name, _ in METRICS.values()}
     for alarm in resources("template.yaml", "AWS::CloudWatch::Alarm").values():
-        if alarm["Properties"]["Namespace"] == "AggregatedMetrics":
+        if alarm["Properties"]["Namespace"] == NAMESPACE:
             (dimension,) = alarm["Properties"]["Dimensions"]
             assert dimension["Name"] == "service"
             assert dimension["Value"] in services
@@ -184,7 +366,7 @@ def test_own_metrics_are_watched_by_the_names_they_are_sent_with() -> None:
     body = template("template.yaml")["Resources"]["Dashboard"]["Properties"]["DashboardBody"]
     for widget in json.loads(body["!Sub"])["widgets"]:
         for metric in widget["properties"].get("metrics", ()):
-            if metric[0] == "AggregatedMetrics":
+            if metric[0] == NAMESPACE["!Sub"]:
                 assert metric[1] in sent
                 assert metric[3] in services
 

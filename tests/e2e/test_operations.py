@@ -14,6 +14,7 @@ from rich.console import Console
 
 from aggregated_metrics_cli import attach, main
 from testbench import rows
+from testbench.emulated.functions import invoke
 from testbench.emulated.stack import APP_STACK, REGION, ROOT_CREDENTIALS
 from testbench.emulated.world import World, wait
 from testbench.streams import Stream, event
@@ -104,6 +105,18 @@ def test_a_failed_batch_is_noted_and_its_hours_are_repaired(
     assert counts(world, account, START) == {0}
 
 
+def test_a_failed_batch_is_repaired_by_itself(world: World) -> None:
+    account = falsified(world, START)
+    batch = event(Stream("Item").insert(rows.item(accountId=account)))
+    world.stack.client("s3").put_object(
+        Bucket=world.stack.app["OnFailureBucket"],
+        Key=f"aws/lambda/{account}",
+        Body=json.dumps({"payload": json.dumps(batch)}).encode(),
+    )
+    wait(lambda: invoke(world.stack, "ReconcilerFunction", {"lostBatches": True})["lostBatches"])
+    assert counts(world, account, START) == {0}
+
+
 def test_attaching_finds_the_back_end_that_is_deployed(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,9 +126,10 @@ def test_attaching_finds_the_back_end_that_is_deployed(
     config = tmp_path / "samconfig.toml"
     console = Console(file=io.StringIO(), width=200)
     asked = ("--api-id", world.stack.backend["GraphQLApiId"], "--region", REGION)
-    assert attach.main([*asked, "--env", "prod", "--config", str(config)], console=console) == 0
-    deploy = tomlkit.parse(config.read_text()).unwrap()["prod"]["deploy"]["parameters"]
-    written = dict(line.split("=", 1) for line in deploy["parameter_overrides"])
+    own = ("--endpoint", world.stack.graphql_endpoint, "--config", str(config))
+    assert attach.main([*asked, "--env", "prod", *own], console=console) == 0
+    shared = tomlkit.parse(config.read_text()).unwrap()["prod"]["global"]["parameters"]
+    written = dict(line.split("=", 1) for line in shared["parameter_overrides"])
     expected = {"GraphQLEndpoint": world.stack.backend["GraphQLEndpoint"]}
     for name in ("GraphQLApiArn", "ItemStreamArn", "TaskStreamArn", "EvaluationStreamArn"):
         expected[name] = world.stack.backend[name]

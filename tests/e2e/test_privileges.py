@@ -70,7 +70,7 @@ def _less(permission: str) -> Callable[[dict[str, Any]], dict[str, Any] | None]:
     def take(statement: dict[str, Any]) -> dict[str, Any] | None:
         for key in ("Action", "Resource"):
             given = statement[key] if isinstance(statement[key], list) else [statement[key]]
-            kept = [one for one in given if one.rpartition("/")[2] != permission]
+            kept = [one for one in given if one.rpartition("/")[2].rstrip("*") != permission]
             if not kept:
                 return None
             statement[key] = kept

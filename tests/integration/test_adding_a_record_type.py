@@ -18,7 +18,7 @@ from aggregated_metrics_cli.application import Application, _attributes
 from testbench.fakes import models
 from testbench.fakes.documents import Documents
 from testbench.in_process import ROOT, Context, Stack
-from testbench.streams import Stream, window_event
+from testbench.streams import Stream, stream_arn, window_event
 
 PAGE = (ROOT / "docs" / "adding-a-record-type.md").read_text()
 NEW_TYPES = ("reviews", "phoneReviews", "mailReviews")
@@ -88,7 +88,9 @@ def _declared(monkeypatch: pytest.MonkeyPatch) -> None:
 def reviewing(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Stack:
     """The stack of that application, with all breakdowns."""
     stack.api.documents = Documents()
-    stack.rewire(monkeypatch, BREAKDOWNS="all", COUNTED_MODELS="Item,,Own1,")
+    stack.rewire(
+        monkeypatch, BREAKDOWNS="all", STREAM_ARNS=f"{stream_arn('Item')},,{stream_arn('Review')},"
+    )
     return stack
 
 

@@ -131,6 +131,13 @@ def test_an_authorization_error_names_the_permission(stack: Stack) -> None:
     assert "appsync:GraphQL" in str(failure(stack, refusal(403, "AccessDenied", "No.")))
 
 
+def test_a_firewalls_refusal_is_told_from_a_permission(stack: Stack) -> None:
+    found = failure(stack, refusal(403, "WAFForbiddenException", "403 Forbidden"))
+    assert isinstance(found, AuthorizationError)
+    assert "MAX_REQUEST_BYTES" in str(found)
+    assert "appsync:GraphQL" not in str(found)
+
+
 @pytest.mark.parametrize(
     "body", [b"<html>Hello</html>", b"", b"[1]", b"null", b'{"data": null}', b'{"data": [1]}']
 )

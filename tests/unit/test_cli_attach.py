@@ -9,22 +9,24 @@ from typing import Any
 import boto3
 import pytest
 import tomlkit
+from aggregated_metrics.core.errors import AuthorizationError
 from botocore.exceptions import ClientError
 from moto import mock_aws
 from rich.console import Console
 
 from aggregated_metrics_cli import attach
-from aggregated_metrics_cli.application import (
-    Application,
-    ApplicationError,
-    find_api,
-    inspect,
-    region_of,
-)
+from aggregated_metrics_cli.application import Application, find_api, inspect, outputs_of
+from aggregated_metrics_cli.findings import ApplicationError
+from aggregated_metrics_cli.identity import RegionError, session_of
 from testbench.templates import resources, template
 
 MODELS = ("Item", "ScoreResult", "Task", "Evaluation", "AggregatedMetrics")
 SCHEMA = (Path(__file__).parents[2] / "testbench" / "amplify" / "schema.graphql").read_bytes()
+GEN2 = """#if( $util.authType() == "IAM Authorization" && \
+$util.isNull($ctx.identity.cognitoIdentityPoolId) ) #set( $isAuthorized = true ) #end"""
+"""What Gen 2 generates, in short."""
+GEN1 = """#foreach( $adminRole in $ctx.stash.adminRoles )
+#if( $ctx.identity.userArn.contains($adminRole) ) #return($util.toJson({})) #end #end"""
 CONFIG = """\
 version = 0.1
 
@@ -61,15 +63,37 @@ class Refusing:
 
     def _refuse(self, method: str) -> None:
         if code := self.refused.get(method):
-            operation = self.client.meta.method_to_api_mapping.get(method, method)
+            operation = "".join(part.capitalize() for part in method.split("_"))
             raise ClientError({"Error": {"Code": code, "Message": "no"}}, operation)
 
 
-class AppSync:
-    """moto's AppSync, with the three calls that it lacks."""
+def missing(operation: str) -> ClientError:
+    return ClientError({"Error": {"Code": "NotFoundException", "Message": "no"}}, operation)
 
-    def __init__(self, client: Any, sources: dict[str, str], schema: bytes = SCHEMA) -> None:
-        self.client, self.sources, self.schema = client, sources, schema
+
+class AppSync:
+    """moto's AppSync, with the calls that it lacks; `given` is what they answer."""
+
+    def __init__(self, client: Any, sources: dict[str, str], given: dict[str, Any]) -> None:
+        self.client, self.sources, self.given = client, sources, given
+        self.schema = given.get("schema", SCHEMA)
+
+    def get_graphql_api(self, apiId: str) -> dict[str, Any]:
+        api = self.client.get_graphql_api(apiId=apiId)["graphqlApi"]
+        return {"graphqlApi": api | self.given.get("api", {})}
+
+    def get_api_cache(self, apiId: str) -> dict[str, Any]:
+        if "cache" not in self.given:
+            raise missing("GetApiCache")
+        return {"apiCache": {"apiCachingBehavior": self.given["cache"]}}
+
+    def get_resolver(self, apiId: str, typeName: str, fieldName: str) -> dict[str, Any]:
+        assert (typeName, fieldName) == ("Query", "listAggregatedMetrics")
+        return {"resolver": {"pipelineConfig": {"functions": ["auth"]}} | self.given.get("ttl", {})}
+
+    def get_function(self, apiId: str, functionId: str) -> dict[str, Any]:
+        template = self.given.get("template", GEN2)
+        return {"functionConfiguration": {"requestMappingTemplate": template}}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.client, name)
@@ -82,7 +106,7 @@ class AppSync:
             {
                 "name": f"{model}Table",
                 "type": "AMAZON_DYNAMODB",
-                "dynamodbConfig": {"tableName": table},
+                "dynamodbConfig": {"tableName": table, "versioned": self.given.get("versioned")},
             }
             for model, table in self.sources.items()
         ]
@@ -92,14 +116,53 @@ class AppSync:
         return {"schema": io.BytesIO(self.schema)}
 
 
+class Tables:
+    """moto's DynamoDB; `changes` is what a table's description has besides."""
+
+    def __init__(self, client: Any, changes: dict[str, dict[str, Any]]) -> None:
+        self.client, self.changes = client, changes
+
+    def describe_table(self, TableName: str) -> dict[str, Any]:
+        table = self.client.describe_table(TableName=TableName)["Table"]
+        return {"Table": table | self.changes.get(TableName.split("-", maxsplit=1)[0], {})}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.client, name)
+
+
+class Others:
+    """What Lambda, KMS and WAF say."""
+
+    def __init__(self, world: "World") -> None:
+        self.world = world
+
+    def get_paginator(self, name: str) -> Pages:
+        assert name == "list_event_source_mappings"
+        arn = "arn:aws:lambda:us-east-1:123456789012:function:{}"
+        mappings = [{"FunctionArn": arn.format(name)} for name in self.world.readers]
+        return Pages({"EventSourceMappings": mappings})
+
+    def describe_key(self, KeyId: str) -> dict[str, Any]:
+        return {"KeyMetadata": self.world.key}
+
+    def get_web_acl(self, Name: str, Id: str, Scope: str) -> dict[str, Any]:
+        assert (Name, Id, Scope) == ("app-acl", "0f-1", "REGIONAL")
+        return {"WebACL": self.world.acl}
+
+
 class World:
     """An application as Amplify makes it; a test takes something away first."""
 
     def __init__(self) -> None:
         self.appsync = boto3.client("appsync", region_name="us-east-1")
         self.dynamodb = boto3.client("dynamodb", region_name="us-east-1")
-        self.schema = SCHEMA
+        self.sts = boto3.client("sts", region_name="us-east-1")
+        self.given: dict[str, Any] = {}
         self.api_id = ""
+        self.readers: list[str] = []
+        self.key: dict[str, Any] = {"KeyManager": "AWS", "Enabled": True}
+        self.acl: dict[str, Any] = {}
+        self.tables: dict[str, dict[str, Any]] = {}
         self.sources: dict[str, str] = {}
         self.refused: dict[str, str] = {}
 
@@ -145,9 +208,17 @@ class World:
         self.sources[model] = name
 
     def aws(self, service: str) -> Any:
-        if service == "dynamodb":
-            return Refusing(self.dynamodb, self.refused)
-        return Refusing(AppSync(self.appsync, self.sources, self.schema), self.refused)
+        client: Any
+        match service:
+            case "dynamodb":
+                client = Tables(self.dynamodb, self.tables)
+            case "appsync":
+                client = AppSync(self.appsync, self.sources, self.given)
+            case "sts":
+                client = self.sts
+            case _:
+                client = Others(self)
+        return Refusing(client, self.refused)
 
     def inspect(self) -> Application:
         return inspect(self.aws, self.api_id)
@@ -198,13 +269,13 @@ def test_a_model_that_is_not_there_is_left_out(world: World) -> None:
     world.make(without=("Evaluation",))
     found = world.inspect()
     assert found.is_ready
-    assert "EvaluationStreamArn" not in found.parameters()
+    assert found.parameters()["EvaluationStreamArn"] == ""  # or SAM would keep an older one
 
 
 @pytest.mark.parametrize(
     ("changes", "what", "cure"),
     [
-        ({"iam": False}, "API: IAM", "authenticationType=AWS_IAM"),
+        ({"iam": False}, "API: IAM", "additional authorization modes"),
         ({"views": {"Item": ""}}, "Item: stream", "StreamViewType=NEW_AND_OLD_IMAGES"),
         ({"views": {"Task": "KEYS_ONLY"}}, "Task: stream", "StreamEnabled=false"),
         (
@@ -236,7 +307,7 @@ def test_what_lacks_is_named_with_its_cure(
 
 def test_a_query_of_another_name_is_found_in_the_schema(world: World) -> None:
     world.make()
-    world.schema = SCHEMA.replace(b"listTaskByAccountIdAndUpdatedAt", b"tasksByUpdate")
+    world.given["schema"] = SCHEMA.replace(b"listTaskByAccountIdAndUpdatedAt", b"tasksByUpdate")
     lacking = [f for f in world.inspect().findings if f.state == "wrong"]
     assert [f.said for f in lacking] == ["the schema lacks listTaskByAccountIdAndUpdatedAt"]
     assert "queryField" in lacking[0].cure
@@ -244,7 +315,7 @@ def test_a_query_of_another_name_is_found_in_the_schema(world: World) -> None:
 
 def test_a_missing_mutation_has_a_cure_of_its_own(world: World) -> None:
     world.make()
-    world.schema = SCHEMA.replace(b"createAggregatedMetrics(", b"putAggregatedMetrics(")
+    world.given["schema"] = SCHEMA.replace(b"createAggregatedMetrics(", b"putAggregatedMetrics(")
     lacking = [f for f in world.inspect().findings if f.state == "wrong"]
     assert [f.said for f in lacking] == ["the schema lacks createAggregatedMetrics"]
     assert "disableOperations" in lacking[0].cure
@@ -254,7 +325,7 @@ def test_a_missing_mutation_has_a_cure_of_its_own(world: World) -> None:
 @pytest.mark.parametrize("code", ["", "GraphQLSchemaException", "NotFoundException"])
 def test_an_api_without_a_schema_is_to_be_deployed(world: World, code: str) -> None:
     world.make()
-    world.schema = b""
+    world.given["schema"] = b""
     if code:
         world.refused["get_introspection_schema"] = code
     lacking = [f for f in world.inspect().findings if f.state == "wrong"]
@@ -266,7 +337,7 @@ def test_a_schema_that_may_not_be_read_is_a_note(world: World) -> None:
     world.refused["get_introspection_schema"] = "AccessDeniedException"
     found = world.inspect()
     assert found.is_ready
-    assert any("cannot be read" in f.said for f in found.findings if f.state == "note")
+    assert any("GetIntrospectionSchema" in f.cure for f in found.findings if f.state == "note")
 
 
 @pytest.mark.parametrize(
@@ -297,9 +368,8 @@ def test_a_time_to_live_is_pointed_out(world: World) -> None:
         TableName=world.sources["Item"],
         TimeToLiveSpecification={"Enabled": True, "AttributeName": "expiresAt"},
     )
-    notes = [f.cure for f in world.inspect().findings if f.state == "note" and f.cure]
-    assert len(notes) == 1
-    assert "SourceLifetimeDays" in notes[0]
+    notes = {f.what: f.cure for f in world.inspect().findings if f.state == "note"}
+    assert "SourceLifetimeDays" in notes["Item: expiry"]
 
 
 def test_the_api_is_found_by_amplifys_outputs(world: World, tmp_path: Path) -> None:
@@ -307,7 +377,17 @@ def test_the_api_is_found_by_amplifys_outputs(world: World, tmp_path: Path) -> N
     url = world.appsync.get_graphql_api(apiId=api_id)["graphqlApi"]["uris"]["GRAPHQL"]
     outputs = tmp_path / "amplify_outputs.json"
     outputs.write_text(json.dumps({"data": {"url": url, "aws_region": "us-east-1"}}))
-    assert region_of(outputs) == (url, "us-east-1")
+    assert outputs_of(outputs) == (url, "us-east-1", None)
+    custom = {"aggregatedMetrics": {"apiId": api_id}}
+    outputs.write_text(
+        json.dumps(
+            {
+                "data": {"url": "https://own.example.com", "aws_region": "us-east-1"},
+                "custom": custom,
+            }
+        )
+    )
+    assert outputs_of(outputs).api_id == api_id
     assert find_api(world.aws("appsync"), url) == api_id
 
 
@@ -353,7 +433,8 @@ def test_the_command_reports_and_writes(
     assert code == 1
     assert "update-table" in said
     assert "samconfig.toml was written nevertheless" in said
-    assert "TaskStreamArn" not in config.read_text()
+    overrides = tomlkit.parse(config.read_text()).unwrap()["staging"]["global"]["parameters"]
+    assert 'TaskStreamArn=""' in overrides["parameter_overrides"]  # the form that SAM takes
     code, said = run(*asked, "--config", str(config), "--dry-run")
     assert code == 1
     assert "written" not in said
@@ -367,9 +448,11 @@ def test_overrides_are_merged_and_comments_kept(tmp_path: Path) -> None:
     text = config.read_text()
     assert "# how staging is deployed" in text
     assert "# roles of its own" in text
-    deploy = tomlkit.parse(text).unwrap()["staging"]["deploy"]["parameters"]
-    assert deploy["region"] == "eu-central-1"
-    assert deploy["parameter_overrides"] == [
+    staging = tomlkit.parse(text).unwrap()["staging"]
+    assert staging["deploy"]["parameters"] == {"capabilities": ["CAPABILITY_IAM"]}
+    shared = staging["global"]["parameters"]  # the build reads the architecture there
+    assert shared["region"] == "eu-central-1"
+    assert shared["parameter_overrides"] == [
         "ItemStreamArn=arn:new",
         'SourceTables="{\\"work-orders\\":\\"Task\\"}"',
         "GraceSeconds=300",
@@ -383,7 +466,199 @@ def test_an_environment_that_is_not_there_is_added(tmp_path: Path) -> None:
     config.write_text(CONFIG)
     attach.write(config, "prod", "us-east-1", {"GraphQLEndpoint": "https://x"})
     read = tomlkit.parse(config.read_text()).unwrap()
-    assert read["prod"]["deploy"]["parameters"]["parameter_overrides"] == [
+    assert read["prod"]["global"]["parameters"]["parameter_overrides"] == [
         "GraphQLEndpoint=https://x"
     ]
     assert read["staging"]["deploy"]["parameters"]["capabilities"] == ["CAPABILITY_IAM"]
+
+
+API = "arn:aws:wafv2:us-east-1:123456789012:regional/webacl/app-acl/0f-1"
+COMMON = {"ManagedRuleGroupStatement": {"Name": "AWSManagedRulesCommonRuleSet"}}
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        ({"api": {"visibility": "PRIVATE"}}, "API: visibility"),
+        ({"api": {"resolverCountLimit": 49}}, "API: resolver limit"),
+        ({"api": {"queryDepthLimit": 2}}, "API: query depth"),
+        ({"cache": "FULL_REQUEST_CACHING"}, "API: cache"),
+        ({"cache": "PER_RESOLVER_CACHING", "ttl": {"cachingConfig": {"ttl": 60}}}, "API: cache"),
+        ({"template": GEN1}, "API: resolvers"),
+        ({"versioned": True}, "API: conflict detection"),
+    ],
+)
+def test_a_setting_that_would_fail_a_batch_is_wrong(
+    world: World, given: dict[str, Any], what: str
+) -> None:
+    world.make()
+    world.given = given
+    assert list(wrong(world.inspect())) == [what]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"api": {"visibility": "GLOBAL", "resolverCountLimit": 50, "queryDepthLimit": 75}},
+        {"api": {"resolverCountLimit": 0, "queryDepthLimit": 0}},
+        {"cache": "PER_RESOLVER_CACHING"},
+        {"template": GEN2 + GEN1},
+        {"versioned": False},
+    ],
+)
+def test_a_setting_that_fails_no_batch_is_not_wrong(world: World, given: dict[str, Any]) -> None:
+    world.make()
+    world.given = given
+    assert wrong(world.inspect()) == {}
+
+
+def test_a_firewall_that_blocks_large_bodies_makes_requests_small(world: World) -> None:
+    world.make()
+    assert "MaxRequestBytes" not in world.inspect().parameters()
+    world.given = {"api": {"wafWebAclArn": API}}
+    world.acl = {"Rules": [{"Statement": COMMON, "OverrideAction": {"None": {}}}]}
+    assert world.inspect().parameters()["MaxRequestBytes"] == "8000"
+    world.acl = {"Rules": [{"Statement": COMMON, "OverrideAction": {"Count": {}}}]}
+    assert "MaxRequestBytes" not in world.inspect().parameters()
+    world.refused["get_web_acl"] = "AccessDeniedException"
+    assert world.inspect().parameters()["MaxRequestBytes"] == "8000"
+
+
+def test_a_customers_key_becomes_a_parameter(world: World) -> None:
+    world.make()
+    arn = "arn:aws:kms:us-east-1:123456789012:key/1"
+    world.tables["Item"] = {"SSEDescription": {"KMSMasterKeyArn": arn}}
+    assert "SourceKeyArns" not in world.inspect().parameters()
+    world.key["KeyManager"] = "CUSTOMER"
+    assert world.inspect().parameters()["SourceKeyArns"] == arn
+    world.key["Enabled"] = False
+    assert "Item: key" in wrong(world.inspect())
+
+
+@pytest.mark.parametrize(
+    ("readers", "replicas", "state"),
+    [
+        (["aggregated-metrics-StreamAggregatorFunction-1"], [], None),
+        (["search-index"], [], "note"),
+        (["search-index"], [{"RegionName": "eu-west-1"}], "wrong"),
+        (["search-index", "audit"], [], "wrong"),
+    ],
+)
+def test_other_readers_of_a_stream_are_counted(
+    world: World, readers: list[str], replicas: list[Any], state: str | None
+) -> None:
+    world.make()
+    world.readers = readers
+    world.tables["Item"] = {"Replicas": replicas}
+    found = [f.state for f in world.inspect().findings if f.what == "Item: readers"]
+    assert found == ([state] if state else [])
+
+
+def put(world: World, *rows: dict[str, str]) -> None:
+    for number, row in enumerate(rows):
+        item = {name: {"S": value} for name, value in row.items()} | {"id": {"S": str(number)}}
+        world.dynamodb.put_item(TableName=world.sources["Item"], Item=item)
+
+
+def test_sampled_rows_tell_whether_rows_can_be_counted(world: World) -> None:
+    good = {"accountId": "a", "createdAt": "2026-11-22T10:00:00Z"}
+    bad = {"accountId": "a", "createdAt": "yesterday, at Ann's"}
+    world.make()
+    put(world, good, bad)
+    (sampled,) = [f for f in world.inspect().findings if f.what == "Item: rows"]
+    assert sampled.state == "note"
+    assert "1 of 2" in sampled.said
+    assert "Ann" not in sampled.said
+    put(world, bad, bad)
+    assert "Item: rows" in wrong(world.inspect())
+
+
+def test_a_field_of_another_type_is_found_before_a_batch_fails(world: World) -> None:
+    world.make()
+    world.given["schema"] = SCHEMA.replace(b"decisionCount: Int", b"decisions: Int")
+    (document, *_) = [f for f in world.inspect().findings if f.state == "wrong"]
+    assert document.what == "API: documents"
+    assert "decisionCount" in document.said
+
+
+class Probe:
+    """A client that keeps what it carries out."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error, self.asked = error, list[str]()
+
+    def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+        self.asked.append(query)
+        if self.error:
+            raise self.error
+        return {}
+
+
+def test_the_queries_are_tried_signed_and_nothing_is_written(world: World) -> None:
+    world.make()
+    probe = Probe()
+    found = inspect(world.aws, world.api_id, lambda _: probe)
+    assert found.is_ready
+    assert len(probe.asked) > len(MODELS)
+    assert all(query.startswith("query") for query in probe.asked)
+    refused = Probe(AuthorizationError("HTTP 403: no", operation="LoadHours"))
+    found = inspect(world.aws, world.api_id, lambda _: refused)
+    assert list(wrong(found)) == ["API: a signed query"]
+
+
+def test_no_cure_is_a_command_that_replaces_more_than_it_says(world: World) -> None:
+    world.make(iam=False, views={"Item": "", "Task": "KEYS_ONLY"})
+    for finding in world.inspect().findings:
+        assert "update-graphql-api" not in finding.cure
+
+
+def test_a_stream_that_is_off_is_turned_on_in_amplifys_own_way_too(world: World) -> None:
+    world.make(views={"Item": ""})
+    cure = wrong(world.inspect())["Item: stream"]
+    assert "amplifyDynamoDbTables['Item'].streamSpecification" in cure
+    assert "docs/amplify.md" in cure
+    snippet = (Path(__file__).parents[2] / "docs" / "amplify.md").read_text()
+    assert "amplifyDynamoDbTables[model].streamSpecification" in snippet
+
+
+def test_the_command_names_the_account_and_the_region(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boto3.Session, "client", lambda _, service: world.aws(service))
+    config = str(tmp_path / "samconfig.toml")
+    _, said = run("--api-id", world.make(), "--region", "us-east-1", "--config", config)
+    assert said.startswith("attach: account 123456789012, us-east-1")
+
+
+@pytest.mark.parametrize(
+    ("asked", "environment", "region"),
+    [
+        ("eu-west-1", {"AWS_REGION": "eu-central-1"}, "eu-west-1"),
+        (None, {"AWS_REGION": "eu-central-1", "AWS_DEFAULT_REGION": "us-west-2"}, "eu-central-1"),
+        (None, {"AWS_DEFAULT_REGION": "us-west-2"}, "us-west-2"),
+    ],
+)
+def test_the_region_is_the_one_asked_for_or_the_environments(
+    asked: str | None, environment: dict[str, str], region: str
+) -> None:
+    assert session_of(None, asked, environment).region_name == region
+
+
+def test_the_region_is_the_profiles_where_nobody_says_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    config = tmp_path / "config"
+    config.write_text("[profile app]\nregion = ap-south-1\n[profile bare]\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    assert session_of("app", None, {}).region_name == "ap-south-1"
+    with pytest.raises(RegionError, match="REGION="):
+        session_of("bare", None, {})
+
+
+def test_no_target_of_make_overrides_the_region_of_a_deployments_commands() -> None:
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text()
+    assert "export AWS_" not in makefile
+    recipes = [line for line in makefile.splitlines() if line.startswith("\t")]
+    assert not any("$(COMMAND)" in line and "ANY_REGION" in line for line in recipes)

@@ -96,6 +96,8 @@ def test_a_stack_is_described_by_its_parameters_and_outputs(cloudformation: Any)
         "Parameters": [
             {"ParameterKey": "GraphQLEndpoint", "ParameterValue": ENDPOINT},
             {"ParameterKey": "SweepSchedule", "ParameterValue": "rate(1 minute)"},
+            {"ParameterKey": "ItemStreamArn", "ParameterValue": "arn-of-items"},
+            {"ParameterKey": "TaskStreamArn", "ParameterValue": ""},
         ],
         "Outputs": [
             {"OutputKey": "PendingHoursTable", "OutputValue": "pending"},
@@ -105,7 +107,11 @@ def test_a_stack_is_described_by_its_parameters_and_outputs(cloudformation: Any)
     with Stubber(cloudformation) as stub:
         stub.add_response("describe_stacks", {"Stacks": [stack]}, {"StackName": "counts"})
         found = describe(cloudformation, "counts")
-    assert found == {"GRAPHQL_ENDPOINT": ENDPOINT, "PENDING_HOURS_TABLE": "pending"}
+    assert found == {
+        "GRAPHQL_ENDPOINT": ENDPOINT,
+        "PENDING_HOURS_TABLE": "pending",
+        "STREAM_ARNS": "arn-of-items",  # so a range means the record types that are attached
+    }
 
 
 def test_a_stack_that_is_not_there_is_a_settings_error(cloudformation: Any) -> None:

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -258,7 +259,7 @@ def test_waits_grow_up_to_two_seconds(stack: Stack) -> None:
         waits.append(seconds)
         stack.clock.sleep(seconds)
 
-    store._sleep = wait
+    store._patience = replace(store._patience, sleep=wait)
     stack.gate.before = lambda _: _THROTTLED
     with pytest.raises(ContentionError):
         store.load([HOUR])
@@ -396,3 +397,23 @@ def test_a_series_with_a_scope_has_hours_of_its_own(stack: Stack) -> None:
     row = stack.row("items#score-1#2026-11-22T10:00:00Z#60")
     assert (row["count"], row["scorecardId"], row["scoreId"]) == (1, "scorecard-1", "score-1")
     assert stack.row("items#2026-11-22T10:00:00Z#60")["count"] == 1
+
+
+def test_requests_stay_below_what_a_firewall_takes(stack: Stack) -> None:
+    """AWS's common rules block a body above 8 KB; the buckets and their order stay the same."""
+    whole, parts = stack.store(), stack.store()
+    parts._request_bytes = 8_000
+    minutes = range(0, 60, 7)
+    large = stack.requests(lambda: whole.update(hours(20), add(*minutes)))
+    assert max(len(exchange.body) for exchange in large) > 8_192
+    small = stack.requests(lambda: parts.update(hours(20), add(*minutes, number=2)))
+    assert max(len(exchange.body) for exchange in small) <= 8_000
+    assert total(stack) == 2 * 20 * len(minutes)
+    assert_parents_are_sums(stack)
+
+
+def test_a_bucket_that_is_too_large_by_itself_is_sent_all_the_same(stack: Stack) -> None:
+    store = stack.store()
+    store._request_bytes = 10
+    store.update([HOUR], add(1))
+    assert total(stack) == 1

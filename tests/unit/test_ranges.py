@@ -48,6 +48,9 @@ def test_days_cover_a_range_without_gap_or_overlap() -> None:
 
 def test_without_record_types_all_are_meant_and_none_twice() -> None:
     assert parse_range(ASKED | {"recordTypes": []}).record_types == RECORD_TYPES
+    assert parse_range(ASKED, ("items",)).record_types == ("items",)
+    assert parse_range(ASKED | {"recordTypes": ["tasks"]}, ("items",)).record_types == ("tasks",)
+    assert {name for day in plan(ASKED, ("items",)) for name in day["recordTypes"]} == {"items"}
     assert parse_range(ASKED | {"recordTypes": ["tasks", "tasks"]}).record_types == ("tasks",)
 
 

@@ -136,8 +136,13 @@ def test_an_unknown_breakdown_is_refused_with_the_names_that_there_are(text: str
         read(BREAKDOWNS=text)
 
 
-def test_a_check_is_about_the_models_whose_streams_come_in() -> None:
-    settings = read(COUNTED_MODELS="Item,,Evaluation,,", BREAKDOWNS="all")
+def test_a_check_is_about_the_models_whose_streams_are_attached() -> None:
+    """So that an application without Task can be verified and backfilled."""
+    arn = "arn:aws:dynamodb:eu-central-1:123456789012:table/{}/stream/2026-11-22T10:00:00.000"
+    arns = f"{arn.format('Item-abc-NONE')},,{arn.format('judgements')},"
+    settings = read(
+        STREAM_ARNS=arns, SOURCE_TABLES='{"judgements": "Evaluation"}', BREAKDOWNS="all"
+    )
     assert settings.record_types == (
         "items",
         "predictionItems",
@@ -147,3 +152,8 @@ def test_a_check_is_about_the_models_whose_streams_come_in() -> None:
         "evaluationsByScore",
     )
     assert read().record_types == RECORD_TYPES
+
+
+def test_what_is_no_streams_arn_is_refused() -> None:
+    with pytest.raises(SettingsError, match="STREAM_ARNS"):
+        Settings.from_environment(GOOD | {"STREAM_ARNS": "Item"})

@@ -17,6 +17,7 @@ from botocore.config import Config
 
 from aggregated_metrics.adapters.appsync import AppSyncClient, SigV4, open_session
 from aggregated_metrics.adapters.hour_store import HourStore
+from aggregated_metrics.adapters.patience import Patience
 from aggregated_metrics.adapters.pending_hours import PendingHours
 from aggregated_metrics.adapters.quarantine import Quarantine
 from aggregated_metrics.adapters.settings import Settings
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from aggregated_metrics.adapters.source_rows import Counted
     from aggregated_metrics.jobs.aggregator import Aggregator
     from aggregated_metrics.jobs.checker import Checker
+    from aggregated_metrics.jobs.probe import Probe
     from aggregated_metrics.jobs.reconciler import Reconciler
+    from aggregated_metrics.jobs.recovery import Recovery
     from aggregated_metrics.jobs.sweeper import Sweeper
 
 _CONFIG = Config(
@@ -55,6 +58,7 @@ class Process:
     aws: Callable[[str], Any]
     clock: Callable[[], datetime] = now
     remembered: dict[HourId, int] = field(default_factory=dict)
+    probed: dict[str, float] = field(default_factory=dict)
 
     def aws_on_use(self, service: str) -> Any:
         """A client that is made when it is first called: most invocations never do."""
@@ -71,6 +75,7 @@ class Process:
             clock=self.clock,
             grace=self.settings.GRACE_SECONDS,
             time_left=time_left,
+            request_bytes=self.settings.MAX_REQUEST_BYTES,
         )
 
     def pending(self) -> PendingHours:
@@ -120,6 +125,22 @@ def sweeper(process: Process, context: Any) -> "Sweeper":
     )
 
 
+def probe(process: Process) -> "Probe":
+    """bucket_sweeper's look at the streams, for one invocation."""
+    from aggregated_metrics.adapters.consumers import Consumers  # noqa: PLC0415 - cold start
+    from aggregated_metrics.jobs.probe import Probe  # noqa: PLC0415 - cold start
+
+    settings = process.settings
+    return Probe(
+        consumers=Consumers(
+            process.aws_on_use("lambda"), process.aws("dynamodb"), settings.STREAM_FUNCTION
+        ),
+        streams=settings.STREAM_ARNS,
+        clock=process.clock,
+        looked=process.probed,
+    )
+
+
 def reconciler(process: Process, context: Any) -> "Reconciler":
     """Reconciler's job, for one invocation."""
     from aggregated_metrics.jobs.reconciler import Reconciler, stop_in_time  # noqa: PLC0415 - cold start
@@ -138,6 +159,22 @@ def reconciler(process: Process, context: Any) -> "Reconciler":
     )
 
 
+def recovery(process: Process, context: Any) -> "Recovery":
+    """Reconciler's repair of lost batches, for one invocation."""
+    from aggregated_metrics.adapters.lost_batches import LostBatches  # noqa: PLC0415 - cold start
+    from aggregated_metrics.jobs.recovery import Recovery  # noqa: PLC0415 - cold start
+
+    settings = process.settings
+    return Recovery(
+        lost=LostBatches(
+            process.aws_on_use("sqs"), process.aws_on_use("s3"), settings.FAILED_BATCHES_QUEUE_URL
+        ),
+        reconciler=reconciler(process, context),
+        settle=settings.SETTLE_SECONDS,
+        time_left=time_left(context),
+    )
+
+
 def checker(
     process: Process, time_left: Callable[[], float], *, on_page: Callable[["Counted"], None]
 ) -> "Checker":
@@ -148,7 +185,9 @@ def checker(
     settings = process.settings
     return Checker(
         store=process.store(time_left),
-        source=SourceRows(process.client(time_left), clock=process.clock),
+        source=SourceRows(
+            process.client(time_left), clock=process.clock, patience=Patience(time_left)
+        ),
         pending=process.pending(),
         clock=process.clock,
         grace=settings.GRACE_SECONDS,

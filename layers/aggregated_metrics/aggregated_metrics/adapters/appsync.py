@@ -30,7 +30,14 @@ READ_SECONDS = 10.0
 RETRIES = 3
 CONNECTIONS = 8
 CONDITION_FAILED = "DynamoDB:ConditionalCheckFailedException"
+_FIREWALL = "WAFForbidden"
 _UNAUTHORIZED = ("Unauthorized", "AccessDenied")
+_DENIED = "the role needs appsync:GraphQL on this field"
+_BLOCKED = (
+    "the API's firewall (AWS WAF) blocked the request, it is no permission: its common rules block "
+    "bodies above 8 KB (MAX_REQUEST_BYTES=8000 keeps below), others name themselves in the web "
+    "ACL's sampled requests"
+)
 _PASSING = (
     "Throttl",
     "TooManyRequests",
@@ -114,11 +121,11 @@ class AppSyncClient:
             GraphQLError: any other error that the API names.
         """
         operation = operation_name(query)
-        body = json.dumps({"query": query, "variables": variables or {}}, separators=(",", ":"))
+        body = body_of(query, variables)
         try:
             response = self._session.post(
                 self._endpoint,
-                data=body.encode(),
+                data=body,
                 headers={"Content-Type": "application/json"},
                 timeout=self._timeout(),
             )
@@ -135,6 +142,12 @@ class AppSyncClient:
             return CONNECT_SECONDS, READ_SECONDS
         share = max(0.2, self._time_left() / (1 + RETRIES) / 2)  # a try connects and reads
         return min(CONNECT_SECONDS, share), min(READ_SECONDS, share)
+
+
+def body_of(query: str, variables: Mapping[str, Any] | None) -> bytes:
+    """What is sent for a document; firewalls judge its size."""
+    content = {"query": query, "variables": variables or {}}
+    return json.dumps(content, separators=(",", ":")).encode()
 
 
 def operation_name(query: str) -> str:
@@ -170,8 +183,9 @@ def _error(
     message = f"HTTP {status}: {_messages(errors)}"
     kinds = [str(error.get("errorType") or "") for error in errors]
     if status in {401, 403} or any(kind.startswith(_UNAUTHORIZED) for kind in kinds):
+        blocked = any(kind.startswith(_FIREWALL) for kind in kinds)
         return AuthorizationError(
-            f"{message}; the role needs appsync:GraphQL on this field", operation=operation
+            f"{message}; {_BLOCKED if blocked else _DENIED}", operation=operation
         )
     if status == requests.codes.too_many_requests:
         return ThrottledError(message, operation=operation, errors=errors, data=data)

@@ -14,11 +14,11 @@ from functools import lru_cache, partial
 from itertools import count
 from typing import Any
 
-from aggregated_metrics.adapters.appsync import Client
+from aggregated_metrics.adapters.appsync import Client, body_of
+from aggregated_metrics.adapters.patience import Patience
 from aggregated_metrics.core.buckets import HOUR, floor, iso, minute_of
 from aggregated_metrics.core.errors import (
     ConditionFailedError,
-    ContentionError,
     GraphQLError,
     ThrottledError,
 )
@@ -34,10 +34,6 @@ BYTES_PER_SAVE = 500_000
 SCOPES_PER_PAGE = 1000
 GROUPS_AT_ONCE = 8
 PARENT_TRIES = 3
-STOP_SECONDS = 2.0
-"""With less time than this left no further request is begun."""
-_BACKOFF = (0.1, 2.0)
-"""Seconds: long beside an answer, so that those who met once do not meet again at the next try."""
 
 LOADED = (
     "compositeKey count cost decisionCount externalAiApiCount cachedAiApiCount errorCount "
@@ -101,6 +97,8 @@ class HourStore:
         clock: the time now, aware.
         grace: seconds after its end at which a bucket is complete.
         time_left: seconds that the caller still has.
+        request_bytes: how large a request may be (a firewall's limit); 0 for any size. A single
+            bucket is never split.
         sleep, jitter: how to wait between tries; a test passes its own.
     """
 
@@ -111,15 +109,15 @@ class HourStore:
         clock: Callable[[], datetime],
         grace: int,
         time_left: Callable[[], float] = lambda: 60.0,
+        request_bytes: int = 0,
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._client = client
         self._clock = clock
         self._grace = grace
-        self._time_left = time_left
-        self._sleep = sleep
-        self._jitter = jitter
+        self._request_bytes = request_bytes
+        self._patience = Patience(time_left, sleep, jitter)
 
     def load(self, ids: Sequence[HourId]) -> list[Hour]:
         """The hours, in the order asked for; an hour without buckets is empty.
@@ -128,8 +126,7 @@ class HourStore:
             ApiError: the API refused, or did not answer in time.
         """
         hours: list[Hour] = []
-        for first in range(0, len(ids), HOURS_PER_LOAD):
-            part = ids[first : first + HOURS_PER_LOAD]
+        for part in self._parts(ids, HOURS_PER_LOAD, load_document):
             data = self.query(*load_document(part))
             hours += [self._hour(hour_id, data[f"h{i}"]) for i, hour_id in enumerate(part)]
         return hours
@@ -200,7 +197,7 @@ class HourStore:
         for attempt in count():
             if attempt:
                 outcome.retries += 1
-                self._wait(attempt, f"{len(todo)} hours are still written by others")
+                self._patience.wait(attempt, f"{len(todo)} hours are still written by others")
             hours = self.load(todo)
             writes: list[Write] = []
             for hour in hours:
@@ -237,10 +234,8 @@ class HourStore:
         """Send the writes, minutes before parents; give back those that did not go through."""
         failed: list[Write] = []
         ordered = sorted(writes, key=lambda write: (write.bucket.size > 1, bool(write.condition)))
-        left = len(ordered)
-        for part in _parts(ordered):
-            self._stop_in_time(f"{left} buckets are not written")
-            left -= len(part)
+        for part in self._saves(ordered):
+            self._patience.stop_in_time("some buckets are not written")
             lost = self._send(part)
             for i, write in enumerate(part):
                 if f"b{i}" in lost:
@@ -248,6 +243,29 @@ class HourStore:
                 else:
                     known[write.hour, write.bucket.size, write.bucket.start] = write.bucket
         return failed
+
+    def _saves(self, writes: Sequence[Write]) -> Iterator[Sequence[Write]]:
+        """Writes that one request can carry: by number, by their metadata, and by a firewall."""
+        for part in _by_metadata(writes):
+            yield from self._parts(part, BUCKETS_PER_SAVE, save_document)
+
+    def _parts[Part](
+        self,
+        whole: Sequence[Part],
+        most: int,
+        document: Callable[[Sequence[Part]], tuple[str, dict[str, Any]]],
+    ) -> Iterator[Sequence[Part]]:
+        """At most so many at a time, and no more than fit into a request, in their order."""
+        for first in range(0, len(whole), most):
+            part = whole[first : first + most]
+            if (
+                self._request_bytes
+                and len(part) > 1
+                and len(body_of(*document(part))) > self._request_bytes
+            ):
+                yield from self._parts(part, (len(part) + 1) // 2, document)
+            else:
+                yield part
 
     def _send(self, part: Sequence[Write]) -> frozenset[str]:
         """Send one mutation; give back the aliases that did not go through."""
@@ -266,6 +284,16 @@ class HourStore:
             )
         return frozenset()
 
+    def query(self, document: str, variables: dict[str, Any]) -> dict[str, Any]:
+        """Carry out a query; where it is throttled, again after a while.
+
+        Raises:
+            ContentionError: it is throttled until the time is over.
+            ApiError: the API refused, or did not answer in time.
+        """
+        request = partial(self._client.execute, document, variables)
+        return self._patience.until_taken(request, "an hour is not loaded")
+
     def _hour(self, hour_id: HourId, page: Mapping[str, Any]) -> Hour:
         rows = list(page["items"])
         while page.get("nextToken"):  # rows that are not ours share the prefix
@@ -275,33 +303,6 @@ class HourStore:
             page = self.query(document, variables)["h0"]
             rows += page["items"]
         return Hour(hour_id, rows)
-
-    def query(self, document: str, variables: dict[str, Any]) -> dict[str, Any]:
-        """Carry out a query; where it is throttled, again after a while.
-
-        Raises:
-            ContentionError: it is throttled until the time is over.
-            ApiError: the API refused, or did not answer in time.
-        """
-        attempt = 0
-        while True:
-            self._stop_in_time("an hour is not loaded")
-            try:
-                return self._client.execute(document, variables)
-            except ThrottledError as error:
-                attempt += 1
-                self._wait(attempt, str(error))
-
-    def _wait(self, attempt: int, why: str) -> None:
-        first, most = _BACKOFF
-        self._sleep(min(most, first * 2 ** min(attempt, 10)) * (1 + self._jitter()) / 2)
-        self._stop_in_time(why)
-
-    def _stop_in_time(self, why: str) -> None:
-        if self._time_left() < STOP_SECONDS:
-            raise ContentionError(
-                f"the time is over: {why}; what was saved is valid and the rest comes again"
-            )
 
 
 def map_concurrently[Given, Made](
@@ -315,8 +316,8 @@ def map_concurrently[Given, Made](
         yield from pool.map(work, given)
 
 
-def _parts(writes: Sequence[Write]) -> Iterator[list[Write]]:
-    """Writes that one request can carry."""
+def _by_metadata(writes: Sequence[Write]) -> Iterator[list[Write]]:
+    """Writes whose metadata fit into one request."""
     part: list[Write] = []
     size = 0
     for write in writes:

@@ -24,6 +24,7 @@ METRICS: Mapping[str, tuple[str, MetricUnit]] = {
     "quarantined": ("Quarantined", MetricUnit.Count),
     "clamped": ("Clamped", MetricUnit.Count),
     "overflowed": ("Overflowed", MetricUnit.Count),
+    "ledgerDropped": ("LedgerDropped", MetricUnit.Count),
     "parentsLeft": ("ParentsLeft", MetricUnit.Count),
     "freshnessSeconds": ("Freshness", MetricUnit.Seconds),
     "swept": ("HoursSwept", MetricUnit.Count),
@@ -33,6 +34,12 @@ METRICS: Mapping[str, tuple[str, MetricUnit]] = {
     "repaired": ("Repaired", MetricUnit.Count),
     "moving": ("Moving", MetricUnit.Count),
     "oldestPendingSeconds": ("OldestPendingHour", MetricUnit.Seconds),
+    "stoppedConsumers": ("StoppedConsumers", MetricUnit.Count),
+    "replacedStreams": ("ReplacedStreams", MetricUnit.Count),
+    "rangeDrift": ("RangeDrift", MetricUnit.Count),
+    "rangeRepaired": ("RangeRepaired", MetricUnit.Count),
+    "setAside": ("HoursSetAside", MetricUnit.Count),
+    "oldestClosedSeconds": ("OldestClosedHour", MetricUnit.Seconds),
 }
 
 
@@ -40,7 +47,8 @@ METRICS: Mapping[str, tuple[str, MetricUnit]] = {
 def invocation(function: str, context: Any) -> Iterator[Report]:
     """Log and measure one invocation; the report that it yields is filled by the caller.
 
-    An error is logged with what had been reported by then, and goes on to Lambda.
+    An error is logged and measured with what had been reported by then, and goes on to Lambda:
+    what was found before it must not be lost for the alarms.
     """
     started = time.perf_counter()
     report: Report = {"requestId": getattr(context, "aws_request_id", None)}
@@ -50,6 +58,7 @@ def invocation(function: str, context: Any) -> Iterator[Report]:
         report["milliseconds"] = _milliseconds(started)
         report |= {"function": function, "error": type(error).__name__}
         logger.exception("invocation failed", extra=report)
+        _measure(report)
         raise
     report["milliseconds"] = _milliseconds(started)
     if report.get("overflowed"):

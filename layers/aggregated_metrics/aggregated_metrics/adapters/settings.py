@@ -1,6 +1,7 @@
 """The functions' environment, validated once."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
@@ -8,7 +9,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from aggregated_metrics.adapters.endpoints import is_safe, region_of
 from aggregated_metrics.core.errors import SettingsError
-from aggregated_metrics.core.record_types import BREAKDOWNS, MODELS, checkable, own_models
+from aggregated_metrics.core.record_types import BREAKDOWNS, MODELS, checkable
+
+_STREAM = re.compile(r"arn:[^:]+:dynamodb:[^:]*:[^:]*:table/[^/]+/stream/.+")
 
 
 def _parsed(value: Any) -> Any:
@@ -16,21 +19,18 @@ def _parsed(value: Any) -> Any:
 
 
 def _listed(value: Any) -> Any:
-    """Names from a list, a JSON list or a comma list; `all` stands for all."""
+    """Names from a list, a JSON list or a comma list."""
     if isinstance(value, str):
         text = value.strip()
         value = json.loads(text) if text.startswith("[") else text.split(",")
         value = [name.strip() for name in value if name.strip()]
-    return BREAKDOWNS if value == ["all"] else value
+    return value
 
 
-def _models(value: Any) -> Any:
-    """The models whose streams come in, from a comma list; the third declared one is Own3."""
-    if not isinstance(value, str):
-        return value
-    own = {f"Own{i}": name for i, name in enumerate(own_models(), 1)}
-    names = (name.strip() for name in value.split(","))
-    return [own.get(name, name) for name in names if name]
+def _breakdowns(value: Any) -> Any:
+    """The same; `all` stands for all."""
+    names = _listed(value)
+    return BREAKDOWNS if names == ["all"] else names
 
 
 class Settings(BaseModel):
@@ -42,16 +42,19 @@ class Settings(BaseModel):
     AWS_REGION: str = "us-east-1"
     PENDING_HOURS_TABLE: str = Field(min_length=1)
     QUARANTINE_QUEUE_URL: str = ""
+    FAILED_BATCHES_QUEUE_URL: str = ""
     GRACE_SECONDS: int = Field(default=120, ge=0, le=86_400)
     SETTLE_SECONDS: int = Field(default=60, ge=1, le=300)
     CHECK_ROWS_LIMIT: int = Field(default=200_000, ge=1_000)
+    MAX_REQUEST_BYTES: int = Field(default=0, ge=0, le=1_000_000)
+    STREAM_FUNCTION: str = ""
+    STREAM_ARNS: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     SOURCE_TABLES: Annotated[dict[str, str], BeforeValidator(_parsed)] = Field(default_factory=dict)
     SOURCE_LIFETIME_DAYS: Annotated[dict[str, float], BeforeValidator(_parsed)] = Field(
         default_factory=dict
     )
 
-    COUNTED_MODELS: Annotated[frozenset[str], BeforeValidator(_models)] = frozenset(MODELS)
-    BREAKDOWNS: Annotated[frozenset[str], BeforeValidator(_listed)] = frozenset()
+    BREAKDOWNS: Annotated[frozenset[str], BeforeValidator(_breakdowns)] = frozenset()
 
     @field_validator("GRAPHQL_ENDPOINT")
     @classmethod
@@ -62,6 +65,13 @@ class Settings(BaseModel):
             "must be the https:// URL of the GraphQL API (amplify_outputs.json: data.url); "
             "http:// is only for the loopback and the container host"
         )
+
+    @field_validator("STREAM_ARNS")
+    @classmethod
+    def _are_of_tables(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [arn for arn in value if not _STREAM.fullmatch(arn)]:
+            raise ValueError(f"{wrong[0]!r} is not the ARN of a table's stream")
+        return value
 
     @field_validator("SOURCE_TABLES")
     @classmethod
@@ -95,8 +105,13 @@ class Settings(BaseModel):
 
     @property
     def record_types(self) -> tuple[str, ...]:
-        """What a check is about if nobody says what: all that is counted and can be listed."""
-        return checkable(self.COUNTED_MODELS, self.BREAKDOWNS)
+        """What a check is about if nobody says what: all that is counted and can be listed.
+
+        Those of the tables whose streams are attached; of every model if none is known to be.
+        """
+        tables = [arn.split("/")[1] for arn in self.STREAM_ARNS]
+        models = {self.SOURCE_TABLES.get(table) or table.partition("-")[0] for table in tables}
+        return checkable(models or MODELS, self.BREAKDOWNS)
 
     @property
     def region(self) -> str:

@@ -10,10 +10,11 @@ may bring its change before or after: its minutes are *unsure* and no ground for
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from aggregated_metrics.adapters.appsync import Client
+from aggregated_metrics.adapters.patience import Patience
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.changes import DAY
 from aggregated_metrics.core.errors import GraphQLError, UncountableError
@@ -63,11 +64,15 @@ class SourceRows:
     Args:
         client: carries out GraphQL documents.
         clock: the time now, aware.
+        patience: waits where the API throttles.
     """
 
-    def __init__(self, client: Client, *, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, client: Client, *, clock: Callable[[], datetime], patience: Patience | None = None
+    ) -> None:
         self._client = client
         self._clock = clock
+        self._patience = patience or Patience()
 
     def count(
         self,
@@ -128,8 +133,9 @@ class SourceRows:
         while True:
             more: dict[str, Any] = {"token": token} if token else {}
             query = _query(model.name, model.listing, model.account, model.attributes)
+            request = partial(self._client.execute, query, variables | more)
             try:
-                page = self._client.execute(query, variables | more)["page"]
+                page = self._patience.until_taken(request, "rows are not listed")["page"]
             except GraphQLError as error:
                 page, unreadable = _readable(error)
                 counted.unreadable += unreadable

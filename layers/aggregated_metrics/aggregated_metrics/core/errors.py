@@ -15,6 +15,8 @@ AggregatedMetricsError
 │       └── ThrottledError         some or all of the request was throttled
 ├── ContentionError           the time ran out before every write had got through
 ├── PendingHoursError         the table of pending hours did not take a mark
+├── ConsumersError            AWS did not say who reads the streams
+├── LostBatchError            a batch that aged out could not be read, or its note not ended
 ├── ChecksFailedError         some groups of hours could not be checked; the others were
 ├── TooManyRowsError          a check would list more rows than CHECK_ROWS_LIMIT
 └── QuarantineError           the quarantine queue did not take a record
@@ -110,6 +112,14 @@ class ContentionError(AggregatedMetricsError):
 
 class PendingHoursError(AggregatedMetricsError):
     """The table of pending hours did not answer as it should."""
+
+
+class ConsumersError(AggregatedMetricsError):
+    """Lambda or DynamoDB did not say who reads the streams, or which streams the tables have."""
+
+
+class LostBatchError(AggregatedMetricsError):
+    """The queue or the bucket of the batches that aged out did not answer as it should."""
 
 
 class ChecksFailedError(AggregatedMetricsError):

@@ -1,0 +1,63 @@
+"""How this package waits for an API that is throttled: longer each time, jittered, in time."""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aggregated_metrics.core.errors import ContentionError, ThrottledError
+
+STOP_SECONDS = 2.0
+"""With less time left than this no further request is begun."""
+_BACKOFF = (0.1, 2.0)
+"""Seconds: long beside an answer, so that those who met once do not meet again at the next try."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Waits within the time that its caller has.
+
+    Attributes:
+        time_left: seconds that the caller still has.
+        sleep, jitter: how to wait; a test passes its own.
+    """
+
+    time_left: Callable[[], float] = lambda: 60.0
+    sleep: Callable[[float], None] = time.sleep
+    jitter: Callable[[], float] = random.random
+
+    def until_taken[Made](self, request: Callable[[], Made], what: str) -> Made:
+        """Carry out a request; where it is throttled, again after a while.
+
+        Raises:
+            ContentionError: the time is over, and `what` (such as "an hour is not loaded") holds.
+        """
+        attempt = 0
+        while True:
+            self.stop_in_time(what)
+            try:
+                return request()
+            except ThrottledError as error:
+                attempt += 1
+                self.wait(attempt, str(error))
+
+    def wait(self, attempt: int, why: str) -> None:
+        """Wait before the next try.
+
+        Raises:
+            ContentionError: the time is over.
+        """
+        first, most = _BACKOFF
+        self.sleep(min(most, first * 2 ** min(attempt, 10)) * (1 + self.jitter()) / 2)
+        self.stop_in_time(why)
+
+    def stop_in_time(self, why: str) -> None:
+        """Go on only while there is time.
+
+        Raises:
+            ContentionError: there is not.
+        """
+        if self.time_left() < STOP_SECONDS:
+            raise ContentionError(
+                f"the time is over: {why}; what was saved is valid and the rest comes again"
+            )

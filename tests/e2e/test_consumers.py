@@ -1,0 +1,118 @@
+"""A stream that nobody takes in shows, in this stack's metrics and in no other's."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from testbench.emulated.functions import invoke
+from testbench.emulated.stack import APP_STACK
+from testbench.emulated.world import World, table, wait
+
+pytestmark = pytest.mark.e2e
+
+SECOND = "aggregated-metrics-second"
+
+
+def look(world: World) -> dict[str, Any]:
+    """What a new process of the sweeper reports: a warm one asks every other minute only."""
+    with world.configured("BucketSweeperFunction", Environment={"NEW_PROCESS": str(time.time())}):
+        return invoke(world.stack, "BucketSweeperFunction", {})
+
+
+def measured(world: World, metric: str) -> Iterator[tuple[str, float]]:
+    """Namespace and value of the metric in every line that the sweeper has logged."""
+    pages = world.stack.client("logs").get_paginator("filter_log_events")
+    for page in pages.paginate(logGroupName=world.stack.app["BucketSweeperLogs"]):
+        for event in page["events"]:
+            if event["message"].startswith("{") and metric in event["message"]:
+                line = json.loads(event["message"])
+                if "_aws" in line:
+                    (described,) = line["_aws"]["CloudWatchMetrics"]
+                    yield described["Namespace"], line[metric][0]
+
+
+@contextmanager
+def disabled(world: World, model: str) -> Iterator[None]:
+    """One model's mapping turned off; afterwards on again, with the runbook's command."""
+    client = world.stack.client("lambda")
+    (mapping,) = (
+        each["UUID"]
+        for each in client.list_event_source_mappings(
+            FunctionName=world.stack.app["StreamAggregatorFunction"]
+        )["EventSourceMappings"]
+        if each["EventSourceArn"] == world.stack.backend[f"{model}StreamArn"]
+    )
+    client.update_event_source_mapping(UUID=mapping, Enabled=False)
+    try:
+        yield
+    finally:
+        client.update_event_source_mapping(UUID=mapping, Enabled=True)
+
+
+def test_a_mapping_that_is_turned_off_shows_in_the_metric_of_its_alarm(world: World) -> None:
+    assert look(world)["stoppedConsumers"] == 0
+    with disabled(world, "Task"):
+        report = look(world)
+    assert report["stoppedConsumers"] == 1
+    (named,) = report["streams"]
+    assert named["table"] == world.stack.tables["Task"]
+    assert named["consumer"].startswith("Disabl")
+    namespace = f"AggregatedMetrics/{APP_STACK}"
+    wait(lambda: (namespace, 1.0) in measured(world, "StoppedConsumers"))
+    alarm = alarms(world, APP_STACK)["ConsumersStoppedAlarm"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == (namespace, "StoppedConsumers")
+    assert look(world)["stoppedConsumers"] == 0
+
+
+def test_a_stream_that_its_table_no_longer_has_shows(world: World) -> None:
+    before = f"{world.stack.backend['TaskStreamArn']}-before"
+    with world.configured("BucketSweeperFunction", Environment={"STREAM_ARNS": before}):
+        report = invoke(world.stack, "BucketSweeperFunction", {})
+    assert (report["stoppedConsumers"], report["replacedStreams"]) == (1, 1)
+
+
+def test_two_stacks_of_one_account_do_not_touch(world: World) -> None:
+    """Their metrics, alarms, schedules, queues, tables and mappings are each one's own."""
+    stack = world.stack
+    with table(world, "Task-second") as arn:
+        given = stack.app_parameters().items()
+        own = {name: value for name, value in given if not name.endswith("StreamArn")}
+        outputs = stack.deploy(SECOND, stack.build_app(), own | {"TaskStreamArn": arn})
+        try:
+            assert not set(outputs.values()) & set(stack.app.values())
+            ids = {name: physical_ids(world, name) for name in (APP_STACK, SECOND)}
+            assert not ids[APP_STACK] & ids[SECOND]
+            for name in (APP_STACK, SECOND):
+                for alarm in alarms(world, name).values():
+                    others = ids[SECOND if name == APP_STACK else APP_STACK]
+                    assert not {each["Value"] for each in alarm["Dimensions"]} & others
+                    if alarm["Namespace"].startswith("AggregatedMetrics"):
+                        assert alarm["Namespace"] == f"AggregatedMetrics/{name}"
+        finally:
+            stack.delete(SECOND)
+
+
+def physical_ids(world: World, stack: str) -> set[str]:
+    found = world.stack.client("cloudformation").describe_stack_resources(StackName=stack)
+    return {each["PhysicalResourceId"] for each in found["StackResources"]}
+
+
+def alarms(world: World, stack: str) -> dict[str, Any]:
+    """A stack's alarms, by their names in the template."""
+    found = world.stack.client("cloudformation").describe_stack_resources(StackName=stack)
+    names = {
+        each["PhysicalResourceId"].rpartition(":")[2]: each["LogicalResourceId"]
+        for each in found["StackResources"]
+        if each["ResourceType"] == "AWS::CloudWatch::Alarm"
+    }
+    pages = world.stack.client("cloudwatch").get_paginator("describe_alarms").paginate()
+    return {
+        names[alarm["AlarmName"]]: alarm
+        for page in pages
+        for alarm in page["MetricAlarms"]
+        if alarm["AlarmName"] in names
+    }

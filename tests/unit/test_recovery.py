@@ -1,0 +1,114 @@
+"""Batches that aged out are repaired by themselves, and none is forgotten."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aggregated_metrics.adapters.lost_batches import LostBatches
+from aggregated_metrics.adapters.observability import Report
+from aggregated_metrics.core.errors import ContentionError, LostBatchError
+from aggregated_metrics.jobs.recovery import Recovery
+
+BUCKET = "failed-batches"
+
+
+@dataclass
+class FakeReconciler:
+    """Repairs what it is given; what a batch names in `fate` happens to it."""
+
+    given: list[Any] = field(default_factory=list)
+
+    def run(self, event: dict[str, Any], report: Report) -> dict[str, Any]:
+        batch = event["onFailure"]
+        self.given.append(batch["name"])
+        assert event["repair"] is True
+        if batch["fate"] == "fails":
+            raise ContentionError("no time")
+        moving = int(batch["fate"] == "moves")
+        return {"driftCount": 2, "repaired": 2 - moving, "movingCount": moving}
+
+
+class World:
+    """The queue and the bucket, with notes as EventBridge makes them."""
+
+    def __init__(self, aws: Callable[[str], Any]) -> None:
+        self.sqs, self.s3 = aws("sqs"), aws("s3")
+        self.s3.create_bucket(Bucket=BUCKET)
+        self.queue = self.sqs.create_queue(QueueName="notes")["QueueUrl"]
+        self.reconciler = FakeReconciler()
+        self.seconds = 900.0
+
+    def lose(self, name: str, fate: str = "is repaired") -> None:
+        body = json.dumps({"name": name, "fate": fate})
+        self.s3.put_object(Bucket=BUCKET, Key=name, Body=body)
+        self.note({"detail": {"bucket": {"name": BUCKET}, "object": {"key": name}}})
+
+    def note(self, content: Any) -> None:
+        self.sqs.send_message(QueueUrl=self.queue, MessageBody=json.dumps(content))
+
+    def recover(self) -> Report:
+        report: Report = {}
+        lost = LostBatches(self.sqs, self.s3, self.queue)
+        reconciler: Any = self.reconciler
+        Recovery(lost, reconciler, 60, lambda: self.seconds).recover(report)
+        return report
+
+    def left(self) -> int:
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        got = self.sqs.get_queue_attributes(QueueUrl=self.queue, AttributeNames=names)
+        return sum(int(value) for value in got["Attributes"].values())
+
+
+@pytest.fixture
+def world(aws: Callable[[str], Any]) -> World:
+    return World(aws)
+
+
+def test_every_lost_batch_is_repaired_and_its_note_ended(world: World) -> None:
+    world.lose("a")
+    world.lose("b")
+    report = world.recover()
+    assert sorted(world.reconciler.given) == ["a", "b"]
+    assert (report["lostBatches"], report["rangeDrift"], report["rangeRepaired"]) == (2, 4, 4)
+    assert "drift" not in report  # the alarm is for what the hourly check finds
+    assert world.left() == 0
+
+
+def test_a_batch_whose_hours_move_or_that_failed_keeps_its_note(world: World) -> None:
+    world.lose("moves", "moves")
+    world.lose("fails", "fails")
+    world.lose("good")
+    with pytest.raises(ContentionError):
+        world.recover()
+    assert sorted(world.reconciler.given) == ["fails", "good", "moves"]
+    assert world.left() == 2
+
+
+def test_a_batch_that_cannot_be_read_keeps_no_other_from_being_repaired(world: World) -> None:
+    world.lose("gone")
+    world.s3.delete_object(Bucket=BUCKET, Key="gone")
+    world.note({"detail": {}})
+    world.lose("good")
+    with pytest.raises(LostBatchError):
+        world.recover()
+    assert world.reconciler.given == ["good"]
+    assert world.left() == 2
+
+
+def test_nothing_is_begun_that_there_is_no_time_for(world: World) -> None:
+    world.lose("a")
+    world.seconds = 179.0
+    assert world.recover()["lostBatches"] == 0
+    assert world.left() == 1
+
+
+def test_without_lost_batches_nothing_is_done(world: World) -> None:
+    assert world.recover()["lostBatches"] == 0
+
+
+def test_a_queue_that_does_not_answer_ends_the_run(world: World) -> None:
+    world.sqs.delete_queue(QueueUrl=world.queue)
+    with pytest.raises(LostBatchError, match="did not answer"):
+        world.recover()

@@ -135,7 +135,7 @@ def probe(process: Process) -> "Probe":
         consumers=Consumers(
             process.aws_on_use("lambda"), process.aws("dynamodb"), settings.STREAM_FUNCTION
         ),
-        streams=settings.STREAM_ARNS,
+        streams=settings.STREAM_ARNS if settings.STREAM_FUNCTION else (),
         clock=process.clock,
         looked=process.probed,
     )

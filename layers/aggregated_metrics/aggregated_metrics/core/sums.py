@@ -14,7 +14,8 @@ from aggregated_metrics.core.hours import Bucket
 from aggregated_metrics.core.measures import INT_MAX, ZERO, Measures, clamped, total
 
 RECENT = buckets.HOUR
-"""A bucket that is not stored may still be on its way so many minutes after its end."""
+"""A bucket that is not stored may still be on its way: so many minutes after its end, and so many
+before its start, where a writer's clock is ahead."""
 
 type Known = Mapping[Tile, Bucket]
 """The buckets of one series that were read."""
@@ -26,7 +27,7 @@ def needs_parts(tile: Tile, known: Known, now: int) -> bool:
     if tile.size == 1:
         return False
     if bucket is None:
-        return tile.start <= now < tile.end + RECENT
+        return tile.start - RECENT <= now < tile.end + RECENT
     return not bucket.complete or max(bucket.measures) >= INT_MAX
 
 

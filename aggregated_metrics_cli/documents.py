@@ -56,7 +56,7 @@ class _Recorder:
 
     def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
         self.asked.append(Document(query, variables or {}))
-        empty = {"items": [], "nextToken": None}
+        empty: dict[str, Any] = {"items": [], "nextToken": None}
         return {"row": None, "page": empty} | dict.fromkeys(fields_of(query), empty)
 
 

@@ -42,5 +42,5 @@ def is_good(function: str, answer: Mapping[str, Any]) -> bool:
     if function == "StreamAggregatorFunction":
         return answer == {"state": {}}
     if function == "BucketSweeperFunction":
-        return answer.get("failedGroups") == 0
+        return answer.get("failedHours") == 0
     return "days" in answer or answer.get("hours", -1) >= 0

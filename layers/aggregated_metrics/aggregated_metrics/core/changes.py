@@ -43,7 +43,6 @@ class Delta(NamedTuple):
 type _Where = tuple[str | None, int]
 _T = slice(10, 11)
 """Where an AWSDateTime has its T; Python reads other forms as well, and AppSync does not."""
-_PLAIN = "0000-00-00T"
 _IN_RANGE: _Where = (None, 0)
 _NOWHERE: _Where = (None, 1)
 type _Part = tuple[Place, Measures, _Where]
@@ -246,11 +245,12 @@ def _old_part(model: Model, image: Any, created: float | None) -> _Part | None:
 
 def _count_alike(model: Model, old: Mapping[str, Any], new: Any, before: _Part) -> bool:
     """Whether two images have the same in everything that counting reads, and are listed alike."""
-    return (
-        isinstance(new, Mapping)
-        and all(old.get(name) == new.get(name) for name in model.attributes)
-        and _where(model, new, before[0][1]) == before[2]
-    )
+    if not isinstance(new, Mapping) or any(
+        old.get(name) != new.get(name) for name in model.attributes
+    ):
+        return False
+    minute = before[0][1]
+    return _listed(model, old, minute) == _listed(model, new, minute)
 
 
 def _part(model: Model, image: Mapping[str, Any], created: float | None) -> _Part:
@@ -265,29 +265,35 @@ def _part(model: Model, image: Mapping[str, Any], created: float | None) -> _Par
         raise UncountableError(
             f"{model.time_name} {buckets.iso(place[1])} is more than a day after the write"
         )
-    return place, measures, _where(model, image, place[1])
+    where = _listed(model, image, place[1]) if _can_be_given(model, values) else _NOWHERE
+    return place, measures, where
 
 
-def _where(model: Model, image: Mapping[str, Any], minute: int) -> _Where:
-    """Where the row is listed, if not where a check of its hour looks by itself (ranges).
+def _can_be_given(model: Model, values: Sequence[Any]) -> bool:
+    """Whether the API can serialize the row; one that it cannot is as good as listed nowhere.
 
-    A row that the API cannot serialize is as good as listed nowhere: a time that is no AWSDateTime,
-    or nothing in a field that the schema requires.
+    Not so where a time is no AWSDateTime, or a field is empty that the schema requires.
     """
+    for i in model.demanded:
+        if values[i] is None:
+            return False
+    for at in values[1 : len(model.times) + 1]:
+        if at is not None and (not isinstance(at, str) or at[_T] != "T"):
+            return False
+    return True
+
+
+def _listed(model: Model, image: Mapping[str, Any], minute: int) -> _Where:
+    """Where the row is listed, if not where a check of its hour looks by itself (ranges)."""
     if model.listing is None:
         return _IN_RANGE  # no check of an hour looks anywhere
     key = model.listing[1]
     try:
         text = image[key]["S"]
-        for name in model.demanded:
-            image[name]["S"]
     except (KeyError, TypeError):
         return _NOWHERE
     if text[_T] != "T":
         return _NOWHERE
-    for name in model.times:
-        if name in image and image[name].get("S", _PLAIN)[_T] != "T":
-            return _NOWHERE
     return _IN_RANGE if is_plain(key, text, minute) else (text, 0)
 
 

@@ -87,9 +87,9 @@ class Model:
         return self.times[0] if len(self.times) == 1 else "its time"
 
     @cached_property
-    def demanded(self) -> tuple[str, ...]:
-        """Without which the API cannot give a row."""
-        return tuple(name for name in self.required if name in self.attributes)
+    def demanded(self) -> tuple[int, ...]:
+        """Where in `texts` those are without which the API cannot give a row."""
+        return tuple(i for i, name in enumerate(self.texts) if name in self.required)
 
     @cached_property
     def counts_into(self) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ GRACE = timedelta(seconds=20)
 PARAMETERS = {
     "GraceSeconds": str(int(GRACE.total_seconds())),
     "SettleSeconds": "1",
-    "Breakdowns": "all",
+    "Breakdowns": "scoreResultsByScorecard,evaluationsByScorecard,feedbackItemsByScorecard",
 }
 _FEWEST_ROWS = 300
 PAGE = LOCAL / "demo-report.html"

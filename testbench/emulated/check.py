@@ -115,9 +115,14 @@ def source_rows(stack: EmulatedStack) -> Iterator[tuple[str, oracle.Row]]:
 
 def counted(stack: EmulatedStack) -> dict[oracle.Key, tuple[int, ...]]:
     """What every bucket must hold."""
-    breakdowns = stack.app_parameters().get("Breakdowns") == "all"
+    names = [name for name in stack.app_parameters().get("Breakdowns", "").split(",") if name]
     latest = datetime.now(UTC) + _DAY
-    return oracle.buckets_of(source_rows(stack), latest, breakdowns=breakdowns)
+    found = oracle.buckets_of(source_rows(stack), latest, breakdowns=bool(names))
+    return {
+        key: measures
+        for key, measures in found.items()
+        if "#" not in key[1] or names == ["all"] or key[1].partition("#")[0] in names
+    }
 
 
 def stored(client: AppSyncClient, accounts: Iterable[str]) -> dict[oracle.Key, AggregatedMetrics]:

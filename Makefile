@@ -106,8 +106,8 @@ truth: .venv/.synced ## random histories with faults against a group-by: ROWS=20
 truth-mutations: .venv/.synced ## each safeguard removed in turn: the truth test must fail
 	@$(TRUTH) --mutations
 
-truth-backfill: .venv/.synced ## rows that were there first, counted by a process that dies: ROWS=200000
-	@$(TRUTH) --rows $(or $(ROWS),200000) --seed $(or $(SEED),0) --backfill
+truth-backfill: .venv/.synced ## whole tables counted while rows change, scanners die and streams are late: ROWS=2000 SEED=0 SEEDS=1
+	@$(TRUTH).backfill --rows $(or $(ROWS),2000) --seed $(or $(SEED),0) --seeds $(or $(SEEDS),1)
 
 bench: .venv/.synced ## measure everything (some minutes); writes docs/performance.json and the table
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)

@@ -1,4 +1,4 @@
-"""backfill: repairs a long range, the newest day first, and says after each where to go on."""
+"""backfill: repairs a long range step by step, and says after each where to go on."""
 
 from argparse import Namespace
 from typing import Any
@@ -19,30 +19,32 @@ def run(options: Namespace, deployment: Deployment, output: Output) -> int:
     if output.as_json:
         checked = check_range(process, asked, _Lines(output), repair=True)
     else:
-        with output.display().Bars(output.console(output.err), each_day=True) as bars:
+        with output.display().Bars(output.console(output.err), each_part=True) as bars:
             checked = check_range(process, asked, bars, repair=True)
     return report(checked, output, repair=True)
 
 
 class _Lines(Silent):
-    """Writes a line of JSON when a day is done."""
+    """Writes a line of JSON when a step is done."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
 
-    def day(self, day: Range, found: Findings) -> None:
-        """A day is done."""
-        self._output.line(_line(day, found))
+    def part(self, part: Range, rest: Range, found: Findings) -> None:
+        """A step is done; `rest` is what is left."""
+        self._output.line(_line(part, rest, found))
 
 
-def _line(day: Range, found: Findings) -> dict[str, Any]:
+def _line(part: Range, rest: Range, found: Findings) -> dict[str, Any]:
     return {
-        "day": buckets.iso(day.start)[:10],
+        "recordTypes": list(part.record_types),
+        "start": buckets.iso(part.start),
         "rows": found.rows,
-        "drift": len(found.drift),
-        "repaired": len(found.repaired),
+        "drift": found.drifted,
+        "repaired": found.set_right,
         "moving": len(found.moving),
         "completed": found.completed,
         "unreadable": found.unreadable,
-        "resumeWithEnd": buckets.iso(day.start),
+        "resumeWithEnd": buckets.iso(rest.end),
+        "resumeWithRecordTypes": list(rest.record_types),
     }

@@ -1,19 +1,19 @@
-"""What verify, repair and backfill share: the reconciler's check, day by day, without a time-out.
+"""What verify, repair and backfill share: the reconciler's check, step by step, without a time-out.
 
-Each group (account, model, day) fails alone: the others are checked and shown, and the command
+Each group (account, model, window) fails alone: the others are checked and shown, and the command
 fails at the end with a line for each that could not be checked.
 """
 
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from aggregated_metrics import wiring
 from aggregated_metrics.adapters.source_rows import Counted
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import AggregatedMetricsError
-from aggregated_metrics.core.ranges import Range, parse_range
+from aggregated_metrics.core.ranges import Range, parse_range, steps
 from aggregated_metrics.jobs.checker import Findings
 from aggregated_metrics.jobs.reconciler import Closed, Reconciler, result
 from aggregated_metrics.wiring import Process
@@ -28,27 +28,27 @@ NO_DEADLINE = 1e9
 class Progress(Protocol):
     """Who is told how a check goes on."""
 
-    def begin(self, days: int) -> None:
-        """So many days are going to be checked."""
+    def begin(self, parts: int) -> None:
+        """So many parts are going to be checked."""
 
     def page(self, counted: Counted) -> None:
         """A page of source rows was read."""
 
-    def day(self, day: Range, found: Findings) -> None:
-        """A day is done."""
+    def part(self, part: Range, rest: Range, found: Findings) -> None:
+        """A step is done; `rest` is what is left."""
 
 
 class Silent:
     """A Progress that says nothing."""
 
-    def begin(self, days: int) -> None:
-        """So many days are going to be checked."""
+    def begin(self, parts: int) -> None:
+        """So many parts are going to be checked."""
 
     def page(self, counted: Counted) -> None:
         """A page of source rows was read."""
 
-    def day(self, day: Range, found: Findings) -> None:
-        """A day is done."""
+    def part(self, part: Range, rest: Range, found: Findings) -> None:
+        """A step is done; `rest` is what is left."""
 
 
 @dataclass(slots=True)
@@ -76,7 +76,7 @@ class Checked:
         return LEFT if left(self.findings) or self.set_aside else DONE
 
     def as_json(self, *, repair: bool) -> dict[str, Any]:
-        """All that was found, nothing left out."""
+        """All that was found; of a long range the first repaired buckets."""
         return {
             **result(self.findings, None, repair=repair),
             "drift": [drift.as_json() for drift in self.findings.drift],
@@ -88,7 +88,7 @@ class Checked:
 
 def left(findings: Findings) -> int:
     """How many buckets are wrong, or may be because they were moving."""
-    return len(findings.drift) - len(findings.repaired) + len(findings.moving)
+    return findings.drifted - findings.set_right + len(findings.moving)
 
 
 def range_of(options: Namespace, counted: Sequence[str]) -> Range | None:
@@ -136,21 +136,24 @@ def reconciler_of(
 
 
 def check_range(process: Process, asked: Range, progress: Progress, *, repair: bool) -> Checked:
-    """Check a range day by day, the newest first; interrupted, it says where to go on."""
+    """Check a range step by step; interrupted, it says where to go on."""
     reconciler = reconciler_of(process, on_page=progress.page)
     checked = Checked()
-    days = list(asked.days())
-    progress.begin(len(days))
-    end = asked.end
+    parts = list(steps(asked))
+    progress.begin(len(parts))
+    rests = [rest for rest, _ in parts[1:]] + [replace(asked, end=asked.start)]
+    rest = asked
     try:
-        for day in days:
-            found, failed = reconciler.check_all(day.hours(), repair=repair)
+        for (_, part), after in zip(parts, rests, strict=True):
+            found, failed = reconciler.check_part(part, repair=repair)
             checked.findings.add(found)
+            checked.findings.forget_repaired()
             checked.failed += failed
-            end = day.start
-            progress.day(day, found)
+            rest = after
+            progress.part(part, rest, found)
     except KeyboardInterrupt:
-        checked.stopped = f"go on with --end {buckets.iso(end)}"
+        names = ",".join(rest.record_types)
+        checked.stopped = f"go on with --end {buckets.iso(rest.end)} --record-types {names}"
     return checked
 
 

@@ -39,14 +39,14 @@ _ENDLESS = 1000
 
 
 class Bars:
-    """Bars for days and pages, on the error output: a check.Progress.
+    """Bars for parts and pages, on the error output: a check.Progress.
 
-    With `each_day` a line stays for each day that is done.
+    With `each_part` a line stays for each step that is done.
     """
 
-    def __init__(self, console: Console, *, each_day: bool = False) -> None:
+    def __init__(self, console: Console, *, each_part: bool = False) -> None:
         self._console = console
-        self._each_day = each_day
+        self._each_part = each_part
         self._rows = self._pages = 0
         self._bars = RichProgress(
             TextColumn("{task.description}"),
@@ -57,7 +57,7 @@ class Bars:
             console=console,
             transient=True,
         )
-        self._task = self._bars.add_task("days", total=None, read="")
+        self._task = self._bars.add_task("parts", total=None, read="")
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -66,9 +66,9 @@ class Bars:
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
-    def begin(self, days: int) -> None:
-        """So many days are going to be checked."""
-        self._bars.update(self._task, total=days)
+    def begin(self, parts: int) -> None:
+        """So many parts are going to be checked."""
+        self._bars.update(self._task, total=parts)
 
     def page(self, counted: Counted) -> None:
         """A page of source rows was read."""
@@ -76,13 +76,15 @@ class Bars:
         read = f"{self._pages:,} pages, {counted.rows:,} rows in this reading"
         self._bars.update(self._task, read=read)
 
-    def day(self, day: Range, found: Findings) -> None:
-        """A day is done."""
+    def part(self, part: Range, rest: Range, found: Findings) -> None:
+        """A step is done; `rest` is what is left."""
         self._bars.advance(self._task)
-        if self._each_day:
+        if self._each_part:
             self._console.print(
-                f"{buckets.iso(day.start)[:10]}: {found.rows:,} rows, {len(found.drift):,} wrong, "
-                f"{len(found.repaired):,} repaired; go on with --end {buckets.iso(day.start)}"
+                f"{buckets.iso(part.start)[:10]} {part.record_types[0]}…: {found.rows:,} rows, "
+                f"{found.drifted:,} wrong, {found.set_right:,} repaired; "
+                f"go on with --end {buckets.iso(rest.end)} "
+                f"--record-types {','.join(rest.record_types)}"
             )
 
 
@@ -114,9 +116,9 @@ def findings(found: Findings, *, repair: bool) -> RenderableType:
 def _summary(found: Findings, *, repair: bool) -> str:
     text = (
         f"{found.hours:,} hours, {found.minutes:,} minutes, {found.rows:,} rows: "
-        f"{len(found.drift):,} wrong, {len(found.moving):,} moving"
+        f"{found.drifted:,} wrong, {len(found.moving):,} moving"
     )
-    return f"{text}, {len(found.repaired):,} repaired" if repair else text
+    return f"{text}, {found.set_right:,} repaired" if repair else text
 
 
 def _drifts(found: Findings) -> Iterator[Table]:
@@ -293,7 +295,7 @@ def batches(jobs: Sequence[Job], found: Findings) -> RenderableType:
     left_over = f"{kept} left" if kept else "none left"
     lines.append(
         Text(
-            f"{len(found.drift):,} wrong buckets, {len(found.repaired):,} repaired; "
+            f"{len(found.drift):,} wrong buckets, {found.set_right:,} repaired; "
             f"{len(jobs) - kept} batches done, {left_over}"
         )
     )

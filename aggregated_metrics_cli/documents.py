@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from aggregated_metrics.adapters.appsync import Client, operation_name
-from aggregated_metrics.adapters.hour_store import load_document, save_document
+from aggregated_metrics.adapters.hour_store import day_document, load_document, save_document
 from aggregated_metrics.adapters.source_rows import SourceRows
 from aggregated_metrics.core.errors import ApiError
 from aggregated_metrics.core.hours import Bucket, HourId, Series, Write
@@ -74,7 +74,8 @@ def documents(models: Collection[str]) -> list[Document]:
     for name in models:
         source.count(MODELS[name], NOBODY, [0], [("2000-01-01T00", "2000-01-01T01")])
         source.row(MODELS[name], NOBODY)
-    return [Document(*load_document([hour])), Document(*save_document(writes)), *recorder.asked]
+    stored = load_document([hour]), save_document(writes), day_document([(hour.series, 0)], [None])
+    return [*(Document(*each) for each in stored), *recorder.asked]
 
 
 def schema_of(text: str) -> GraphQLSchema:

@@ -8,7 +8,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import folding, handling, reading, remembering, reporting, starting, sweeping
+from benchmarks import (
+    backfilling,
+    folding,
+    handling,
+    reading,
+    remembering,
+    reporting,
+    starting,
+    sweeping,
+)
 
 DOCS = Path(__file__).parents[1] / "docs"
 PARTS = {
@@ -19,6 +28,7 @@ PARTS = {
     "memory": remembering.run,
     "sweep": sweeping.run,
     "reading": reading.run,
+    "history": backfilling.run,
 }
 
 

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from aggregated_metrics_cli.overview import collect
 from aggregated_metrics_cli.page import render
 from demo import report
-from testbench.emulated import check, damage
+from testbench.emulated import backfilling, check, damage
 from testbench.emulated.display import show_line
 from testbench.emulated.functions import StepError, StreamLog
 from testbench.emulated.stack import (
@@ -61,7 +61,12 @@ class Demo:
         """All steps after the start of the stack; gives back whether everything was right."""
         end = datetime.now(UTC).replace(second=0, microsecond=0)
         made = traffic(self.rows, self.seed, end)
-        self._write_and_drain(made)
+        before, after = backfilling.split(made)
+        mappings = backfilling.Mappings(self.stack)
+        mappings.switch(on=False)
+        waiting = self._write_before(before)
+        filled = self._backfill()
+        self._write_and_drain(after, waiting, mappings)
         reader = self.stack.user("reader", *check.READ_FIELDS)
         verdict, buckets = self._compare(reader, "sweep and read back")
         messages = check.quarantined(self.stack)
@@ -69,7 +74,7 @@ class Demo:
         report.show_counts(self.console, buckets, made.start, made.end)
         report.show_quarantine(self.console, messages)
         report.show_verdict(self.console, verdict, quarantine_is_exact=exact)
-        good = verdict.is_good and exact
+        good = verdict.is_good and exact and filled
         good = self._damage_and_repair(reader, buckets) and good
         self._leave_page(reader, made)
         return good
@@ -84,14 +89,39 @@ class Demo:
         PAGE.write_text(render(found, APP_STACK), "utf-8")
         self.console.print(f"\n  a page with what {ACCOUNTS[0]} counted: {PAGE}", soft_wrap=True)
 
-    def _write_and_drain(self, made: Traffic) -> None:
-        total = len(made.writes)
+    def _write_before(self, before: Traffic) -> int:
+        """Write what is there before anybody counts; gives back how many changes wait."""
+        with self._timed("write before the mappings"):
+            waiting = write(self.stack, before)
+        self.console.print(f"  {waiting:,} changes before anything is delivered")
+        return waiting
+
+    def _backfill(self) -> bool:
+        """Count the tables as they are, while the streams hold the same rows."""
+        with self._timed("backfill"), self.console.status("backfill of whole tables"):
+            found = backfilling.run(self.stack)
+        counted, uncountable = sum(found["rows"].values()), sum(found["uncountable"].values())
+        set_right = sum(found["repaired"].values())
+        good = set_right > 0 and not found["moving"]
+        show_line(
+            self.console,
+            f"backfill: {counted:,} rows scanned, {uncountable} of them uncountable, "
+            f"{set_right:,} buckets set; the streams bring the same rows again",
+            good=good,
+        )
+        return good
+
+    def _write_and_drain(self, made: Traffic, waiting: int, mappings: backfilling.Mappings) -> None:
+        """Write the rest and have all delivered; `waiting` changes are in the streams already."""
+        total = len(made.writes) + waiting
         self.console.print(f"  {self.rows:,} rows, {total:,} changes")
         columns = (TextColumn("  {task.description:<28}"), BarColumn(36), MofNCompleteColumn())
         with Progress(*columns, TimeElapsedColumn(), console=self.console) as progress:
             written = progress.add_task("written to the tables", total=total)
+            progress.advance(written, waiting)
             taken = progress.add_task("taken in from the streams", total=total)
             log = StreamLog(self.stack)
+            mappings.switch(on=True)
 
             def wrote(number: int) -> None:
                 progress.advance(written, number)
@@ -99,7 +129,7 @@ class Demo:
                 progress.update(taken, completed=log.records)
 
             with self._timed("write to the tables"):
-                expected = write(self.stack, made, wrote)
+                expected = waiting + write(self.stack, made, wrote)
             with self._timed("drain the streams"):
                 log.drain(expected, lambda n: progress.update(taken, completed=n))
         for failure in log.failures:

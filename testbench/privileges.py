@@ -4,7 +4,12 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from aggregated_metrics.adapters.hour_store import HourStore, load_document, save_document
+from aggregated_metrics.adapters.hour_store import (
+    HourStore,
+    day_document,
+    load_document,
+    save_document,
+)
 from aggregated_metrics.adapters.source_rows import SourceRows
 from aggregated_metrics.core.hours import Bucket, HourId, Series, Write
 from aggregated_metrics.core.record_types import MODELS
@@ -50,6 +55,7 @@ def scopes() -> str:
 DOCUMENTS: Mapping[str, list[str]] = {
     "StreamAggregator": BUCKETS,
     "BucketSweeper": BUCKETS,
+    "Backfiller": [*BUCKETS, scopes(), day_document([(HOUR.series, 0)], [None])[0]],
     "Reconciler": [*BUCKETS, scopes(), *listings()],
 }
 
@@ -59,5 +65,5 @@ def statements(function: str) -> Iterable[dict[str, Any]]:
     for policy in template("template.yaml")["Resources"][role]["Properties"]["Policies"]:
         yield from policy["PolicyDocument"]["Statement"]
     for policy in resources("template.yaml", "AWS::IAM::Policy").values():
-        if policy["Properties"]["Roles"] == [{"!Ref": role}]:
+        if {"!Ref": role} in policy["Properties"]["Roles"]:
             yield from policy["Properties"]["PolicyDocument"]["Statement"]

@@ -80,6 +80,7 @@ class World:
         self.seconds_left = 900.0
         self.born: dict[str, datetime] = {}
         self.gone: list[tuple[str, rows.Attributes, datetime]] = []
+        self.unsettled: set[HourId] = set()
 
     # What happens at a moment of a check ---------------------------------------------------------
 
@@ -235,7 +236,11 @@ class _Hooked:
 
     def mark(self, hours: Mapping[HourId, int | None]) -> int:
         self._world._happen("save")
+        self._world.unsettled |= {hour for hour, due in hours.items() if due is None}
         return self._world.pending.mark(hours)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._world.pending, name)
 
 
 def truth(

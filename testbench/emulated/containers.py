@@ -70,8 +70,8 @@ class Invoked(NamedTuple):
         """The error, or the numbers that the function logged."""
         if error := self.answer.get("errorType"):
             return f"{error}: {self.answer.get('errorMessage')}"
-        if "days" in self.answer:
-            return f"a plan of {len(self.answer['days'])} events"
+        if "units" in self.answer:
+            return f"a plan of {len(self.answer['units'])} events"
         said = (f"{name} {self.line[name]}" for name in _SAID if self.line.get(name))
         return ", ".join(said) or "nothing to do"
 

@@ -43,4 +43,4 @@ def is_good(function: str, answer: Mapping[str, Any]) -> bool:
         return answer == {"state": {}}
     if function == "BucketSweeperFunction":
         return answer.get("failedHours") == 0
-    return "days" in answer or answer.get("hours", -1) >= 0
+    return "units" in answer or answer.get("hours", -1) >= 0

@@ -8,6 +8,7 @@ from aggregated_metrics.core.record_types import MODELS
 from graphql import FieldNode, OperationDefinitionNode, parse
 
 from aggregated_metrics_cli.application import OPERATIONS, QUERIES
+from testbench.in_process import ROOT
 from testbench.privileges import DOCUMENTS, statements
 from testbench.templates import resources, template
 
@@ -28,6 +29,17 @@ OTHER_ACTIONS: Mapping[str, set[str]] = {
         "dynamodb:UpdateItem",  # PendingHours.reschedule
         "lambda:ListEventSourceMappings",  # Consumers.troubles
         "dynamodb:DescribeTable",  # Consumers.replaced
+    },
+    "Backfiller": {
+        "dynamodb:Query",  # PendingHours.aside
+        "dynamodb:BatchWriteItem",  # PendingHours.mark
+        "dynamodb:DeleteItem",  # PendingHours.remove
+        "dynamodb:DescribeTable",  # TableRows.describe
+        "dynamodb:Scan",  # TableRows.pages
+        "kms:Decrypt",  # of a table that a key of its own encrypts
+        "s3:PutObject",  # RunFiles
+        "s3:GetObject",
+        "s3:ListBucket",
     },
     "Reconciler": {
         "dynamodb:Query",  # PendingHours.closed
@@ -98,7 +110,7 @@ def test_a_role_may_do_what_its_function_does_and_no_more(function: str) -> None
     assert granted_actions(function) == expected
 
 
-def test_the_backfill_may_run_the_reconciler_and_its_own_days() -> None:
+def test_the_backfill_may_run_its_two_functions_and_its_own_units() -> None:
     granted = granted_actions("Backfill")
     assert {action for action in granted if not action.startswith(("logs:", "xray:"))} == {
         "lambda:InvokeFunction",
@@ -108,11 +120,28 @@ def test_the_backfill_may_run_the_reconciler_and_its_own_days() -> None:
         "states:RedriveExecution",
     }
     machine = template("template.yaml")["Resources"]["BackfillStateMachine"]["Properties"]
-    text = machine["DefinitionString"]["!Sub"].replace("${BackfillConcurrency}", "2")
-    states = json.loads(text)["States"]
-    tasks = [states["Plan"], states["Days"]["ItemProcessor"]["States"]["Check"]]
-    assert {task["Arguments"]["FunctionName"] for task in tasks} == {"${ReconcilerFunction.Arn}"}
-    assert states["Days"]["Label"] == "Days"  # named in BackfillMapPolicy
+    text = (ROOT / machine["DefinitionS3Location"]).read_text()
+    for name in machine["DefinitionSubstitutions"]:
+        assert f"${{{name}}}" in text
+        text = text.replace(f"${{{name}}}", "2")
+    assert "${" not in text
+    json.loads(text)
+
+
+def test_only_the_backfill_scans_and_only_the_source_tables() -> None:
+    policies = resources("template.yaml", "AWS::IAM::Policy")
+    scanning = {
+        name: policy["Properties"]
+        for name, policy in policies.items()
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+        if "dynamodb:Scan" in statement["Action"]
+    }
+    assert list(scanning) == ["SourceScanPolicy"]
+    policy = scanning["SourceScanPolicy"]
+    assert policy["Roles"] == [{"!Ref": "BackfillerRole"}]
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    (described,) = policies["SourceTablesPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert statement["Resource"] == described["Resource"]
 
 
 PEOPLE: Mapping[str, set[str]] = {

@@ -179,7 +179,7 @@ def test_what_cannot_be_made_again_outlives_the_stack() -> None:
         for name, resource in template("template.yaml")["Resources"].items()
         if resource.get("DeletionPolicy") == "Retain"
     }
-    assert kept == {"QuarantineQueue", "FailedBatchesBucket"}
+    assert kept == {"QuarantineQueue", "FailedBatchesBucket", "BackfillBucket"}
 
 
 def test_two_stacks_of_one_account_do_not_share_a_schedule() -> None:

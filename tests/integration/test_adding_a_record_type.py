@@ -150,10 +150,10 @@ def test_what_was_there_before_is_counted_by_a_backfill_and_then_by_nobody_else(
     reviewing.clock.set("2026-11-22T12:00:00+00:00")
     written = [review("a"), review("b", reviewedAt=None, usage=None)]
     reviewing.api.put("Review", *written)
-    days = reviewing.invoke("reconciler", {"plan": HOUR})["days"]
-    (day,) = (day for day in days if "reviews" in day["recordTypes"])
-    assert day["recordTypes"] == [*NEW_TYPES, *NEW_BREAKDOWNS]
-    found = reviewing.invoke("reconciler", day, Context(reviewing.clock, 900))
+    units = reviewing.invoke("reconciler", {"plan": HOUR})["units"]
+    (unit,) = (unit for unit in units if "reviews" in unit["recordTypes"])
+    assert unit["recordTypes"] == [*NEW_TYPES, *NEW_BREAKDOWNS]
+    found = reviewing.invoke("reconciler", unit, Context(reviewing.clock, 900))
     assert (found["rows"], found["movingCount"]) == (4, 0)  # two looks at two rows
     assert row_of(reviewing, "reviewsByScorecard#scorecard-1")["metadata"]["wordCount"] == 120
     before = reviewing.counts()

@@ -140,26 +140,30 @@ def test_without_a_range_the_closed_hours_are_checked(shell: Shell) -> None:
     assert shell.json("verify")[1]["hours"] == 0
 
 
-def test_backfill_fills_the_newest_day_first_and_says_where_it_is(shell: Shell) -> None:
-    for day in (19, 20, 21):
-        created = f"2026-11-{day}T23:59:59Z"
+ITEMS = "--record-types items,predictionItems"
+
+
+def test_backfill_fills_the_newest_month_first_and_says_where_it_is(shell: Shell) -> None:
+    for day in ("10-21", "11-20", "11-21"):
+        created = f"2026-{day}T23:59:59Z"
         shell.stack.api.put("Item", rows.item(f"{day}", createdAt=created, updatedAt=created))
-    asked = "--account acct-1 --start 2026-11-19 --end 2026-11-22"
+    asked = f"--account acct-1 --start 2026-10-20 --end 2026-11-22 {ITEMS}"
     assert shell.run(f"backfill {asked} --json") == 0
     lines = [json.loads(line) for line in shell.out.splitlines()]
-    assert [line.get("day") for line in lines] == ["2026-11-21", "2026-11-20", "2026-11-19", None]
-    assert lines[0]["resumeWithEnd"] == "2026-11-21T00:00:00Z"
+    starts = [line.get("start") for line in lines]
+    assert starts == ["2026-10-22T00:00:00Z", "2026-10-20T00:00:00Z", None]
+    assert lines[0]["resumeWithEnd"] == "2026-10-22T00:00:00Z"
     assert lines[-1]["driftCount"] == lines[-1]["repaired"] == 6
     assert _stored(shell.stack) == _true(shell.stack)
     assert shell.run(f"backfill {asked}") == 0
-    assert "go on with --end 2026-11-19T00:00:00Z" in shell.err
+    assert "go on with --end 2026-10-20T00:00:00Z" in shell.err
 
 
 def test_a_backfill_that_is_stopped_is_resumed_with_its_end(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for day in (20, 21):
-        shell.stack.api.put("Item", rows.item(f"{day}", createdAt=f"2026-11-{day}T10:00:00Z"))
+    for day in ("10-21", "11-21"):
+        shell.stack.api.put("Item", rows.item(f"{day}", createdAt=f"2026-{day}T10:00:00Z"))
     slept: list[float] = []
 
     def interrupt(seconds: float) -> None:
@@ -168,11 +172,11 @@ def test_a_backfill_that_is_stopped_is_resumed_with_its_end(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(time, "sleep", interrupt)
-    assert shell.run("backfill --account acct-1 --start 2026-11-20 --end 2026-11-22 --json") == 130
-    assert shell.err == "stopped; go on with --end 2026-11-21T00:00:00Z\n"
-    assert {key[2][8:10] for key in _stored(shell.stack)} == {"21"}
-    resumed = "backfill --account acct-1 --start 2026-11-20 --end 2026-11-21T00:00:00Z --json"
-    assert shell.run(resumed) == 0
+    asked = "backfill --account acct-1 --start 2026-10-20 --json"
+    assert shell.run(f"{asked} --end 2026-11-22 {ITEMS}") == 130
+    assert shell.err == f"stopped; go on with --end 2026-10-22T00:00:00Z {ITEMS}\n"
+    assert {key[2][5:10] for key in _stored(shell.stack)} == {"11-21"}
+    assert shell.run(f"{asked} --end 2026-10-22T00:00:00Z {ITEMS}") == 0
     assert _stored(shell.stack) == _true(shell.stack)
 
 
@@ -200,11 +204,8 @@ def test_a_group_that_cannot_be_checked_is_2_and_the_others_are_repaired(shell: 
     shell.stack.gate.before = refuse
     code, found = shell.json("repair --account acct-1 --start 2026-11-21 --end 2026-11-23")
     assert (code, found["repaired"]) == (2, 1)
-    assert [line.partition(":")[0] for line in found["failed"]] == [
-        "acct-1 Task 2026-11-22",
-        "acct-1 Task 2026-11-21",
-    ]
-    assert shell.err.count("not checked: ") == 2
+    assert [line.partition(":")[0] for line in found["failed"]] == ["acct-1 Task 2026-11-21"]
+    assert shell.err.count("not checked: ") == 1
     assert _stored(shell.stack) == _true(shell.stack)
 
 

@@ -335,10 +335,10 @@ def test_a_backfill_of_its_plan_is_exact(world: World) -> None:
             "ScoreResult",
             rows.score_result(f"r{number}", createdAt=f"2026-11-{day}T{hour:02}:00:00Z"),
         )
-    for part in world.run(_event("reconciler/backfill_plan"))["days"]:
+    for part in world.run(_event("reconciler/backfill_plan"))["units"]:
         assert world.run(part)["done"]
     assert world.stored() == truth(world.api)
     assert all(
         world.run(part)["driftCount"] == 0
-        for part in world.run({"plan": _event("backfill")})["days"]
+        for part in world.run({"plan": _event("backfill")})["units"]
     )

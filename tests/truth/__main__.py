@@ -2,7 +2,6 @@
 
 python -m tests.truth --rows 20000 --seeds 10 --seed 1      the kinds of repairs in turn
 python -m tests.truth --mutations            each safeguard removed: every run must fail
-python -m tests.truth --backfill --rows 200000      rows that were there first
 """
 
 import argparse
@@ -11,10 +10,9 @@ import sys
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from tests.truth import backfill, mutations, shrink
+from tests.truth import mutations, shrink
 from tests.truth.plans import Plan, Repairs, Verdict
 from tests.truth.side_by_side import run_all
 
@@ -23,8 +21,6 @@ def main() -> int:
     """Run the truth test; 0 if every run was exact (with --mutations: if every run was not)."""
     options = _options()
     console = Console(width=None if sys.stdout.isatty() else 160)
-    if options.backfill:
-        return _backfill(console, options)
     if options.mutations:
         return _check_mutations(console, options)
     first = options.seed or secrets.randbelow(10**6)
@@ -61,7 +57,6 @@ def _options() -> argparse.Namespace:
         "--repairs", type=Repairs, choices=list(Repairs), help="only this kind (plans.py)"
     )
     parser.add_argument("--mutations", action="store_true", help="remove each safeguard in turn")
-    parser.add_argument("--backfill", action="store_true", help="backfill rows that were there")
     parser.add_argument("--no-shrink", dest="shrink", action="store_false")
     return parser.parse_args()
 
@@ -150,35 +145,6 @@ def _check_mutations(console: Console, options: argparse.Namespace) -> int:
         table.add_row(name or "nothing", kind, str(rows), str(len(verdict.wrong)), first[:90])
     console.print(table)
     return 1 if survived else 0
-
-
-def _backfill(console: Console, options: argparse.Namespace) -> int:
-    columns = (TextColumn("units"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("units", total=None)
-        done = backfill.backfill(
-            options.rows,
-            options.seed or secrets.randbelow(10**6),
-            progress=lambda ready, whole: progress.update(task, completed=ready, total=whole),
-        )
-    table = Table("what", "how many", title="backfill")
-    for name, value in (
-        ("rows", f"{done.rows:,}"),
-        ("buckets", f"{done.buckets:,}"),
-        ("units (a day and model of an account)", str(done.units)),
-        ("invocations", str(done.invocations)),
-        ("of them killed", str(done.deaths)),
-        ("GraphQL requests", f"{done.requests:,}"),
-        ("peak memory", f"{done.peak / 1e6:.0f} MB"),
-        ("seconds", f"{done.seconds:.0f}"),
-        ("found wrong by a second check", str(done.again)),
-        ("wrong buckets", str(len(done.wrong))),
-    ):
-        table.add_row(name, value)
-    console.print(table)
-    for line in done.wrong[:10]:
-        console.print("  ", line)
-    return 1 if done.wrong or done.again else 0
 
 
 if __name__ == "__main__":

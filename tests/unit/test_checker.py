@@ -109,7 +109,14 @@ class _World:
         self.since.append(since)
         self.now += timedelta(seconds=2)
         sums = {at(minute): Measures(count) for minute, count in self.rows.items()}
-        counted = Counted(sums, 10, 2, set(self.unsure), set(self.unclear), self.unreadable)
+        counted = Counted(
+            sums,
+            set(self.unsure),
+            set(self.unclear),
+            rows=10,
+            pages=2,
+            unreadable=self.unreadable,
+        )
         on_page(counted)
         return counted
 

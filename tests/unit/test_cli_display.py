@@ -180,12 +180,12 @@ def test_batches_that_are_left_are_named_with_the_reason() -> None:
     assert "0 batches done, none left" in _text(display.batches([], Findings()))
 
 
-def test_progress_tells_days_and_where_to_go_on() -> None:
+def test_progress_tells_steps_and_where_to_go_on() -> None:
     out = io.StringIO()
     day = Range("a", ("items",), TEN, TEN + 60)
-    with Bars(Console(file=out, width=160), each_day=True) as progress:
+    with Bars(Console(file=out, width=160), each_part=True) as progress:
         progress.begin(2)
         progress.page(Counted(rows=1000))
-        progress.day(day, Findings(rows=1000, drift=[_drift()]))
-    assert "2026-11-22: 1,000 rows, 1 wrong, 0 repaired" in out.getvalue()
-    assert "go on with --end 2026-11-22T10:00:00Z" in out.getvalue()
+        progress.part(day, day, Findings(rows=1000, drift=[_drift()]))
+    assert "2026-11-22 items…: 1,000 rows, 1 wrong, 0 repaired" in out.getvalue()
+    assert "go on with --end 2026-11-22T11:00:00Z" in out.getvalue()

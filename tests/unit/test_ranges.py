@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import EventError
-from aggregated_metrics.core.ranges import Range, parse_range, plan
+from aggregated_metrics.core.ranges import DAY, Range, parse_range, plan, steps
 from aggregated_metrics.core.record_types import MODELS, RECORD_TYPES
 
 from testbench.in_process import ROOT
@@ -31,19 +31,44 @@ def test_times_may_have_any_offset() -> None:
     assert _span(asked)[0] == "2026-11-20T10:00:00Z"
 
 
-def test_days_are_utc_days_and_the_newest_comes_first() -> None:
-    assert [_span(day) for day in parse_range(ASKED).days()] == [
+def test_windows_are_whole_utc_days_and_the_newest_comes_first() -> None:
+    assert [_span(part) for part in parse_range(ASKED | {"days": 1}).windows()] == [
         ("2026-11-22T00:00:00Z", "2026-11-22T11:00:00Z"),
         ("2026-11-21T00:00:00Z", "2026-11-22T00:00:00Z"),
         ("2026-11-20T10:00:00Z", "2026-11-21T00:00:00Z"),
     ]
+    assert [_span(part) for part in parse_range(ASKED).windows()] == [_span(parse_range(ASKED))]
 
 
-def test_days_cover_a_range_without_gap_or_overlap() -> None:
-    asked = parse_range(ASKED)
-    hours = [hour for day in asked.days() for hour in day.hours()]
+@pytest.mark.parametrize("days", [1, 2, 7, 31])
+def test_windows_cover_a_range_without_gap_or_overlap(days: int) -> None:
+    asked = parse_range(ASKED | {"start": "2026-09-02T10:20:00Z", "days": days})
+    hours = [hour for part in asked.windows() for hour in part.hours()]
     assert sorted(hours) == sorted(asked.hours())
-    assert len(set(hours)) == len(hours) == 49 * len(RECORD_TYPES)
+    assert len(set(hours)) == len(hours)
+    assert all(part.end - part.start <= days * DAY for part in asked.windows())
+
+
+@pytest.mark.parametrize("span", ["2026-11-20", "2026-08-01"])
+def test_steps_cover_a_range_and_what_is_left_is_what_they_have_not_done(span: str) -> None:
+    asked = parse_range(ASKED | {"start": f"{span}T00:00:00Z"})
+    parts = list(steps(asked))
+    todo = set(asked.hours())
+    for rest, part in parts:
+        assert set(rest.hours()) == todo
+        todo -= set(part.hours())
+    assert not todo
+
+
+def test_a_model_that_is_listed_by_updated_at_is_one_step_however_long() -> None:
+    asked = parse_range(ASKED | {"start": "2025-11-22T00:00:00Z"})
+    long = [part for _, part in steps(asked) if part.is_long()]
+    assert [part.record_types[0] for part in long] == [
+        model.record_type
+        for model in MODELS.values()
+        if model.listing and model.listing[1] == "updatedAt"
+    ]
+    assert all(part.start == asked.start and part.end == asked.end for part in long)
 
 
 def test_without_record_types_all_are_meant_and_none_twice() -> None:
@@ -96,22 +121,23 @@ def test_a_plan_of_something_else_is_refused(asked: Any) -> None:
         plan(asked)
 
 
-def test_a_plan_has_an_event_a_day_and_model_the_newest_day_first() -> None:
+def test_a_plan_has_an_event_for_each_model_and_at_most_31_days() -> None:
     planned = plan(json.loads((ROOT / "events/backfill.json").read_text()))
-    assert [(part["start"][:10], part["recordTypes"][0]) for part in planned] == [
-        (day, first)
-        for day in ("2026-11-22", "2026-11-21", "2026-11-20")
-        for first in (model.record_type for model in MODELS.values())
+    assert [part["recordTypes"][0] for part in planned] == [
+        model.record_type for model in MODELS.values()
     ]
     assert all(part["repair"] is True for part in planned)
-    assert planned[1]["recordTypes"] == [
-        "scoreResults",
-        "predictionScoreResults",
-        "evaluationScoreResults",
-    ]
+    year = plan(ASKED | {"start": "2025-11-22T00:00:00Z", "recordTypes": ["items"]})
+    assert len(year) == 12
+    assert all(len(list(parse_range(part).windows())) == 1 for part in year)
 
 
 def test_a_plan_leaves_out_models_that_nobody_asked_for() -> None:
     planned = plan(ASKED | {"recordTypes": ["tasks", "evaluationItems"]})
-    assert [part["recordTypes"] for part in planned[:2]] == [["evaluationItems"], ["tasks"]]
-    assert len(planned) == 6
+    assert [part["recordTypes"] for part in planned] == [["evaluationItems"], ["tasks"]]
+
+
+@pytest.mark.parametrize("days", [0, 32, "7", 1.5, True])
+def test_a_window_has_one_to_31_days(days: Any) -> None:
+    with pytest.raises(EventError, match="days"):
+        parse_range(ASKED | {"days": days})

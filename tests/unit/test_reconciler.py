@@ -18,7 +18,7 @@ from aggregated_metrics.core.errors import (
 )
 from aggregated_metrics.core.hours import HourId, Series
 from aggregated_metrics.core.measures import Measures, zero
-from aggregated_metrics.core.record_types import MODELS, RECORD_TYPES, extra_of
+from aggregated_metrics.core.record_types import extra_of
 from aggregated_metrics.jobs.checker import Checker, Drift, Findings, Group, Reading
 from aggregated_metrics.jobs.reconciler import (
     LISTED,
@@ -33,7 +33,14 @@ from testbench.in_process import ROOT
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 TEN = buckets.to_minute(datetime(2026, 11, 22, 10, tzinfo=UTC))
-RANGE = {"accountId": "a", "start": "2026-11-20T00:00:00Z", "end": "2026-11-23T00:00:00Z"}
+RANGE = {
+    "accountId": "a",
+    "recordTypes": ["items"],
+    "start": "2026-11-20T00:00:00Z",
+    "end": "2026-11-23T00:00:00Z",
+    "days": 1,
+}
+"""Three windows of a day: a model that is listed by createdAt (test_long_ranges has the others)."""
 
 
 class _Checker:
@@ -132,15 +139,11 @@ def _days(reconciler: _Checker) -> list[str]:
     return list(dict.fromkeys(days))
 
 
-def test_a_range_is_checked_day_by_day_the_newest_first() -> None:
+def test_a_range_is_checked_window_by_window_the_newest_first() -> None:
     reconciler = _Checker()
     given = _checks(reconciler).run(RANGE, {})
     assert _days(reconciler) == ["22", "21", "20"]
-    assert (given["done"], given["next"], given["hours"]) == (
-        True,
-        None,
-        3 * 24 * len(RECORD_TYPES),
-    )
+    assert (given["done"], given["next"], given["hours"]) == (True, None, 3 * 24)
     assert all(repair is False for _, repair in reconciler.confirmed)
 
 
@@ -157,7 +160,7 @@ def test_it_stops_in_time_and_says_where_to_go_on() -> None:
 
 
 def test_following_next_checks_every_hour_once() -> None:
-    event: dict[str, Any] | None = RANGE | {"recordTypes": ["tasks"]}
+    event: dict[str, Any] | None = RANGE
     hours: list[HourId] = []
     while event is not None:
         reconciler = _Checker(seconds=850.0)
@@ -168,9 +171,8 @@ def test_following_next_checks_every_hour_once() -> None:
 
 def test_a_day_that_the_time_ran_out_for_is_left_to_the_next_invocation() -> None:
     reconciler = _Checker()
-    reconciler.fail = {5: OutOfTimeError()}
-    asked = RANGE | {"recordTypes": ["items", "scoreResults", "tasks", "evaluations"]}
-    given = _checks(reconciler).run(asked, {})
+    reconciler.fail = {1: OutOfTimeError()}
+    given = _checks(reconciler).run(RANGE, {})
     assert given["next"]["end"] == "2026-11-22T00:00:00Z"
 
 
@@ -198,8 +200,8 @@ def test_a_group_of_a_range_that_fails_is_named_and_the_others_are_checked(
     reconciler.fail_confirming = {0: error}
     with pytest.raises(ChecksFailedError, match="a Item 2026-11-22"):
         _checks(reconciler).run(RANGE | {"repair": True}, report)
-    assert len(reconciler.confirmed) == len(reconciler.looked) == 3 * len(MODELS)
-    assert (report["failedGroups"], report["rangeRepaired"]) == (1, len(RECORD_TYPES))
+    assert len(reconciler.confirmed) == len(reconciler.looked) == 3
+    assert (report["failedGroups"], report["rangeRepaired"]) == (1, 1)
 
 
 def test_reading_stops_between_pages_when_the_time_is_nearly_over() -> None:
@@ -315,7 +317,7 @@ def test_an_event_of_another_shape_is_refused_with_its_cure(event: Any, says: st
 
 def test_a_plan_checks_nothing() -> None:
     reconciler = _Checker()
-    assert len(_checks(reconciler).run({"plan": RANGE}, {})["days"]) == 3 * len(MODELS)
+    assert len(_checks(reconciler).run({"plan": RANGE}, {})["units"]) == 3
     assert reconciler.looked == []
 
 

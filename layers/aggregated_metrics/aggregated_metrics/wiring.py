@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from aggregated_metrics.adapters.source_rows import Counted
     from aggregated_metrics.jobs.aggregator import Aggregator
+    from aggregated_metrics.jobs.backfiller import Backfiller
     from aggregated_metrics.jobs.checker import Checker
     from aggregated_metrics.jobs.probe import Probe
     from aggregated_metrics.jobs.reconciler import Reconciler
@@ -172,6 +173,31 @@ def recovery(process: Process, context: Any) -> "Recovery":
         reconciler=reconciler(process, context),
         settle=settings.SETTLE_SECONDS,
         time_left=time_left(context),
+    )
+
+
+def backfiller(process: Process, context: Any) -> "Backfiller":
+    """Backfiller's job, for one invocation.
+
+    Raises:
+        SettingsError: the bucket, or the table of a stream, is not known.
+    """
+    from aggregated_metrics.adapters.run_files import RunFiles  # noqa: PLC0415 - cold start
+    from aggregated_metrics.adapters.table_rows import TableRows  # noqa: PLC0415 - cold start
+    from aggregated_metrics.jobs.backfiller import Backfiller  # noqa: PLC0415 - cold start
+
+    settings, left = process.settings, time_left(context)
+    if not settings.BACKFILL_BUCKET:
+        raise SettingsError("BACKFILL_BUCKET is empty: name the bucket that template.yaml makes")
+    return Backfiller(
+        rows=TableRows(process.aws("dynamodb"), settings.tables),
+        files=RunFiles(process.aws("s3"), settings.BACKFILL_BUCKET),
+        checker=checker(process, left, on_page=lambda _: None),
+        clock=process.clock,
+        time_left=left,
+        read_units=settings.BACKFILL_READ_UNITS,
+        concurrency=settings.BACKFILL_CONCURRENCY,
+        breakdowns=settings.BREAKDOWNS,
     )
 
 

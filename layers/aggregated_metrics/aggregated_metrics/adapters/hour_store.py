@@ -23,7 +23,7 @@ from aggregated_metrics.core.errors import (
     ThrottledError,
 )
 from aggregated_metrics.core.hours import Bucket, Hour, HourId, Tally, Write
-from aggregated_metrics.core.series import Series
+from aggregated_metrics.core.series import Series, key_stem
 
 HOURS_PER_LOAD = 40
 """One account's batch with its breakdowns by twenty scores; AppSync reads aliases side by side."""
@@ -154,6 +154,35 @@ class HourStore:
             if not page["nextToken"]:
                 return found
             variables["token"] = page["nextToken"]
+
+    def counted_hours(self, days: Sequence[tuple[Series, int]]) -> list[HourId]:
+        """The hours of whole UTC days (a series and a first minute) with a stored count.
+
+        Raises:
+            ApiError: the API refused, or did not answer in time.
+        """
+        parts = [days[i : i + HOURS_PER_LOAD] for i in range(0, len(days), HOURS_PER_LOAD)]
+        return [hour for part in map_concurrently(self._counted_hours, parts) for hour in part]
+
+    def _counted_hours(self, days: Sequence[tuple[Series, int]]) -> list[HourId]:
+        found: list[HourId] = []
+        tokens: dict[int, str | None] = dict.fromkeys(range(len(days)))
+        while tokens:
+            asked = [days[i] for i in tokens]
+            document, variables = day_document(asked, [*tokens.values()])
+            data = self.query(document, variables)
+            left = {}
+            for alias, i in enumerate(tokens):
+                page = data[f"d{alias}"]
+                found += [
+                    HourId(days[i][0], minute_of(row["timeRangeStart"]))
+                    for row in page["items"]
+                    if row["count"]
+                ]
+                if page.get("nextToken"):
+                    left[i] = page["nextToken"]
+            tokens = left
+        return found
 
     def update(
         self,
@@ -353,6 +382,19 @@ def load_document(ids: Sequence[HourId]) -> tuple[str, dict[str, Any]]:
     return _load_text(len(ids)), variables
 
 
+def day_document(
+    days: Sequence[tuple[Series, int]], tokens: Sequence[str | None]
+) -> tuple[str, dict[str, Any]]:
+    """The query that lists the 60-minute buckets of whole days (an alias `d<i>` each)."""
+    variables: dict[str, Any] = {"f": {"numberOfMinutes": {"eq": HOUR}}}
+    for i, ((series, first), token) in enumerate(zip(days, tokens, strict=True)):
+        variables[f"a{i}"] = series.account_id
+        variables[f"k{i}"] = {"beginsWith": f"{key_stem(series)}{iso(first)[:11]}"}
+        if token:
+            variables[f"t{i}"] = token
+    return _day_text(len(days)), variables
+
+
 def save_document(writes: Sequence[Write]) -> tuple[str, dict[str, Any]]:
     """The mutation that carries out these writes in order (alias `b<i>`), and its variables."""
     variables: dict[str, Any] = {}
@@ -374,6 +416,19 @@ def _load_text(hours: int) -> str:
         for i in range(hours)
     )
     return f"query LoadHours({declared}) {{\n{aliases}\n}}"
+
+
+@lru_cache(maxsize=64)
+def _day_text(days: int) -> str:
+    declared = ", ".join(
+        f"$a{i}: String, $k{i}: ModelStringKeyConditionInput, $t{i}: String" for i in range(days)
+    )
+    aliases = "\n".join(
+        f"d{i}: listAggregatedMetrics(accountId: $a{i}, compositeKey: $k{i}, filter: $f, "
+        f"limit: 1000, nextToken: $t{i}) {{ items {{ timeRangeStart count }} nextToken }}"
+        for i in range(days)
+    )
+    return f"query FindHours({declared}, $f: ModelAggregatedMetricsFilterInput) {{\n{aliases}\n}}"
 
 
 @lru_cache(maxsize=256)

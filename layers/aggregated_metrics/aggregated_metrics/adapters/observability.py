@@ -30,6 +30,7 @@ METRICS: Mapping[str, tuple[str, MetricUnit]] = {
     "swept": ("HoursSwept", MetricUnit.Count),
     "closed": ("HoursClosed", MetricUnit.Count),
     "waiting": ("HoursWaiting", MetricUnit.Count),
+    "scanned": ("RowsScanned", MetricUnit.Count),
     "drift": ("Drift", MetricUnit.Count),
     "repaired": ("Repaired", MetricUnit.Count),
     "moving": ("Moving", MetricUnit.Count),

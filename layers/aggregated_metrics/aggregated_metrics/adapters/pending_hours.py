@@ -112,6 +112,10 @@ class PendingHours:
         """The hours that are closed and wait to be checked, those that waited longest first."""
         return self._query("closed", int(self._clock().timestamp()), limit)
 
+    def aside(self) -> list[Mark]:
+        """The hours that are kept for a check of whole tables."""
+        return self._query("aside", int(self._clock().timestamp()), None)
+
     def find(self, hour: HourId) -> tuple[State, Mark] | None:
         """An hour's mark and what it waits for, if it has one."""
         try:

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from aggregated_metrics.adapters.endpoints import is_safe, region_of
-from aggregated_metrics.core.errors import SettingsError
+from aggregated_metrics.core.changes import model_of_stream
+from aggregated_metrics.core.errors import SettingsError, UncountableError
 from aggregated_metrics.core.record_types import BREAKDOWNS, MODELS, checkable
 
 _STREAM = re.compile(r"arn:[^:]+:dynamodb:[^:]*:[^:]*:table/[^/]+/stream/.+")
@@ -49,6 +50,9 @@ class Settings(BaseModel):
     MAX_REQUEST_BYTES: int = Field(default=0, ge=0, le=1_000_000)
     STREAM_FUNCTION: str = ""
     STREAM_ARNS: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    BACKFILL_BUCKET: str = ""
+    BACKFILL_READ_UNITS: float = Field(default=1_000, gt=0)
+    BACKFILL_CONCURRENCY: int = Field(default=8, ge=1, le=64)
     SOURCE_TABLES: Annotated[dict[str, str], BeforeValidator(_parsed)] = Field(default_factory=dict)
     SOURCE_LIFETIME_DAYS: Annotated[dict[str, float], BeforeValidator(_parsed)] = Field(
         default_factory=dict
@@ -112,6 +116,21 @@ class Settings(BaseModel):
         tables = [arn.split("/")[1] for arn in self.STREAM_ARNS]
         models = {self.SOURCE_TABLES.get(table) or table.partition("-")[0] for table in tables}
         return checkable(models or MODELS, self.BREAKDOWNS)
+
+    @property
+    def tables(self) -> dict[str, str]:
+        """Model name to the name of its table, by the ARNs of the streams.
+
+        Raises:
+            SettingsError: no model is known for a table.
+        """
+        try:
+            return {
+                model_of_stream(arn, self.SOURCE_TABLES).name: arn.split("/")[1]
+                for arn in self.STREAM_ARNS
+            }
+        except UncountableError as error:
+            raise SettingsError(f"STREAM_ARNS: {error}") from error
 
     @property
     def region(self) -> str:

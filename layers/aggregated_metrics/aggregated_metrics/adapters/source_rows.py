@@ -8,54 +8,35 @@ may bring its change before or after: its minutes are *unsure* and no ground for
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache, partial
 from typing import Any
 
 from aggregated_metrics.adapters.appsync import Client
 from aggregated_metrics.adapters.patience import Patience
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.changes import DAY
 from aggregated_metrics.core.errors import GraphQLError, UncountableError
 from aggregated_metrics.core.listing import Range, condition, is_plain
-from aggregated_metrics.core.measures import Measures, plus, zero
 from aggregated_metrics.core.models import Contribution, Model, Row, contribution
-from aggregated_metrics.core.series import Target
+from aggregated_metrics.core.row_sums import Since, Sums, is_ahead, written
 
 PAGE = 1000
-SKEW = timedelta(seconds=10)
-"""How far the clocks of the rows' writers and of this process may be apart."""
 
 
 @dataclass(slots=True)
-class Counted:
-    """What the source rows of one account and model come to.
+class Counted(Sums):
+    """What the source rows of one account and model come to, for the hours asked for.
 
     Attributes:
-        minutes: sums by series and minute, for the hours asked for.
         rows: rows read; more than counted where an index sorts by another time.
         pages: requests made.
-        unsure: those with a row that was updated since the check began.
-        unclear: those with a row of which the stream alone knows whether it counts.
         unreadable: rows that the API could not give.
-        listed: by minute, the least and greatest sort-key text of rows outside their hour's own
-            range.
-        extra: the measures of the model's own.
     """
 
-    minutes: dict[Target, Measures] = field(default_factory=dict)
     rows: int = 0
     pages: int = 0
-    unsure: set[Target] = field(default_factory=set)
-    unclear: set[Target] = field(default_factory=set)
     unreadable: int = 0
-    listed: dict[int, tuple[str, str]] = field(default_factory=dict)
-    extra: tuple[str, ...] = ()
-
-    def at(self, target: Target) -> Measures:
-        """The sums of one minute; zero where no row is."""
-        return self.minutes.get(target) or zero(self.extra)
 
 
 class SourceRows:
@@ -98,17 +79,15 @@ class SourceRows:
         """
         counted = Counted(extra=model.extra)
         wanted = frozenset(hours)
-        began = (since or self._clock()) - SKEW
+        began = since or self._clock()
         for part in ranges:
             for page in self._pages(model, account_id, condition(part), counted):
                 rows = {row["id"]: row for row in page}.values()
                 counted.pages += 1
                 counted.rows += len(rows)
-                until = self._clock() + SKEW
+                moving = Since.of(began, self._clock())
                 for row in rows:
-                    _count(
-                        counted, model, row | {model.account: account_id}, wanted, (began, until)
-                    )
+                    _count(counted, model, row | {model.account: account_id}, wanted, moving)
                 on_page(counted)
         return counted
 
@@ -165,40 +144,23 @@ def _readable(error: GraphQLError) -> tuple[dict[str, Any], int]:
 
 
 def _count(
-    counted: Counted,
-    model: Model,
-    row: dict[str, Any],
-    wanted: frozenset[int],
-    moving: tuple[datetime, datetime],
+    counted: Counted, model: Model, row: dict[str, Any], wanted: frozenset[int], moving: Since
 ) -> None:
-    """Add a row; one updated within `moving` may be counted at another time by the stream."""
     try:
         part = contribution(model, row)
     except UncountableError:
         return  # the stream has put it into quarantine
-    if buckets.floor(part.minute, buckets.HOUR) not in wanted:
-        return
-    written = _written(row)
-    ahead = _is_ahead(part, written)
-    if model.listing is not None:
-        text = row.get(model.listing[1])
-        if text and not is_plain(model.listing[1], text, part.minute):
-            least, greatest = counted.listed.get(part.minute, (text, text))
-            counted.listed[part.minute] = (min(least, text), max(greatest, text))
-    for series in part.series:
-        place = Target(series, part.minute)
-        if ahead:
-            counted.unclear.add(place)
-            continue
-        counted.minutes[place] = plus(counted.at(place), part.measures)
-        # A time that lies ahead of now was not written by this clock: it tells nothing.
-        if written is not None and moving[0] <= written <= moving[1]:
-            counted.unsure.add(place)
+    if buckets.floor(part.minute, buckets.HOUR) in wanted:
+        listed = _listed(model, row, part.minute)
+        counted.add(part, written(row.get("updatedAt")), moving, (listed, 0))
 
 
-def _is_ahead(part: Contribution, written: datetime | None) -> bool:
-    """Whether its time is more than a day after its update: only the stream knows which was odd."""
-    return written is not None and part.minute > buckets.to_minute(written) + DAY
+def _listed(model: Model, row: Row, minute: int) -> str | None:
+    """The text that a row is listed under outside its hour's own range."""
+    if model.listing is None:
+        return None
+    text = row.get(model.listing[1])
+    return text if text and not is_plain(model.listing[1], text, minute) else None
 
 
 def part_of(model: Model, row: Row) -> Contribution:
@@ -208,18 +170,11 @@ def part_of(model: Model, row: Row) -> Contribution:
         UncountableError: the stream puts it into quarantine.
     """
     part = contribution(model, row)
-    if _is_ahead(part, _written(row)):
+    if is_ahead(part, written(row.get("updatedAt"))):
         raise UncountableError(
             f"{model.time_name} {buckets.iso(part.minute)} is more than a day after the write"
         )
     return part
-
-
-def _written(row: Mapping[str, Any]) -> datetime | None:
-    try:
-        return buckets.parse(row["updatedAt"])
-    except (TypeError, ValueError):
-        return None
 
 
 @lru_cache(maxsize=16)

@@ -16,7 +16,14 @@ from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import EventError, UncountableError
 from aggregated_metrics.core.listing import is_plain
 from aggregated_metrics.core.measures import Measures, minus, negative
-from aggregated_metrics.core.models import Model, Place, first_of, json_object, place_of
+from aggregated_metrics.core.models import (
+    Contribution,
+    Model,
+    Place,
+    first_of,
+    json_object,
+    place_of,
+)
 from aggregated_metrics.core.record_types import MODELS
 from aggregated_metrics.core.series import Target
 
@@ -40,12 +47,13 @@ class Delta(NamedTuple):
     unlisted: int = 0
 
 
-type _Where = tuple[str | None, int]
+type Where = tuple[str | None, int]
+"""Where an index lists a row: the text, if it is not in its hour's own range; 1 if nowhere."""
 _T = slice(10, 11)
 """Where an AWSDateTime has its T; Python reads other forms as well, and AppSync does not."""
-_IN_RANGE: _Where = (None, 0)
-_NOWHERE: _Where = (None, 1)
-type _Part = tuple[Place, Measures, _Where]
+_IN_RANGE: Where = (None, 0)
+_NOWHERE: Where = (None, 1)
+type _Part = tuple[Place, Measures, Where]
 type _Groups = defaultdict[Place, list[Delta]]
 
 
@@ -269,6 +277,16 @@ def _part(model: Model, image: Mapping[str, Any], created: float | None) -> _Par
     return place, measures, where
 
 
+def part_of_image(model: Model, image: Mapping[str, Any]) -> tuple[Contribution, Where]:
+    """What a row adds as it is in its table (DynamoDB JSON), and where it is listed.
+
+    Raises:
+        UncountableError: it counts nowhere.
+    """
+    (account_id, minute, split, scope), measures, where = _part(model, image, None)
+    return Contribution(model.series(account_id, split, scope), minute, measures), where
+
+
 def _can_be_given(model: Model, values: Sequence[Any]) -> bool:
     """Whether the API can serialize the row; one that it cannot is as good as listed nowhere.
 
@@ -283,7 +301,7 @@ def _can_be_given(model: Model, values: Sequence[Any]) -> bool:
     return True
 
 
-def _listed(model: Model, image: Mapping[str, Any], minute: int) -> _Where:
+def _listed(model: Model, image: Mapping[str, Any], minute: int) -> Where:
     """Where the row is listed, if not where a check of its hour looks by itself (ranges)."""
     if model.listing is None:
         return _IN_RANGE  # no check of an hour looks anywhere

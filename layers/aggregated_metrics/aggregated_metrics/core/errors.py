@@ -19,6 +19,7 @@ AggregatedMetricsError
 ├── LostBatchError            a batch that aged out could not be read, or its note not ended
 ├── ChecksFailedError         some groups of hours could not be checked; the others were
 ├── TooManyRowsError          a check would list more rows than CHECK_ROWS_LIMIT
+├── RunError                 a run over whole tables lacks something that it needs
 └── QuarantineError           the quarantine queue did not take a record
 """
 
@@ -128,6 +129,10 @@ class ChecksFailedError(AggregatedMetricsError):
 
 class TooManyRowsError(AggregatedMetricsError):
     """Reading the rows of a group was given up, because it lists too many."""
+
+
+class RunError(AggregatedMetricsError):
+    """A run over whole tables cannot go on: a file, or a part of a table, is missing."""
 
 
 class QuarantineError(AggregatedMetricsError):

@@ -201,6 +201,19 @@ class Hour:
             self._change(bucket, measures)
             self._restored |= {(size, buckets.floor(minute, size)) for size in buckets.PARENT_SIZES}
 
+    def set_listing(self, minute: int, listed: tuple[str, str] | None, unlisted: int) -> None:
+        """Keep where an index lists a stored minute's rows: beyond its hour, or not at all."""
+        bucket = self._buckets.get((1, minute))
+        if bucket is None:
+            return
+        known = bucket.metadata
+        before = known.listed, known.unlisted
+        for text in listed or ():
+            known.list_text(text)
+        known.unlisted = unlisted
+        if before != (known.listed, known.unlisted):
+            bucket.dirty = True
+
     def roll_up(self, now: datetime) -> None:
         """Make every parent the sum of its minutes, and of those that somebody has pruned."""
         sums: dict[tuple[int, int], list[Measures]] = {

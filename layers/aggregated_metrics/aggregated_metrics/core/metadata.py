@@ -31,17 +31,22 @@ class Fence(NamedTuple):
     """The time of a repair's two readings: what was created up to `at` is in the sum.
 
     Epoch seconds: `first` is when the first reading began, `last` when the second one ended. `read`
-    are the ranges of sort-key text that were read (listing.ranges).
+    are the ranges of sort-key text that were read (listing.ranges); None: the whole table, rows
+    that no index lists included.
     """
 
     first: float
     at: float
     last: float
-    read: tuple[Range, ...] = ()
+    read: tuple[Range, ...] | None = ()
 
     def holds(self, created: float | None, listed: str | None, unlisted: int) -> bool:
         """Whether a change of a row so listed is in the sum: it was there, and it was read."""
-        if created is None or created > self.at or unlisted:
+        if created is None or created > self.at:
+            return False
+        if self.read is None:
+            return True
+        if unlisted:
             return False
         return listed is None or any(
             first <= listed and (last is None or listed <= last) for first, last in self.read
@@ -131,7 +136,8 @@ class Metadata:
             ]
         if self.fence is not None:
             moments = [round(moment * 1000) for moment in self.fence[:3]]
-            content["fence"] = [*moments, [list(part) for part in self.fence.read]]
+            read = self.fence.read
+            content["fence"] = [*moments, None if read is None else [list(part) for part in read]]
         if self.listed is not None:
             content["listed"] = list(self.listed)
         if self.unlisted:
@@ -165,9 +171,11 @@ def _ledger(value: Any) -> dict[str, tuple[int, int]]:
 
 def _fence(value: Any) -> Fence:
     first, at, last, *read = value
-    ranges = tuple(
-        (str(low), None if high is None else str(high)) for low, high in (read or [()])[0]
-    )
+    ranges = None
+    if read != [None]:
+        ranges = tuple(
+            (str(low), None if high is None else str(high)) for low, high in (read or [()])[0]
+        )
     return Fence(int(first) / 1000, int(at) / 1000, int(last) / 1000, ranges)
 
 

@@ -1,34 +1,57 @@
 """Ranges of hours that somebody asks to have checked. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import EventError
+from aggregated_metrics.core.listing import UPDATED
 from aggregated_metrics.core.record_types import BREAKDOWNS, MODELS, RECORD_TYPES, model_of
 from aggregated_metrics.core.series import HourId, Series
 
 DAY = 24 * buckets.HOUR
+MOST_DAYS = 31
+"""Of so many days at most the sums are held at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Hours of an account; `start` and `end` are epoch minutes, widened to whole hours."""
+    """Hours of an account; `start` and `end` are epoch minutes, widened to whole hours.
+
+    `days` is how many UTC days are checked at once.
+    """
 
     account_id: str
     record_types: tuple[str, ...]
     start: int
     end: int
+    days: int = MOST_DAYS
 
-    def days(self) -> Iterator["Range"]:
-        """Its UTC days, the newest first."""
+    def windows(self) -> Iterator["Range"]:
+        """Its parts of at most so many UTC days, the newest first."""
         end = self.end
         while end > self.start:
-            start = max(self.start, (end - 1) // DAY * DAY)
-            yield Range(self.account_id, self.record_types, start, end)
+            start = max(self.start, ((end - 1) // DAY - self.days + 1) * DAY)
+            yield replace(self, start=start, end=end)
             end = start
+
+    def by_model(self) -> Iterator["Range"]:
+        """The same hours, for each model that its record types belong to."""
+        for model in MODELS.values():
+            names = tuple(name for name in self.record_types if model_of(name) is model)
+            if names:
+                yield replace(self, record_types=names)
+
+    def is_long(self) -> bool:
+        """Whether one reading has to serve several windows: of a model listed by updatedAt."""
+        models = {model_of(name).name: model_of(name) for name in self.record_types}.values()
+        return (
+            len(models) == 1
+            and all(model.listing and model.listing[1] == UPDATED for model in models)
+            and sum(1 for _ in self.windows()) > 1
+        )
 
     def hours(self) -> list[HourId]:
         """Every hour of every record type in it; of breakdowns without naming a scope: of all."""
@@ -40,13 +63,14 @@ class Range:
 
     def as_event(self, *, repair: bool) -> dict[str, Any]:
         """The event that asks for it."""
-        return {
+        event: dict[str, Any] = {
             "accountId": self.account_id,
             "recordTypes": list(self.record_types),
             "start": buckets.iso(self.start),
             "end": buckets.iso(self.end),
             "repair": repair,
         }
+        return event if self.days == MOST_DAYS else event | {"days": self.days}
 
 
 def parse_range(event: Mapping[str, Any], counted: Sequence[str] = RECORD_TYPES) -> Range:
@@ -68,12 +92,16 @@ def parse_range(event: Mapping[str, Any], counted: Sequence[str] = RECORD_TYPES)
         raise EventError(f"accountId is {account_id!r}, not an account's id")
     if end <= start:
         raise EventError("end must be later than start")
+    days = event.get("days", MOST_DAYS)
+    if type(days) is not int or not 1 <= days <= MOST_DAYS:
+        raise EventError(f"days is {days!r}, not a number from 1 to {MOST_DAYS}")
     first, last = buckets.to_minute(start), -((buckets.EPOCH - end) // timedelta(minutes=1))
     return Range(
         account_id,
         _record_types(event.get("recordTypes"), counted),
         buckets.floor(first, buckets.HOUR),
         -buckets.floor(-last, buckets.HOUR),
+        days,
     )
 
 
@@ -94,20 +122,31 @@ def _record_types(asked: Any, counted: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(asked))
 
 
+def steps(asked: Range) -> Iterator[tuple[Range, Range]]:
+    """What is checked one after the other: each with what is left to be done, itself included.
+
+    A model that its index lists by the time that counts is read in windows, and together with the
+    others if there is only one. One that is listed by updatedAt is read once for all windows: each
+    window would list again all that came later.
+    """
+    long = [part for part in asked.by_model() if part.is_long()]
+    names = asked.record_types
+    for part in long:
+        yield replace(asked, record_types=names), part
+        names = tuple(name for name in names if name not in part.record_types)
+    if names:
+        for window in replace(asked, record_types=names).windows():
+            yield replace(asked, record_types=names, end=window.end), window
+
+
 def plan(asked: Any, counted: Sequence[str] = RECORD_TYPES) -> list[dict[str, Any]]:
-    """A backfill's units: an event a day and model, the newest day first.
+    """A backfill's units, each an event that one invocation carries out: one model's each.
 
     Raises:
         EventError: a field is missing or wrong.
     """
-    whole = parse_range(asked, counted)
-    by_model = [
-        tuple(name for name in whole.record_types if model_of(name) is model)
-        for model in MODELS.values()
-    ]
     return [
-        Range(day.account_id, names, day.start, day.end).as_event(repair=True)
-        for day in whole.days()
-        for names in by_model
-        if names
+        part.as_event(repair=True)
+        for one in parse_range(asked, counted).by_model()
+        for _, part in steps(one)
     ]

@@ -27,6 +27,7 @@ from aggregated_metrics.core.measures import Measures, clamped, shown, total, ze
 from aggregated_metrics.core.metadata import Fence
 from aggregated_metrics.core.models import Model
 from aggregated_metrics.core.record_types import extra_of, model_of
+from aggregated_metrics.core.row_sums import Sums
 from aggregated_metrics.core.series import Target
 
 type Place = tuple[HourId, int, int]
@@ -79,6 +80,7 @@ class Findings:
         repaired: those of the drift that have been set right.
         completed: buckets that had elapsed and were not complete; they are now.
         unreadable: rows that the API could not give.
+        forgotten: repaired buckets that are only counted, because a long range has too many.
     """
 
     hours: int = 0
@@ -90,6 +92,26 @@ class Findings:
     repaired: list[Drift] = field(default_factory=list)
     completed: int = 0
     unreadable: int = 0
+    forgotten: int = 0
+
+    @property
+    def drifted(self) -> int:
+        """How many buckets were wrong."""
+        return len(self.drift) + self.forgotten
+
+    @property
+    def set_right(self) -> int:
+        """How many of them have been repaired."""
+        return len(self.repaired) + self.forgotten
+
+    def forget_repaired(self, most: int = 10_000) -> None:
+        """Only count the repaired buckets beyond so many."""
+        kept = self.repaired[:most]
+        self.forgotten += len(self.repaired) - len(kept)
+        gone = {drift.place for drift in self.repaired[most:]}
+        if gone:
+            self.repaired = kept
+            self.drift = [drift for drift in self.drift if drift.place not in gone]
 
     def add(self, other: "Findings") -> None:
         """Take in what a check of other hours found."""
@@ -102,6 +124,7 @@ class Findings:
         self.repaired += other.repaired
         self.completed += other.completed
         self.unreadable += other.unreadable
+        self.forgotten += other.forgotten
 
 
 class Group(NamedTuple):
@@ -185,12 +208,12 @@ class Checker:
         """
         # 1. The buckets come first: what is stored later than this is not set, and their metadata
         #    tells where rows are listed that an hour's own range does not hold.
-        named, every = _divided(group)
-        stored = self.store.load([*named, *self._scopes(group, every, set(named))])
-        whole = self._load(_whole(group, every).difference(named))
+        named, every = divided(group)
+        stored = self.store.load([*named, *self.stored_scopes(group, every, set(named))])
+        whole = self._load(whole_hours(group, every).difference(named))
         starts = {hour.start for hour in group.hours}
         ranges = ranges_of(group.model, [*stored, *whole], group.listed, starts)
-        doubtful = _doubtful([*stored, *whole], group.model)
+        doubtful = doubtful_of([*stored, *whole], group.model)
         # 2. Then the rows.
         began = self.clock()
         counted = self._count(group, group.hours, ranges, began, rows_limit)
@@ -203,7 +226,9 @@ class Checker:
         found.rows, found.pages = counted.rows, counted.pages
         wrong: dict[Place, Drift] = {}
         for hour in stored:
-            compared, differing = self._compare(hour, group.model, counted, doubtful)
+            compared, differing = self.compare(
+                hour, group.model, counted, doubtful, unreadable=counted.unreadable
+            )
             found.minutes += compared
             wrong |= {drift.place: drift for drift in differing}
         return Reading(
@@ -214,14 +239,14 @@ class Checker:
             ranges,
             began,
             self.clock(),
-            self._late(stored),
+            self.late(stored),
             doubtful,
         )
 
     def _load(self, ids: Collection[HourId]) -> list[Hour]:
         return self.store.load(sorted(ids)) if ids else []
 
-    def _scopes(
+    def stored_scopes(
         self, group: Group, every: Mapping[str, Sequence[int]], named: Collection[HourId]
     ) -> list[HourId]:
         """The stored hours of those breakdowns of which all scopes are meant."""
@@ -234,8 +259,12 @@ class Checker:
         """Let SETTLE_SECONDS pass since the last reading that found something: once for all."""
         ends = [reading.ended for reading in readings if reading.wrong]
         if ends:
-            passed = (self.clock() - max(ends)).total_seconds()
-            self.sleep(max(0.0, self.settle - passed))
+            self.wait_since(max(ends))
+
+    def wait_since(self, ended: datetime) -> None:
+        """Let SETTLE_SECONDS pass since a first look ended."""
+        passed = (self.clock() - ended).total_seconds()
+        self.sleep(max(0.0, self.settle - passed))
 
     def confirm(self, reading: Reading, *, repair: bool) -> Findings:
         """The second look, at the hours that differ.
@@ -245,7 +274,7 @@ class Checker:
         if reading.wrong:
             self._confirm(reading, repair=repair)
         if repair and reading.late:
-            reading.found.completed = self._complete(reading.late)
+            reading.found.completed = self.complete(reading.late)
         return reading.found
 
     def _confirm(self, reading: Reading, *, repair: bool) -> None:
@@ -260,7 +289,9 @@ class Checker:
         found.pages += counted.pages
         again: dict[Place, Drift] = {}
         for hour in self.store.load(sorted(hours, key=lambda hour: hour.start)):
-            _, differing = self._compare(hour, group.model, counted, reading.doubtful)
+            _, differing = self.compare(
+                hour, group.model, counted, reading.doubtful, unreadable=counted.unreadable
+            )
             again |= {drift.place: drift for drift in differing}
         # 2. Sure is what both found alike, of rows that nobody has updated since.
         unsure = {*reading.unsure, *_places(counted.unsure)}
@@ -296,10 +327,26 @@ class Checker:
         starts = {hour.start for hour in hours}
         return self.source.count(group.model, group.account_id, starts, ranges, since, on_page)
 
-    def _compare(
-        self, hour: Hour, model: Model, counted: Counted, doubtful: Collection[int]
+    def compare(
+        self,
+        hour: Hour,
+        model: Model,
+        counted: Sums,
+        doubtful: Collection[int] = (),
+        *,
+        unreadable: int = 0,
+        whole: bool = False,
     ) -> tuple[int, list[Drift]]:
-        """How many minutes there are to compare, and the buckets that are wrong."""
+        """How many minutes there are to compare, and the buckets that are wrong.
+
+        Args:
+            hour: as it is stored.
+            model: whose rows its series counts.
+            counted: what the rows come to.
+            doubtful: minutes of which a row is in no index: of whatever scope it is.
+            unreadable: how many could not be read.
+            whole: whether the whole table was read, rows that no index lists included.
+        """
         rows = partial(_rows, counted, hour.id)
         expired = self._is_expired(hour.id, model)
         gone = self._without_rows(hour, rows)
@@ -316,11 +363,9 @@ class Checker:
             # What is set must be all that was written up to the fence, so a minute is left alone
             # where the rows do not tell that.
             known = (
-                model.listing is not None
-                and bucket.metadata.unlisted <= 0
-                and not (hour.id.series.scope and minute in doubtful)
+                (whole or _is_listed(hour.id, bucket, model, doubtful))
                 and Target(hour.id.series, minute) not in counted.unclear
-                and not (counted.unreadable and _is_less(counted_here, bucket.measures))
+                and not (unreadable and _is_less(counted_here, bucket.measures))
                 and not (expired and any(bucket.measures))
                 and not _covers(gone, minute)
             )
@@ -354,7 +399,8 @@ class Checker:
         lifetime = self.lifetimes.get(model.name)
         return lifetime is not None and buckets.to_datetime(hour.start) < self.clock() - lifetime
 
-    def _late(self, stored: Sequence[Hour]) -> dict[HourId, int]:
+    def late(self, stored: Sequence[Hour]) -> dict[HourId, int]:
+        """How many buckets of each hour have elapsed and are not complete."""
         now = self.clock()
         late = {
             hour.id: sum(not bucket.complete and bucket.elapsed(now, self.grace) for bucket in hour)
@@ -362,13 +408,13 @@ class Checker:
         }
         return {hour: number for hour, number in late.items() if number}
 
-    def _complete(self, late: Mapping[HourId, int]) -> int:
+    def complete(self, late: Mapping[HourId, int]) -> int:
         """Complete what has elapsed and nobody is going to sweep; gives back how many buckets."""
         self.store.update(late, lambda hour: hour.close(self.clock(), self.grace))
         return sum(late.values())
 
     def _repair(
-        self, findings: Findings, fence: Fence, listed: Mapping[int, tuple[str, str]]
+        self, findings: Findings, fence: Fence, listed: Mapping[Target, tuple[str, str]]
     ) -> None:
         wanted: dict[HourId, list[Drift]] = {}
         for drift in findings.drift:
@@ -380,12 +426,12 @@ class Checker:
                 bucket = hour.get_or_new(drift.start, drift.size)
                 if drift.size == 1 and bucket.measures != drift.expected:
                     if bucket.version == drift.version:
-                        texts = listed.get(drift.start, ())
+                        texts = listed.get(Target(hour.id.series, drift.start), ())
                         hour.set_minute(drift.start, drift.expected, fence, texts)
                     else:
                         moved.add(drift.place)
 
-        outcome = self.store.update(wanted, set_right, before_save=self._mark)
+        outcome = self.store.update(wanted, set_right, before_save=self.mark)
         tried, findings.drift = findings.drift, []
         for each in tried:
             left = each.size > 1 and each.hour in outcome.parents_left
@@ -395,7 +441,8 @@ class Checker:
                 findings.drift.append(each)
                 findings.repaired.append(each)
 
-    def _mark(self, hours: Sequence[Hour]) -> None:
+    def mark(self, hours: Sequence[Hour]) -> None:
+        """Mark hours that are about to be written."""
         self.pending.mark({hour.id: hour.due(self.grace) for hour in hours})
 
 
@@ -405,7 +452,7 @@ def scope_of(series: Series) -> dict[str, str]:
     return {name: value for name, value in named if value is not None}
 
 
-def _divided(group: Group) -> tuple[list[HourId], dict[str, list[int]]]:
+def divided(group: Group) -> tuple[list[HourId], dict[str, list[int]]]:
     """The hours that name their series; the breakdowns' starts of which all scopes are meant."""
     named: list[HourId] = []
     every: dict[str, list[int]] = {}
@@ -418,13 +465,13 @@ def _divided(group: Group) -> tuple[list[HourId], dict[str, list[int]]]:
     return named, every
 
 
-def _whole(group: Group, every: Mapping[str, Sequence[int]]) -> set[HourId]:
+def whole_hours(group: Group, every: Mapping[str, Sequence[int]]) -> set[HourId]:
     """The hours of all rows of which scopes are looked for: they know where these are listed."""
     series = Series(group.account_id, group.model.record_type)
     return {HourId(series, start) for starts in every.values() for start in starts}
 
 
-def _doubtful(hours: Sequence[Hour], model: Model) -> set[int]:
+def doubtful_of(hours: Sequence[Hour], model: Model) -> set[int]:
     """The minutes of which a row is in no index: no scope is known to be right either."""
     return {
         bucket.start
@@ -445,7 +492,16 @@ def _unknown(counted: Counted, every: Mapping[str, Sequence[int]]) -> set[HourId
     }
 
 
-def _rows(counted: Counted, hour: HourId, minute: int) -> Measures:
+def _is_listed(hour: HourId, bucket: Bucket, model: Model, doubtful: Collection[int]) -> bool:
+    """Whether an index lists all rows of a minute."""
+    return (
+        model.listing is not None
+        and bucket.metadata.unlisted <= 0
+        and not (hour.series.scope and bucket.start in doubtful)
+    )
+
+
+def _rows(counted: Sums, hour: HourId, minute: int) -> Measures:
     return counted.at(Target(hour.series, minute))
 
 
@@ -471,6 +527,12 @@ def _sum(minutes: Mapping[int, Measures], parent: Bucket) -> Measures:
     return shown(total((clamped(minutes[minute]) for minute in here), zero(parent.names)))
 
 
+def listed_of(stored: Iterable[Hour]) -> list[tuple[str, str]]:
+    """The least and greatest texts that the minutes of loaded hours keep of rows elsewhere."""
+    known = (bucket.metadata.listed for hour in stored for bucket in hour if bucket.size == 1)
+    return [texts for texts in known if texts]
+
+
 def ranges_of(
     model: Model,
     stored: Sequence[Hour],
@@ -483,8 +545,7 @@ def ranges_of(
     """
     if model.listing is None:
         return []
-    known = (bucket.metadata.listed for hour in stored for bucket in hour if bucket.size == 1)
-    texts = [each for each in known if each] + [(text, text) for _, text in listed]
+    texts = listed_of(stored) + [(text, text) for _, text in listed]
     return listing.ranges(model.listing[1], {*starts, *(hour.id.start for hour in stored)}, texts)
 
 

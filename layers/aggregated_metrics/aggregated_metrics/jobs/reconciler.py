@@ -1,18 +1,19 @@
 """What reconciler does with its event.
 
-    {"accountId", "start", "end", "recordTypes"?, "repair"?}   a range, newest day first
+    {"accountId", "start", "end", "recordTypes"?, "repair"?}   a range, each row read once a look
     {"repair"?}                                                the closed pending hours
     {"onFailure": …}                                           the hours of a lost batch
-    {"plan": {"accountId", "start", "end", …}}                 a backfill's days, as events
+    {"plan": {"accountId", "start", "end", …}}                 a backfill's units, as events
 
-A range is done day by day until the time is nearly over; then `next` is the event to go on with.
-Each group (account, model, day) fails alone: the others are checked and reported, and then the
+A range is done window by window, the newest first, until the time is nearly over; then `next` is
+the event to go on with. A model that is listed by updatedAt is read once for all windows.
+Each group (account, model, window) fails alone: the others are checked and reported, and then the
 invocation fails with all their names.
 """
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from types import MappingProxyType
@@ -34,7 +35,7 @@ from aggregated_metrics.core.errors import (
 from aggregated_metrics.core.hours import HourId
 from aggregated_metrics.core.listing import Listed
 from aggregated_metrics.core.models import Contribution
-from aggregated_metrics.core.ranges import DAY, Range, parse_range, plan
+from aggregated_metrics.core.ranges import DAY, Range, parse_range, plan, steps
 from aggregated_metrics.core.record_types import RECORD_TYPES, extra_of, model_of
 from aggregated_metrics.core.series import Target
 from aggregated_metrics.jobs.checker import (
@@ -46,6 +47,7 @@ from aggregated_metrics.jobs.checker import (
     groups,
     scope_of,
 )
+from aggregated_metrics.jobs.long_ranges import LongRange
 
 LISTED = 200
 """At most so many buckets are listed in a result, which a state machine takes up to 256 KB of."""
@@ -56,8 +58,8 @@ _SHAPES = "see events/reconciler/ for the events that this function takes"
 
 
 _TOO_MANY_ROWS = (
-    "a day has too many rows for one invocation: ask for fewer recordTypes or hours, "
-    "or use the command line"
+    "there are too many rows for one invocation: ask for fewer recordTypes or hours, "
+    "use the command line, or a backfill of whole tables"
 )
 
 
@@ -112,7 +114,7 @@ class Reconciler:
         if not isinstance(event, Mapping):
             raise EventError(f"the event is not a JSON object: {_SHAPES}")
         if "plan" in event:
-            return {"days": plan(event["plan"], self.counted)}
+            return {"units": plan(event["plan"], self.counted)}
         repair = _repair(event, otherwise="onFailure" in event)
         if set(event) <= {"repair"}:
             closed = Closed()
@@ -137,7 +139,7 @@ class Reconciler:
             except OutOfTimeError as error:
                 raise ContentionError(_TOO_MANY_ROWS) from error
         elif "accountId" in event:
-            findings, failed, rest = self._check_days(
+            findings, failed, rest = self._check_range(
                 parse_range(event, self.counted), repair=repair
             )
         else:
@@ -180,26 +182,41 @@ class Reconciler:
                 failed.append(_failure(reading.group, error))
         return findings, failed
 
-    def _check_days(
+    def _check_range(
         self, asked: Range, *, repair: bool
     ) -> tuple[Findings, list[str], Range | None]:
         findings = Findings()
         failed: list[str] = []
         done = False
-        for day in asked.days():
-            rest = Range(asked.account_id, asked.record_types, asked.start, day.end)
+        rest: Range | None = asked
+        for rest, part in steps(asked):
             if done and self.time_left() < _SPARE_SECONDS + self.checker.settle:
                 return findings, failed, rest
             try:
-                found, wrong = self.check_all(day.hours(), repair=repair)
+                found, wrong = self.check_part(part, repair=repair)
             except OutOfTimeError as error:
-                if not done:
+                if done:
+                    return findings, failed, rest
+                if part.is_long() or part.days == 1:
                     raise ContentionError(_TOO_MANY_ROWS) from error
-                return findings, failed, rest
+                return findings, failed, replace(rest, days=part.days // 2)
             findings.add(found)
+            findings.forget_repaired()
             failed += wrong
             done = True
         return findings, failed, None
+
+    def check_part(self, part: Range, *, repair: bool) -> tuple[Findings, list[str]]:
+        """Check one step of a range; gives back a line for each group that could not be."""
+        if not part.is_long():
+            return self.check_all(part.hours(), repair=repair)
+        try:
+            return LongRange(self.checker, part).check(repair=repair), []
+        except OutOfTimeError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
+            (group,) = groups(part.hours())
+            return Findings(), [_failure(group, error)]
 
     def check_closed(self, done: Closed, *, repair: bool) -> None:
         """Check the closed hours while there is time, those that waited longest first.
@@ -349,9 +366,9 @@ def result(findings: Findings, rest: Range | None, *, repair: bool) -> dict[str,
         "hours": findings.hours,
         "minutes": findings.minutes,
         "rows": findings.rows,
-        "driftCount": len(findings.drift),
+        "driftCount": findings.drifted,
         "drift": [drift.as_json() for drift in findings.drift[:LISTED]],
-        "repaired": len(findings.repaired),
+        "repaired": findings.set_right,
         "movingCount": len(findings.moving),
         "moving": [drift.as_json() for drift in findings.moving[:LISTED]],
         "completed": findings.completed,
@@ -374,8 +391,8 @@ def _numbers(findings: Findings) -> Report:
         "minutes": findings.minutes,
         "rows": findings.rows,
         "pages": findings.pages,
-        "drift": len(findings.drift),
-        "repaired": len(findings.repaired),
+        "drift": findings.drifted,
+        "repaired": findings.set_right,
         "moving": len(findings.moving),
         "completed": findings.completed,
         "unreadable": findings.unreadable,

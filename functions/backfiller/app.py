@@ -1,0 +1,12 @@
+"""backfiller: counts whole tables, step by step, as the state machine calls it."""
+
+from typing import Any
+
+from aggregated_metrics import wiring
+from aggregated_metrics.adapters import observability
+
+
+def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Carry out one step of a run (see jobs/backfiller.py); gives back what comes next."""
+    with observability.invocation("backfiller", context) as report:
+        return wiring.backfiller(wiring.process(), context).run(event, report)

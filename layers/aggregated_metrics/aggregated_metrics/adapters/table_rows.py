@@ -1,0 +1,116 @@
+"""The rows of whole source tables, by DynamoDB's parallel Scan, no faster than is allowed."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aggregated_metrics.core.models import Model
+from aggregated_metrics.core.runs import Table
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+
+class Page(NamedTuple):
+    """Rows as DynamoDB JSON, where the scan goes on (None: nowhere), and what it has consumed."""
+
+    rows: list[dict[str, Any]]
+    next: Mapping[str, Any] | None
+    units: float
+
+
+class TokenBucket:
+    """Lets so many units a second through; up to a second's worth may be saved up.
+
+    Args:
+        rate: units a second.
+        monotonic, sleep: the time, and how to wait; a test passes its own.
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._rate = rate
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._left = rate
+        self._at = monotonic()
+
+    def spend(self, units: float) -> None:
+        """Take what has been consumed; wait until nothing is owed."""
+        now = self._monotonic()
+        self._left = min(self._rate, self._left + (now - self._at) * self._rate) - units
+        self._at = now
+        if self._left < 0:
+            self._sleep(-self._left / self._rate)
+
+
+class TableRows:
+    """The source tables.
+
+    Args:
+        client: boto3's DynamoDB client.
+        tables: model name to table name.
+        bucket: makes what limits one scan to so many read units a second.
+    """
+
+    def __init__(
+        self,
+        client: "DynamoDBClient",
+        tables: Mapping[str, str],
+        bucket: Callable[[float], TokenBucket] = TokenBucket,
+    ) -> None:
+        self._client = client
+        self._tables = tables
+        self._bucket = bucket
+
+    def describe(self) -> dict[str, Table]:
+        """What is known of each table; DynamoDB counts its rows about every six hours."""
+        found = {}
+        for model, name in self._tables.items():
+            table = self._client.describe_table(TableName=name)["Table"]
+            mode = table.get("BillingModeSummary", {}).get("BillingMode", "PROVISIONED")
+            provisioned = table.get("ProvisionedThroughput", {}).get("ReadCapacityUnits", 0)
+            found[model] = Table(
+                table.get("ItemCount", 0),
+                provisioned if mode == "PROVISIONED" and provisioned else None,
+            )
+        return found
+
+    def pages(
+        self,
+        model: Model,
+        segment: int,
+        of: int,
+        start: Mapping[str, Any] | None,
+        read_units: float,
+    ) -> Iterator[Page]:
+        """The pages of a segment, from a key on; only what counting reads is asked for."""
+        listed = (model.listing[1],) if model.listing else ()
+        wanted = ("id", *model.attributes, *model.required, *listed, "updatedAt")
+        names = dict.fromkeys(wanted)
+        projection = {f"#{i}": name for i, name in enumerate(names)}
+        bucket = self._bucket(read_units)
+        request: dict[str, Any] = {
+            "TableName": self._tables[model.name],
+            "Segment": segment,
+            "TotalSegments": of,
+            "ProjectionExpression": ", ".join(projection),
+            "ExpressionAttributeNames": projection,
+            "ReturnConsumedCapacity": "TOTAL",
+        }
+        key: Mapping[str, Any] | None = start
+        while True:
+            if key:
+                request["ExclusiveStartKey"] = key
+            answer = self._client.scan(**request)
+            units = float(answer.get("ConsumedCapacity", {}).get("CapacityUnits", 0))
+            key = answer.get("LastEvaluatedKey")
+            yield Page(answer["Items"], key, units)
+            if key is None:
+                return
+            bucket.spend(units)

@@ -1,0 +1,167 @@
+"""Setting hours right by two looks that have both been taken already.
+
+For readings that are too long to be held: each look was put away as sums, and they are compared
+part by part. A minute is sure as it is in checker.py, with one thing shown otherwise: nobody held
+the stored buckets since before the first look, so a version written up to the fence shows that a
+minute holds nothing from after it.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from aggregated_metrics.adapters.hour_store import GROUPS_AT_ONCE, HOURS_PER_LOAD
+from aggregated_metrics.core import buckets
+from aggregated_metrics.core.hours import Bucket, Hour, HourId
+from aggregated_metrics.core.metadata import Fence
+from aggregated_metrics.core.row_sums import Sums
+from aggregated_metrics.core.series import Target
+from aggregated_metrics.jobs.checker import Checker, Drift, Findings, Group, Place
+
+_HOURS_AT_ONCE = GROUPS_AT_ONCE * HOURS_PER_LOAD
+
+
+class Looks(NamedTuple):
+    """Two looks at hours of one account and model, and the fence between them.
+
+    `unreadable` is how many rows could not be read: then nothing is lowered. `doubtful` are the
+    minutes of which a row is in no index.
+    """
+
+    group: Group
+    first: Sums
+    second: Sums
+    fence: Fence
+    unreadable: int = 0
+    doubtful: Collection[int] = ()
+
+    def is_sure(self, place: Target) -> bool:
+        """Whether both looks found the same there, of rows that nobody has updated since."""
+        return (
+            self.first.at(place) == self.second.at(place)
+            and place not in self.first.unsure
+            and place not in self.second.unsure
+        )
+
+
+def settle(checker: Checker, looks: Sequence[Looks], *, repair: bool) -> Findings:
+    """Compare hours with the second look, and with `repair` set right what is sure.
+
+    Raises:
+        ApiError: the API refused, or did not answer.
+        ContentionError: the time ran out; what was repaired is valid.
+    """
+    findings = Findings()
+    by_hour = {hour: each for each in looks for hour in each.group.hours}
+    hours = [*by_hour]
+    for first in range(0, len(hours), _HOURS_AT_ONCE):
+        part = hours[first : first + _HOURS_AT_ONCE]
+        findings.add(_Settling(checker, by_hour).run(part, repair=repair))
+    return findings
+
+
+@dataclass(slots=True)
+class _Settling:
+    """What is found out about some hours while they are loaded and changed."""
+
+    checker: Checker
+    by_hour: Mapping[HourId, Looks]
+    minutes: dict[HourId, int] = field(default_factory=dict)
+    late: dict[HourId, int] = field(default_factory=dict)
+    sure: dict[Place, Drift] = field(default_factory=dict)
+    moving: dict[Place, Drift] = field(default_factory=dict)
+
+    def run(self, ids: Sequence[HourId], *, repair: bool) -> Findings:
+        checker, found = self.checker, Findings(hours=len(ids))
+        if repair:
+            outcome = checker.store.update(ids, self._set_right, before_save=checker.mark)
+            for place in [place for place in self.sure if place[1] > 1]:
+                if place[0] in outcome.parents_left:
+                    self.moving[place] = self.sure.pop(place)
+            found.repaired = [*self.sure.values()]
+            found.completed = sum(self.late.values())
+            if self.moving:
+                checker.pending.mark({drift.hour: None for drift in self.moving.values()})
+        else:
+            for hour in checker.store.load(ids):
+                self._judge(hour)
+        found.minutes = sum(self.minutes.values())
+        found.drift, found.moving = [*self.sure.values()], [*self.moving.values()]
+        return found
+
+    def _judge(self, hour: Hour) -> list[Drift]:
+        """What is wrong and sure; called again where somebody else has changed the hour."""
+        looks = self.by_hour[hour.id]
+        self.minutes[hour.id], wrong = self.checker.compare(
+            hour,
+            looks.group.model,
+            looks.second,
+            looks.doubtful,
+            unreadable=looks.unreadable,
+            whole=looks.fence.read is None,
+        )
+        sure = []
+        open_minutes = {
+            drift.start
+            for drift in wrong
+            if drift.size == 1 and not _is_settled(hour, drift.start, looks)
+        }
+        for drift in wrong:
+            if open_minutes.isdisjoint(range(drift.start, drift.start + drift.size)):
+                self.moving.pop(drift.place, None)
+                self.sure[drift.place] = drift
+                sure.append(drift)
+            else:
+                self.sure.pop(drift.place, None)
+                self.moving[drift.place] = drift
+        self._find_changed(hour, looks)
+        return sure
+
+    def _find_changed(self, hour: Hour, looks: Looks) -> None:
+        """What only the first look found wrong changes too: its delta is still to come."""
+        for minute in buckets.starts(hour.id.start, 1):
+            place = Target(hour.id.series, minute)
+            before, after = looks.first.at(place), looks.second.at(place)
+            if before == after:
+                continue
+            bucket = hour.get_or_new(minute)
+            if after == bucket.measures:
+                drift = Drift(hour.id, minute, 1, bucket.measures, before, bucket.version)
+                self.moving.setdefault(drift.place, drift)
+
+    def _set_right(self, hour: Hour) -> None:
+        looks, checker = self.by_hour[hour.id], self.checker
+        for drift in self._judge(hour):
+            if drift.size == 1:
+                place = Target(hour.id.series, drift.start)
+                texts = looks.second.listed.get(place, ())
+                hour.set_minute(drift.start, drift.expected, looks.fence, texts)
+        if looks.fence.read is None:
+            self._keep_listing(hour, looks)
+        late = checker.late([hour])
+        if late:
+            self.late |= late
+            hour.close(checker.clock(), checker.grace)
+
+    def _keep_listing(self, hour: Hour, looks: Looks) -> None:
+        """A later check reads through an index: tell it what that does not list where it looks."""
+        for minute in buckets.starts(hour.id.start, 1):
+            if _is_settled(hour, minute, looks):
+                place = Target(hour.id.series, minute)
+                listed = looks.second.listed.get(place)
+                hour.set_listing(minute, listed, looks.second.unlisted.get(place, 0))
+
+
+def _is_settled(hour: Hour, minute: int, looks: Looks) -> bool:
+    """Whether a minute is sure, and its stored version holds nothing from after the fence."""
+    place = Target(hour.id.series, minute)
+    return looks.is_sure(place) and _is_before(hour.get(minute), looks.fence)
+
+
+def _is_before(bucket: Bucket | None, fence: Fence) -> bool:
+    if bucket is None or bucket.version is None:
+        return True
+    try:
+        return buckets.parse(bucket.version).timestamp() <= fence.at
+    except ValueError:
+        return False

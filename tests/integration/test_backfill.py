@@ -1,0 +1,178 @@
+"""Runs over whole tables, step by step, on rows that no stream has brought."""
+
+from typing import Any
+
+import pytest
+from aggregated_metrics.core.errors import EventError, RunError
+from aggregated_metrics.jobs import scanner
+
+from testbench import rows
+from testbench.backfilling import Backfilling
+from testbench.fakes.aws import MemoryTable
+from testbench.reconciliation import SETTLE, World, truth
+
+
+@pytest.fixture
+def world() -> World:
+    return World(MemoryTable())
+
+
+def _write(world: World, number: int = 40) -> None:
+    for i in range(number):
+        at = f"2026-1{i % 2}-{1 + i % 20:02}T08:{i % 60:02}:00.000Z"
+        for model in ("Item", "ScoreResult", "Task", "Evaluation"):
+            world.insert(
+                model, f"{model}-{i}", createdAt=at, updatedAt=at, accountId=f"acct-{i % 3}"
+            )
+    world.undelivered.clear()
+
+
+def test_every_account_is_counted_and_each_look_reads_each_row_once(world: World) -> None:
+    _write(world)
+    run = Backfilling(world)
+    report = run.run()
+    assert world.stored() == truth(world.api)
+    assert run.tables.read == 2 * 160
+    assert sum(report["rows"].values()) == 160
+    assert report["drift"] == report["repaired"]
+    assert report["drift"]["items"] > 0
+    assert run.run()["drift"] == {}
+
+
+def test_a_run_that_does_not_repair_writes_nothing(world: World) -> None:
+    _write(world)
+    report = Backfilling(world).run(repair=False)
+    assert world.stored() == {}
+    assert sum(report["drift"].values()) > 0
+    assert report["repaired"] == {}
+
+
+def test_a_scanner_that_dies_or_runs_out_of_time_goes_on_and_counts_nothing_twice(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scanner, "ROWS", 8)
+    _write(world)
+    at = iter(range(10**6))
+    run = Backfilling(world, dies=lambda: next(at) % 7 == 6, seconds_left=20.0)
+    run.run()
+    assert run.deaths > 10
+    assert world.stored() == truth(world.api)
+
+
+def test_of_two_scanners_of_a_segment_the_second_goes_on_from_what_the_first_put_down(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scanner, "ROWS", 8)
+    _write(world)
+    run = Backfilling(world)
+    rival: list[Any] = []
+
+    def the_other_one_is_first(key: str) -> None:
+        if "/Item/0000/000001" in key and not rival:
+            rival.append(key)
+            _, name, look, model, segment, _ = key.split("/")
+            run.invoke(
+                {"scan": {"run": name, "look": int(look), "model": model, "segment": int(segment)}}
+            )
+
+    run.bucket.on_put = the_other_one_is_first
+    run.run()
+    assert rival
+    assert world.stored() == truth(world.api)
+
+
+def test_a_row_in_no_index_is_counted_and_a_later_check_does_not_lower_it(world: World) -> None:
+    old = {"createdAt": "2026-11-22T09:05:00.000Z"}
+    world.insert("ScoreResult", "unlisted", **old, updatedAt=rows.REMOVED)
+    world.insert(
+        "Item",
+        "offset",
+        createdAt="2026-11-22T13:05:00+04:00",
+        updatedAt="2026-11-22T09:06:00Z",
+    )
+    world.undelivered.clear()
+    Backfilling(world).run()
+    assert world.stored() == truth(world.api)
+    found = world.check(repair=True)
+    assert found.drift == found.moving == []
+    assert world.stored() == truth(world.api)
+
+
+def test_a_change_of_a_row_in_no_index_that_comes_late_is_not_counted_twice(world: World) -> None:
+    world.insert(
+        "ScoreResult", "late", createdAt="2026-11-22T09:05:00.000Z", updatedAt=rows.REMOVED
+    )
+    world.clock.advance(60)
+    Backfilling(world).run()
+    world.deliver()
+    assert world.stored() == truth(world.api)
+
+
+def test_a_count_without_any_row_is_lowered(world: World) -> None:
+    world.insert("Item", "a", createdAt="2026-11-22T09:05:00.000Z")
+    world.insert("Item", "b", createdAt="2026-11-22T03:05:00.000Z")
+    world.deliver()
+    world.remove("Item", "b")
+    world.undelivered.clear()
+    Backfilling(world).run()
+    assert world.stored() == truth(world.api)
+
+
+def test_what_cannot_be_counted_is_reported_by_reason(world: World) -> None:
+    for i in range(150):
+        world.insert("Task", f"lost-{i:03}", accountId=rows.REMOVED)
+    world.insert("Task", "when", createdAt="yesterday")
+    world.undelivered.clear()
+    run = Backfilling(world)
+    report = run.run()
+    assert report["uncountable"] == {
+        "accountId is missing": 150,
+        "createdAt … is not an AWSDateTime": 1,
+    }
+    named = run.job().files.get(report["run"], "uncountable.json")
+    assert len(named["accountId is missing"][1]) == 100
+    assert named["createdAt … is not an AWSDateTime"][1] == ["when"]
+
+
+def test_hours_that_were_set_aside_are_checked_and_forgotten(world: World) -> None:
+    world.insert("Task", "a", createdAt="2026-11-22T09:05:00.000Z")
+    world.deliver()
+    world.sweep()
+    (mark,) = world.pending.closed()
+    world.pending.set_aside(mark)
+    world.remove("Task", "a")
+    world.undelivered.clear()
+    world.clock.advance(60)
+    report = Backfilling(world).run()
+    assert world.stored() == {}
+    assert report["setAsideDone"] in (0, 1)  # a repair marks the hour anew
+    assert world.pending.aside() == []
+
+
+def test_a_look_that_is_not_whole_is_not_gathered(world: World) -> None:
+    _write(world, 4)
+    run = Backfilling(world)
+    plan = run.invoke({"prepare": {"run": "r", "segments": 2}})
+    for unit in plan["first"][1:]:
+        run.invoke({"scan": unit})
+    with pytest.raises(RunError, match=r"look 1 has read 1 of 2 segments of Item"):
+        run.invoke({"gather": {"run": "r"}})
+
+
+def test_looks_that_are_too_close_are_refused(world: World) -> None:
+    _write(world, 4)
+    run = Backfilling(world)
+    plan = run.invoke({"prepare": {"run": "r", "segments": 1}})
+    for unit in plan["first"]:
+        run.invoke({"scan": unit})
+    world.clock.advance(SETTLE - 1)
+    for unit in plan["second"]:
+        run.invoke({"scan": unit})
+    with pytest.raises(EventError, match="SETTLE_SECONDS"):
+        run.invoke({"gather": {"run": "r"}})
+
+
+@pytest.mark.parametrize("event", [None, {}, {"scan": 5}, {"scan": {}}, {"other": {}}])
+def test_an_event_of_another_shape_is_refused(world: World, event: Any) -> None:
+    with pytest.raises(EventError):
+        Backfilling(world).invoke(event)

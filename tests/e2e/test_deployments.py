@@ -26,7 +26,7 @@ UNDERWAY = 20
 REMOVED = "aggregated-metrics-removed"
 HASH = re.compile("[0-9a-f]{10}$")
 """What SAM puts behind the name of a layer."""
-LEFT = {"QuarantineQueue", "FailedBatchesBucket", "AggregatedMetricsLayer"}
+LEFT = {"QuarantineQueue", "FailedBatchesBucket", "BackfillBucket", "AggregatedMetricsLayer"}
 """What docs/operations.md says is left behind."""
 
 

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from aggregated_metrics.model import AggregatedMetrics
 
 from testbench import rows
 from testbench.emulated.functions import StepError, invoke
-from testbench.emulated.world import World
+from testbench.emulated.world import World, wait
 from testbench.privileges import DOCUMENTS, statements
 from testbench.streams import Stream, event
 
@@ -127,8 +128,19 @@ class Account:
         self.mark("closed")
         invoke(self.world.stack, "ReconcilerFunction", {})
 
+    def backfill(self) -> None:
+        """Every step of the backfiller, as the state machine calls it."""
+        states = self.world.stack.client("stepfunctions")
+        machine = self.world.stack.app["BackfillStateMachine"]
+        arn = states.start_execution(stateMachineArn=machine, input="{}")["executionArn"]
+        look = partial(states.describe_execution, executionArn=arn)
+        wait(lambda: look()["status"] != "RUNNING", seconds=300)
+        if look()["status"] != "SUCCEEDED":
+            raise StepError(look().get("cause"))
+
     def do(self, function: str) -> None:
         ways = {
+            "Backfiller": self.backfill,
             "StreamAggregator": self.count,
             "BucketSweeper": self.sweep,
             "Reconciler": self.reconcile,

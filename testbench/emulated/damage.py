@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from aggregated_metrics.adapters.appsync import AppSyncClient
+from aggregated_metrics.core.record_types import RECORD_TYPES
 from aggregated_metrics.model import AggregatedMetrics
 
 from testbench.emulated.check import Buckets, key_of
@@ -57,6 +58,8 @@ def falsify(client: AppSyncClient, buckets: Buckets, seed: int, each: int = 2) -
         seed: chooses the buckets.
         each: how many buckets for each kind of damage.
     """
+    # Those of breakdowns are reported with their scope apart, which a key has in it.
+    buckets = {key: bucket for key, bucket in buckets.items() if key[1] in RECORD_TYPES}
     draw = random.Random(f"damage/{seed}")
     hours: dict[tuple[str, str, datetime], list[AggregatedMetrics]] = {}
     for record in buckets.values():

@@ -8,6 +8,7 @@ is not known where the row counted before.
 from argparse import Namespace
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from aggregated_metrics.adapters.source_rows import SourceRows, part_of
@@ -36,7 +37,8 @@ def run(options: Namespace, deployment: Deployment, output: Output) -> int:
     hidden = queue.hidden()
     with queue.received(options.limit) as (messages, delete):
         tables, breakdowns = process.settings.SOURCE_TABLES, process.settings.BREAKDOWNS
-        jobs = [classify(message, tables, rows.row, breakdowns) for message in messages]
+        now = process.clock()
+        jobs = [classify(message, tables, rows.row, now, breakdowns) for message in messages]
         if not options.dry_run:
             jobs, repaired = work_through(process, jobs, delete)
             failed = repaired.failed
@@ -55,6 +57,7 @@ def classify(
     message: QueueMessage,
     source_tables: Mapping[str, str],
     row_of: RowOf,
+    now: datetime,
     breakdowns: Collection[str] = frozenset(),
 ) -> Job:
     """Which hours a message's record has to do with, and why it stays if it does.
@@ -77,7 +80,7 @@ def classify(
             raise UncountableError("the record names no row")  # noqa: TRY301 - one way to say why
         row = row_of(model, str(row_id))
         if row is not None:
-            job = _with_row(job, model, row)
+            job = _with_row(job, model, row, now)
         _demand_old_image(record)
     except ApiError as error:
         return replace(job, left=f"its row cannot be read: {error}")
@@ -102,13 +105,13 @@ def _demand_old_image(record: Mapping[str, Any]) -> None:
         )
 
 
-def _with_row(job: Job, model: Model, row: Row) -> Job:
+def _with_row(job: Job, model: Model, row: Row, now: datetime) -> Job:
     """A job that includes where its row counts now, and where it is listed.
 
     Raises:
         UncountableError: it counts nowhere, or no check can find it.
     """
-    part = part_of(model, row)
+    part = part_of(model, row, now)
     hours, minute = hours_of_row(part), part.minute
     if model.listing is None:
         raise UncountableError(f"{model.name} has no listing: only a whole reading can repair it")

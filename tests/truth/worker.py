@@ -129,6 +129,7 @@ def _redrive(event: Any, _: Any) -> dict[str, Any]:
             queue_repair.QueueMessage(str(i), "", json.loads(body)),
             process.settings.SOURCE_TABLES,
             rows.row,
+            process.clock(),
         )
         for i, body in enumerate(event["bodies"])
     ]

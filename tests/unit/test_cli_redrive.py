@@ -1,6 +1,7 @@
 """What a record in quarantine has to do with, and why it stays there."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -20,13 +21,14 @@ def _quarantined(record: Any) -> QueueMessage:
 
 
 def _classified(record: Any, row: Any, **source_tables: str) -> Job:
-    return classify(_quarantined(record), source_tables, lambda *_: row)
+    return classify(_quarantined(record), source_tables, lambda *_: row, NOW)
 
 
 def _never(*_: Any) -> Any:
     raise AssertionError
 
 
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 SPOILED = rows.score_result(cost="not json")
 MENDED = rows.score_result(cost='{"total_cost": 1}', updatedAt="2026-11-22T11:00:00Z")
 AHEAD = {"createdAt": "2026-11-25T10:05:30Z"}
@@ -91,7 +93,7 @@ def test_a_record_whose_row_cannot_be_read_stays_and_says_why() -> None:
     def denied(*_: Any) -> Any:
         raise AuthorizationError("HTTP 401: not allowed", operation="ReadScoreResult")
 
-    job = classify(_quarantined(Stream("ScoreResult").insert(SPOILED)), {}, denied)
+    job = classify(_quarantined(Stream("ScoreResult").insert(SPOILED)), {}, denied, NOW)
     assert job.left == "its row cannot be read: ReadScoreResult: HTTP 401: not allowed"
 
 
@@ -102,9 +104,15 @@ def test_a_time_that_has_come_near_is_checked_like_any_other() -> None:
     assert job.left is None
 
 
+def test_a_time_that_lies_days_ahead_stays_whatever_its_update_claims() -> None:
+    far = rows.item(createdAt="2026-12-22T04:24:00Z", updatedAt="2026-12-21T12:00:00Z")
+    job = _classified(Stream("Item").insert(far), far)
+    assert "more than a day after the write" in (job.left or "")
+
+
 def test_a_table_that_no_model_is_known_for_stays_until_it_is_named() -> None:
     record = Stream("Calls").insert(rows.item())
-    assert "SOURCE_TABLES" in (classify(_quarantined(record), {}, _never).left or "")
+    assert "SOURCE_TABLES" in (classify(_quarantined(record), {}, _never, NOW).left or "")
     job = _classified(record, rows.item(), **{"Calls-abcdefghij-NONE": "Item"})
     assert job.left is None
     assert len(job.hours) == 2
@@ -148,7 +156,7 @@ def test_a_row_that_is_listed_outside_its_hours_range_says_where() -> None:
     ],
 )
 def test_a_message_that_holds_no_usable_record_stays_and_says_so(body: Any, says: str) -> None:
-    job = classify(QueueMessage("m", "r", body), {}, _never)
+    job = classify(QueueMessage("m", "r", body), {}, _never, NOW)
     assert says in (job.left or "")
     assert as_json(job)["keys"] == {}
 

@@ -233,6 +233,18 @@ def test_a_time_a_day_after_the_update_leaves_its_minute_to_the_stream() -> None
     assert counted.unclear == {at("scoreResults", minute), at("predictionScoreResults", minute)}
 
 
+@pytest.mark.parametrize("updated", ["2026-12-21T12:00:00Z", "2026-12-22T04:24:00Z", None])
+def test_a_time_that_lies_days_ahead_leaves_its_minute_whatever_its_update_claims(
+    updated: str | None,
+) -> None:
+    """A client may send an updatedAt that lies ahead as well: nothing was written after now."""
+    ahead = _row(1, createdAt="2026-12-22T04:24:00Z", updatedAt=updated)
+    minute = to_minute(datetime(2026, 12, 22, 4, 24, tzinfo=UTC))
+    counted = _count(_Pages([ahead]), RESULT, rows.ACCOUNT, [minute - 24])
+    assert counted.minutes == {}
+    assert at("scoreResults", minute) in counted.unclear
+
+
 @pytest.mark.parametrize("updated", [None, "", "soon"])
 def test_a_row_without_a_readable_last_write_counts(updated: Any) -> None:
     counted = _count(_Pages([_row(updatedAt=updated)]), RESULT, rows.ACCOUNT, [TEN])

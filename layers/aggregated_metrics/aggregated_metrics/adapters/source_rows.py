@@ -163,14 +163,14 @@ def _listed(model: Model, row: Row, minute: int) -> str | None:
     return text if text and not is_plain(model.listing[1], text, minute) else None
 
 
-def part_of(model: Model, row: Row) -> Contribution:
-    """What a row of the API adds, judged as the stream judges it.
+def part_of(model: Model, row: Row, now: datetime) -> Contribution:
+    """What a row of the API adds now, judged as the stream judges it.
 
     Raises:
         UncountableError: the stream puts it into quarantine.
     """
     part = contribution(model, row)
-    if is_ahead(part, written(row.get("updatedAt"))):
+    if is_ahead(part, written(row.get("updatedAt")), now):
         raise UncountableError(
             f"{model.time_name} {buckets.iso(part.minute)} is more than a day after the write"
         )

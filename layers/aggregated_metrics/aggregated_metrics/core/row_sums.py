@@ -79,7 +79,7 @@ class Sums:
             since: from when the check began to now.
             where: under which text it is listed, if not in its hour's own range.
         """
-        ahead = is_ahead(part, written)
+        ahead = is_ahead(part, written, since.now - SKEW)
         moving = written is not None and since.began <= written <= since.now
         listed, unlisted = where
         for series in part.series:
@@ -124,9 +124,14 @@ class Sums:
         self.listed[place] = (min(least, texts[0]), max(greatest, texts[1]))
 
 
-def is_ahead(part: Contribution, written: datetime | None) -> bool:
-    """Whether its time is more than a day after its update: only the stream knows which was odd."""
-    return written is not None and part.minute > buckets.to_minute(written) + DAY
+def is_ahead(part: Contribution, written: datetime | None, now: datetime) -> bool:
+    """Whether its time is more than a day after its write, as far as the row can tell.
+
+    Only the stream knows when that was. The row's updatedAt may be a client's, which may lie ahead
+    as well: the write was no later than now.
+    """
+    at = now if written is None else min(written, now)
+    return part.minute > buckets.to_minute(at - SKEW) + DAY
 
 
 def written(value: Any) -> datetime | None:

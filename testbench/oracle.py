@@ -1,7 +1,8 @@
 """What every bucket must hold: a plain group-by of rows that shares no code with the package.
 
-It is written from the table of what is counted (README), on plain rows, and is meant to be read
-beside it. If this and the package make the same mistake, the mistake is in that table.
+It is written from docs/counting.md, on plain rows, and is meant to be read beside it. If this and
+the package make the same mistake, the mistake is in that page. The model `Review` is the one that
+docs/adding-a-record-type.md declares.
 """
 
 import json
@@ -29,20 +30,30 @@ MEASURES = (
 )
 FEEDBACK = ("changedCount", "unchangedCount", "invalidCount")
 """Further measures of the series of feedback, after MEASURES; a bucket has them in metadata."""
+_FURTHER = {"FeedbackItem": FEEDBACK, "Review": ("wordCount",)}
 SIZES = (1, 5, 15, 60)
 _ERROR_CODE = 400
-_SPLITS = {
-    "Item": ("items", "createdByType", "Items"),
-    "ScoreResult": ("scoreResults", "type", "ScoreResults"),
-    "Task": ("tasks", None, ""),
-    "Evaluation": ("evaluations", None, ""),
-    "FeedbackItem": ("feedbackItems", None, ""),
-    "Procedure": ("procedures", None, ""),
-    "ChatSession": ("chatSessions", None, ""),
-    "ChatMessage": ("chatMessages", None, ""),
+_KINDS = ("prediction", "evaluation")
+_SPLITS: Mapping[str, tuple[str, str, tuple[str, ...], str]] = {
+    "Item": ("items", "createdByType", _KINDS, "Items"),
+    "ScoreResult": ("scoreResults", "type", _KINDS, "ScoreResults"),
+    "Task": ("tasks", "", (), ""),
+    "Evaluation": ("evaluations", "", (), ""),
+    "FeedbackItem": ("feedbackItems", "", (), ""),
+    "Procedure": ("procedures", "", (), ""),
+    "ChatSession": ("chatSessions", "", (), ""),
+    "ChatMessage": ("chatMessages", "", (), ""),
+    "Review": ("reviews", "channel", ("phone", "mail"), "Reviews"),
 }
-MODELS = tuple(_SPLITS)
-_BROKEN_DOWN = ("ScoreResult", "Evaluation", "FeedbackItem")
+MODELS = tuple(name for name in _SPLITS if name != "Review")
+"""The models that need no declaration."""
+TIMES: Mapping[str, tuple[str, ...]] = {
+    "FeedbackItem": ("editedAt", "updatedAt", "createdAt"),
+    "Review": ("reviewedAt", "createdAt"),
+}
+"""Where the first that a row has counts; every other model counts by createdAt."""
+_ACCOUNTS = {"Review": "tenantId"}
+_BROKEN_DOWN = ("ScoreResult", "Evaluation", "FeedbackItem", "Review")
 _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d)(?::(\d\d)(?:\.\d{1,9})?)?"
     r"(?:Z|([+-])(\d\d):(\d\d)(?::(\d\d))?)"
@@ -62,26 +73,45 @@ def buckets_of(
     """
     sums: dict[Key, list[int]] = defaultdict(list)
     for model, row in rows:
-        moment = when(row, model)
+        moment = when(model, row)
         if moment is None or (latest and moment > latest):
             continue
         added = _measures(model, row)
         for name in [*_record_types(model, row), *(_scoped(model, row) if breakdowns else ())]:
             for minutes in SIZES:
-                key = (row["accountId"], name, _start(moment, minutes), minutes)
+                key = (row[account_of(model)], name, _start(moment, minutes), minutes)
                 sums[key] = [a + b for a, b in zip(sums[key] or [0] * 9, added, strict=False)]
     return {key: tuple(min(value, _LARGEST) for value in values) for key, values in sums.items()}
 
 
 def held(bucket: Row) -> tuple[int, ...]:
-    """What a stored bucket says: its fields, and for feedback what its metadata says as well."""
+    """What a stored bucket says: its fields, and the further measures that its metadata has."""
     numbers = [int(bucket.get(name) or 0) for name in MEASURES]
-    if str(bucket["recordType"]).startswith("feedbackItems"):
+    if further := measures_of(str(bucket["recordType"]))[len(MEASURES) :]:
         metadata = bucket.get("metadata") or {}
         while isinstance(metadata, str):
             metadata = json.loads(metadata)
-        numbers += [int(metadata.get(name, 0)) for name in FEEDBACK]
+        numbers += [int(metadata.get(name, 0)) for name in further]
     return tuple(numbers)
+
+
+def measures_of(series: str) -> tuple[str, ...]:
+    """The names of a series' measures, in the order of their sums."""
+    return MEASURES + _FURTHER.get(model_of(series), ())
+
+
+def model_of(series: str) -> str:
+    """The model whose rows a series counts; an empty text if none does."""
+    name = re.sub("By(Scorecard|Score)$", "", series.partition("#")[0])
+    for model, (record_type, _, kinds, suffix) in _SPLITS.items():
+        if name in (record_type, *(f"{kind}{suffix}" for kind in kinds)):
+            return model
+    return ""
+
+
+def account_of(model: str) -> str:
+    """The attribute that names the account of a model's rows."""
+    return _ACCOUNTS.get(model, "accountId")
 
 
 def key_of(bucket: Row) -> Key:
@@ -90,13 +120,17 @@ def key_of(bucket: Row) -> Key:
     return str(bucket["accountId"]), series, start, int(minutes)
 
 
-def when(row: Row, model: str = "") -> datetime | None:
+def series_of(bucket: Row) -> str:
+    """The series of a bucket whose composite key is not there."""
+    scope = bucket.get("scoreId") or bucket.get("scorecardId")
+    return f"{bucket['recordType']}#{scope}" if scope else str(bucket["recordType"])
+
+
+def when(model: str, row: Row) -> datetime | None:
     """The instant of a countable row; None for a row that cannot be counted."""
-    at = row.get("createdAt")
-    if model == "FeedbackItem":
-        times = (row.get(name) for name in ("editedAt", "updatedAt", "createdAt"))
-        at = next((time for time in times if time is not None), None)
-    match = _TIME.fullmatch(str(at)) if row.get("accountId") else None
+    times = (row.get(name) for name in TIMES.get(model, ("createdAt",)))
+    at = next((time for time in times if time is not None), None)
+    match = _TIME.fullmatch(str(at)) if row.get(account_of(model)) else None
     if match is None:
         return None
     *numbers, sign, hours, minutes, seconds = match.groups()
@@ -112,9 +146,9 @@ def when(row: Row, model: str = "") -> datetime | None:
 
 
 def _record_types(model: str, row: Row) -> list[str]:
-    name, split_by, suffix = _SPLITS[model]
-    split = row.get(split_by) if split_by else None
-    return [name, f"{split}{suffix}"] if split in ("prediction", "evaluation") else [name]
+    name, split_by, kinds, suffix = _SPLITS[model]
+    split = row.get(split_by)
+    return [name, f"{split}{suffix}"] if split in kinds else [name]
 
 
 def _scoped(model: str, row: Row) -> list[str]:
@@ -144,10 +178,12 @@ def _measures(model: str, row: Row) -> tuple[int, ...]:
     if model == "Evaluation":
         failed = int(row.get("status") in ("FAILED", "ERROR"))
         return (1, _millionths(row.get("cost")), 0, 0, 0, failed)
-    value, code, cost = row.get("value"), str(row.get("code")), row.get("cost")
-    while isinstance(cost, str):
-        cost = json.loads(cost)
-    cost = cost or {}
+    if model == "Review":
+        usage = _content(row.get("usage"))
+        words = int((usage.get("detail") or {}).get("words") or 0)
+        broken = int(row.get("state") == "BROKEN")
+        return (1, _millionths(usage.get("total")), 0, 0, 0, broken, words)
+    value, code, cost = row.get("value"), str(row.get("code")), _content(row.get("cost"))
     failed = str(value).lower() == "error" or (code.isdigit() and int(code) >= _ERROR_CODE)
     return (
         1,
@@ -157,6 +193,12 @@ def _measures(model: str, row: Row) -> tuple[int, ...]:
         int(cost.get("cached_api_calls", cost.get("cached_llm_calls", 0)) or 0),
         int(failed),
     )
+
+
+def _content(value: Any) -> Row:
+    while isinstance(value, str):
+        value = json.loads(value)
+    return value or {}
 
 
 def _millionths(dollars: Any) -> int:

@@ -24,6 +24,7 @@ from graphql import (
 from testbench.fakes.scalars import READERS, InvalidValueError
 
 SCHEMA_PATH = Path(__file__).parents[1] / "amplify" / "schema.graphql"
+_further: list[str] = []
 
 # What AppSync defines for every API, and Amplify's schema therefore leaves out.
 _PRELUDE = """
@@ -66,10 +67,17 @@ class Model(NamedTuple):
     key_fields: tuple[str, ...]
 
 
+def extend(*sdl: str) -> None:
+    """Let the schema have these further definitions, and no others that it was given before."""
+    _further[:] = sdl
+    for read in (schema, models):
+        read.cache_clear()
+
+
 @functools.cache
 def schema() -> GraphQLSchema:
     """Parse the schema; literals in documents are then checked as AppSync checks variables."""
-    built = build_schema(_PRELUDE + SCHEMA_PATH.read_text(), assume_valid=True)
+    built = build_schema("".join((_PRELUDE, SCHEMA_PATH.read_text(), *_further)), assume_valid=True)
     for name in ("AWSJSON", "AWSDateTime"):
         scalar = built.type_map[name]
         assert isinstance(scalar, GraphQLScalarType)

@@ -3,80 +3,38 @@
 The model is in no schema of this project: the API gets it here.
 """
 
-import re
 from collections.abc import Iterator
-from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 import pytest
 from aggregated_metrics.adapters import settings
-from aggregated_metrics.core import declarations, ranges, record_types
+from aggregated_metrics.core import ranges, record_types
 from aggregated_metrics.core.record_types import MODELS, RECORD_TYPES
 
 from aggregated_metrics_cli.application import Application, _attributes
 from testbench.fakes import models
 from testbench.fakes.documents import Documents
-from testbench.in_process import ROOT, Context, Stack
+from testbench.in_process import Context, Stack
+from testbench.reviews import SDL, declaration, review
 from testbench.streams import Stream, stream_arn, window_event
 
-PAGE = (ROOT / "docs" / "adding-a-record-type.md").read_text()
 NEW_TYPES = ("reviews", "phoneReviews", "mailReviews")
 NEW_BREAKDOWNS = ("reviewsByScorecard", "reviewsByScore")
 HOUR = {"accountId": "tenant-1", "start": "2026-11-22T10:00:00Z", "end": "2026-11-22T11:00:00Z"}
-FIELDS = """
-  tenantId: String{0}
-  reviewedAt: AWSDateTime
-  channel: String
-  state: String
-  scorecardId: String
-  scoreId: String
-  usage: AWSJSON
-  createdAt: AWSDateTime
-  updatedAt: AWSDateTime
-"""
-SDL = f"""
-type Review {{ {FIELDS.format("!")} id: ID! }}
-type ModelReviewConnection {{ items: [Review]! nextToken: String }}
-input ModelReviewFilterInput {{ state: ModelStringInput }}
-input ModelReviewConditionInput {{ state: ModelStringInput }}
-input CreateReviewInput {{ {FIELDS.format("!")} id: ID }}
-input UpdateReviewInput {{ {FIELDS.format("")} id: ID! }}
-input DeleteReviewInput {{ id: ID! }}
-extend type Query {{
-  getReview(id: ID!): Review
-  listReviews(filter: ModelReviewFilterInput, limit: Int, nextToken: String): ModelReviewConnection
-  listReviewByTenantIdAndUpdatedAt(tenantId: String!, updatedAt: ModelStringKeyConditionInput,
-    sortDirection: ModelSortDirection, filter: ModelReviewFilterInput, limit: Int,
-    nextToken: String): ModelReviewConnection
-}}
-extend type Mutation {{
-  createReview(input: CreateReviewInput!, condition: ModelReviewConditionInput): Review
-  updateReview(input: UpdateReviewInput!, condition: ModelReviewConditionInput): Review
-  deleteReview(input: DeleteReviewInput!, condition: ModelReviewConditionInput): Review
-}}
-"""
 
 
 @pytest.fixture(autouse=True)
-def _schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _schema() -> Iterator[None]:
     """Step 1: the application's API has the model."""
-    path = tmp_path / "schema.graphql"
-    path.write_text(models.SCHEMA_PATH.read_text() + SDL)
-    monkeypatch.setattr(models, "SCHEMA_PATH", path)
-    for read in (models.schema, models.models):
-        read.cache_clear()
+    models.extend(SDL)
     yield
-    for read in (models.schema, models.models):
-        read.cache_clear()
+    models.extend()
 
 
 @pytest.fixture(autouse=True)
 def _declared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Step 2: the page's declaration is in OWN_MODELS."""
-    (text,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    declaration = eval(dedent(text), dict(vars(declarations)))
-    monkeypatch.setitem(MODELS, "Review", declaration.model())
+    monkeypatch.setitem(MODELS, "Review", declaration().model())
     breakdowns = (*record_types.BREAKDOWNS, *NEW_BREAKDOWNS)
     for module in (record_types, ranges):
         monkeypatch.setattr(module, "RECORD_TYPES", (*RECORD_TYPES, *NEW_TYPES))
@@ -92,22 +50,6 @@ def reviewing(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Stack:
         monkeypatch, BREAKDOWNS="all", STREAM_ARNS=f"{stream_arn('Item')},,{stream_arn('Review')},"
     )
     return stack
-
-
-def review(name: str, **changes: Any) -> dict[str, Any]:
-    row = {
-        "id": name,
-        "tenantId": "tenant-1",
-        "reviewedAt": "2026-11-22T10:05:30.000Z",
-        "createdAt": "2026-11-22T10:01:00.000Z",
-        "updatedAt": "2026-11-22T10:05:30.000Z",
-        "channel": "phone",
-        "state": "OK",
-        "scorecardId": "scorecard-1",
-        "scoreId": "score-1",
-        "usage": {"total": 0.25, "detail": {"words": 120}},
-    }
-    return row | changes
 
 
 def row_of(stack: Stack, key: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ _LAST_VERSION = "9999-12-31T23:59:59.999999Z"
 _FOREIGN = ("a text", 7, [1, 2], {"ledger": None}, {"ledger": "x", "fence": 3}, {"listed": [1]})
 
 type Hour = tuple[str, str, str]
-"""Account, record type, start of the clock hour."""
+"""Account, series, start of the clock hour."""
 
 
 def corrupt(
@@ -26,7 +26,7 @@ def corrupt(
     since: datetime,
     spared: Collection[str],
 ) -> set[Hour]:
-    """Corrupt some buckets that begin at `since` or later, of any record type but those spared.
+    """Corrupt some buckets that begin at `since` or later, of any model but those spared.
 
     Returns the hours that they are in. What only a bucket knows (where its rows are listed) stays:
     nobody could bring it back.
@@ -37,22 +37,26 @@ def corrupt(
     rows = [
         row
         for row in stored
-        if row["recordType"] not in spared
+        if oracle.model_of(row["recordType"]) not in spared
         and row["timeRangeStart"] >= first
         and not _knows_where_rows_are(row)
     ]
     hours = set()
     for row in draw.sample(rows, min(EACH_TIME, len(rows))):
-        hours.add((row["accountId"], row["recordType"], f"{row['timeRangeStart'][:14]}00:00Z"))
+        account, series, start, _ = oracle.key_of(row)
+        hours.add((account, series, f"{start[:14]}00:00Z"))
         match draw.randrange(3):
             case 0:
                 api.remove("AggregatedMetrics", row["accountId"], row["compositeKey"])
                 continue
             case 1:
-                name = draw.choice(oracle.MEASURES)
+                name = draw.choice(oracle.measures_of(series))
                 # A parent that holds more than its minutes may have lost them to a clean-up.
                 steps = (-1, 1, 7) if row["numberOfMinutes"] == 1 else (-1,)
-                wrong = {name: max(0, (row[name] or 0) + draw.choice(steps))}
+                metadata = row if name in row else row["metadata"] or {}
+                wrong = {name: max(0, (metadata.get(name) or 0) + draw.choice(steps))}
+                if metadata is not row:
+                    wrong = {"metadata": metadata | wrong}
             case _:
                 wrong = _surplus(draw, row)
                 if (row["accountId"], wrong["compositeKey"]) in keys:
@@ -71,7 +75,7 @@ def _surplus(draw: random.Random, row: Mapping[str, Any]) -> dict[str, Any]:
     start = f"{row['timeRangeStart'][:14]}{draw.randrange(60):02}:00Z"
     moment = datetime.fromisoformat(start)
     return {
-        "compositeKey": f"{row['recordType']}#{start}#1",
+        "compositeKey": f"{oracle.key_of(row)[1]}#{start}#1",
         "timeRangeStart": start,
         "timeRangeEnd": (moment + timedelta(minutes=1)).strftime(_SECONDS),
         "numberOfMinutes": 1,
@@ -85,7 +89,8 @@ def write_foreign_metadata(api: FakeAppSync, draw: random.Random, now: datetime)
     rows = api.rows("AggregatedMetrics")
     for row in draw.sample(rows, min(EACH_TIME, len(rows))):
         metadata = row.get("metadata")
-        if row["numberOfMinutes"] > 1:
+        keeps = len(oracle.measures_of(row["recordType"])) > len(oracle.MEASURES)
+        if row["numberOfMinutes"] > 1 and not keeps:
             metadata = draw.choice(_FOREIGN)  # parents keep nothing that counting needs
         elif isinstance(metadata, dict):
             metadata = metadata | {"note": draw.choice(_FOREIGN)}

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from testbench import oracle
-from testbench.fakes import aws, transport
+from testbench import oracle, reviews
+from testbench.fakes import aws, models, transport
 from testbench.fakes.appsync import FakeAppSync
 from testbench.fakes.aws import MemoryQueue, MemoryTable
 from testbench.fakes.documents import Documents
@@ -106,6 +106,7 @@ class FakeDeployment:
             "PENDING_HOURS_TABLE": TABLE,
             "QUARANTINE_QUEUE_URL": f"{url}/123456789012/quarantine",
             "GRACE_SECONDS": "120",
+            "BREAKDOWNS": "all",
             "AWS_ENDPOINT_URL": url,
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
@@ -122,28 +123,21 @@ class FakeDeployment:
 
     def stored(self) -> dict[oracle.Key, Mapping[str, Any]]:
         """Every bucket of the API."""
-        return {
-            (
-                row["accountId"],
-                row["recordType"],
-                row["timeRangeStart"],
-                row["numberOfMinutes"],
-            ): row
-            for row in self.api.rows("AggregatedMetrics")
-        }
+        return {oracle.key_of(row): row for row in self.api.rows("AggregatedMetrics")}
 
     def marked(self, *states: str) -> set[tuple[str, str, int]]:
-        """The marked hours in these states: account, record type, start (epoch minute)."""
-        return {
-            (item["accountId"]["S"], item["recordType"]["S"], int(item["start"]["N"]))
+        """The marked hours in these states: account, series, start (epoch minute)."""
+        marked = [
+            {name: next(iter(value.values())) for name, value in item.items()}
             for item in list(self.table.items.values())
             if item["state"]["S"] in states
-        }
+        ]
+        return {(item["accountId"], oracle.series_of(item), int(item["start"])) for item in marked}
 
 
-def measures_of(bucket: Mapping[str, Any] | None) -> tuple[int, ...] | None:
-    """A bucket's measures, in the group-by's order; None for none."""
-    return None if bucket is None else tuple(bucket[name] or 0 for name in oracle.MEASURES)
+def sums_of(bucket: Mapping[str, Any] | None) -> tuple[int, ...] | None:
+    """A bucket's sums, in the group-by's order; None for none."""
+    return None if bucket is None else oracle.held(bucket)
 
 
 class Worker:
@@ -208,9 +202,14 @@ class Worker:
 
 
 def preload() -> None:
-    """Let new workers begin with everything imported: a death costs milliseconds, not a second."""
+    """Let new workers begin with everything imported: a death costs milliseconds, not a second.
+
+    The API has the model that is declared from now on, and the workers' layer declares it.
+    """
+    models.extend(reviews.SDL)
     CONTEXT.set_forkserver_preload(
         [
+            "tests.truth.declared",
             "tests.truth.worker",
             "tests.truth.deployment",
             "tests.truth.mutations",

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from testbench import oracle
-from tests.truth.deployment import measures_of
-from tests.truth.row_histories import countable
-from tests.truth.source_tables import Minute
+from tests.truth.deployment import sums_of
+from tests.truth.row_histories import moment_of
+from tests.truth.source_tables import Minute, zero
 
 if TYPE_CHECKING:
     from tests.truth.deliveries import Cursor
@@ -39,12 +39,12 @@ class Judge:
             return
         verdict, tables = self._run.verdict, self._run.tables
         verdict.repaired += result["repaired"]
-        odd = self._run.odd_record_types
         for drift in result["drift"]:
-            minute = (drift["accountId"], drift["recordType"], drift["timeRangeStart"])
-            if drift["numberOfMinutes"] > 1 or minute[1] in odd or minute in self._run.lost:
+            minute = (drift["accountId"], oracle.series_of(drift), drift["timeRangeStart"])
+            odd = oracle.model_of(minute[1]) in self._run.odd
+            if drift["numberOfMinutes"] > 1 or odd or minute in self._run.lost:
                 continue  # of what is lost, a check may not yet know where it is listed
-            counted = tuple(drift["counted"][name] for name in oracle.MEASURES)
+            counted = tuple(drift["counted"][name] for name in oracle.measures_of(minute[1]))
             if not tables.has_held(minute, counted, first - _MARGIN, last + _MARGIN):
                 verdict.wrong.append(f"repaired to what was never right: {drift}")
 
@@ -84,10 +84,9 @@ class Judge:
             for key, bucket in stored.items()
             if not bucket["complete"] and bucket["timeRangeEnd"] < now
         ]
-        zero = (0,) * len(oracle.MEASURES)
         for key in sorted(expected.keys() | stored.keys()):
-            found = measures_of(stored.get(key))
-            if expected.get(key, zero) != (found or zero):
+            found, none = sums_of(stored.get(key)), zero(key[1])
+            if expected.get(key, none) != (found or none):
                 wrong.append(f"{key}: {found} stored, {expected.get(key)} expected")
         run.verdict.buckets = len(expected)
 
@@ -97,8 +96,7 @@ class Judge:
         must: set[str] = set(refused)
         for cursor in cursors:
             for number, written in enumerate(cursor.written):
-                new = cursor.shard.changes[number].new
-                if new is not None and not countable(new):
+                if not written.countable:
                     may.add(written.record["eventID"])
                     if number not in cursor.skipped:
                         must.add(written.record["eventID"])
@@ -126,21 +124,21 @@ class Judge:
     def _wrong_minutes(self, stored: Mapping[oracle.Key, Mapping[str, Any]]) -> set[Minute]:
         tables = self._run.tables
         minutes = {key[:3] for key in stored if key[3] == 1} | tables.moments.keys()
-        zero = (0,) * len(oracle.MEASURES)
         return {
             minute
             for minute in minutes
-            if tables.must_be(minute) != (measures_of(stored.get((*minute, 1))) or zero)
+            if tables.must_be(minute) != (sums_of(stored.get((*minute, 1))) or zero(minute[1]))
         }
 
     def _expected(self) -> dict[oracle.Key, tuple[int, ...]]:
         tables = self._run.tables
-        return oracle.buckets_of((model, row) for model, row in tables.counted() if countable(row))
+        there = ((model, row) for model, row in tables.counted() if moment_of(model, row))
+        return oracle.buckets_of(there, breakdowns=True)
 
     def _say(
         self, minute: Minute, stored: Mapping[oracle.Key, Mapping[str, Any]], when: str
     ) -> None:
-        found = measures_of(stored.get((*minute, 1)))
+        found = sums_of(stored.get((*minute, 1)))
         must = self._run.tables.must_be(minute)
         self._run.verdict.wrong.append(
             f"{minute} is not right {when}: {found} stored, {must} expected"
@@ -154,11 +152,11 @@ def _is_set(bucket: Mapping[str, Any] | None) -> bool:
 
 def is_in(minute: Minute, hours: AbstractSet[Minute]) -> bool:
     """Whether a minute lies in one of the hours."""
-    account, record_type, start = minute
-    return (account, record_type, f"{start[:14]}00:00Z") in hours
+    account, series, start = minute
+    return (account, series, f"{start[:14]}00:00Z") in hours
 
 
 def _hour_of(minute: Minute) -> tuple[str, str, int]:
-    account, record_type, start = minute
+    account, series, start = minute
     seconds = int(datetime.fromisoformat(start).astimezone(UTC).timestamp())
-    return account, record_type, seconds // 3600 * 60
+    return account, series, seconds // 3600 * 60

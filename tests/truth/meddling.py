@@ -13,15 +13,20 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from testbench.fakes.signatures import Request
-from tests.truth.row_histories import MAKERS, Change
+from tests.truth.row_histories import Change, new_row
 from tests.truth.shards import Shard, meddled
 from tests.truth.source_tables import Minute, Written
 
 if TYPE_CHECKING:
     from tests.truth.run import Run
 
-_MODELS = {"items": "Item", "scoreResults": "ScoreResult", "tasks": "Task"} | {
-    "evaluations": "Evaluation"
+_MODELS = {
+    "items": "Item",
+    "scoreResults": "ScoreResult",
+    "tasks": "Task",
+    "evaluations": "Evaluation",
+    "feedbackItems": "FeedbackItem",
+    "reviews": "Review",
 }
 _MINUTES = 12
 _ACTS = 60
@@ -142,11 +147,9 @@ class Meddler:
 
     def _row_in(self, minute: Minute) -> Change:
         """A new row that counts into a minute; all of one minute count alike."""
-        account, record_type, start = minute
-        row = MAKERS[_MODELS[record_type]](
-            f"meddled-{self._epoch}-{next(self._numbers)}", accountId=account, createdAt=start
-        )
-        del row["updatedAt"]
+        account, series, start = minute
+        identity = f"meddled-{self._epoch}-{next(self._numbers)}"
+        row = new_row(_MODELS[series], identity, account, start)
         return Change(self._run.deployment.clock.now(), None, row)
 
 

@@ -46,7 +46,7 @@ def disturb(run: "Run", number: int) -> None:
     deployment, now = run.deployment, run.deployment.clock.now()
     if run.plan.repairs == "corruption":
         hours = corruption.corrupt(
-            deployment.api, run.draw, now, since=run.plan.start, spared=run.odd_record_types
+            deployment.api, run.draw, now, since=run.plan.start, spared=run.odd
         )
         run.corrupted |= hours
         run.verdict.corrupted += len(hours)
@@ -58,8 +58,7 @@ def disturb(run: "Run", number: int) -> None:
             worker.begin_again()
         # What waited for its next check waits for somebody who checks the range.
         run.corrupted |= {
-            (account, record_type, f"{start[:14]}00:00Z")
-            for account, record_type, start in run.judge.healing
+            (account, series, f"{start[:14]}00:00Z") for account, series, start in run.judge.healing
         }
 
 
@@ -138,8 +137,8 @@ def _ranges(run: "Run") -> dict[tuple[str, str], dict[str, Any]]:
     """The events for every account and date of which there is anything."""
     days: dict[tuple[str, str], set[str]] = {}
     stored = (key[:3] for key in run.deployment.stored())
-    for account, record_type, start in (*run.tables.moments, *stored):
-        days.setdefault((account, start[:10]), set()).add(record_type)
+    for account, series, start in (*run.tables.moments, *stored):
+        days.setdefault((account, start[:10]), set()).add(series.partition("#")[0])
     return {
         (account, day): {
             "accountId": account,

@@ -5,22 +5,30 @@ are written (source_tables), as a change's *stamp* says.
 """
 
 import random
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from testbench import oracle, rows
+from testbench import oracle, reviews, rows
 
 ACCOUNTS = ("acct-a", "acct-b", "acct-c")
-MODELS = ("Item", "ScoreResult", "Task", "Evaluation")
+MODELS = ("Item", "ScoreResult", "Task", "Evaluation", "FeedbackItem", "Review")
+"""Review is declared: this project has never heard of it (testbench.reviews)."""
 SPAN = timedelta(hours=20)
+_RUN_DAYS = 14.0
+"""No run lasts so long."""
 _BURSTS = 12
-MAKERS = {
-    "Item": rows.item,
-    "ScoreResult": rows.score_result,
-    "Task": rows.task,
-    "Evaluation": rows.evaluation,
+_SPLITS = {
+    "Item": ("createdByType", ("prediction", "evaluation", "test", None)),
+    "ScoreResult": ("type", ("prediction", "evaluation", "test", None)),
+    "Review": ("channel", ("phone", "mail", "chat", None)),
 }
+_SCOPES = (("card-1", "score-1"), ("card-1", "score-2"), ("card-2", "score-3"))
+_PARTIAL = (("card-2", None), (None, None))
+"""What the API's schema lets some models' rows have."""
+_SCOPED = {"ScoreResult": _SCOPES + _PARTIAL[:1], "FeedbackItem": _SCOPES} | dict.fromkeys(
+    ("Evaluation", "Review"), _SCOPES + _PARTIAL
+)
 _FORMS = (
     lambda t: t.strftime("%Y-%m-%dT%H:%M:%S.") + f"{t.microsecond // 1000:03}Z",
     lambda t: t.strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -72,7 +80,9 @@ class Life(NamedTuple):
             return self
         if lifetime is None:
             return Life(self.model, (*before, last._replace(expired=False)))
-        counted = oracle.when(last.old or {}) if countable(last.old) else None
+        counted = moment_of(self.model, last.old)
+        if self.model == "FeedbackItem":  # counted when it was updated, if nobody has edited it
+            counted = max(counted, before[-1].at) if counted else None
         own = lifetime * (1 + last.at.microsecond % 3)
         over = last.at if counted is None else counted + own + timedelta(hours=1)
         return Life(self.model, (*before, last._replace(at=max(last.at, over))))
@@ -82,20 +92,39 @@ class Life(NamedTuple):
 
         Nobody can find a row that is listed elsewhere, if no record tells where.
         """
-        return Life(self.model, tuple(_plain(c) if when(c.at) else c for c in self.changes))
+        changes = (_plain(self.model, c) if when(c.at) else c for c in self.changes)
+        return Life(self.model, tuple(changes))
 
 
-def _plain(change: Change) -> Change:
-    moment = oracle.when(change.new) if countable(change.new) and change.new else None
+def _plain(model: str, change: Change) -> Change:
+    moment = moment_of(model, change.new)
     if moment is None or change.new is None:
         return change._replace(stamp="api")
-    created = min(moment, change.at).astimezone(UTC)
-    return change._replace(new={**change.new, "createdAt": _FORMS[0](created)}, stamp="api")
+    text = _FORMS[0](min(moment, change.at).astimezone(UTC))
+    name = next(name for name in _times(model) if change.new.get(name) is not None)
+    return change._replace(new={**change.new, name: text}, stamp="api")
 
 
-def countable(row: Mapping[str, Any] | None) -> bool:
-    """Whether a row counts; `uncountable` marks those of these lives whose time is too far off."""
-    return row is not None and oracle.when(row) is not None and not row.get("tooFarAhead")
+def moment_of(model: str, row: Mapping[str, Any] | None) -> datetime | None:
+    """When a row counts; None if it does not: `tooFarAhead` says by how many days it is too early.
+
+    As long as a row is not written, its updatedAt is not there to count by.
+    """
+    return None if row is None or row.get("tooFarAhead") else oracle.when(model, row)
+
+
+def new_row(model: str, identity: str, account: str, at: str) -> dict[str, Any]:
+    """A row as it is before it is written, which counts into this account at this time."""
+    if model == "Review":
+        return reviews.review(identity, tenantId=account, reviewedAt=at, updatedAt=rows.REMOVED)
+    times = dict.fromkeys(_times(model), at)
+    return rows.MAKERS[model](identity, accountId=account, **times, updatedAt=rows.REMOVED)
+
+
+def _times(model: str) -> list[str]:
+    """The attributes that may tell a row's time before it is written."""
+    names = oracle.TIMES.get(model, ("createdAt",))
+    return [name for name in names if name != "updatedAt"]
 
 
 def lives(seed: int, count: int, start: datetime, odd: Collection[str] = MODELS) -> list[Life]:
@@ -107,28 +136,16 @@ def lives(seed: int, count: int, start: datetime, odd: Collection[str] = MODELS)
     return [_life(draw, f"row-{i}", start, odd) for i in range(count)]
 
 
-def standing(seed: int, count: int, start: datetime) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """So many rows that are there when their lives are over: model and row."""
-    draw = random.Random(f"standing/{seed}")
-    numbers = iter(range(2**63))
-    while count:
-        life = _life(draw, f"row-{next(numbers)}", start, ()).plain(lambda _: True)
-        row = life.changes[-1].new
-        if row is not None:
-            count -= 1
-            yield life.model, {**row, "updatedAt": life.changes[-1].at.isoformat()}
-
-
 def _life(draw: random.Random, identity: str, start: datetime, odd: Collection[str]) -> Life:
-    model = draw.choice(("Item", "ScoreResult", "ScoreResult", "Task", "Evaluation"))
+    model = draw.choice((*MODELS, "ScoreResult"))
     is_odd = model in odd
     at = start + _begins(draw)
     row = _row(draw, model, identity, at, is_odd=is_odd)
-    changes = [Change(at, None, row, stamp=_stamp(draw, is_odd=is_odd))]
+    changes = [Change(at, None, row, stamp=_stamp(draw, row, is_odd=is_odd))]
     while draw.random() < 0.45:
         at += timedelta(seconds=draw.expovariate(1 / 900))
         new = _updated(draw, model, row, at, is_odd=is_odd)
-        changes.append(Change(at, row, new, stamp=_stamp(draw, is_odd=is_odd)))
+        changes.append(Change(at, row, new, stamp=_stamp(draw, new, is_odd=is_odd)))
         row = new
     ending = draw.random()
     if ending < 0.22:
@@ -137,7 +154,9 @@ def _life(draw: random.Random, identity: str, start: datetime, odd: Collection[s
     return Life(model, tuple(changes))
 
 
-def _stamp(draw: random.Random, *, is_odd: bool) -> str:
+def _stamp(draw: random.Random, row: Mapping[str, Any], *, is_odd: bool) -> str:
+    if row.get("tooFarAhead", _RUN_DAYS) < _RUN_DAYS:
+        return "api"  # with a client's updatedAt it would look like any other, once its time comes
     kinds = ("early", "offset", "none") if is_odd else ("early", "offset")
     return draw.choice(kinds) if draw.random() < 0.1 else "api"
 
@@ -152,56 +171,70 @@ def _begins(draw: random.Random) -> timedelta:
 def _row(
     draw: random.Random, model: str, identity: str, at: datetime, *, is_odd: bool
 ) -> dict[str, Any]:
-    row = MAKERS[model](identity, accountId=draw.choice(ACCOUNTS), updatedAt=rows.REMOVED)
-    _set_time(draw, row, at)
+    row = new_row(model, identity, draw.choice(ACCOUNTS), "")
+    _set_time(draw, model, row, at)
     _set_split(draw, model, row)
+    _set_scope(draw, model, row)
     _set_measures(draw, model, row, is_odd=is_odd)
     if draw.random() < 0.03:
-        _spoil(draw, row, at, is_odd=is_odd)
+        _spoil(draw, model, row, at, is_odd=is_odd)
     return row
 
 
 def _updated(
     draw: random.Random, model: str, row: Mapping[str, Any], at: datetime, *, is_odd: bool
 ) -> dict[str, Any]:
-    new = dict(row)
-    if not countable(row) and draw.random() < 0.7:
+    new, counts = dict(row), moment_of(model, row) is not None
+    account = oracle.account_of(model)
+    if not counts and draw.random() < 0.7:
         new.pop("tooFarAhead", None)
-        new["accountId"] = draw.choice(ACCOUNTS)
-        _set_time(draw, new, at)
+        new[account] = draw.choice(ACCOUNTS)
+        _set_time(draw, model, new, at)
         return new
     kind = draw.random()
     if kind < 0.25:
         _set_measures(draw, model, new, is_odd=is_odd)
-    elif kind < 0.40:
+    elif kind < 0.33:
         _set_split(draw, model, new)
-    elif kind < 0.50 and countable(row):
-        _set_time(draw, new, at)
-    elif kind < 0.58 and row.get("accountId"):
-        new["accountId"] = draw.choice(ACCOUNTS)
+    elif kind < 0.40:
+        _set_scope(draw, model, new)
+    elif kind < 0.50 and counts:
+        _set_time(draw, model, new, at)
+    elif kind < 0.58 and row.get(account):
+        new[account] = draw.choice(ACCOUNTS)
     elif kind < 0.64:
-        _spoil(draw, new, at, is_odd=is_odd)
+        _spoil(draw, model, new, at, is_odd=is_odd)
     else:
         new["metadata"] = {"attempts": draw.randrange(9)}
     return new
 
 
-def _set_time(draw: random.Random, row: dict[str, Any], at: datetime) -> None:
-    late = draw.random()
+def _set_time(draw: random.Random, model: str, row: dict[str, Any], at: datetime) -> None:
+    written, late = at, draw.random()
     if late < 0.05:
         at -= timedelta(days=draw.uniform(1, 4))
     elif late < 0.2:
         at -= timedelta(hours=draw.uniform(0, 3))
     elif late < 0.23:
         at += timedelta(hours=draw.uniform(0, 20))
-    row["createdAt"] = draw.choice(_FORMS)(at.astimezone(UTC))
+    text = draw.choice(_FORMS)(at.astimezone(UTC))
+    if len(_times(model)) == 1:
+        row["createdAt"] = text
+        return
+    row["createdAt"] = _FORMS[0](written.astimezone(UTC))
+    first = _times(model)[0]
+    row[first] = text if draw.random() < 0.7 else None
 
 
 def _set_split(draw: random.Random, model: str, row: dict[str, Any]) -> None:
-    value = draw.choice(("prediction", "evaluation", "test", None))
-    name = {"Item": "createdByType", "ScoreResult": "type"}.get(model)
-    if name:
-        row[name] = value
+    if model in _SPLITS:
+        name, values = _SPLITS[model]
+        row[name] = draw.choice(values)
+
+
+def _set_scope(draw: random.Random, model: str, row: dict[str, Any]) -> None:
+    if model in _SCOPED:
+        row["scorecardId"], row["scoreId"] = draw.choice(_SCOPED[model])
 
 
 def _set_measures(draw: random.Random, model: str, row: dict[str, Any], *, is_odd: bool) -> None:
@@ -214,6 +247,16 @@ def _set_measures(draw: random.Random, model: str, row: dict[str, Any], *, is_od
         row["cost"] = draw.choice((None, 0.0000005, 0.0000015, round(draw.random() * 9, 7)))
     if model in ("Task", "Evaluation"):
         row["status"] = draw.choice(("RUNNING", "COMPLETED", "FAILED", "ERROR"))
+    elif model == "FeedbackItem":
+        row["initialAnswerValue"] = draw.choice(("Yes", "No", "No", None))
+        row["finalAnswerValue"] = draw.choice(("Yes", "No", "Yes", None))
+        row["isInvalid"] = draw.choice((None, False, False, True))
+    elif model == "Review":
+        row["state"] = draw.choice(("OK", "BROKEN", None))
+        dollars, words = round(draw.random(), 7), draw.randrange(500)
+        row["usage"] = draw.choice(
+            (None, {"total": dollars, "detail": {"words": words}}, {"detail": {"words": words}})
+        )
 
 
 def _cost(draw: random.Random) -> Any:
@@ -230,12 +273,14 @@ def _cost(draw: random.Random) -> Any:
     )
 
 
-def _spoil(draw: random.Random, row: dict[str, Any], at: datetime, *, is_odd: bool) -> None:
-    kind = draw.randrange(3)
+def _spoil(
+    draw: random.Random, model: str, row: dict[str, Any], at: datetime, *, is_odd: bool
+) -> None:
+    kind, time = draw.randrange(3), _times(model)[0]
     if kind == 0:
-        row.pop("accountId", None)
+        row.pop(oracle.account_of(model), None)
     elif kind == 1 and is_odd:
-        row["createdAt"] = draw.choice(_UNREADABLE)
+        row[time] = draw.choice(_UNREADABLE)
     else:
-        row["createdAt"] = (at + timedelta(days=draw.uniform(3, 30))).isoformat()
-        row["tooFarAhead"] = True
+        row["tooFarAhead"] = draw.uniform(3, 30)
+        row[time] = (at + timedelta(days=row["tooFarAhead"])).isoformat()

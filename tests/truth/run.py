@@ -31,18 +31,13 @@ _SECONDS = {"reconciler": 600.0, "redrive": 600.0}
 _INVOCATION_SECONDS = 25.0
 _SPARE_WORKERS = 3
 _EPOCHS_WITH_TROUBLES = 12
-_RECORD_TYPES = {
-    "Item": ("items", "predictionItems", "evaluationItems"),
-    "ScoreResult": ("scoreResults", "predictionScoreResults", "evaluationScoreResults"),
-    "Task": ("tasks",),
-    "Evaluation": ("evaluations",),
-}
 
 
 class Run:
     """Delivers one history to workers.
 
     Attributes:
+        odd: the models whose rows no check may take for absent.
         lost: minutes that the streams alone do not make right any more, until they are repaired.
         cancelled_out: minutes in which a loss and a change that a check did not see, or that was
             not delivered, may cancel out for a while.
@@ -60,8 +55,7 @@ class Run:
         self.plan = plan
         self.repairs = plan.repairs is not Repairs.OFF
         self.troubles = troubles(plan.seed) if self.repairs else no_troubles()
-        odd = odd_models(self.troubles)
-        self.odd_record_types = {name for model in odd for name in _RECORD_TYPES[model]}
+        self.odd = odd_models(self.troubles)
         given = lives_of(plan) if given is None else given
         self._shards = shards_of(given, plan.seed, plan.shards, self.troubles)
         self.verdict = Verdict(plan, records=sum(len(shard.changes) for shard in self._shards))
@@ -84,7 +78,7 @@ class Run:
         plan = self.plan
         settings = {"SETTLE_SECONDS": "20", "SOURCE_TABLES": source_tables(self.troubles)}
         if self.repairs:
-            days = dict.fromkeys(odd_models(self.troubles), LIFETIME.days)
+            days = dict.fromkeys(self.odd, LIFETIME.days)
             settings["SOURCE_LIFETIME_DAYS"] = json.dumps(days)
         with FakeDeployment(plan.rates, plan.seed, settings=settings) as deployment:
             self.deployment = deployment

@@ -9,14 +9,13 @@ from typing import Any, NamedTuple
 from testbench import oracle, streams
 from testbench.fakes.appsync import FakeAppSync
 from tests.truth.deployment import SharedClock
-from tests.truth.row_histories import Change, countable
+from tests.truth.row_histories import Change, moment_of
 
 type Row = Mapping[str, Any]
 type Minute = tuple[str, str, str]
-"""Account, record type, start."""
+"""Account, series (oracle.Key), start."""
 type Sums = tuple[int, ...]
 
-_ZERO = (0,) * len(oracle.MEASURES)
 _EARLY_HOURS = 20
 _SEEN = ("api", "offset")
 """Stamps that tell when a row was written."""
@@ -24,10 +23,11 @@ _UTC_MILLISECONDS = "%Y-%m-%dT%H:%M:%S.%f"
 
 
 class Written(NamedTuple):
-    """One change as it was carried out."""
+    """One change as it was carried out; whether its new image can be counted."""
 
     record: streams.Record
     minutes: frozenset[Minute]
+    countable: bool
 
 
 class Moment(NamedTuple):
@@ -65,7 +65,7 @@ class SourceTables:
             now = self._clock.now()
             identity = (change.new or change.old or {})["id"]
             old = self.rows.get(identity)
-            new = None if change.new is None else self._stamped(change, identity, now)
+            new = None if change.new is None else self._stamped(model, change, identity, now)
             if new is None:
                 self._api.remove(model, identity)
                 del self.rows[identity]
@@ -84,16 +84,16 @@ class SourceTables:
             counted = [] if new is None and change.expired else [(old, -1)]
             seen = change.stamp in _SEEN
             moved = self._count(model, [*counted, (new, 1)], now, identity, seen=seen)
-        return Written(record, moved)
+        return Written(record, moved, new is None or moment_of(model, new) is not None)
 
-    def _stamped(self, change: Change, identity: str, now: datetime) -> Row:
+    def _stamped(self, model: str, change: Change, identity: str, now: datetime) -> Row:
         row = dict(change.new or {})
         moment = now + timedelta(seconds=self._skew * (hash_of(identity) - 0.5) * 2)
         match change.stamp:
             case "none":
                 return row
             case "early":
-                created = oracle.when(row) or now
+                created = oracle.when(model, row) or now
                 hours = 1 + hash_of(identity) * (_EARLY_HOURS - 1)
                 moment = created.astimezone(UTC) - timedelta(hours=hours)
             case "offset":
@@ -115,7 +115,7 @@ class SourceTables:
         changed: dict[Minute, Sums] = {}
         there: set[Minute] = set()
         for row, sign in images:
-            if row is None or not countable(row):
+            if row is None or moment_of(model, row) is None:
                 continue
             for minute, sums in minutes_of(model, row).items():
                 before = changed.get(minute, self.must_be(minute))
@@ -135,11 +135,11 @@ class SourceTables:
     def must_be(self, minute: Minute) -> Sums:
         """What a minute must hold once its streams have caught up."""
         moments = self.moments.get(minute)
-        return moments[-1].sums if moments else _ZERO
+        return moments[-1].sums if moments else zero(minute[1])
 
     def has_held(self, minute: Minute, sums: Sums, first: float, last: float) -> bool:
         """Whether a minute had to be so at some time from `first` to `last`."""
-        held = _ZERO
+        held = zero(minute[1])
         for moment in self.moments.get(minute, ()):
             if moment.at > last:
                 break
@@ -155,11 +155,18 @@ class SourceTables:
         return len(seen) > 1 and not any(rows.values())
 
 
+def zero(series: str) -> Sums:
+    """The sums of a series' minute in which there is nothing."""
+    return (0,) * len(oracle.measures_of(series))
+
+
 def minutes_of(model: str, row: Row) -> dict[Minute, Sums]:
     """What a row adds, by minute."""
     return {
-        (account, record_type, start): sums
-        for (account, record_type, start, size), sums in oracle.buckets_of([(model, row)]).items()
+        (account, series, start): sums
+        for (account, series, start, size), sums in oracle.buckets_of(
+            [(model, row)], breakdowns=True
+        ).items()
         if size == 1
     }
 

@@ -53,9 +53,9 @@ def no_troubles() -> dict[str, Troubles]:
 
 
 def troubles(seed: int) -> dict[str, Troubles]:
-    """Which model is befallen by what: each trouble falls on one, and `off` on two."""
+    """Which model is befallen by what: each trouble falls on one or two."""
     draw = random.Random(f"troubles/{seed}")
-    odd, older, latest, misnamed = draw.sample(MODELS, len(MODELS))
+    odd, older, latest, misnamed, aged, renewed = draw.sample(MODELS, len(MODELS))
     off = draw.randrange(2, 5)
     first, renamed = draw.randrange(2, 6), draw.random() < 0.5
     return {
@@ -74,4 +74,6 @@ def troubles(seed: int) -> dict[str, Troubles]:
             replays=(first + 5,),
             ages_out=0.5,
         ),
+        aged: Troubles(splits=True, ages_out=0.5, off=range(first + 1, first + 2)),
+        renewed: Troubles(skipped=range(first + 1, first + 2), replays=(first + 2, first + 4)),
     }

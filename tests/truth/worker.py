@@ -130,6 +130,7 @@ def _redrive(event: Any, _: Any) -> dict[str, Any]:
             process.settings.SOURCE_TABLES,
             rows.row,
             process.clock(),
+            process.settings.BREAKDOWNS,
         )
         for i, body in enumerate(event["bodies"])
     ]

@@ -1,0 +1,74 @@
+"""A model that this project has never heard of: the one of docs/adding-a-record-type.md.
+
+Its declaration is read from that page, so what is tried with it is what the page says.
+"""
+
+import re
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+from aggregated_metrics.core import declarations
+from aggregated_metrics.core.declarations import Declaration
+
+from testbench.rows import REMOVED
+
+PAGE = Path(__file__).parents[1] / "docs" / "adding-a-record-type.md"
+_FIELDS = """
+  tenantId: String{0}
+  reviewedAt: AWSDateTime
+  channel: String
+  state: String
+  scorecardId: String
+  scoreId: String
+  usage: AWSJSON
+  createdAt: AWSDateTime
+  updatedAt: AWSDateTime
+"""
+SDL = f"""
+type Review {{ {_FIELDS.format("!")} id: ID! }}
+type ModelReviewConnection {{ items: [Review]! nextToken: String }}
+input ModelReviewFilterInput {{ state: ModelStringInput }}
+input ModelReviewConditionInput {{ state: ModelStringInput }}
+input CreateReviewInput {{ {_FIELDS.format("!")} id: ID }}
+input UpdateReviewInput {{ {_FIELDS.format("")} id: ID! }}
+input DeleteReviewInput {{ id: ID! }}
+extend type Query {{
+  getReview(id: ID!): Review
+  listReviews(filter: ModelReviewFilterInput, limit: Int, nextToken: String): ModelReviewConnection
+  listReviewByTenantIdAndUpdatedAt(tenantId: String!, updatedAt: ModelStringKeyConditionInput,
+    sortDirection: ModelSortDirection, filter: ModelReviewFilterInput, limit: Int,
+    nextToken: String): ModelReviewConnection
+}}
+extend type Mutation {{
+  createReview(input: CreateReviewInput!, condition: ModelReviewConditionInput): Review
+  updateReview(input: UpdateReviewInput!, condition: ModelReviewConditionInput): Review
+  deleteReview(input: DeleteReviewInput!, condition: ModelReviewConditionInput): Review
+}}
+"""
+"""What the application's schema has more than this project's."""
+
+
+def declaration() -> Declaration:
+    """The page's declaration."""
+    (text,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    found = eval(dedent(text), dict(vars(declarations)))
+    assert isinstance(found, Declaration)
+    return found
+
+
+def review(name: str = "review-1", **changes: Any) -> dict[str, Any]:
+    """A Review: a quarter of a dollar, 120 words."""
+    row = {
+        "id": name,
+        "tenantId": "tenant-1",
+        "reviewedAt": "2026-11-22T10:05:30.000Z",
+        "createdAt": "2026-11-22T10:01:00.000Z",
+        "updatedAt": "2026-11-22T10:05:30.000Z",
+        "channel": "phone",
+        "state": "OK",
+        "scorecardId": "scorecard-1",
+        "scoreId": "score-1",
+        "usage": {"total": 0.25, "detail": {"words": 120}},
+    }
+    return {key: value for key, value in (row | changes).items() if value is not REMOVED}

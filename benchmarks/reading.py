@@ -16,7 +16,7 @@ from aggregated_metrics.core.measures import Measures
 
 from benchmarks import workloads
 from benchmarks.measuring import Line
-from benchmarks.server import Server, serving
+from benchmarks.serving import Server, serving
 from testbench.counted import FakeClient, Minutes, brute_force, store
 
 GROUP = "reading"

@@ -144,7 +144,8 @@ def asked_for(own: list[str]) -> set[str]:
         name = _normal(open_.pop())
         found.add(name)
         for needed in importlib.metadata.requires(name) or ():
-            if "extra ==" not in needed and (short := _normal(_NAME.match(needed)[0])) not in found:  # type: ignore[index] # every requirement begins with a name
+            short = _normal(_NAME.findall(needed)[0])
+            if "extra ==" not in needed and short not in found:
                 open_.add(short)
     return {top for top, names in by_top.items() if found & {_normal(name) for name in names}}
 

@@ -57,7 +57,7 @@ def test_the_covers_example_is_right() -> None:
 def test_the_table_of_requests_is_the_benchmarks() -> None:
     numbers = re.findall(
         r"summarize (?:a |an )?([\w ]+): requests \| (\d+)",
-        (ROOT / "docs" / "performance.md").read_text(),
+        (ROOT / "docs" / "benchmarks.md").read_text(),
     )
     assert [name for name, _ in numbers] == ["minute", "hour", "day", "30 days", "year"]
     row = " | ".join(number for _, number in numbers)

@@ -9,16 +9,8 @@ import pytest
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.hours import Hour, HourId, Series
 
-from benchmarks import (
-    folding,
-    handling,
-    reading,
-    recounting,
-    reporting,
-    starting,
-    sweeping,
-    workloads,
-)
+from benchmarks import __main__ as command
+from benchmarks import counting, reading, scaling, starting, workloads
 from benchmarks.measuring import Line, Sample, interleaved
 from testbench.counted import FakeClient, store
 
@@ -27,18 +19,18 @@ from testbench.counted import FakeClient, store
 @pytest.mark.parametrize("minutes", [1, 7])
 def test_the_fold_measured_gives_the_sums_of_a_plain_loop(model: str, minutes: int) -> None:
     rows = [workloads.MAKERS[model](number, minutes=minutes) for number in range(300)]
-    folded = folding.sums(workloads.inserts(model, 300, minutes=minutes))
-    assert folded == folding.recounted(model, rows)
+    folded = counting.sums(workloads.inserts(model, 300, minutes=minutes))
+    assert folded == counting.recounted(model, rows)
     assert len(folded) == 3 * minutes
 
 
 def test_the_updates_measured_change_what_they_say() -> None:
-    before = folding.sums(workloads.inserts("ScoreResult", 90))
-    changed = folding.sums(workloads.updates("ScoreResult", 90))
+    before = counting.sums(workloads.inserts("ScoreResult", 90))
+    changed = counting.sums(workloads.updates("ScoreResult", 90))
     assert {place[:2] for place in changed} == {place[:2] for place in before}
     assert all(sums[0] == 0 and sums[1] > 0 for sums in changed.values())
-    assert folding.sums(workloads.updates("Item", 90)) == {}
-    assert folding.sums(workloads.untouched("ScoreResult", 90)) == {}
+    assert counting.sums(workloads.updates("Item", 90)) == {}
+    assert counting.sums(workloads.untouched("ScoreResult", 90)) == {}
 
 
 def test_rows_are_a_third_each_of_both_splits_and_of_neither() -> None:
@@ -52,7 +44,7 @@ def test_no_two_records_share_an_object() -> None:
 
 
 def test_later_batches_are_new_records() -> None:
-    batches = handling._batches(10, 1)
+    batches = counting._batches(10, 1)
     numbers = [
         int(record["dynamodb"]["SequenceNumber"])
         for _ in range(3)
@@ -68,19 +60,19 @@ def test_a_stored_hour_is_one_that_the_layer_has_nothing_to_change_in() -> None:
     hour.roll_up(buckets.to_datetime(start))
     assert len(rows) == 59 + 12 + 4 + 1
     assert not any(bucket.dirty for bucket in hour)
-    assert len(handling.stored_day(100)) == 24 * 3 * 77
+    assert len(counting.stored_day(100)) == 24 * 3 * 77
 
 
 def test_a_mark_to_sweep_names_the_hour_whose_buckets_are_stored() -> None:
-    (mark, row) = (sweeping._mark(7), sweeping._hour(7)[0])
+    (mark, row) = (scaling._mark(7), scaling._hour(7)[0])
     assert mark["hour"]["S"] == f"{row['accountId']}#items#2026-11-22T10:"
 
 
 def test_recounting_two_hours_of_three_record_types_takes_464_requests() -> None:
     rows = {"Item": 100, "ScoreResult": 100}
-    assert recounting.requests(record_types=3, hours=2, rows=rows) == 464
+    assert counting.recounted_requests(record_types=3, hours=2, rows=rows) == 464
     more = {"Item": 100, "ScoreResult": 1_000_000}
-    assert recounting.requests(record_types=3, hours=2, rows=more) == 464 + 999
+    assert counting.recounted_requests(record_types=3, hours=2, rows=more) == 464 + 999
 
 
 def test_what_a_function_imports_is_explained_by_what_its_modules_ask_for() -> None:
@@ -110,22 +102,38 @@ def test_a_bar_is_reached_up_to_itself(value: float, reached: bool) -> None:
     assert Line("handler", "requests", value, "").reached is None
 
 
-def test_the_documents_table_is_made_from_the_json(tmp_path: Path) -> None:
+def test_the_page_is_made_whole_from_the_json(tmp_path: Path) -> None:
     lines = [
         Line("fold", "Item inserts: fold / json.loads", 0.2712, "x", 0.0123, bar=0.3),
         Line("growth", "bytes", 84013, "bytes", note="both ways"),
     ]
-    reporting.write_json(tmp_path / "p.json", lines, "a machine")
-    document = tmp_path / "p.md"
-    document.write_text(f"before\n{reporting._BEGIN}\nstale\n{reporting._END}\nafter\n")
-    for _ in range(2):
-        reporting.rewrite(document, json.loads((tmp_path / "p.json").read_text()))
-    text = document.read_text()
+    command.write_json(tmp_path / "p.json", lines, "a machine")
+    page = tmp_path / "p.md"
+    page.write_text("stale\n")
+    command.write_page(page, json.loads((tmp_path / "p.json").read_text()))
+    text = page.read_text()
     assert "| Item inserts: fold / json.loads | 0.271 x | 0.012 | ≤ 0.3 | reached |" in text
     assert "| bytes (both ways) | 84,013 bytes |  |  |  |" in text
-    assert text.startswith("before\n")
-    assert text.endswith("\nafter\n")
+    assert "Machine: a machine." in text
     assert "stale" not in text
+
+
+def test_the_page_in_docs_is_the_one_of_the_json_in_docs(tmp_path: Path) -> None:
+    document = json.loads((command.DOCS / "performance.json").read_text())
+    command.write_page(tmp_path / "p.md", document)
+    assert (command.DOCS / "benchmarks.md").read_text() == (tmp_path / "p.md").read_text()
+
+
+def test_the_main_figures_are_those_of_the_page_of_all() -> None:
+    table = (
+        (command.DOCS / "performance.md").read_text().partition("| bar |")[2].partition("\n\n")[0]
+    )
+    every = (command.DOCS / "benchmarks.md").read_text()
+    measured = [line.split("|")[2].strip() for line in table.splitlines()[2:]]
+    assert measured
+    for figure in ", ".join(measured).split(", "):
+        assert f"| {figure} |" in every, figure
+    assert table.count("missed") == every.count("NOT reached")
 
 
 @pytest.mark.parametrize(("name", "requests", "fields"), [("a minute", 1, 1), ("a day", 2, 34)])

@@ -1,6 +1,17 @@
-"""bucket_sweeper over many pending hours, and the reconciler over many source rows."""
+"""What large numbers cost: many pending hours, many source rows, and the memory of a full batch.
 
+Memory is the peak resident size of a process of its own that does one thing, all imports included.
+`python -m benchmarks.scaling batch|check|start FILE URL` is that process; it prints its peak.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 from aggregated_metrics.adapters import pending_hours as pending
@@ -8,14 +19,16 @@ from aggregated_metrics.core import buckets
 from aggregated_metrics.core.hours import HourId, Series
 
 from benchmarks import workloads
-from benchmarks.functions import functions
 from benchmarks.measuring import Line
-from benchmarks.server import serving
+from benchmarks.serving import ROOT, Server, functions, search_path, serving
 
 _PUT = 2000
+_MEGABYTE = 1024 * 1024
+_BATCH = 6 * _MEGABYTE
+"""The most that Lambda hands to a function at once."""
 
 
-def run(*, quick: bool) -> list[Line]:
+def sweep_and_reconcile(*, quick: bool) -> list[Line]:
     hours, rows = (1_000, 20_000) if quick else (10_000, 200_000)
     return sweep(hours) + reconcile(rows)
 
@@ -95,3 +108,63 @@ def _hour(number: int) -> list[dict[str, Any]]:
 def _mark(number: int) -> dict[str, Any]:
     hour = HourId(Series(_account(number), "items"), buckets.to_minute(workloads.HOUR))
     return pending._item(hour, 1, 1, "pending")  # noqa: SLF001 - a mark of long ago
+
+
+def memory(*, quick: bool) -> list[Line]:
+    lines = []
+    with serving() as server, tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "event.json"
+        records = _write_batch(path)
+        start = _peak(server, "start", path)
+        batch = _peak(server, "batch", path)
+        lines += [
+            Line("memory", "stream_aggregator, one record: peak", start, "MB"),
+            Line(
+                "memory",
+                f"stream_aggregator, a batch of 6 MB ({records:,} records): peak",
+                batch,
+                "MB",
+                bar=128,
+            ),
+        ]
+        for rows in (1_000, 10_000, 100_000) if quick else (1_000, 100_000, 1_000_000):
+            path.write_text(json.dumps(prepare_check(server, rows)))
+            what = f"reconciler, {rows:,} source rows: peak"
+            lines.append(Line("memory", what, _peak(server, "check", path), "MB"))
+    return lines
+
+
+def _write_batch(path: Path) -> int:
+    one = len(json.dumps(workloads.inserts("ScoreResult", 100))) / 100
+    records = int(_BATCH / one)
+    path.write_text(json.dumps(workloads.inserts("ScoreResult", records, minutes=5)))
+    return records
+
+
+def _peak(server: Server, what: str, path: Path) -> float:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.scaling", what, str(path), server.url],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": search_path()},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return float(done.stdout.split()[-1])
+
+
+def main(what: str, path: str, url: str) -> None:
+    with functions(Server(url)) as invoked:
+        if what == "start":
+            invoked.invoke("stream_aggregator", workloads.inserts("ScoreResult", 1))
+        else:
+            name = "stream_aggregator" if what == "batch" else "reconciler"
+            with Path(path).open("rb") as file:
+                invoked.invoke(name, json.load(file))
+    # Not getrusage: its peak begins with the size of the process that started this one.
+    (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    print(int(peak) * 1024 / _MEGABYTE)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:4])

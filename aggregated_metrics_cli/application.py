@@ -133,7 +133,7 @@ def outputs_of(file: Path) -> Outputs:
         content = json.loads(file.read_text())
         data = content["data"]
         url = str(data["url"])
-        region = data.get("aws_region") or _HOST.search(urlsplit(url).netloc)[1]  # type: ignore[index]
+        region = data.get("aws_region") or _HOST.findall(urlsplit(url).netloc)[0]
         exported = (content.get("custom") or {}).get("aggregatedMetrics") or {}
         return Outputs(url, str(region), exported.get("apiId"))
     except FileNotFoundError as error:
@@ -141,7 +141,7 @@ def outputs_of(file: Path) -> Outputs:
             f"{file} is not there: copy the file that `npx ampx generate outputs` writes, "
             f"name it with `make attach APP=…`, or do without: {_BY_ID}"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise ApplicationError(
             f"{file} names no API ({error!r}): take the file that `npx ampx generate outputs` "
             f"writes, or {_BY_ID}"

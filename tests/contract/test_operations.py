@@ -52,14 +52,3 @@ def test_the_parameters_and_alarms_that_it_names_are_there() -> None:
     errors = {name for name in named if name.endswith("Error")}
     known |= {name for name, _ in METRICS.values()}
     assert named - errors - awss_own <= known
-
-
-def test_the_targets_of_make_that_it_names_are_there() -> None:
-    makefile = (ROOT / "Makefile").read_text()
-    for target in set(re.findall(r"make ([a-z-]+)", RUNBOOK)):
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-
-
-def test_the_files_that_it_names_are_there() -> None:
-    for path in re.findall(r"(?:file://)?((?:events|layers|docs)/[\w/.]+\w)", RUNBOOK):
-        assert (ROOT / path).exists(), path

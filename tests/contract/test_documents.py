@@ -1,0 +1,52 @@
+"""What README.md, CONTRIBUTING.md and docs/ name is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from testbench.in_process import ROOT
+from testbench.templates import template
+
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+PACKAGE = ROOT / "layers" / "aggregated_metrics" / "aggregated_metrics"
+FOLDERS = "core|adapters|jobs|tests|testbench|docs|benchmarks|events|functions|backend|demo"
+each = pytest.mark.parametrize(
+    "document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+
+
+@each
+def test_the_files_that_it_links_are_there(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", document.read_text())
+    assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+@each
+def test_the_files_and_folders_that_it_names_are_there(document: Path) -> None:
+    named = re.findall(rf"(?<![\w/.])((?:{FOLDERS})/[\w./*-]*[\w*])", document.read_text())
+    places = (ROOT, PACKAGE)
+    assert [
+        path
+        for path in named
+        if not any([*place.glob(path), *place.glob(f"{path}.py")] for place in places)
+    ] == []
+
+
+@each
+def test_the_targets_of_make_that_it_names_are_there(document: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    lines = re.findall(r"(?m)(?:^|`|&& )make ((?:[a-z-]+(?: |\b))+)", document.read_text())
+    for target in " ".join(lines).split():
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_every_parameter_is_explained_with_its_default() -> None:
+    page = (ROOT / "docs" / "parameters.md").read_text()
+    parameters = template("template.yaml")["Parameters"]
+    rows = [line.strip("|").split("|") for line in page.splitlines() if line.startswith("| `")]
+    explained = {name: row[1] for row in rows for name in re.findall(r"`(\w+)`", row[0])}
+    assert explained.keys() == parameters.keys()
+    for name, given in explained.items():
+        default = parameters[name].get("Default")
+        assert default is None or (str(default) or "empty") in given, name

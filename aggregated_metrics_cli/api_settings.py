@@ -80,8 +80,8 @@ def cache(appsync: Any, api_id: str) -> list[Finding]:
                 raise
             return [Finding(what, "good", "there is none")]
         if behaviour in _WHOLE:
-            cure = "choose PER_RESOLVER_CACHING, without the resolvers of AggregatedMetrics"
-            found.append(Finding(what, "wrong", f"{behaviour}: hours are read stale", cure))
+            remedy = "choose PER_RESOLVER_CACHING, without the resolvers of AggregatedMetrics"
+            found.append(Finding(what, "wrong", f"{behaviour}: hours are read stale", remedy))
         elif _cached_resolver(appsync, api_id):
             said = "listAggregatedMetrics is cached: hours are read stale"
             found.append(Finding(what, "wrong", said, "turn that resolver's caching off"))
@@ -162,8 +162,8 @@ def firewall(aws: Aws, api: Mapping[str, Any]) -> tuple[list[Finding], int]:
         said = f"{name} blocks bodies above 8 KB" if _limits_bodies(acl) else ""
     if not said:
         return [Finding(what, "good", "it has no rule for a body's size")], 0
-    cure = f"MaxRequestBytes={FIREWALL_BYTES} is written: it keeps below"
-    return [*found, Finding(what, "note", said, cure)], FIREWALL_BYTES
+    remedy = f"MaxRequestBytes={FIREWALL_BYTES} is written: it keeps below"
+    return [*found, Finding(what, "note", said, remedy)], FIREWALL_BYTES
 
 
 def _limits_bodies(acl: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""An application's API as the stack needs it: where it is, and what it lacks. Reads only."""
+"""An application's API as the stack needs it: where it is, and what is missing. Reads only."""
 
 import json
 import re
@@ -338,14 +338,14 @@ def _missing(named: set[str], sent: list[documents.Document]) -> Iterator[Findin
     wanted = set().union(*(documents.fields_of(each.text) for each in sent))
     operations = sorted(wanted & set(OPERATIONS) - named)
     if operations:
-        cure = f"take them out of {COUNTS}' disableOperations, and deploy it"
-        said = f"the schema lacks {', '.join(operations)}"
-        yield Finding("API: fields", "wrong", said, cure)
+        remedy = f"take them out of {COUNTS}' disableOperations, and deploy it"
+        said = f"the schema has no {', '.join(operations)}"
+        yield Finding("API: fields", "wrong", said, remedy)
     queries = sorted(wanted - set(OPERATIONS) - named)
     if queries:
-        cure = "give the index this queryField (get…: no disableOperations), and deploy it"
-        said = f"the schema lacks {', '.join(queries)}"
-        yield Finding("API: fields", "wrong", said, cure)
+        remedy = "give the index this queryField (get…: no disableOperations), and deploy it"
+        said = f"the schema has no {', '.join(queries)}"
+        yield Finding("API: fields", "wrong", said, remedy)
 
 
 def _own(schema: str, tables: Mapping[str, str]) -> Iterator[Finding]:
@@ -370,7 +370,7 @@ def _attributes(model: Model, schema: str) -> Finding:
         return Finding(
             what,
             "wrong",
-            f"the schema's type lacks {', '.join(missing)}",
+            f"the schema's type has no {', '.join(missing)}",
             "correct the declaration in own_models.py, or the application's schema",
         )
     return Finding(what, "good", f"the schema has all {len(model.attributes)}")

@@ -1,4 +1,4 @@
-"""Attaches the stack to an application: finds its API, tables and streams, and says what lacks.
+"""Attaches the stack to an application: finds its API, tables and streams, says what is missing.
 
     aggregated-metrics attach amplify_outputs.json
     aggregated-metrics attach --api-id abcdefghijklmnop --region eu-central-1 --env staging
@@ -29,7 +29,7 @@ _MARKS = {"good": "[green]✓[/]", "note": "[yellow]![/]", "wrong": "[red]✗[/]
 
 
 def main(arguments: Sequence[str], *, console: Console | None = None) -> int:
-    """Run the command; gives back 0 when the application is ready, 1 when something lacks."""
+    """Run the command; returns 0 when the application is ready, 1 when something is missing."""
     console = console or Console()
     asked = _parser().parse_args(arguments)
     try:
@@ -50,7 +50,8 @@ def main(arguments: Sequence[str], *, console: Console | None = None) -> int:
         return 0
     nevertheless = "" if asked.dry_run else f" {asked.config.name} was written nevertheless."
     console.print(
-        "[red]Something lacks:[/] follow the cures above, then run this again." + nevertheless
+        "[red]Something is missing:[/] follow the remedies above, then run this again."
+        + nevertheless
     )
     return 1
 
@@ -58,8 +59,8 @@ def main(arguments: Sequence[str], *, console: Console | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="aggregated-metrics attach",
-        description="Finds an application's API, tables and streams, says what lacks, and writes "
-        "the parameters into samconfig.toml.",
+        description="Finds an application's API, tables and streams, says what is missing, and "
+        "writes the parameters into samconfig.toml.",
     )
     parser.add_argument(
         "outputs", nargs="?", type=Path, help="the application's amplify_outputs.json"
@@ -72,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--profile", help="the AWS profile to read with")
     parser.add_argument("--env", default="default", help="the environment of samconfig.toml")
     parser.add_argument("--config", type=Path, default=CONFIG, help="the samconfig.toml")
-    parser.add_argument("--dry-run", action="store_true", help="say what lacks, write nothing")
+    parser.add_argument("--dry-run", action="store_true", help="say what is missing, write nothing")
     return parser
 
 
@@ -111,7 +112,7 @@ def report(found: Application) -> Table:
     for column in ("", "what", "found", "what to do"):
         table.add_column(column, overflow="fold")
     for finding in found.findings:
-        table.add_row(_MARKS[finding.state], finding.what, finding.said, finding.cure)
+        table.add_row(_MARKS[finding.state], finding.what, finding.said, finding.remedy)
     return table
 
 

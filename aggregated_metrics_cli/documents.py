@@ -159,7 +159,7 @@ def tried(client: Client, sent: Iterable[Document]) -> Iterator[Finding]:
                 what,
                 "wrong",
                 str(error),
-                "cure what it says; a refusal may also mean that whoever attaches lacks "
+                "do what it says; a refusal may also mean that whoever attaches has no "
                 "appsync:GraphQL on this field, which AttachPolicy has (docs/operations.md)",
             )
             return

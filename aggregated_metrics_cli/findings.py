@@ -25,14 +25,14 @@ class Finding:
         what: such as `Item: stream`.
         state: `wrong` keeps the stack from counting right; `note` is for somebody to decide.
         said: what was found.
-        cure: what to do about it; empty when there is nothing to do. A command in it changes
+        remedy: what to do about it; empty when there is nothing to do. A command in it changes
             nothing but what it says.
     """
 
     what: str
     state: Literal["good", "note", "wrong"]
     said: str
-    cure: str = ""
+    remedy: str = ""
 
 
 @contextmanager
@@ -48,7 +48,8 @@ def reading(service: str) -> Iterator[None]:
         if error.response["Error"]["Code"] not in DENIED:
             raise
         raise ApplicationError(
-            f"a permission lacks: whoever attaches needs {service}:{error.operation_name} ({error})"
+            f"a permission is missing: whoever attaches needs {service}:{error.operation_name} "
+            f"({error})"
         ) from error
 
 

@@ -141,10 +141,10 @@ def _body(text: str) -> Body:
     return body if isinstance(body, Mapping) else None
 
 
-_MOVING = "its hour is not settled yet: run this again in a few minutes"
+_MOVING = "its hour is moving: run this again in a few minutes"
 _UNREADABLE = (
-    "rows listed with its own cannot be read through the API, so nothing is lowered there: mend "
-    "them first (verify says how many)"
+    "rows listed with its own cannot be read through the API, so nothing is lowered there: "
+    "correct them first (verify says how many)"
 )
 
 

@@ -50,7 +50,7 @@ def overview_of(options: Namespace, process: Process) -> Overview:
 
 
 def run(options: Namespace, deployment: Deployment, output: Output) -> int:
-    """Write the page and say where; gives back the exit code.
+    """Write the page and say where; returns the exit code.
 
     Raises:
         SettingsError: plotly is not installed, or the file cannot be written.
@@ -66,7 +66,7 @@ def run(options: Namespace, deployment: Deployment, output: Output) -> int:
 
 
 def write(options: Namespace, process: Process) -> Path:
-    """Write the page; gives back where it is.
+    """Write the page; returns where it is.
 
     Raises:
         SettingsError: plotly is not installed, or the file cannot be written.

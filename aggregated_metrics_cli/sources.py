@@ -60,8 +60,8 @@ def readers(aws: Aws, model: str, table: Mapping[str, Any], stack: str) -> list[
         most = 1 if table.get("Replicas") else 2
         if len(others) >= most:
             said = f"{', '.join(others)} read it; a shard takes {most} at most"
-            cure = "let one of them go, or both are throttled"
-            found.append(Finding(what, "wrong", said, cure))
+            remedy = "let one of them go, or both are throttled"
+            found.append(Finding(what, "wrong", said, remedy))
         elif others:
             said = f"{others[0]} reads it too: with this stack two, the most that there may be"
             found.append(Finding(what, "note", said))
@@ -80,8 +80,8 @@ def key(aws: Aws, model: str, table: Mapping[str, Any]) -> tuple[list[Finding], 
         if about["KeyManager"] != "CUSTOMER":
             return [], ""
         if not about["Enabled"]:
-            said, cure = f"{arn} is not enabled", "enable it: nothing reads the table without"
-            return [Finding(what, "wrong", said, cure)], arn
+            said, remedy = f"{arn} is not enabled", "enable it: nothing reads the table without"
+            return [Finding(what, "wrong", said, remedy)], arn
     said = "the customer's own: SourceKeyArns is written"
     return [*found, Finding(what, "good", said)], arn
 
@@ -94,11 +94,11 @@ def expiry(dynamodb: Any, model: str, table: str) -> list[Finding]:
         given = dynamodb.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
         if given.get("TimeToLiveStatus") == "ENABLED":
             said = f"rows expire by {given.get('AttributeName')}"
-            cure = (
+            remedy = (
                 f'set SourceLifetimeDays, such as {{"{model}": 90}}: older hours are then never '
                 "lowered by a repair"
             )
-            found.append(Finding(what, "note", said, cure))
+            found.append(Finding(what, "note", said, remedy))
     return found
 
 
@@ -120,7 +120,8 @@ def sample(dynamodb: Any, model: str, table: str) -> list[Finding]:
                 what,
                 "wrong" if wrong == len(items) else "note",
                 f"{wrong} of {len(items)} sampled rows cannot be counted: {reasons}",
-                "such rows go to quarantine: mend their writer; a row counts when it is mended",
+                "such rows go to quarantine: correct their writer; a row counts when it is "
+                "corrected",
             )
         )
     return found

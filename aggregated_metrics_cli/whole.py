@@ -100,7 +100,7 @@ def main(
     ask: Callable[[str], str] = input,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
-    """Run the command; gives back the exit code."""
+    """Run the command; returns the exit code."""
     options = _parse(given)
     out = out or sys.stdout
     try:

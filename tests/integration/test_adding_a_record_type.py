@@ -121,5 +121,5 @@ def test_attach_names_its_stream_and_its_query() -> None:
 
 def test_attach_checks_that_the_schema_has_what_the_declaration_reads() -> None:
     assert _attributes(MODELS["Review"], SDL).state == "good"
-    lacking = _attributes(MODELS["Review"], SDL.replace("usage: AWSJSON", ""))
-    assert (lacking.state, lacking.said) == ("wrong", "the schema's type lacks usage")
+    missing = _attributes(MODELS["Review"], SDL.replace("usage: AWSJSON", ""))
+    assert (missing.state, missing.said) == ("wrong", "the schema's type has no usage")

@@ -539,7 +539,7 @@ def test_a_record_whose_hour_is_moving_stays_until_it_is_settled(
     code, (entry,) = shell.json(REDRIVE)
     assert (code, entry["left"]) == (
         1,
-        "its hour is not settled yet: run this again in a few minutes",
+        "its hour is moving: run this again in a few minutes",
     )
     assert _redriven(shell) == (0, [None])
     assert _stored(shell.stack) == _true(shell.stack)

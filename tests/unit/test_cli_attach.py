@@ -1,4 +1,4 @@
-"""`make attach`: what it finds, what it says lacks, what it writes."""
+"""`make attach`: what it finds, what it says is missing, what it writes."""
 
 import io
 import json
@@ -72,7 +72,7 @@ def missing(operation: str) -> ClientError:
 
 
 class AppSync:
-    """moto's AppSync, with the calls that it lacks; `given` is what they answer."""
+    """moto's AppSync, with the calls that it does not have; `given` is what they answer."""
 
     def __init__(self, client: Any, sources: dict[str, str], given: dict[str, Any]) -> None:
         self.client, self.sources, self.given = client, sources, given
@@ -240,7 +240,7 @@ def find_and_inspect(world: World) -> Application:
 
 
 def wrong(found: Application) -> dict[str, str]:
-    return {f.what: f.cure for f in found.findings if f.state == "wrong"}
+    return {f.what: f.remedy for f in found.findings if f.state == "wrong"}
 
 
 def test_an_application_of_amplifys_form_is_ready(world: World) -> None:
@@ -273,7 +273,7 @@ def test_a_model_that_is_not_there_is_left_out(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "what", "cure"),
+    ("changes", "what", "remedy"),
     [
         ({"iam": False}, "API: IAM", "additional authorization modes"),
         ({"views": {"Item": ""}}, "Item: stream", "StreamViewType=NEW_AND_OLD_IMAGES"),
@@ -296,30 +296,30 @@ def test_a_model_that_is_not_there_is_left_out(world: World) -> None:
         ({"without": ("AggregatedMetrics",)}, "AggregatedMetrics", "add AggregatedMetrics"),
     ],
 )
-def test_what_lacks_is_named_with_its_cure(
-    world: World, changes: dict[str, Any], what: str, cure: str
+def test_what_is_missing_is_named_with_its_remedy(
+    world: World, changes: dict[str, Any], what: str, remedy: str
 ) -> None:
     world.make(**changes)
-    lacking = wrong(world.inspect())
-    assert list(lacking) == [what]
-    assert cure in lacking[what]
+    bad = wrong(world.inspect())
+    assert list(bad) == [what]
+    assert remedy in bad[what]
 
 
 def test_a_query_of_another_name_is_found_in_the_schema(world: World) -> None:
     world.make()
     world.given["schema"] = SCHEMA.replace(b"listTaskByAccountIdAndUpdatedAt", b"tasksByUpdate")
-    lacking = [f for f in world.inspect().findings if f.state == "wrong"]
-    assert [f.said for f in lacking] == ["the schema lacks listTaskByAccountIdAndUpdatedAt"]
-    assert "queryField" in lacking[0].cure
+    bad = [f for f in world.inspect().findings if f.state == "wrong"]
+    assert [f.said for f in bad] == ["the schema has no listTaskByAccountIdAndUpdatedAt"]
+    assert "queryField" in bad[0].remedy
 
 
-def test_a_missing_mutation_has_a_cure_of_its_own(world: World) -> None:
+def test_a_missing_mutation_has_a_remedy_of_its_own(world: World) -> None:
     world.make()
     world.given["schema"] = SCHEMA.replace(b"createAggregatedMetrics(", b"putAggregatedMetrics(")
-    lacking = [f for f in world.inspect().findings if f.state == "wrong"]
-    assert [f.said for f in lacking] == ["the schema lacks createAggregatedMetrics"]
-    assert "disableOperations" in lacking[0].cure
-    assert "queryField" not in lacking[0].cure
+    bad = [f for f in world.inspect().findings if f.state == "wrong"]
+    assert [f.said for f in bad] == ["the schema has no createAggregatedMetrics"]
+    assert "disableOperations" in bad[0].remedy
+    assert "queryField" not in bad[0].remedy
 
 
 @pytest.mark.parametrize("code", ["", "GraphQLSchemaException", "NotFoundException"])
@@ -328,8 +328,8 @@ def test_an_api_without_a_schema_is_to_be_deployed(world: World, code: str) -> N
     world.given["schema"] = b""
     if code:
         world.refused["get_introspection_schema"] = code
-    lacking = [f for f in world.inspect().findings if f.state == "wrong"]
-    assert [(f.said, f.cure) for f in lacking] == [("the API has no schema", "deploy it")]
+    bad = [f for f in world.inspect().findings if f.state == "wrong"]
+    assert [(f.said, f.remedy) for f in bad] == [("the API has no schema", "deploy it")]
 
 
 def test_a_schema_that_may_not_be_read_is_a_note(world: World) -> None:
@@ -337,7 +337,7 @@ def test_a_schema_that_may_not_be_read_is_a_note(world: World) -> None:
     world.refused["get_introspection_schema"] = "AccessDeniedException"
     found = world.inspect()
     assert found.is_ready
-    assert any("GetIntrospectionSchema" in f.cure for f in found.findings if f.state == "note")
+    assert any("GetIntrospectionSchema" in f.remedy for f in found.findings if f.state == "note")
 
 
 @pytest.mark.parametrize(
@@ -350,14 +350,14 @@ def test_a_schema_that_may_not_be_read_is_a_note(world: World) -> None:
         ("list_tables", "AccessDeniedException", "dynamodb:ListTables"),
     ],
 )
-def test_what_may_not_be_read_names_the_permission_that_lacks(
+def test_what_may_not_be_read_names_the_permission_that_is_missing(
     world: World, method: str, code: str, action: str
 ) -> None:
     world.make()
     world.refused[method] = code
     if method == "list_tables":
         world.sources = {}
-    with pytest.raises(ApplicationError, match=f"a permission lacks: .* {action} ") as refused:
+    with pytest.raises(ApplicationError, match=f"a permission is missing: .* {action} ") as refused:
         find_and_inspect(world)
     assert "the region" not in str(refused.value)
 
@@ -368,7 +368,7 @@ def test_a_time_to_live_is_pointed_out(world: World) -> None:
         TableName=world.sources["Item"],
         TimeToLiveSpecification={"Enabled": True, "AttributeName": "expiresAt"},
     )
-    notes = {f.what: f.cure for f in world.inspect().findings if f.state == "note"}
+    notes = {f.what: f.remedy for f in world.inspect().findings if f.state == "note"}
     assert "SourceLifetimeDays" in notes["Item: expiry"]
 
 
@@ -609,14 +609,14 @@ def test_the_queries_are_tried_signed_and_nothing_is_written(world: World) -> No
 def test_no_cure_is_a_command_that_replaces_more_than_it_says(world: World) -> None:
     world.make(iam=False, views={"Item": "", "Task": "KEYS_ONLY"})
     for finding in world.inspect().findings:
-        assert "update-graphql-api" not in finding.cure
+        assert "update-graphql-api" not in finding.remedy
 
 
 def test_a_stream_that_is_off_is_turned_on_in_amplifys_own_way_too(world: World) -> None:
     world.make(views={"Item": ""})
-    cure = wrong(world.inspect())["Item: stream"]
-    assert "amplifyDynamoDbTables['Item'].streamSpecification" in cure
-    assert "docs/amplify.md" in cure
+    remedy = wrong(world.inspect())["Item: stream"]
+    assert "amplifyDynamoDbTables['Item'].streamSpecification" in remedy
+    assert "docs/amplify.md" in remedy
     snippet = (Path(__file__).parents[2] / "docs" / "amplify.md").read_text()
     assert "amplifyDynamoDbTables[model].streamSpecification" in snippet
 

@@ -58,7 +58,7 @@ class Demo:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> bool:
-        """All steps after the start of the stack; gives back whether everything was right."""
+        """All steps after the start of the stack; returns whether everything was right."""
         end = datetime.now(UTC).replace(second=0, microsecond=0)
         made = traffic(self.rows, self.seed, end)
         before, after = backfilling.split(made)
@@ -90,7 +90,7 @@ class Demo:
         self.console.print(f"\n  a page with what {ACCOUNTS[0]} counted: {PAGE}", soft_wrap=True)
 
     def _write_before(self, before: Traffic) -> int:
-        """Write what is there before anybody counts; gives back how many changes wait."""
+        """Write what is there before anybody counts; returns how many changes wait."""
         with self._timed("write before the mappings"):
             waiting = write(self.stack, before)
         self.console.print(f"  {waiting:,} changes before anything is delivered")
@@ -119,7 +119,7 @@ class Demo:
         with Progress(*columns, TimeElapsedColumn(), console=self.console) as progress:
             written = progress.add_task("written to the tables", total=total)
             progress.advance(written, waiting)
-            taken = progress.add_task("taken in from the streams", total=total)
+            taken = progress.add_task("applied from the streams", total=total)
             log = StreamLog(self.stack)
             mappings.switch(on=True)
 
@@ -148,9 +148,9 @@ class Demo:
         self, reader: Credentials, buckets: dict[Key, AggregatedMetrics]
     ) -> bool:
         writer = self.stack.user("vandal", *check.WRITE_FIELDS)
-        with self._timed("falsify buckets"):
+        with self._timed("corrupt buckets"):
             client = check.api_client(self.stack, writer)
-            damages = damage.falsify(client, buckets, self.seed)
+            damages = damage.corrupt(client, buckets, self.seed)
         found = self._reconcile("verify", [*buckets], repair=False)
         report.show_damage(self.console, damages, found)
         # a sweep may have set a parent right before the reconciler came to see it
@@ -159,7 +159,7 @@ class Demo:
         show_line(
             self.console,
             f"the reconciler compared {found.minutes:,} minutes with the rows and reports "
-            f"{len(found.drift)} buckets: every falsified one, and any parents that no longer fit",
+            f"{len(found.drift)} buckets: every corrupted one, and any parents that no longer fit",
             good=is_found,
         )
         mended = self._reconcile("repair", [d.key for d in damages], repair=True)

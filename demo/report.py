@@ -151,7 +151,7 @@ def show_verdict(console: Console, verdict: Verdict, *, quarantine_is_exact: boo
 
 
 def show_damage(console: Console, damages: Iterable[Damage], found: Checked) -> None:
-    """What was falsified, and what the reconciler says about it."""
+    """What was corrupted, and what the reconciler says about it."""
     table = _table(
         *("damage", "account", "record type", "start", "min", "off by"),
         right=("min", "off by"),

@@ -133,7 +133,7 @@ class World:
     # The functions -------------------------------------------------------------------------------
 
     def deliver(self, most: int = 1_000) -> None:
-        """Let the aggregator take in what waits, at most so many changes, the oldest first."""
+        """Let the aggregator apply what waits, at most so many changes, the oldest first."""
         report: Report = {}
         for _ in range(min(most, len(self.undelivered))):
             _, record = self.undelivered.popleft()
@@ -179,7 +179,7 @@ class World:
         )
 
     def run(self, event: Any) -> dict[str, Any]:
-        """What the reconciler function gives back for an event."""
+        """What the reconciler function returns for an event."""
         return self.checks().run(event, {})
 
     def check(self, *, repair: bool = False, hours: Sequence[HourId] | None = None) -> Findings:

@@ -87,7 +87,7 @@ def api_client(stack: EmulatedStack, credentials: Credentials) -> AppSyncClient:
 
 
 def sweep(stack: EmulatedStack) -> tuple[datetime, int]:
-    """Sweep until nothing is due; gives back when the last sweep began and what was written.
+    """Sweep until nothing is due; returns when the last sweep began and what was written.
 
     Raises:
         StepError: a sweep failed, or sweeping comes to no end.

@@ -1,4 +1,4 @@
-"""Falsifies buckets through the API, and has the reconciler find and repair them."""
+"""Corrupts buckets through the API, and has the reconciler find and repair them."""
 
 import random
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +26,7 @@ _RUNS = 20
 
 
 class Damage(NamedTuple):
-    """One falsified bucket; counts before and after, None where there is no bucket."""
+    """One corrupted bucket; counts before and after, None where there is no bucket."""
 
     what: str
     key: Key
@@ -49,8 +49,8 @@ class Checked:
         return damage.key in self.drift
 
 
-def falsify(client: AppSyncClient, buckets: Buckets, seed: int, each: int = 2) -> list[Damage]:
-    """Falsify so many buckets in every way, each in an hour of its own.
+def corrupt(client: AppSyncClient, buckets: Buckets, seed: int, each: int = 2) -> list[Damage]:
+    """Corrupt so many buckets in every way, each in an hour of its own.
 
     Args:
         client: one that may create, update and delete buckets.
@@ -74,7 +74,7 @@ def falsify(client: AppSyncClient, buckets: Buckets, seed: int, each: int = 2) -
     kinds = [kind for kind in _KINDS for _ in range(each)]
     if len(places) < len(kinds):
         raise StepError(
-            f"too few hours to falsify: {len(places)}, not {len(kinds)}; write more rows"
+            f"too few hours to corrupt: {len(places)}, not {len(kinds)}; write more rows"
         )
     return [kind(client, draw, hour) for kind, hour in zip(kinds, places, strict=False)]
 
@@ -236,9 +236,9 @@ def _runs(stack: EmulatedStack, event: dict[str, Any] | None) -> Iterator[dict[s
 
 
 def is_explained(drift: Iterable[Key], damages: Iterable[Damage]) -> bool:
-    """Whether every drift is a falsified bucket, or a parent of a falsified minute."""
-    falsified = {damage.key for damage in damages}
-    hours = {(account, name, start[:13]) for account, name, start, _ in falsified}
+    """Whether every drift is a corrupted bucket, or a parent of a corrupted minute."""
+    corrupted = {damage.key for damage in damages}
+    hours = {(account, name, start[:13]) for account, name, start, _ in corrupted}
     return all(
-        key in falsified or (key[3] > 1 and (key[0], key[1], key[2][:13]) in hours) for key in drift
+        key in corrupted or (key[3] > 1 and (key[0], key[1], key[2][:13]) in hours) for key in drift
     )

@@ -79,14 +79,14 @@ class StreamLog:
                     self._take(event["message"])
 
     def drain(self, expected: int, on_progress: Callable[[int], None] = lambda _: None) -> None:
-        """Wait until so many records have been taken in.
+        """Wait until so many records have been applied.
 
         Args:
             expected: how many, since this object was made.
             on_progress: called with how many there are by now.
 
         Raises:
-            StepError: nothing has been taken in for a while, although records are missing.
+            StepError: nothing has been applied for a while, although records are missing.
         """
         last = self.records
         deadline = time.monotonic() + _PATIENCE_SECONDS

@@ -16,7 +16,7 @@ _serialize = TypeSerializer().serialize
 def write(
     stack: EmulatedStack, traffic: Traffic, on_progress: Callable[[int], None] = lambda _: None
 ) -> int:
-    """Write everything, minute by minute; gives back how many changes the streams carry.
+    """Write everything, minute by minute; returns how many changes the streams carry.
 
     Args:
         stack: where to.

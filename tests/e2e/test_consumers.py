@@ -1,4 +1,4 @@
-"""A stream that nobody takes in shows, in this stack's metrics and in no other's."""
+"""A stream that nobody reads shows, in this stack's metrics and in no other's."""
 
 import json
 import time

@@ -108,7 +108,7 @@ def write_until(
 ) -> int:
     """Write minute after minute while a deployment is underway; gives how many records there are.
 
-    As fast as they are taken in, so that some are on their way at each moment.
+    As fast as they are applied, so that some are on their way at each moment.
     """
 
     def keeps_up() -> bool:

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.e2e
 START = datetime(2026, 11, 22, 10, tzinfo=UTC)
 
 
-def falsified(world: World, at: datetime) -> str:
+def corrupted(world: World, at: datetime) -> str:
     """An account with a bucket that no row has made."""
     account = f"acct-{uuid.uuid4()}"
     end = at.replace(minute=1)
@@ -40,7 +40,7 @@ def counts(world: World, account: str, at: datetime) -> set[int]:
 
 def test_a_backfill_works_through_a_long_range_and_sets_it_right(world: World) -> None:
     """61 days of a model that is listed by createdAt are two units."""
-    account = falsified(world, START)
+    account = corrupted(world, START)
     asked = {
         "accountId": account,
         "start": "2026-09-23T08:00:00Z",
@@ -91,7 +91,7 @@ def test_a_backfill_of_a_range_that_ends_before_it_starts_says_so(world: World) 
 def test_a_failed_batch_is_noted_and_its_hours_are_repaired(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    account = falsified(world, START)
+    account = corrupted(world, START)
     batch = event(Stream("Item").insert(rows.item(accountId=account)))
     world.stack.client("s3").put_object(
         Bucket=world.stack.app["OnFailureBucket"],
@@ -120,7 +120,7 @@ def test_a_failed_batch_is_noted_and_its_hours_are_repaired(
 
 
 def test_a_failed_batch_is_repaired_by_itself(world: World) -> None:
-    account = falsified(world, START)
+    account = corrupted(world, START)
     batch = event(Stream("Item").insert(rows.item(accountId=account)))
     world.stack.client("s3").put_object(
         Bucket=world.stack.app["OnFailureBucket"],

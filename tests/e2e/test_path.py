@@ -14,7 +14,7 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture(scope="module")
 def judged(world: World) -> tuple[Verdict, Buckets]:
-    """600 rows, written and taken in."""
+    """600 rows, written and applied."""
     log = StreamLog(world.stack)
     expected = world.write(world.traffic("path", 600, minutes=30, hours_ago=0))
     log.drain(expected)
@@ -48,7 +48,7 @@ def test_quarantine_holds_the_uncountable_rows_and_only_them(
     assert messages
 
 
-def test_the_reconciler_finds_and_repairs_what_was_falsified(
+def test_the_reconciler_finds_and_repairs_what_was_corrupted(
     world: World, judged: tuple[Verdict, Buckets]
 ) -> None:
     verdict, buckets = judged
@@ -56,7 +56,7 @@ def test_the_reconciler_finds_and_repairs_what_was_falsified(
     lately = world.now - timedelta(hours=1)
     buckets = {key: each for key, each in buckets.items() if each.timeRangeStart >= lately}
     assert damage.reconcile(world.stack, buckets, repair=False).drift == {}
-    damages = damage.falsify(world.vandal, buckets, seed=3, each=1)
+    damages = damage.corrupt(world.vandal, buckets, seed=3, each=1)
     keys = [each.key for each in damages]
     found = damage.reconcile(world.stack, keys, repair=False)
     # a parent may have been set right by a scheduled sweep before the reconciler came

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture(scope="module")
 def span(world: World) -> tuple[datetime, datetime]:
-    """Some hours with rows, all taken in."""
+    """Some hours with rows, all applied."""
     log = StreamLog(world.stack)
     made = world.traffic("reading", 300, minutes=90, hours_ago=5)
     log.drain(world.write(made))

@@ -75,7 +75,7 @@ def _count(stack: Stack, number: int = 3) -> None:
     stack.apply(event(*[stream.insert(row) for row in made]))
 
 
-def _falsify(stack: Stack, **changes: int) -> None:
+def _corrupt(stack: Stack, **changes: int) -> None:
     row = next(r for r in stack.api.rows("AggregatedMetrics") if r["compositeKey"] == MINUTE)
     stack.api.put("AggregatedMetrics", row | changes)
 
@@ -103,7 +103,7 @@ def test_verify_of_right_counts_is_0(shell: Shell) -> None:
 
 def test_verify_shows_drift_by_series_and_minute_and_is_1(shell: Shell) -> None:
     _count(shell.stack)
-    _falsify(shell.stack, count=7, errorCount=2)
+    _corrupt(shell.stack, count=7, errorCount=2)
     before = shell.stack.api.rows("AggregatedMetrics")
     assert shell.run(f"verify {ASKED}") == 1
     assert "items" in shell.out
@@ -114,7 +114,7 @@ def test_verify_shows_drift_by_series_and_minute_and_is_1(shell: Shell) -> None:
 
 def test_verify_as_json_has_every_drift(shell: Shell) -> None:
     _count(shell.stack)
-    _falsify(shell.stack, count=7)
+    _corrupt(shell.stack, count=7)
     code, found = shell.json(f"verify {ASKED} --record-types items,tasks")
     assert (code, found["driftCount"], found["hours"]) == (1, 1, 48)
     assert found["drift"][0]["stored"]["count"] == 7
@@ -123,7 +123,7 @@ def test_verify_as_json_has_every_drift(shell: Shell) -> None:
 
 def test_repair_sets_right_and_is_0(shell: Shell) -> None:
     _count(shell.stack)
-    _falsify(shell.stack, count=7)
+    _corrupt(shell.stack, count=7)
     assert shell.run(f"repair {ASKED}") == 0
     assert "1 repaired" in shell.out
     assert _stored(shell.stack) == _true(shell.stack)
@@ -195,7 +195,7 @@ def test_what_is_moving_is_1_and_says_to_run_it_again(shell: Shell) -> None:
 
 def test_a_group_that_cannot_be_checked_is_2_and_the_others_are_repaired(shell: Shell) -> None:
     _count(shell.stack)
-    _falsify(shell.stack, count=7)
+    _corrupt(shell.stack, count=7)
 
     def refuse(request: Any) -> Any:
         asked = b"CountTask" in request.body
@@ -211,7 +211,7 @@ def test_a_group_that_cannot_be_checked_is_2_and_the_others_are_repaired(shell: 
 
 def test_rows_that_cannot_be_read_are_said_and_nothing_is_lowered(shell: Shell) -> None:
     _count(shell.stack)
-    _falsify(shell.stack, count=7)
+    _corrupt(shell.stack, count=7)
     shell.stack.api.put("Item", rows.item("odd", createdAt="2026-11-22T10:07:30"))
     shell.run(f"repair {ASKED} --record-types items")
     assert "1 rows are unreadable" in shell.out
@@ -236,7 +236,7 @@ def test_what_was_repaired_of_the_closed_hours_is_shown_whatever_comes_after(
     for _ in range(2):
         shell.stack.clock.advance(hours=1)
         shell.stack.sweep()
-    _falsify(shell.stack, count=7)
+    _corrupt(shell.stack, count=7)
     postponed: list[Any] = []
 
     def fail(_: Any, mark: Any) -> None:
@@ -355,7 +355,7 @@ def test_explain_says_what_is_known_of_one_bucket(shell: Shell) -> None:
     bucket = "show --explain --account acct-1 --record-type items --start 2026-11-22T10:07:00Z"
     assert shell.run(f"{bucket} --minutes 5") == 0
     assert "It is right, and not complete because its time" in shell.out
-    _falsify(shell.stack, count=7)
+    _corrupt(shell.stack, count=7)
     code, e = shell.json(f"{bucket[:-9]}10:05:00Z --minutes 1")
     assert (code, e["stored"]["count"], e["counted"]["count"]) == (1, 7, 3)
     assert e["pending"]["state"] == "pending"

@@ -17,7 +17,7 @@ type Hours = dict[HourId, Hour]
 
 
 def deliver(hours: Hours, given_event: Any) -> None:
-    """Take in an event as stream_aggregator does, and store the hours as the API does."""
+    """Apply an event as stream_aggregator does, and store the hours as the API does."""
     work = _by_hour(fold(given_event, {}).batches)
     for hour_id, parts in work.items():
         hour = hours.setdefault(hour_id, Hour(hour_id))

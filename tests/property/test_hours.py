@@ -39,7 +39,7 @@ def saved(hour: Hour) -> Hour:
 
 
 def deliver(hour: Hour, batch: Sequence[Record], shard: str = "shard") -> Hour:
-    """Take in a batch as the aggregator does, and save."""
+    """Apply a batch as the aggregator does, and save."""
     last = max(number for number, _, _ in batch)
     for minute in {minute for _, minute, _ in batch}:
         deltas = [(number, added) for number, at, added in batch if at == minute]
@@ -60,7 +60,7 @@ def contents(hour: Hour) -> dict[tuple[int, int], Measures]:
 def deliveries(draw: st.DrawFn) -> tuple[list[Record], list[list[Record]]]:
     """Records of a shard, and batches that deliver them as Lambda may.
 
-    Each batch begins at or before the first record not yet taken in, never after; it may end
+    Each batch begins at or before the first record not yet applied, never after; it may end
     before what was delivered earlier, and anything may come again.
     """
     drawn = draw(records)

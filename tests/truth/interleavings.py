@@ -46,7 +46,7 @@ class Death(NamedTuple):
 
 @dataclass(frozen=True)
 class Consumer:
-    """One shard's consumer: delivers `sizes` in turn until all its records have been taken in.
+    """One shard's consumer: delivers `sizes` in turn until all its records have been applied.
 
     The first delivery may die; the next one begins at the same record. A consumer that has `marked`
     the hour already, as a warm process has, makes one request less.

@@ -70,7 +70,7 @@ def _no_second_create() -> None:
 
 
 def _no_sequence_comparison() -> None:
-    """A shard that the ledger knows is taken in, whatever its numbers say."""
+    """A shard that the ledger knows is applied, whatever its numbers say."""
     apply = hours.Hour.apply
 
     def by_name_only(

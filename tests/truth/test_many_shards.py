@@ -12,4 +12,4 @@ def test_no_batch_fails_and_sums_are_exact(writers: int) -> None:
     print(f"{writers} writers: {numbers}")  # noqa: T201 - `pytest -rP` shows them
     assert numbers["flushes"] == writers * 4
     assert minutes(simulation, "scoreResults") == writers * 4 * 20
-    assert numbers["requests"] < 4.0  # what the design found before
+    assert numbers["requests"] < 4.0  # as decision 1 says

@@ -108,7 +108,7 @@ def test_a_minute_that_was_written_after_the_fence_is_moving(world: World) -> No
     def deliver_in_second_look() -> None:
         page["number"] += 1
 
-    # A delta from before both looks is taken in between the fence and the comparison.
+    # A delta from before both looks is applied between the fence and the comparison.
     created = datetime(2026, 11, 2, 8, 3, tzinfo=UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
     world.insert("Task", "late", createdAt=created)
     world.clock.advance(60)

@@ -1,4 +1,4 @@
-"""A stream that nobody takes in is told apart from a quiet table."""
+"""A stream that nobody reads is told apart from a quiet table."""
 
 import json
 from collections.abc import Iterator

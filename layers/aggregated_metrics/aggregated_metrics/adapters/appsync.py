@@ -50,7 +50,7 @@ _PASSING = (
 
 
 class Client(Protocol):
-    """Anything that carries out a GraphQL document and gives back its `data`."""
+    """Anything that carries out a GraphQL document and returns its `data`."""
 
     def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
         """Carry out one document; raise on any error."""
@@ -111,7 +111,7 @@ class AppSyncClient:
         self._time_left = time_left
 
     def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Carry out one document and give back its `data`.
+        """Carry out one document and return its `data`.
 
         Raises:
             TransportError: no usable answer after bounded retries.

@@ -57,7 +57,7 @@ class Consumers:
         self._function = function
 
     def troubles(self, streams: Collection[str]) -> dict[str, str]:
-        """The streams that nobody takes in as they come, and why.
+        """The streams that nobody reads as they come, and why.
 
         Raises:
             ConsumersError: Lambda did not answer.
@@ -99,9 +99,9 @@ class Consumers:
         except ClientError as error:
             if error.response["Error"]["Code"] == _GONE:
                 return ""
-            raise ConsumersError(_cure(table, error)) from error
+            raise ConsumersError(_remedy(table, error)) from error
         except BotoCoreError as error:
-            raise ConsumersError(_cure(table, error)) from error
+            raise ConsumersError(_remedy(table, error)) from error
         enabled = (described.get("StreamSpecification") or {}).get("StreamEnabled")
         return str(described.get("LatestStreamArn") or "") if enabled else ""
 
@@ -111,7 +111,7 @@ def table_of(stream: str) -> str:
     return stream.split("/")[1]
 
 
-def _cure(table: str, why: object) -> str:
+def _remedy(table: str, why: object) -> str:
     return (
         f"the table {table} cannot be described ({why}); check STREAM_ARNS and the role's "
         "dynamodb:DescribeTable"

@@ -45,7 +45,7 @@ class Quarantine:
         self._clock = clock
 
     def send(self, rejects: Sequence[Reject]) -> int:
-        """Send every record, at least once each; give back how many.
+        """Send every record, at least once each; return how many.
 
         Raises:
             QuarantineError: a record was not taken; the batch must come again.

@@ -41,7 +41,7 @@ class RunFiles:
         self._bucket = bucket
 
     def begin(self, run: Run) -> Run:
-        """Keep a run's plan; gives back the one that was there first."""
+        """Keep a run's plan; returns the one that was there first."""
         key = f"runs/{run.name}/run.json"
         self._put_once(key, run.as_json().encode())
         return self.run(run.name)

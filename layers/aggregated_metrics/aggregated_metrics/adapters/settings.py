@@ -142,7 +142,7 @@ class Settings(BaseModel):
         """Read and check the settings.
 
         Raises:
-            SettingsError: a variable is missing or wrong; the message names each and its cure.
+            SettingsError: a variable is missing or wrong; the message names each and its remedy.
         """
         try:
             return cls.model_validate(

@@ -112,7 +112,7 @@ class Metadata:
         self.listed = (min(least, text), max(greatest, text))
 
     def prune(self, now: float) -> int:
-        """Forget what the stream cannot bring again; gives back how many younger entries had to go.
+        """Forget what the stream cannot bring again; returns how many younger entries had to go.
 
         An entry without a time (written by an earlier version) gets one now.
         """

@@ -410,6 +410,11 @@ def test_requests_stay_below_what_a_firewall_takes(stack: Stack) -> None:
     assert max(len(exchange.body) for exchange in small) <= 8_000
     assert total(stack) == 2 * 20 * len(minutes)
     assert_parents_are_sums(stack)
+    found: list[HourId] = []
+    days = [(hour.series, hour.start) for hour in hours(HOURS_PER_LOAD)]
+    asked = stack.requests(lambda: found.extend(parts.counted_hours(days)))
+    assert set(found) == set(hours(20))
+    assert max(len(exchange.body) for exchange in asked) <= 8_000
 
 
 def test_a_bucket_that_is_too_large_by_itself_is_sent_all_the_same(stack: Stack) -> None:

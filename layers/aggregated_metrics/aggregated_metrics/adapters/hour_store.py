@@ -161,7 +161,7 @@ class HourStore:
         Raises:
             ApiError: the API refused, or did not answer in time.
         """
-        parts = [days[i : i + HOURS_PER_LOAD] for i in range(0, len(days), HOURS_PER_LOAD)]
+        parts = list(self._parts(days, HOURS_PER_LOAD, day_document))
         return [hour for part in map_concurrently(self._counted_hours, parts) for hour in part]
 
     def _counted_hours(self, days: Sequence[tuple[Series, int]]) -> list[HourId]:
@@ -169,8 +169,7 @@ class HourStore:
         tokens: dict[int, str | None] = dict.fromkeys(range(len(days)))
         while tokens:
             asked = [days[i] for i in tokens]
-            document, variables = day_document(asked, [*tokens.values()])
-            data = self.query(document, variables)
+            data = self.query(*day_document(asked, [*tokens.values()]))
             left = {}
             for alias, i in enumerate(tokens):
                 page = data[f"d{alias}"]
@@ -383,11 +382,12 @@ def load_document(ids: Sequence[HourId]) -> tuple[str, dict[str, Any]]:
 
 
 def day_document(
-    days: Sequence[tuple[Series, int]], tokens: Sequence[str | None]
+    days: Sequence[tuple[Series, int]], tokens: Sequence[str | None] = ()
 ) -> tuple[str, dict[str, Any]]:
     """The query that lists the 60-minute buckets of whole days (an alias `d<i>` each)."""
     variables: dict[str, Any] = {"f": {"numberOfMinutes": {"eq": HOUR}}}
-    for i, ((series, first), token) in enumerate(zip(days, tokens, strict=True)):
+    given = zip(days, tokens or [None] * len(days), strict=True)
+    for i, ((series, first), token) in enumerate(given):
         variables[f"a{i}"] = series.account_id
         variables[f"k{i}"] = {"beginsWith": f"{key_stem(series)}{iso(first)[:11]}"}
         if token:

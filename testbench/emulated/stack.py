@@ -61,6 +61,7 @@ _BACKEND_STACK = "aggregated-metrics-backend"
 APP_STACK = "aggregated-metrics"
 _ARTIFACTS = "sam-artifacts"
 _NOTE = "kept.json"
+_EMULATOR = Path(__file__).with_name("ministack_main.py")
 
 
 class NoStackError(Exception):
@@ -320,7 +321,10 @@ class EmulatedStack:
     def _start_emulator(self) -> None:
         with self._timed("start of the emulator"), self.emulator_log.open("wb") as log:
             self._emulator = self._spawn(
-                [str(TOOLS / "emulator" / "bin" / "ministack")], self._emulator_environment(), log
+                # -P: no module beside it stands for one that the emulator means
+                [str(TOOLS / "emulator" / "bin" / "python"), "-P", str(_EMULATOR)],
+                self._emulator_environment(),
+                log,
             )
             deadline = time.monotonic() + _START_SECONDS
             while not self._is_healthy():

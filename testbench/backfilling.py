@@ -39,7 +39,7 @@ class Backfilling:
     tables: FakeTables = field(init=False)
 
     def __post_init__(self) -> None:
-        self.tables = FakeTables(self.world.api.rows, page=self.page, on_page=self._on_page)
+        self.tables = FakeTables(self.world.api, page=self.page, on_page=self._on_page)
         self.bucket.on_put = lambda _: self._maybe_die()
 
     def _on_page(self) -> None:

@@ -122,7 +122,10 @@ class World:
         self._stream(made(old, created=self.clock.now))
 
     def row(self, model: str, id: str) -> rows.Attributes:  # noqa: A002
-        return next(row for row in self.api.rows(model) if row["id"] == id)
+        found = self.api.row(model, id)
+        if found is None:
+            raise KeyError(id)
+        return found
 
     def _now(self) -> str:
         return self.clock.now.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -73,7 +73,18 @@ class FakeAppSync:
         table = self._resolvers.tables[model]
         with self._resolvers.lock:
             found = [row.attributes for _, row in sorted(table.rows.items())]
-        return [{name: _plain(value) for name, value in row.items()} for row in found]
+        return [_row(attributes) for attributes in found]
+
+    def keys(self, model: str) -> list[tuple[str, ...]]:
+        """The primary keys of all rows of a model."""
+        with self._resolvers.lock:
+            return list(self._resolvers.tables[model].rows)
+
+    def row(self, model: str, *key: str) -> Attributes | None:
+        """One row as plain values, by its primary key; None if there is none."""
+        with self._resolvers.lock:
+            row = self._resolvers.tables[model].rows.get(key)
+        return None if row is None else _row(row.attributes)
 
     def put(self, model: str, *rows: Mapping[str, Any]) -> None:
         """Store plain rows, AWSJSON as any value, past all checks, as a table takes them."""
@@ -173,6 +184,10 @@ class FakeAppSync:
         if isinstance(field.selection, PageSelection):
             return render_page(result, field, field.selection, errors)
         return render_row(result, field.selection, [field.alias], errors)
+
+
+def _row(attributes: Mapping[str, Any]) -> Attributes:
+    return {name: _plain(value) for name, value in attributes.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -3,29 +3,35 @@
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from hashlib import sha1
-from operator import itemgetter
-from typing import Any
+from typing import Any, Protocol
 
 from botocore.exceptions import ClientError
 
 from testbench.streams import image
 
-type Row = Mapping[str, Any]
+
+class Rows(Protocol):
+    """The rows of tables as they are now: their ids, and each as plain values."""
+
+    def keys(self, model: str) -> Sequence[tuple[str, ...]]: ...
+
+    def row(self, model: str, *key: str) -> Mapping[str, Any] | None: ...
 
 
 class FakeTables:
-    """DynamoDB's Scan over what `rows` gives for a table, in the order of the ids' hashes.
+    """DynamoDB's Scan of tables that are named after their models, in the order of ids' hashes.
 
     Args:
-        rows: table name to its rows as they are now, plain.
+        rows: what is in the tables.
         page: how many rows a page has.
         on_page: called before each page is read.
     """
 
     def __init__(
         self,
-        rows: Callable[[str], Sequence[Row]],
+        rows: Rows,
         *,
         page: int = 100,
         on_page: Callable[[], None] = lambda: None,
@@ -37,7 +43,7 @@ class FakeTables:
         self.scans = 0
 
     def describe_table(self, *, TableName: str) -> dict[str, Any]:
-        number = len(self._rows(TableName))
+        number = len(self._rows.keys(TableName))
         summary = {"BillingMode": "PAY_PER_REQUEST"}
         return {"Table": {"ItemCount": number, "BillingModeSummary": summary}}
 
@@ -56,15 +62,12 @@ class FakeTables:
         self.scans += 1
         after = _hash(ExclusiveStartKey["id"]["S"]) if ExclusiveStartKey else b""
         names = [ExpressionAttributeNames[name] for name in ProjectionExpression.split(", ")]
+        places = ((_hash(row_id), row_id) for (row_id,) in self._rows.keys(TableName))
         found = sorted(
-            (
-                (place, row)
-                for row in self._rows(TableName)
-                if (place := _hash(row["id"])) > after and place[0] % TotalSegments == Segment
-            ),
-            key=itemgetter(0),
+            each for each in places if each[0] > after and each[0][0] % TotalSegments == Segment
         )
-        page = [row for _, row in found[: self._page]]
+        rows = (self._rows.row(TableName, row_id) for _, row_id in found[: self._page])
+        page = [row for row in rows if row is not None]
         self.read += len(page)
         items = [image({name: row[name] for name in names if name in row}) for row in page]
         answer: dict[str, Any] = {
@@ -76,6 +79,7 @@ class FakeTables:
         return answer
 
 
+@lru_cache(maxsize=1_000_000)
 def _hash(row_id: str) -> bytes:
     return sha1(row_id.encode(), usedforsecurity=False).digest()
 

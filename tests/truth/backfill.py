@@ -1,6 +1,6 @@
 """A run over whole tables while everything else goes on (`make truth-backfill`).
 
-Half of the rows were there before anything counted. While the run scans, waits and reduces, rows
+The rows were there before anything counted. While the run scans, waits and reduces, rows
 are inserted, updated, moved and deleted, the streams deliver late and in pieces, and scanners and
 reducers die at random. Once the streams have caught up and the hourly check has been there, every
 bucket must be what a group-by of the rows says.
@@ -97,7 +97,7 @@ def backfill(rows: int, seed: int, *, die: float = 0.02) -> Backfilled:
     world = World(MemoryTable())
     began = time.monotonic()
     life = _Life(world, draw)
-    for _ in range(rows // 2):
+    for _ in range(rows):
         life.insert()
     world.undelivered.clear()  # nobody counted yet
     world.clock.advance(60)

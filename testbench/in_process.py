@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from aggregated_metrics import wiring
 from aggregated_metrics.adapters.appsync import AppSyncClient
 from aggregated_metrics.adapters.hour_store import HourStore
@@ -108,20 +107,6 @@ class Gate:
         answer = self.before(request) or self.api.answer(request, self.disturbance)
         self.after(request)
         return answer
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads a template; intrinsic functions become None."""
-
-
-_Loader.add_multi_constructor("!", lambda *_: None)
-
-
-@cache
-def template() -> dict[str, Any]:
-    """template.yaml."""
-    read: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text(), _Loader)
-    return read
 
 
 @cache

@@ -1,5 +1,6 @@
 """Reads the project's CloudFormation templates as they stand."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,14 @@ import yaml
 ROOT = Path(__file__).parents[1]
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """Reads short functions too: `!Sub text` as `{"!Sub": text}`.
 
     What differs on the emulator is read as it is on AWS.
     """
 
 
-def _function(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> Any:
+def _function(loader: yaml.CSafeLoader, tag: str, node: yaml.Node) -> Any:
     match node:
         case yaml.ScalarNode():
             return {f"!{tag}": loader.construct_scalar(node)}
@@ -31,8 +32,9 @@ def _function(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> Any:
 _Loader.add_multi_constructor("!", _function)
 
 
+@cache
 def template(path: str) -> dict[str, Any]:
-    """The template at that path of the project."""
+    """The template at that path of the project: read once, so nobody changes it."""
     read: dict[str, Any] = yaml.load((ROOT / path).read_text(), Loader=_Loader)
     return read
 

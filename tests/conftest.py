@@ -17,7 +17,8 @@ from moto import mock_aws
 from testbench.fakes.appsync import FakeAppSync
 from testbench.fakes.documents import Documents
 from testbench.fakes.signatures import Signatures
-from testbench.in_process import CREDENTIALS, ENDPOINT, GRACE, TABLE, Clock, Line, Stack, template
+from testbench.in_process import CREDENTIALS, ENDPOINT, GRACE, TABLE, Clock, Line, Stack
+from testbench.templates import template
 
 type Aws = Callable[[str], Any]
 
@@ -43,7 +44,7 @@ def _clients() -> Aws:
 @pytest.fixture
 def aws(_clients: Aws) -> Iterator[Aws]:
     """DynamoDB with the table of pending hours as template.yaml describes it, and SQS."""
-    table = template()["Resources"]["PendingHoursTable"]["Properties"]
+    table = template("template.yaml")["Resources"]["PendingHoursTable"]["Properties"]
     with mock_aws():
         _clients("dynamodb").create_table(
             TableName=TABLE,

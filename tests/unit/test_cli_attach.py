@@ -2,7 +2,8 @@
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 from rich.console import Console
 
-from aggregated_metrics_cli import attach
+from aggregated_metrics_cli import attach, documents
 from aggregated_metrics_cli.application import Application, find_api, inspect, outputs_of
 from aggregated_metrics_cli.findings import ApplicationError
 from aggregated_metrics_cli.identity import RegionError, session_of
@@ -153,10 +154,8 @@ class Others:
 class World:
     """An application as Amplify makes it; a test takes something away first."""
 
-    def __init__(self) -> None:
-        self.appsync = boto3.client("appsync", region_name="us-east-1")
-        self.dynamodb = boto3.client("dynamodb", region_name="us-east-1")
-        self.sts = boto3.client("sts", region_name="us-east-1")
+    def __init__(self, clients: Callable[[str], Any]) -> None:
+        self.appsync, self.dynamodb, self.sts = map(clients, ("appsync", "dynamodb", "sts"))
         self.given: dict[str, Any] = {}
         self.api_id = ""
         self.readers: list[str] = []
@@ -224,14 +223,22 @@ class World:
         return inspect(self.aws, self.api_id)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _schemas() -> Iterator[None]:
+    """What differs between the tests is around the schema: building it takes longer than a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(documents, "schema_of", cache(documents.schema_of))
+        yield
+
+
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(monkeypatch: pytest.MonkeyPatch, _clients: Callable[[str], Any]) -> Iterator[World]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "made-up-for-tests")
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     with mock_aws():
-        yield World()
+        yield World(_clients)
 
 
 def find_and_inspect(world: World) -> Application:

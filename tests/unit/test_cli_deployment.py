@@ -20,7 +20,7 @@ from aggregated_metrics_cli.deployment import (
     settings_of,
     variables_of,
 )
-from testbench.in_process import template
+from testbench.templates import template
 
 ENDPOINT = "https://x.appsync-api.eu-west-1.amazonaws.com/graphql"
 KNOWN = {
@@ -122,8 +122,8 @@ def test_a_stack_that_is_not_there_is_a_settings_error(cloudformation: Any) -> N
 
 
 def test_the_template_has_the_parameters_and_outputs_that_are_read() -> None:
-    assert template()["Parameters"].keys() >= PARAMETERS.keys()
-    assert template()["Outputs"].keys() >= OUTPUTS.keys()
+    assert template("template.yaml")["Parameters"].keys() >= PARAMETERS.keys()
+    assert template("template.yaml")["Outputs"].keys() >= OUTPUTS.keys()
     known = {*PARAMETERS.values(), *OUTPUTS.values()} - {FAILED_BATCHES}
     assert Settings.model_fields.keys() >= known
 

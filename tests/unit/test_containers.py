@@ -12,7 +12,7 @@ import pytest
 from testbench.emulated.containers import numbered, read
 from testbench.emulated.events import BACKFILL, EVENTS, FOLDER, FUNCTIONS, is_good
 from testbench.emulated.relay import relay
-from testbench.in_process import template
+from testbench.templates import template
 
 ANSWERED = """START RequestId: 1 Version: $LATEST
 {"level": "INFO", "requestId": "1", "records": 3, "quarantined": 0, "written": 8}
@@ -33,7 +33,7 @@ def test_the_backfills_input_is_invoked_as_its_plan() -> None:
 
 @pytest.mark.parametrize("function", FUNCTIONS.values())
 def test_an_event_is_of_a_function_of_the_template(function: str) -> None:
-    assert template()["Resources"][function]["Type"] == "AWS::Serverless::Function"
+    assert template("template.yaml")["Resources"][function]["Type"] == "AWS::Serverless::Function"
 
 
 @pytest.mark.parametrize("function", FUNCTIONS.values())

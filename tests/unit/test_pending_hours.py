@@ -8,7 +8,8 @@ from aggregated_metrics.core.errors import PendingHoursError
 from aggregated_metrics.core.hours import HourId, Series
 from botocore.exceptions import ClientError
 
-from testbench.in_process import GRACE, TABLE, Clock, template
+from testbench.in_process import GRACE, TABLE, Clock
+from testbench.templates import template
 
 TEN = buckets.to_minute(buckets.parse("2026-11-22T10:00:00Z"))
 HOUR = HourId(Series("acct-1", "items"), TEN)
@@ -44,7 +45,7 @@ def test_a_mark_says_whose_hour_when_and_until_when(
 
 
 def test_a_lease_is_longer_than_any_invocation() -> None:
-    assert template()["Globals"]["Function"]["Timeout"] < LEASE_SECONDS
+    assert template("template.yaml")["Globals"]["Function"]["Timeout"] < LEASE_SECONDS
 
 
 def test_only_what_is_due_is_given_the_longest_due_first(

@@ -25,7 +25,7 @@ from aggregated_metrics.core.measures import INT_MAX, ZERO, Measures
 from aggregated_metrics.reading import GRACE
 
 from testbench.counted import FakeClient, Minutes, every, minute, store
-from testbench.in_process import template
+from testbench.templates import template
 
 NOW = datetime(2026, 11, 22, 10, 6, 40, tzinfo=UTC)
 ITEMS = Series("acct-1", "items")
@@ -203,7 +203,7 @@ def test_freshness_takes_a_handful_of_requests() -> None:
 
 
 def test_the_grace_is_the_templates_default() -> None:
-    assert template()["Parameters"]["GraceSeconds"]["Default"] == GRACE
+    assert template("template.yaml")["Parameters"]["GraceSeconds"]["Default"] == GRACE
 
 
 # timelines

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from aggregated_metrics.adapters.appsync import Client, operation_name
-from aggregated_metrics.adapters.hour_store import day_document, load_document, save_document
+from aggregated_metrics.adapters.hour_documents import day_document, load_document, save_document
 from aggregated_metrics.adapters.source_rows import SourceRows
 from aggregated_metrics.core.errors import ApiError
 from aggregated_metrics.core.hours import Bucket, HourId, Series, Write

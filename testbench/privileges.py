@@ -4,12 +4,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from aggregated_metrics.adapters.hour_store import (
-    HourStore,
-    day_document,
-    load_document,
-    save_document,
-)
+from aggregated_metrics.adapters.hour_documents import day_document, load_document, save_document
+from aggregated_metrics.adapters.hour_store import HourStore
 from aggregated_metrics.adapters.source_rows import SourceRows
 from aggregated_metrics.core.hours import Bucket, HourId, Series, Write
 from aggregated_metrics.core.record_types import MODELS
@@ -48,7 +44,7 @@ def scopes() -> str:
     """What a check asks of the buckets of a breakdown before it loads them."""
     client = Asked()
     store = HourStore(client, clock=lambda: datetime(2026, 11, 22, 10, tzinfo=UTC), grace=120)
-    store.find_scopes("acct-1", "scoreResultsByScore", [0])
+    store.scoped_hours("acct-1", "scoreResultsByScore", [0])
     return client.documents[0]
 
 

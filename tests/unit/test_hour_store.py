@@ -4,13 +4,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from aggregated_metrics.adapters.hour_store import (
-    BUCKETS_PER_SAVE,
-    FIELDS,
-    HOURS_PER_LOAD,
-    PARENT_TRIES,
-    Outcome,
-)
+from aggregated_metrics.adapters.hour_documents import FIELDS
+from aggregated_metrics.adapters.hour_reader import HOURS_PER_LOAD
+from aggregated_metrics.adapters.hour_store import BUCKETS_PER_SAVE, PARENT_TRIES, Outcome
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.changes import Delta
 from aggregated_metrics.core.errors import ContentionError, GraphQLError, ThrottledError

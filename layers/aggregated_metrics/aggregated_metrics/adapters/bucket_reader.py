@@ -7,18 +7,15 @@ An hour of which many buckets are wanted is one query by its prefix instead.
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import batched
 from typing import Any
 
 from aggregated_metrics.adapters.appsync import AppSyncClient, Client
-from aggregated_metrics.adapters.hour_store import (
-    HOURS_PER_LOAD,
-    LOADED,
-    HourStore,
-    map_concurrently,
-)
+from aggregated_metrics.adapters.concurrency import map_concurrently
+from aggregated_metrics.adapters.hour_documents import LOADED
+from aggregated_metrics.adapters.hour_reader import HOURS_PER_LOAD, HourReader
+from aggregated_metrics.adapters.patience import Patience
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.cover import Tile
 from aggregated_metrics.core.hours import Bucket, bucket_of
@@ -31,6 +28,7 @@ LIST_FROM = 10
 """From so many buckets of one hour on, the whole hour is read: a query of 77 small items."""
 SECONDS = 120.0
 """How long one reading may take, waits for a throttled API included."""
+_ADVICE = "nothing was changed: read again later, or a shorter range, while the API throttles"
 
 type Wanted = Mapping[Series, Collection[Tile]]
 type Found = dict[Series, dict[Tile, Bucket]]
@@ -46,13 +44,8 @@ class BucketReader:
 
     def __init__(self, client: Client, *, sleep: Callable[[float], None] = time.sleep) -> None:
         end = time.monotonic() + SECONDS
-        self._store = HourStore(
-            client,
-            clock=lambda: datetime.now(UTC),
-            grace=0,
-            time_left=lambda: end - time.monotonic(),
-            sleep=sleep,
-        )
+        patience = Patience(lambda: end - time.monotonic(), sleep, advice=_ADVICE)
+        self._hours = HourReader(client, patience)
         self._is_ours = isinstance(client, AppSyncClient)
 
     def read(self, wanted: Wanted, now: int) -> Found:
@@ -81,7 +74,7 @@ class BucketReader:
 
     def _load(self, hours: Iterable[HourId], found: Found) -> None:
         parts = batched(sorted(hours, key=str), HOURS_PER_LOAD, strict=False)
-        for loaded in self._each(self._store.load, parts):
+        for loaded in self._each(self._hours.load, parts):
             for hour in loaded:
                 known = found[hour.id.series]
                 known.update({Tile(bucket.start, bucket.size): bucket for bucket in hour})
@@ -92,7 +85,7 @@ class BucketReader:
                 found[series][tile] = bucket
 
     def _gets(self, part: Sequence[tuple[Series, Tile]]) -> list[tuple[Series, Tile, Bucket]]:
-        data = self._store.query(*gets_document(part))
+        data = self._hours.query(*gets_document(part))
         return [
             (series, tile, bucket_of(tile.start, tile.size, row, extra_of(series.record_type)))
             for i, (series, tile) in enumerate(part)

@@ -20,11 +20,13 @@ class Patience:
     Attributes:
         time_left: seconds that the caller still has.
         sleep, jitter: how to wait; a test passes its own.
+        advice: what somebody should know, or do, for whom the time was not enough.
     """
 
     time_left: Callable[[], float] = lambda: 60.0
     sleep: Callable[[float], None] = time.sleep
     jitter: Callable[[], float] = random.random
+    advice: str = "what was saved is valid and the rest comes again"
 
     def until_taken[Made](self, request: Callable[[], Made], what: str) -> Made:
         """Carry out a request; where it is throttled, again after a while.
@@ -58,6 +60,4 @@ class Patience:
             ContentionError: there is not.
         """
         if self.time_left() < STOP_SECONDS:
-            raise ContentionError(
-                f"the time is over: {why}; what was saved is valid and the rest comes again"
-            )
+            raise ContentionError(f"the time is over: {why}; {self.advice}")

@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aggregated_metrics.adapters.appsync import Client
+from aggregated_metrics.adapters.hour_documents import Keys, list_document
 from aggregated_metrics.core.series import Series, key_stem
 
 MOST_SCOPES = 500
 """At most so many of one record type are named."""
+_SELECTED = "recordType scorecardId scoreId"
 _LAST = "~"
 """Sorts after whatever follows a scope in a key, which is a time."""
 
@@ -33,8 +35,9 @@ def scopes(client: Client, account_id: str, *record_types: str) -> dict[str, lis
     after = {name: f"{name}#" for name in record_types}
     while after:
         names = list(after)
-        document, variables = _document(account_id, after)
-        data = client.execute(document, variables)
+        # "$" follows "#": no key of another record type lies between.
+        keys = [Keys(account_id, {"between": [key, f"{name}$"]}) for name, key in after.items()]
+        data = client.execute(*list_document("FindScopes", "s", keys, 1, _SELECTED))
         for i, name in enumerate(names):
             series = _series(account_id, data[f"s{i}"]["items"])
             if series is None or len(found[name]) == MOST_SCOPES:
@@ -43,20 +46,6 @@ def scopes(client: Client, account_id: str, *record_types: str) -> dict[str, lis
             found[name].append(series)
             after[name] = f"{key_stem(series)}{_LAST}"
     return found
-
-
-def _document(account_id: str, after: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
-    variables: dict[str, Any] = {"account": account_id}
-    for i, (name, key) in enumerate(after.items()):
-        # "$" follows "#": no key of another record type lies between.
-        variables[f"k{i}"] = {"between": [key, f"{name}$"]}
-    declared = "".join(f", $k{i}: ModelStringKeyConditionInput" for i in range(len(after)))
-    aliases = "\n".join(
-        f"s{i}: listAggregatedMetrics(accountId: $account, compositeKey: $k{i}, limit: 1) "
-        "{ items { recordType scorecardId scoreId } }"
-        for i in range(len(after))
-    )
-    return f"query FindScopes($account: String{declared}) {{\n{aliases}\n}}", variables
 
 
 def _series(account_id: str, items: Sequence[Mapping[str, Any]]) -> Series | None:

@@ -252,7 +252,7 @@ class Checker:
         """The stored hours of those breakdowns of which all scopes are meant."""
         found: set[HourId] = set()
         for record_type, starts in every.items():
-            found |= self.store.find_scopes(group.account_id, record_type, starts)
+            found |= self.store.scoped_hours(group.account_id, record_type, starts)
         return sorted(found.difference(named))
 
     def wait(self, readings: Sequence[Reading]) -> None:

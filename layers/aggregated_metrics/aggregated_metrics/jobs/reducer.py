@@ -188,7 +188,7 @@ class Reducer:
         for (account_id, name), firsts in days.items():
             for first in sorted(firsts):
                 hours = range(first, first + DAY, buckets.HOUR)
-                yield from self.checker.store.find_scopes(account_id, name, hours)
+                yield from self.checker.store.scoped_hours(account_id, name, hours)
 
 
 def _day(looks: Looks) -> tuple[str, str, int]:

@@ -4,12 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from aggregated_metrics.adapters.hour_store import (
-    HOURS_PER_LOAD,
-    HourStore,
-    Outcome,
-    map_concurrently,
-)
+from aggregated_metrics.adapters.concurrency import map_concurrently
+from aggregated_metrics.adapters.hour_reader import HOURS_PER_LOAD
+from aggregated_metrics.adapters.hour_store import HourStore, Outcome
 from aggregated_metrics.adapters.observability import Report
 from aggregated_metrics.adapters.pending_hours import Mark, PendingHours
 from aggregated_metrics.core.hours import Hour

@@ -10,7 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from aggregated_metrics.adapters.hour_store import GROUPS_AT_ONCE, HOURS_PER_LOAD
+from aggregated_metrics.adapters.concurrency import GROUPS_AT_ONCE
+from aggregated_metrics.adapters.hour_reader import HOURS_PER_LOAD
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.hours import Bucket, Hour, HourId
 from aggregated_metrics.core.metadata import Fence

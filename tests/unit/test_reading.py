@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import aggregated_metrics
@@ -18,6 +19,7 @@ from aggregated_metrics.core.errors import (
     ContentionError,
     NaiveDatetimeError,
     RangeError,
+    ScopeError,
     ThrottledError,
 )
 from aggregated_metrics.core.hours import Series
@@ -270,6 +272,48 @@ def test_a_scope_is_apart_from_the_others_and_from_the_whole() -> None:
     assert found.measures.count == 3
 
 
+@pytest.mark.parametrize(
+    ("record_type", "scope", "says"),
+    [
+        ("scoreResultsByScore", {}, "pass score_id, or read scoreResults"),
+        ("scoreResultsByScore", {"scorecard_id": "card"}, "pass score_id"),
+        (
+            "feedbackItemsByScorecard",
+            {},
+            "pass scorecard_id.*, or read feedbackItems",
+        ),
+        ("feedbackItemsByScorecard", {"score_id": "a"}, "pass scorecard_id, and no score_id"),
+        ("evaluationsByScorecard", {"scorecard_id": "card", "score_id": "a"}, "and no score_id"),
+    ],
+)
+def test_a_breakdown_without_its_scope_is_refused_with_what_to_pass(
+    record_type: str, scope: dict[str, Any], says: str
+) -> None:
+    """No bucket has such a key: the answer would be a zero that looks like a count."""
+    client, day = FakeClient(), (at("2026-11-20"), at("2026-11-21"))
+    with pytest.raises(ScopeError, match=says):
+        summarize(client, "acct-1", *day, record_type, **scope)
+    with pytest.raises(ScopeError, match=says):
+        timeline(client, "acct-1", *day, record_type, **scope, step=timedelta(hours=1))
+    assert client.queries == []
+
+
+def test_feedbacks_own_measures_are_summed_with_the_others() -> None:
+    """They are kept in metadata; a parent's are read from the parent."""
+    answers = Measures(3, 0, 0, 0, 0, 0, 2, 1, 0)
+    counted = every("2026-11-20 10:00", "2026-11-20 11:10", answers)
+    client = reader(counted, Series("acct-1", "feedbackItems"))
+    span = at("2026-11-20 10:00"), at("2026-11-20 11:05")
+    found = summarize(client, "acct-1", *span, "feedbackItems", now=NOW)
+    assert found.sums == Measures(195).named() | {
+        "changedCount": 130,
+        "unchangedCount": 65,
+        "invalidCount": 0,
+    }
+    assert found.as_json().items() >= found.sums.items()
+    assert client.fields == [2], "an hour and five minutes, and not their parts"
+
+
 def test_the_scopes_of_a_record_type_are_found_without_reading_their_buckets() -> None:
     client = reader(every("2026-11-20 10:00", "2026-11-20 10:10", ONE))
     cards = ["b", "a-long-one", "ä", "a"]
@@ -305,8 +349,9 @@ def test_a_throttled_reading_waits_and_gives_up_in_time(monkeypatch: pytest.Monk
     BucketReader(Busy(), sleep=waits.append).read(wanted, buckets.to_minute(NOW))
     assert len(waits) == 2
     monkeypatch.setattr(bucket_reader, "SECONDS", 1.0)
-    with pytest.raises(ContentionError, match="the time is over"):
+    with pytest.raises(ContentionError, match=r"the time is over.*read again later") as raised:
         BucketReader(Busy(), sleep=waits.append).read(wanted, buckets.to_minute(NOW))
+    assert "saved" not in str(raised.value)
 
 
 def test_only_this_packages_client_is_used_by_several_threads() -> None:

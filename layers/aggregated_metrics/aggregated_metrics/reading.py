@@ -14,9 +14,10 @@ from aggregated_metrics.adapters.appsync import Client
 from aggregated_metrics.adapters.bucket_reader import BucketReader
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.cover import Step, Tile, check_points, cover, edges, minutes, tiles
+from aggregated_metrics.core.errors import ScopeError
 from aggregated_metrics.core.measures import Measures, total, zero
 from aggregated_metrics.core.metadata import MEMORY_SECONDS
-from aggregated_metrics.core.record_types import MODELS, extra_of
+from aggregated_metrics.core.record_types import MODELS, SCOPES, extra_of, model_of
 from aggregated_metrics.core.series import Series
 from aggregated_metrics.core.sums import Known, exact, is_open
 
@@ -81,10 +82,11 @@ def summarize(
     Raises:
         NaiveDatetimeError: a time has no offset.
         RangeError: `end` is before `start`.
+        ScopeError: a breakdown without its scope.
         ApiError: (with this package's client) the API refused, or did not answer.
     """
     first, last = minutes(start, end)
-    series = Series(account_id, record_type, scorecard_id, score_id)
+    series = _series(account_id, record_type, scorecard_id, score_id)
     (summary,) = read_points(client, [series], [first, last], now=now)[series]
     return summary
 
@@ -122,11 +124,12 @@ def timeline(
     Raises:
         NaiveDatetimeError: a time has no offset.
         RangeError: `end` is before `start`, or the step is none or makes too many points.
+        ScopeError: a breakdown without its scope.
         ApiError: (with this package's client) the API refused, or did not answer.
     """
     first, last = minutes(start, end)
     check_points(first, last, step)
-    series = Series(account_id, record_type, scorecard_id, score_id)
+    series = _series(account_id, record_type, scorecard_id, score_id)
     points = edges(first, last, step, zone)
     return read_points(client, [series], points, zone=zone, now=now)[series]
 
@@ -188,6 +191,25 @@ def read_points(
         each: list(_summaries(known, spans, over, zone, extra_of(each.record_type)))
         for each, known in found.items()
     }
+
+
+def _series(
+    account_id: str, record_type: str, scorecard_id: str | None, score_id: str | None
+) -> Series:
+    """The series that is asked for. Without its scope a breakdown's keys name no bucket."""
+    attributes = SCOPES.get(record_type)
+    if attributes is not None:
+        by_score = len(attributes) > 1
+        needed = "score_id" if by_score else "scorecard_id, and no score_id"
+        named = bool(score_id) if by_score else bool(scorecard_id and not score_id)
+        if not named:
+            whole = model_of(record_type).record_type
+            raise ScopeError(
+                f"{record_type} is counted apart for each "
+                f"{'score' if by_score else 'scorecard'}: pass {needed}, or read {whole}; "
+                "scopes() says which there are"
+            )
+    return Series(account_id, record_type, scorecard_id, score_id)
 
 
 def _summaries(

@@ -6,6 +6,7 @@ AggregatedMetricsError
 ├── EventError                an invocation's event is not what its function takes
 ├── NaiveDatetimeError        a datetime without an offset was passed in (also a ValueError)
 ├── RangeError                a range or step of time that cannot be read (also a ValueError)
+├── ScopeError                a breakdown is read without its scope (also a ValueError)
 ├── UncountableError          an image cannot be counted; its record goes to quarantine
 ├── ApiError                  a request to the GraphQL API failed; names the operation
 │   ├── TransportError        no answer: connection, time-out, 5xx, after bounded retries
@@ -13,7 +14,7 @@ AggregatedMetricsError
 │   └── GraphQLError          an answer with errors; keeps `data`, `errors` and `failed` aliases
 │       ├── ConditionFailedError   some aliases failed their condition, the others were done
 │       └── ThrottledError         some or all of the request was throttled
-├── ContentionError           the time ran out before every write had got through
+├── ContentionError           the time ran out before every request had got through
 ├── PendingHoursError         the table of pending hours did not take a mark
 ├── ConsumersError            AWS did not say who reads the streams
 ├── LostBatchError            a batch that aged out could not be read, or its note not ended
@@ -49,6 +50,10 @@ class NaiveDatetimeError(AggregatedMetricsError, ValueError):
 
 class RangeError(AggregatedMetricsError, ValueError):
     """A range ends before it begins, or a chart's step is none."""
+
+
+class ScopeError(AggregatedMetricsError, ValueError):
+    """A breakdown is read without the scorecard or score that it is apart by; the message helps."""
 
 
 class UncountableError(AggregatedMetricsError):
@@ -108,7 +113,7 @@ class ThrottledError(GraphQLError):
 
 
 class ContentionError(AggregatedMetricsError):
-    """The time was over before every write had got through; what was saved is valid."""
+    """The time was over before every request had got through; what was saved is valid."""
 
 
 class PendingHoursError(AggregatedMetricsError):

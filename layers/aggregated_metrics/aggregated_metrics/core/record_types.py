@@ -170,8 +170,13 @@ RECORD_TYPES: tuple[str, ...] = tuple(
 )
 """Every record type but the breakdowns."""
 
-BREAKDOWNS: tuple[str, ...] = tuple(name for model in MODELS.values() for name in model.scopes)
-"""The record types whose series are apart by scorecard or by score."""
+SCOPES: Mapping[str, tuple[str, ...]] = {
+    name: attributes for model in MODELS.values() for name, attributes in model.scopes.items()
+}
+"""The record types whose series are apart by scorecard (one attribute) or by score (two)."""
+
+BREAKDOWNS: tuple[str, ...] = tuple(SCOPES)
+"""Their names."""
 
 
 def checkable(models: Collection[str], breakdowns: Collection[str]) -> tuple[str, ...]:

@@ -12,11 +12,10 @@ from datetime import datetime
 from typing import Any
 
 from aggregated_metrics.adapters.source_rows import SourceRows, part_of
-from aggregated_metrics.core.changes import EXPIRY_PRINCIPAL, Folded, fold, model_of_stream
+from aggregated_metrics.core.changes import Folded, fold, is_expiry, model_of_stream
 from aggregated_metrics.core.errors import ApiError, UncountableError
-from aggregated_metrics.core.listing import is_plain
+from aggregated_metrics.core.listing import where
 from aggregated_metrics.core.models import Model, Row
-from aggregated_metrics.jobs.reconciler import hours_of, hours_of_row, listed_of
 
 from aggregated_metrics_cli.check import NO_DEADLINE
 from aggregated_metrics_cli.deployment import Deployment
@@ -71,8 +70,8 @@ def classify(
         images = _folded_images(record, source_tables, breakdowns)
         job = replace(
             job,
-            hours=frozenset(hours_of(images)),
-            listed=listed_of(images),
+            hours=frozenset(images.hours()),
+            listed=images.listed(),
             may_lower=record.get("eventName") != "INSERT",
         )
         row_id = keys_of(message).get("id")
@@ -112,7 +111,7 @@ def _with_row(job: Job, model: Model, row: Row, now: datetime) -> Job:
         UncountableError: it counts nowhere, or no check can find it.
     """
     part = part_of(model, row, now)
-    hours, minute = hours_of_row(part), part.minute
+    hours, minute = part.hours(), part.minute
     if model.listing is None:
         raise UncountableError(f"{model.name} has no listing: only a whole reading can repair it")
     key = model.listing[1]
@@ -120,9 +119,10 @@ def _with_row(job: Job, model: Model, row: Row, now: datetime) -> Job:
     if not text:
         raise UncountableError(f"no index lists its row, because it has no {key}: write it again")
     listed = dict(job.listed)
-    if not is_plain(key, text, minute):
+    elsewhere, _ = where(key, text, minute)
+    if elsewhere is not None:
         for hour in hours:
-            listed[hour] = {*listed.get(hour, ()), (minute, text)}
+            listed[hour] = {*listed.get(hour, ()), (minute, elsewhere)}
     return replace(job, hours=job.hours | hours, listed=listed)
 
 
@@ -134,9 +134,7 @@ def _folded_images(
     The old image of a row that expired is left out: what happened still happened.
     """
     change = _change_of(record)
-    identity = record.get("userIdentity")
-    expired = isinstance(identity, Mapping) and identity.get("principalId") == EXPIRY_PRINCIPAL
-    images = [change.get("NewImage"), None if expired else change.get("OldImage")]
+    images = [change.get("NewImage"), None if is_expiry(record) else change.get("OldImage")]
     inserts = [
         {
             "eventSourceARN": record.get("eventSourceARN"),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from aggregated_metrics.core.errors import EventError
-from aggregated_metrics.jobs.reconciler import folded_batch, hours_of, listed_of
+from aggregated_metrics.jobs.reconciler import folded_batch
 
 from aggregated_metrics_cli.deployment import Deployment
 from aggregated_metrics_cli.output import Output
@@ -97,8 +97,8 @@ def job_of(
     return Job(
         note,
         place,
-        frozenset(hours_of(folded)),
-        listed_of(folded),
+        frozenset(folded.hours()),
+        folded.listed(),
         folded.rejects,
     )
 

@@ -73,11 +73,11 @@ def _fold(what: str, event: Mapping[str, Any], repeats: int, bar: float | None) 
 def sums(event: Mapping[str, Any]) -> dict[tuple[str, str, int], tuple[int, ...]]:
     """What an event's deltas come to, by account, record type and minute."""
     return {
-        (*target.series[:2], target.minute): tuple(
+        (*hour.series[:2], minute): tuple(
             map(sum, zip(*(delta.measures for delta in deltas), strict=True))
         )
         for batch in fold(event, {}).batches
-        for target, deltas in batch.deltas.items()
+        for hour, minute, deltas in batch.minutes()
     }
 
 

@@ -15,8 +15,8 @@ from tests.property.histories import expected, streams
 def sums(folded: Folded) -> dict[tuple[str, str, str], tuple[int, ...]]:
     found: dict[tuple[str, str, str], list[int]] = {}
     for batch in folded.batches:
-        for target, deltas in batch.deltas.items():
-            key = (*target.series[:2], buckets.iso(target.minute))
+        for hour, minute, deltas in batch.minutes():
+            key = (*hour.series[:2], buckets.iso(minute))
             for delta in deltas:
                 old = found.get(key, [0] * 6)
                 found[key] = [a + b for a, b in zip(old, delta.measures, strict=True)]

@@ -5,7 +5,6 @@ from typing import Any
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.changes import fold
 from aggregated_metrics.core.hours import Hour, HourId
-from aggregated_metrics.jobs.aggregator import _apply, _by_hour
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,10 +17,10 @@ type Hours = dict[HourId, Hour]
 
 def deliver(hours: Hours, given_event: Any) -> None:
     """Apply an event as stream_aggregator does, and store the hours as the API does."""
-    work = _by_hour(fold(given_event, {}).batches)
-    for hour_id, parts in work.items():
+    folded = fold(given_event, {})
+    for hour_id in folded.hours():
         hour = hours.setdefault(hour_id, Hour(hour_id))
-        _apply(hour, parts, NOW)
+        hour.take_in(folded.batches, NOW)
         hour.roll_up(NOW)
         for bucket in hour:
             bucket.dirty = True

@@ -17,9 +17,9 @@ def nets(*records: Any, breakdowns: Any = BOTH) -> dict[Series, int]:
     """What the count of every series changes by."""
     found: dict[Series, int] = {}
     for batch in fold(window_event(*records), {}, breakdowns).batches:
-        for target, deltas in batch.deltas.items():
+        for hour, _, deltas in batch.minutes():
             net = sum(delta.measures.count for delta in deltas)
-            found[target.series] = found.get(target.series, 0) + net
+            found[hour.series] = found.get(hour.series, 0) + net
     return found
 
 

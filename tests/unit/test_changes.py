@@ -10,11 +10,10 @@ from aggregated_metrics.core.changes import (
     model_of_stream,
     records_of,
     shard_digest,
-    touched,
 )
 from aggregated_metrics.core.errors import EventError, UncountableError
 from aggregated_metrics.core.measures import Measures
-from aggregated_metrics.core.series import Series, Target
+from aggregated_metrics.core.series import HourId, Series
 
 from testbench.rows import REMOVED, evaluation, item, score_result, task
 from testbench.streams import (
@@ -35,11 +34,10 @@ def sums(folded: Folded) -> Sums:
     """What is added, by account, record type and minute (`10:05`)."""
     found: Sums = {}
     for batch in folded.batches:
-        for target, deltas in batch.deltas.items():
+        for hour, at, deltas in batch.minutes():
             net = tuple(map(sum, zip(*(delta.measures for delta in deltas), strict=True)))
-            minute = buckets.iso(target.minute)[11:16]
-            series = target.series
-            found[series.account_id, series.record_type, minute] = net
+            minute = buckets.iso(at)[11:16]
+            found[hour.series.account_id, hour.series.record_type, minute] = net
     return found
 
 
@@ -226,7 +224,7 @@ def test_what_is_no_stream_record_is_quarantined_and_the_rest_goes_on(
     good = Stream("Item", first=5).insert(item("good"))
     folded = fold(window_event(record, good), {})
     assert reason in reasons(folded)[0]
-    assert len(one(folded).deltas) == 2
+    assert len(list(one(folded).minutes())) == 2
 
 
 @pytest.mark.parametrize(
@@ -315,7 +313,8 @@ def test_deltas_keep_their_records_numbers() -> None:
     stream = Stream("Task")
     folded = fold(window_event(*(stream.insert(task(f"t{n}")) for n in range(3))), {})
     minute = buckets.to_minute(buckets.parse("2026-11-22T10:05Z"))
-    deltas = one(folded).deltas[Target(Series("acct-1", "tasks"), minute)]
+    hour = HourId(Series("acct-1", "tasks"), buckets.floor(minute, buckets.HOUR))
+    deltas = one(folded).hours[hour][minute]
     assert [delta.number - FIRST_SEQUENCE_NUMBER for delta in deltas] == [0, 7, 14]
     assert {delta.measures for delta in deltas} == {Measures(1)}
 
@@ -323,7 +322,7 @@ def test_deltas_keep_their_records_numbers() -> None:
 def test_several_tables_in_one_event_are_several_batches() -> None:
     folded = fold(event(Stream("Item").insert(item()), Stream("Task").insert(task())), {})
     assert len(folded.batches) == 2
-    assert {target.series.record_type for target in touched(folded.batches)} == {
+    assert {hour.series.record_type for hour in folded.hours()} == {
         "items",
         "predictionItems",
         "tasks",

@@ -3,8 +3,9 @@ from typing import Any
 
 import pytest
 from aggregated_metrics.core import buckets
+from aggregated_metrics.core.buckets import DAY
 from aggregated_metrics.core.errors import EventError
-from aggregated_metrics.core.ranges import DAY, Range, parse_range, plan, steps
+from aggregated_metrics.core.ranges import Range, parse_range, plan, steps
 from aggregated_metrics.core.record_types import MODELS, RECORD_TYPES
 
 from testbench.in_process import ROOT

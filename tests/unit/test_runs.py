@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 from aggregated_metrics.core import runs
-from aggregated_metrics.core.changes import part_of_image
 from aggregated_metrics.core.errors import EventError, UncountableError
+from aggregated_metrics.core.images import part_of_image
 from aggregated_metrics.core.measures import Measures
 from aggregated_metrics.core.models import contribution
 from aggregated_metrics.core.record_types import BREAKDOWNS, MODELS

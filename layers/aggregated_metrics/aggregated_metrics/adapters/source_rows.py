@@ -17,9 +17,9 @@ from aggregated_metrics.adapters.appsync import Client
 from aggregated_metrics.adapters.patience import Patience
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import GraphQLError, UncountableError
-from aggregated_metrics.core.listing import Range, condition, is_plain
-from aggregated_metrics.core.models import Contribution, Model, Row, contribution
-from aggregated_metrics.core.row_sums import Since, Sums, is_ahead, written
+from aggregated_metrics.core.listing import Range, condition, where
+from aggregated_metrics.core.models import Contribution, Model, Row, contribution, demand_not_ahead
+from aggregated_metrics.core.row_sums import Since, Sums, last_write, written
 
 PAGE = 1000
 
@@ -151,16 +151,9 @@ def _count(
     except UncountableError:
         return  # the stream has put it into quarantine
     if buckets.floor(part.minute, buckets.HOUR) in wanted:
-        listed = _listed(model, row, part.minute)
-        counted.add(part, written(row.get("updatedAt")), moving, (listed, 0))
-
-
-def _listed(model: Model, row: Row, minute: int) -> str | None:
-    """The text that a row is listed under outside its hour's own range."""
-    if model.listing is None:
-        return None
-    text = row.get(model.listing[1])
-    return text if text and not is_plain(model.listing[1], text, minute) else None
+        _, key = model.listing or ("", "")
+        listed = where(key, row.get(key), part.minute)
+        counted.add(part, written(row.get("updatedAt")), moving, listed)
 
 
 def part_of(model: Model, row: Row, now: datetime) -> Contribution:
@@ -170,10 +163,7 @@ def part_of(model: Model, row: Row, now: datetime) -> Contribution:
         UncountableError: the stream puts it into quarantine.
     """
     part = contribution(model, row)
-    if is_ahead(part, written(row.get("updatedAt")), now):
-        raise UncountableError(
-            f"{model.time_name} {buckets.iso(part.minute)} is more than a day after the write"
-        )
+    demand_not_ahead(model, part.minute, last_write(written(row.get("updatedAt")), now))
     return part
 
 

@@ -13,6 +13,7 @@ from aggregated_metrics.core.errors import NaiveDatetimeError
 SIZES = (1, 5, 15, 60)
 PARENT_SIZES = (5, 15, 60)
 HOUR = 60
+DAY = 24 * HOUR
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MINUTE = timedelta(minutes=1)
 _EPOCH_MINUTES = EPOCH.toordinal() * 24 * 60

@@ -6,29 +6,23 @@ itself, by its ledger, which of them it has already taken in.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2s
+from itertools import chain
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from aggregated_metrics.core import buckets
+from aggregated_metrics.core.buckets import HOUR, floor
 from aggregated_metrics.core.errors import EventError, UncountableError
-from aggregated_metrics.core.listing import is_plain
+from aggregated_metrics.core.images import Part, count_alike, part_of
+from aggregated_metrics.core.listing import Listed
 from aggregated_metrics.core.measures import Measures, minus, negative
-from aggregated_metrics.core.models import (
-    Contribution,
-    Model,
-    Place,
-    first_of,
-    json_object,
-    place_of,
-)
+from aggregated_metrics.core.models import Model, Place
 from aggregated_metrics.core.record_types import MODELS
-from aggregated_metrics.core.series import Target
+from aggregated_metrics.core.series import HourId
 
-DAY = 24 * 60
-EXPIRY_PRINCIPAL = "dynamodb.amazonaws.com"
+_EXPIRY_PRINCIPAL = "dynamodb.amazonaws.com"
 VIEW_TYPE = "NEW_AND_OLD_IMAGES"
 
 
@@ -47,13 +41,6 @@ class Delta(NamedTuple):
     unlisted: int = 0
 
 
-type Where = tuple[str | None, int]
-"""Where an index lists a row: the text, if it is not in its hour's own range; 1 if nowhere."""
-_T = slice(10, 11)
-"""Where an AWSDateTime has its T; Python reads other forms as well, and AppSync does not."""
-_IN_RANGE: Where = (None, 0)
-_NOWHERE: Where = (None, 1)
-type _Part = tuple[Place, Measures, Where]
 type _Groups = defaultdict[Place, list[Delta]]
 
 
@@ -64,12 +51,18 @@ class Batch:
     Attributes:
         shard: the shard's digest, as ledgers name it.
         last: the greatest sequence number among the records.
-        deltas: per minute, in the records' order.
+        hours: what each hour gets: minute to deltas, in the records' order.
     """
 
     shard: str
     last: int
-    deltas: Mapping[Target, Sequence[Delta]]
+    hours: Mapping[HourId, Mapping[int, Sequence[Delta]]]
+
+    def minutes(self) -> Iterator[tuple[HourId, int, Sequence[Delta]]]:
+        """Every minute that it changes: its hour, when it starts, its deltas."""
+        for hour, minutes in self.hours.items():
+            for minute, deltas in minutes.items():
+                yield hour, minute, deltas
 
 
 class Reject(NamedTuple):
@@ -87,6 +80,24 @@ class Folded:
     rejects: list[Reject] = field(default_factory=list)
     newest: float | None = None
     """When the newest record was created: epoch seconds, by the stream."""
+
+    def deltas(self) -> int:
+        """How many deltas there are in all hours."""
+        return sum(len(deltas) for batch in self.batches for _, _, deltas in batch.minutes())
+
+    def hours(self) -> set[HourId]:
+        """The hours that any of the records changes."""
+        return {hour for batch in self.batches for hour in batch.hours}
+
+    def listed(self) -> dict[HourId, set[Listed]]:
+        """Where records have rows listed that their hours' own ranges do not hold."""
+        found: dict[HourId, set[Listed]] = {}
+        for batch in self.batches:
+            for hour, minute, deltas in batch.minutes():
+                texts = {(minute, delta.listed) for delta in deltas if delta.listed}
+                if texts:
+                    found.setdefault(hour, set()).update(texts)
+        return found
 
 
 def records_of(event: Any) -> Sequence[Mapping[str, Any]]:
@@ -173,14 +184,14 @@ class _Stream:
             folded.newest = created
         before = after = None
         if old is not None:
-            before = _old_part(model, old, created)
-            if new is None and _is_expiry(record):
-                return  # what happened still happened
-            if before is not None and _count_alike(model, old, new, before):
+            before = _part_before(model, old, created)
+            if new is None and is_expiry(record):
+                return
+            if before is not None and count_alike(model, old, new, before):
                 return
         if new is not None:
             try:
-                after = _part(model, new, created)
+                after = part_of(model, new, created)
             except UncountableError as error:
                 folded.rejects.append(Reject(record, str(error)))
         _add(self.groups, number, created, before, after)
@@ -188,8 +199,8 @@ class _Stream:
     def batch(self, shard_id: str | None) -> Batch:
         """Its deltas, under the shard's name; without one it is a shard of its own."""
         name = shard_id or str(self.first.get("eventID") or self.last)
-        targets = _by_target(self.model, self.groups)
-        return Batch(shard_digest(str(self.arn), name), self.last, targets)
+        hours = _by_hour(self.model, self.groups)
+        return Batch(shard_digest(str(self.arn), name), self.last, hours)
 
 
 def model_of_stream(arn: str, source_tables: Mapping[str, str]) -> Model:
@@ -244,121 +255,21 @@ def _parts(record: Mapping[str, Any]) -> tuple[int, float | None, Any, Any]:
     return number, created, old, new
 
 
-def _old_part(model: Model, image: Any, created: float | None) -> _Part | None:
+def _part_before(model: Model, image: Any, created: float | None) -> Part | None:
     try:
-        return _part(model, image, created)
+        return part_of(model, image, created)
     except UncountableError:
         return None  # it was never counted: it went to quarantine when it was new
 
 
-def _count_alike(model: Model, old: Mapping[str, Any], new: Any, before: _Part) -> bool:
-    """Whether two images have the same in everything that counting reads, and are listed alike."""
-    if not isinstance(new, Mapping) or any(
-        old.get(name) != new.get(name) for name in model.attributes
-    ):
-        return False
-    minute = before[0][1]
-    return _listed(model, old, minute) == _listed(model, new, minute)
-
-
-def _part(model: Model, image: Mapping[str, Any], created: float | None) -> _Part:
-    """What an image adds: where, and how much."""
-    try:
-        values = _values(model, image)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise UncountableError("the image is not DynamoDB JSON") from error
-    place = place_of(model, values)
-    measures = model.measure(*values[len(model.places) :])
-    if created is not None and (place[1] - DAY) * 60 > created:
-        raise UncountableError(
-            f"{model.time_name} {buckets.iso(place[1])} is more than a day after the write"
-        )
-    where = _listed(model, image, place[1]) if _can_be_given(model, values) else _NOWHERE
-    return place, measures, where
-
-
-def part_of_image(model: Model, image: Mapping[str, Any]) -> tuple[Contribution, Where]:
-    """What a row adds as it is in its table (DynamoDB JSON), and where it is listed.
-
-    Raises:
-        UncountableError: it counts nowhere.
-    """
-    (account_id, minute, split, scope), measures, where = _part(model, image, None)
-    return Contribution(model.series(account_id, split, scope), minute, measures), where
-
-
-def _can_be_given(model: Model, values: Sequence[Any]) -> bool:
-    """Whether the API can serialize the row; one that it cannot is as good as listed nowhere.
-
-    Not so where a time is no AWSDateTime, or a field is empty that the schema requires.
-    """
-    for i in model.demanded:
-        if values[i] is None:
-            return False
-    for at in values[1 : len(model.times) + 1]:
-        if at is not None and (not isinstance(at, str) or at[_T] != "T"):
-            return False
-    return True
-
-
-def _listed(model: Model, image: Mapping[str, Any], minute: int) -> Where:
-    """Where the row is listed, if not where a check of its hour looks by itself (ranges)."""
-    if model.listing is None:
-        return _IN_RANGE  # no check of an hour looks anywhere
-    key = model.listing[1]
-    try:
-        text = image[key]["S"]
-    except (KeyError, TypeError):
-        return _NOWHERE
-    if text[_T] != "T":
-        return _NOWHERE
-    return _IN_RANGE if is_plain(key, text, minute) else (text, 0)
-
-
-def _values(model: Model, image: Mapping[str, Any]) -> list[Any]:
-    """The values that counting reads, plain; of a Map only the keys it reads."""
-    try:
-        values = [image[name]["S"] if name in image else None for name in model.texts]
-    except KeyError:  # one is NULL, or a writer's own
-        values = [_plain(image[name]) if name in image else None for name in model.texts]
-    for name, keys in model.maps.items():
-        values.append(_some_of(keys, image[name], name) if name in image else None)
-    return values
-
-
-def _some_of(
-    keys: Sequence[Sequence[str]], value: Mapping[str, Any], name: str
-) -> list[Any] | None:
-    if "M" not in value:
-        return first_of(keys, json_object(_plain(value), name))
-    content = value["M"]
-    found = []
-    for names in keys:
-        number = None
-        for key in names:
-            if key in content:
-                number = content[key]["N"] if "N" in content[key] else _plain(content[key])
-                if number is not None:
-                    break
-        found.append(number)
-    return found
-
-
-def _plain(value: Mapping[str, Any]) -> Any:
-    """A DynamoDB attribute value as a plain one; numbers stay text, for Decimal to read."""
-    ((kind, content),) = value.items()
-    if kind == "M":
-        return {name: _plain(inner) for name, inner in content.items()}
-    return None if kind == "NULL" else content
-
-
-def _is_expiry(record: Mapping[str, Any]) -> bool:
-    identity = record.get("userIdentity") or {}
-    return bool(identity.get("principalId") == EXPIRY_PRINCIPAL)
+def is_expiry(record: Mapping[str, Any]) -> bool:
+    """Whether DynamoDB's time-to-live has removed the row: what happened still happened."""
+    identity = record.get("userIdentity")
+    return isinstance(identity, Mapping) and identity.get("principalId") == _EXPIRY_PRINCIPAL
 
 
 def _add(
-    groups: _Groups, number: int, created: float | None, before: _Part | None, after: _Part | None
+    groups: _Groups, number: int, created: float | None, before: Part | None, after: Part | None
 ) -> None:
     """Add a change to its groups; one that changes nothing counted touches none.
 
@@ -380,19 +291,19 @@ def _add(
         groups[after[0]].append(tuple.__new__(Delta, (number, after[1], created, *after[2])))
 
 
-def _by_target(model: Model, groups: _Groups) -> dict[Target, list[Delta]]:
-    """Spread each group over the series that its rows count into, in the records' order."""
-    targets: dict[Target, list[Delta]] = {}
+def _by_hour(model: Model, groups: _Groups) -> dict[HourId, dict[int, list[Delta]]]:
+    """Spread each group over the hours of the series that its rows count into."""
+    found: dict[HourId, dict[int, list[list[Delta]]]] = {}
     for (account_id, minute, split, scope), deltas in groups.items():
+        start = floor(minute, HOUR)
         for series in model.series(account_id, split, scope):
-            target = Target(series, minute)
-            merged = target in targets
-            targets.setdefault(target, []).extend(deltas)
-            if merged:
-                targets[target].sort(key=itemgetter(0))
-    return targets
+            minutes = found.setdefault(HourId(series, start), {})
+            minutes.setdefault(minute, []).append(deltas)
+    return {
+        hour: {minute: _merged(parts) for minute, parts in minutes.items()}
+        for hour, minutes in found.items()
+    }
 
 
-def touched(batches: Iterable[Batch]) -> set[Target]:
-    """Every minute that any of the batches changes."""
-    return {target for batch in batches for target in batch.deltas}
+def _merged(parts: list[list[Delta]]) -> list[Delta]:
+    return parts[0] if len(parts) == 1 else sorted(chain(*parts), key=itemgetter(0))

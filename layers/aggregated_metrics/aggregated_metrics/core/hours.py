@@ -13,7 +13,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.changes import Delta
+from aggregated_metrics.core.changes import Batch, Delta
 from aggregated_metrics.core.measures import (
     ZERO,
     Measures,
@@ -152,6 +152,14 @@ class Hour:
         loaded = self._buckets.get(place)
         if loaded is None or loaded.version is None or _moment(loaded) < _moment(known):
             self._buckets[place] = replace(known, parsed=deepcopy(known.parsed))
+
+    def take_in(self, batches: Iterable[Batch], now: datetime) -> Tally:
+        """Apply what batches bring to this hour."""
+        tally = Tally()
+        for batch in batches:
+            for minute, deltas in batch.hours.get(self.id, {}).items():
+                tally.add(self.apply(minute, batch.shard, batch.last, deltas, now))
+        return tally
 
     def apply(
         self, minute: int, shard: str, last: int, deltas: Sequence[Delta], now: datetime

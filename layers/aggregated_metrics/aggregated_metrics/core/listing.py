@@ -19,14 +19,30 @@ _LAST = "~"
 type Range = tuple[str, str | None]
 """From the first text to the last, both included; None: to the end of the index."""
 
+type Where = tuple[str | None, int]
+"""Where an index lists a row: the text, if it is not in its hour's own range; 1 if nowhere."""
+IN_RANGE: Where = (None, 0)
+NOWHERE: Where = (None, 1)
+
 type Listed = tuple[int, str]
 """A minute, and the sort-key text of a row of it that its hour's own range does not hold."""
 
 
-def is_plain(key: str, text: str, minute: int) -> bool:
-    """Whether a row of this minute is listed within its hour's own range."""
+def is_time(text: Any) -> bool:
+    """Whether AppSync can give it as an AWSDateTime: with a T, which Python does not demand."""
+    return isinstance(text, str) and text[10:11] == "T"
+
+
+def where(key: str, text: Any, minute: int) -> Where:
+    """Where a row of this minute is listed that has this text under the index's attribute.
+
+    A row that the API cannot give is as good as listed nowhere.
+    """
+    if not is_time(text):
+        return NOWHERE
     prefix = _prefix(minute - minute % buckets.HOUR)
-    return text >= prefix if key == UPDATED else text.startswith(prefix)
+    plain = text >= prefix if key == UPDATED else text.startswith(prefix)
+    return IN_RANGE if plain else (text, 0)
 
 
 def ranges(key: str, hours: Iterable[int], listed: Iterable[tuple[str, str]]) -> list[Range]:

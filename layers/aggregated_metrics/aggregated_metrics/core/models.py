@@ -11,10 +11,10 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from aggregated_metrics.core.buckets import FIRST, LAST, minute_of
+from aggregated_metrics.core.buckets import DAY, FIRST, HOUR, LAST, floor, iso, minute_of
 from aggregated_metrics.core.errors import UncountableError
 from aggregated_metrics.core.measures import Measures
-from aggregated_metrics.core.series import Series
+from aggregated_metrics.core.series import HourId, Series
 
 type Row = Mapping[str, Any]
 type Scope = tuple[str, str | None]
@@ -129,6 +129,10 @@ class Contribution(NamedTuple):
     minute: int
     measures: Measures
 
+    def hours(self) -> set[HourId]:
+        """The hours that it counts into."""
+        return {HourId(series, floor(self.minute, HOUR)) for series in self.series}
+
 
 def contribution(model: Model, row: Row) -> Contribution:
     """What a row of the API adds.
@@ -176,6 +180,23 @@ def place_of(model: Model, values: Sequence[Any]) -> Place:
     split = model.splits.get(kind) if isinstance(kind, str) else None
     scope = _scope(values[times + 2 : len(model.places)]) if model.scopes else None
     return account_id, minute, split, scope
+
+
+def is_ahead(minute: int, written: float) -> bool:
+    """Whether a row counts more than a day after it was written (epoch seconds): one is wrong."""
+    return (minute - DAY) * 60 > written
+
+
+def demand_not_ahead(model: Model, minute: int, written: float) -> None:
+    """Refuse a row that counts more than a day after it was written (epoch seconds).
+
+    Raises:
+        UncountableError: it does; the message names the time.
+    """
+    if is_ahead(minute, written):
+        raise UncountableError(
+            f"{model.time_name} {iso(minute)} is more than a day after the write"
+        )
 
 
 def _time_name(model: Model, values: Sequence[Any]) -> str:

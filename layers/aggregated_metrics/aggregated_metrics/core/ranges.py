@@ -6,12 +6,12 @@ from datetime import timedelta
 from typing import Any
 
 from aggregated_metrics.core import buckets
+from aggregated_metrics.core.buckets import DAY
 from aggregated_metrics.core.errors import EventError
 from aggregated_metrics.core.listing import UPDATED
 from aggregated_metrics.core.record_types import BREAKDOWNS, MODELS, RECORD_TYPES, model_of
 from aggregated_metrics.core.series import HourId, Series
 
-DAY = 24 * buckets.HOUR
 MOST_DAYS = 31
 """Of so many days at most the sums are held at once."""
 

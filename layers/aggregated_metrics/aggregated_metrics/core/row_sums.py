@@ -14,9 +14,9 @@ from hashlib import blake2s
 from typing import Any, NamedTuple
 
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.changes import DAY, Where
+from aggregated_metrics.core.listing import IN_RANGE, Where
 from aggregated_metrics.core.measures import Measures, plus, zero
-from aggregated_metrics.core.models import Contribution
+from aggregated_metrics.core.models import Contribution, is_ahead
 from aggregated_metrics.core.record_types import MODELS
 from aggregated_metrics.core.series import Series, Target
 
@@ -69,7 +69,7 @@ class Sums:
         part: Contribution,
         written: datetime | None,
         since: Since,
-        where: Where = (None, 0),
+        where: Where = IN_RANGE,
     ) -> None:
         """Add what one row comes to.
 
@@ -79,7 +79,7 @@ class Sums:
             since: from when the check began to now.
             where: under which text it is listed, if not in its hour's own range.
         """
-        ahead = is_ahead(part, written, since.now - SKEW)
+        ahead = is_ahead(part.minute, last_write(written, since.now - SKEW))
         moving = written is not None and since.began <= written <= since.now
         listed, unlisted = where
         for series in part.series:
@@ -124,14 +124,14 @@ class Sums:
         self.listed[place] = (min(least, texts[0]), max(greatest, texts[1]))
 
 
-def is_ahead(part: Contribution, written: datetime | None, now: datetime) -> bool:
-    """Whether its time is more than a day after its write, as far as the row can tell.
+def last_write(written: datetime | None, now: datetime) -> float:
+    """When a row was written at the latest, as far as it can tell: epoch seconds.
 
     Only the stream knows when that was. The row's updatedAt may be a client's, which may lie ahead
     as well: the write was no later than now.
     """
     at = now if written is None else min(written, now)
-    return part.minute > buckets.to_minute(at - SKEW) + DAY
+    return (at - SKEW).timestamp()
 
 
 def written(value: Any) -> datetime | None:

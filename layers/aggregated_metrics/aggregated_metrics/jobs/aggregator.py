@@ -14,8 +14,8 @@ from aggregated_metrics.adapters.hour_store import HourStore
 from aggregated_metrics.adapters.observability import Report
 from aggregated_metrics.adapters.pending_hours import PendingHours
 from aggregated_metrics.adapters.quarantine import Quarantine
-from aggregated_metrics.core.changes import Batch, Delta, fold, touched
-from aggregated_metrics.core.hours import Hour, HourId, Tally
+from aggregated_metrics.core.changes import fold
+from aggregated_metrics.core.hours import Hour
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +38,18 @@ class Aggregator:
             AggregatedMetricsError: something could not be done, so the batch must come again.
         """
         folded = fold(event, self.source_tables, self.breakdowns)
-        work = _by_hour(folded.batches)
+        hours = folded.hours()
         report |= {
             "shard": ",".join(batch.shard for batch in folded.batches) or None,
             "records": len(event.get("Records") or ()),
-            "deltas": sum(
-                len(deltas) for batch in folded.batches for deltas in batch.deltas.values()
-            ),
-            "accounts": len({hour.series.account_id for hour in work}),
-            "hours": len(work),
+            "deltas": folded.deltas(),
+            "accounts": len({hour.series.account_id for hour in hours}),
+            "hours": len(hours),
         }
         outcome = self.store.update(
-            work, lambda hour: _apply(hour, work[hour.id], self.clock()), before_save=self._mark
+            hours,
+            lambda hour: hour.take_in(folded.batches, self.clock()),
+            before_save=self._mark,
         )
         if outcome.parents_left:
             now = int(self.clock().timestamp())
@@ -69,24 +69,3 @@ class Aggregator:
 
     def _mark(self, hours: Sequence[Hour]) -> None:
         self.pending.mark({hour.id: hour.due(self.grace) for hour in hours})
-
-
-type _Work = dict[HourId, list[tuple[int, Batch, Sequence[Delta]]]]
-
-
-def _by_hour(batches: Sequence[Batch]) -> _Work:
-    work: _Work = {}
-    for target in sorted(touched(batches)):
-        for batch in batches:
-            if target in batch.deltas:
-                work.setdefault(target.hour, []).append(
-                    (target.minute, batch, batch.deltas[target])
-                )
-    return work
-
-
-def _apply(hour: Hour, work: Sequence[tuple[int, Batch, Sequence[Delta]]], now: datetime) -> Tally:
-    tally = Tally()
-    for minute, batch, deltas in work:
-        tally.add(hour.apply(minute, batch.shard, batch.last, deltas, now))
-    return tally

@@ -24,7 +24,8 @@ from aggregated_metrics.adapters.pending_hours import Mark, PendingHours
 from aggregated_metrics.adapters.quarantine import Quarantine
 from aggregated_metrics.adapters.source_rows import Counted
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.changes import Folded, fold, touched
+from aggregated_metrics.core.buckets import DAY
+from aggregated_metrics.core.changes import Folded, fold
 from aggregated_metrics.core.errors import (
     AggregatedMetricsError,
     ChecksFailedError,
@@ -34,10 +35,8 @@ from aggregated_metrics.core.errors import (
 )
 from aggregated_metrics.core.hours import HourId
 from aggregated_metrics.core.listing import Listed
-from aggregated_metrics.core.models import Contribution
-from aggregated_metrics.core.ranges import DAY, Range, parse_range, plan, steps
+from aggregated_metrics.core.ranges import Range, parse_range, plan, steps
 from aggregated_metrics.core.record_types import RECORD_TYPES, extra_of, model_of
-from aggregated_metrics.core.series import Target
 from aggregated_metrics.jobs.checker import (
     Checker,
     Drift,
@@ -134,7 +133,7 @@ class Reconciler:
             report["quarantined"] = self.quarantine.send(folded.rejects)
             try:
                 findings, failed = self.check_all(
-                    hours_of(folded), repair=repair, listed=listed_of(folded)
+                    folded.hours(), repair=repair, listed=folded.listed()
                 )
             except OutOfTimeError as error:
                 raise ContentionError(_TOO_MANY_ROWS) from error
@@ -433,24 +432,3 @@ def folded_batch(
         raise EventError(
             f"onFailure is neither an on-failure object nor its payload ({error}): {_SHAPES}"
         ) from error
-
-
-def hours_of(folded: Folded) -> set[HourId]:
-    """The hours that records touch."""
-    return {target.hour for target in touched(folded.batches)}
-
-
-def listed_of(folded: Folded) -> dict[HourId, set[Listed]]:
-    """Where records have rows listed that their hours' own ranges do not hold."""
-    found: dict[HourId, set[Listed]] = {}
-    for batch in folded.batches:
-        for target, deltas in batch.deltas.items():
-            texts = {(target.minute, delta.listed) for delta in deltas if delta.listed}
-            if texts:
-                found.setdefault(target.hour, set()).update(texts)
-    return found
-
-
-def hours_of_row(part: Contribution) -> set[HourId]:
-    """The hours in which a row counts that adds this."""
-    return {Target(series, part.minute).hour for series in part.series}

@@ -15,10 +15,10 @@ from typing import Any
 
 from aggregated_metrics.adapters.run_files import RunFiles
 from aggregated_metrics.core import buckets
+from aggregated_metrics.core.buckets import DAY
 from aggregated_metrics.core.hours import HourId, Series
 from aggregated_metrics.core.measures import zero
 from aggregated_metrics.core.metadata import Fence
-from aggregated_metrics.core.ranges import DAY
 from aggregated_metrics.core.record_types import extra_of, model_of
 from aggregated_metrics.core.row_sums import GroupKey, Sums, partition_of
 from aggregated_metrics.core.runs import LOOKS, Run

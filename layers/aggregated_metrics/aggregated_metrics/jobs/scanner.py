@@ -13,10 +13,10 @@ from typing import Any
 
 from aggregated_metrics.adapters.run_files import RunFiles
 from aggregated_metrics.adapters.table_rows import TableRows
-from aggregated_metrics.core.changes import part_of_image
+from aggregated_metrics.core.buckets import DAY
 from aggregated_metrics.core.errors import RunError, UncountableError
+from aggregated_metrics.core.images import part_of_image
 from aggregated_metrics.core.models import Model
-from aggregated_metrics.core.ranges import DAY
 from aggregated_metrics.core.row_sums import GroupKey, Since, Sums, written
 from aggregated_metrics.core.runs import Part, Run, Segment, add_uncountable, encode, reason_of
 

@@ -88,17 +88,24 @@ class PendingHours:
         Raises:
             PendingHoursError: the table did not take a mark.
         """
+        # 1. Until this invocation has certainly ended nobody may close the hours: its writes come
+        #    after this, and may be on their way when it is long dead.
         now = self._clock().timestamp()
         until = math.ceil(now) + LEASE_SECONDS
         wanted = {hour: until if due is None else due for hour, due in hours.items()}
+        # 2. A mark that this process knows to be still ahead says the same: no request.
         news = {
             hour: due
             for hour, due in wanted.items()
             if not self._is_marked(hour, due, now=now, until=until)
         }
+        # 3. Put them, each with a token of its own: whoever visits the hour now does not move the
+        #    new mark on. Dead in between: some hours are marked in which nothing will be written.
         items = [_item(hour, due, until, "pending") for hour, due in news.items()]
         for first in range(0, len(items), _MARKS_PER_REQUEST):
             self._put(items[first : first + _MARKS_PER_REQUEST])
+        # 4. Remembered only when they are there. Dead before: they are put again. The other way
+        #    round a mark that failed would be taken for there, and its hour be written unmarked.
         if len(self._remembered) > _REMEMBERED:
             self._remembered.clear()
         self._remembered.update(news)
@@ -139,12 +146,16 @@ class PendingHours:
         Gives back the state that it is in now; None if nothing was changed, because the hour has
         been marked again meanwhile.
         """
+        # 1. Incomplete: due when its next bucket elapses. Complete: closed, but not before nobody
+        #    can be about to write it.
         now = self._clock().timestamp()
         state: State = "pending"
         if due is None:
             due = max(mark.until, self._over(mark.hour))
             if now >= due:
                 state, due = "closed", int(now)
+        # 2. Moved only if it is still this very mark. Dead before: the hour is due as it was, and
+        #    its next visit finds nothing to write.
         return state if self._move(mark, state, due, closed=int(now)) else None
 
     def postpone(self, mark: Mark) -> bool:

@@ -7,15 +7,15 @@ their minutes; what differs from what was loaded is written, each bucket under i
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from aggregated_metrics.core import buckets
+from aggregated_metrics.core.bucket import Bucket, bucket_of
 from aggregated_metrics.core.changes import Batch, Delta
 from aggregated_metrics.core.measures import (
-    ZERO,
     Measures,
     clamped,
     minus,
@@ -24,70 +24,13 @@ from aggregated_metrics.core.measures import (
     total,
     zero,
 )
-from aggregated_metrics.core.metadata import MEMORY_SECONDS, Fence, Metadata
+from aggregated_metrics.core.metadata import MEMORY_SECONDS, Fence
 from aggregated_metrics.core.record_types import extra_of
 from aggregated_metrics.core.series import HourId, Series, composite_key, key_stem
 
 __all__ = ["Bucket", "Hour", "HourId", "Series", "Tally", "Write", "composite_key", "key_stem"]
 
-_BEYOND = "beyond"
 _PRUNED = "pruned"
-_MICROSECOND = timedelta(microseconds=1)
-
-
-@dataclass(slots=True)
-class Bucket:
-    """One bucket as it is known here.
-
-    Attributes:
-        start: epoch minute.
-        size: minutes.
-        measures: its exact sums, which may be more than its fields can show, or less.
-        complete: whether nothing more is expected.
-        version: `updatedAt` exactly as loaded or written; None while it is not stored.
-        given: the record's metadata as loaded; only a bucket that is changed has to read it.
-        created: `createdAt` as loaded; None while it is not stored, or where it is not known.
-        dirty: whether it differs from what is stored.
-        names: of the measures that are kept in metadata.
-    """
-
-    start: int
-    size: int
-    measures: Measures = ZERO
-    complete: bool = False
-    version: str | None = None
-    given: Any = None
-    dirty: bool = False
-    parsed: Metadata | None = None
-    created: str | None = None
-    names: tuple[str, ...] = ()
-
-    @property
-    def metadata(self) -> Metadata:
-        """The record's metadata, ledger included; to be changed in place."""
-        if self.parsed is None:
-            self.parsed = Metadata.parse(self.given, self.names)
-        return self.parsed
-
-    @property
-    def metadata_text(self) -> str | None:
-        """The same as AWSJSON; as it came, where nobody has read it."""
-        if self.parsed is None and (self.given is None or isinstance(self.given, str)):
-            return self.given
-        return self.metadata.as_text()
-
-    @property
-    def end(self) -> int:
-        """The first epoch minute after it."""
-        return self.start + self.size
-
-    def elapsed(self, now: datetime, grace: int) -> bool:
-        """Whether its range and `grace` seconds more are over."""
-        return self.due(grace) <= now.timestamp()
-
-    def due(self, grace: int) -> int:
-        """When it elapses, grace included: epoch seconds."""
-        return self.end * 60 + grace
 
 
 class Write(NamedTuple):
@@ -150,7 +93,7 @@ class Hour:
         """Put a bucket that was seen before in place of one that is older: a stale read."""
         place = (known.size, known.start)
         loaded = self._buckets.get(place)
-        if loaded is None or loaded.version is None or _moment(loaded) < _moment(known):
+        if loaded is None or loaded.version is None or loaded.written < known.written:
             self._buckets[place] = replace(known, parsed=deepcopy(known.parsed))
 
     def take_in(self, batches: Iterable[Batch], now: datetime) -> Tally:
@@ -172,9 +115,11 @@ class Hour:
         bucket = self.get_or_new(minute)
         known = bucket.metadata
         taken = known.ledger.get(shard, (-1, 0))[0]
-        # 1. What this shard has brought before is in the sums, whatever else is.
+        # 1. What this shard has brought before is in the sums, whatever else is: it was written in
+        #    one record with the ledger that says so, so no crash divides them.
         fresh = [delta for delta in deltas if delta.number > taken]
-        # 2. What was there when a repair counted the rows is in the sums, whoever brings it.
+        # 2. What was there when a repair counted the rows is in the sums, whoever brings it: the
+        #    fence too was written with them.
         counted = [delta for delta in fresh if not _is_fenced(delta, known.fence)]
         if len(counted) == len(fresh) and not _matters(fresh):
             return Tally()
@@ -187,7 +132,8 @@ class Hour:
                 known.list_text(delta.listed)
         for delta in counted:
             known.unlisted += delta.unlisted
-        # 4. The ledger is signed in the same write, so a crash changes nothing about the result.
+        # 4. The ledger is signed up to the batch's end, in the record that holds the sums. Nothing
+        #    is stored before all four are done: a crash leaves the minute as it was.
         known.sign(shard, max(last, taken), now.timestamp())
         self._change(bucket, wanted)
         return tally
@@ -270,11 +216,11 @@ class Hour:
             return self.zero
         if _PRUNED in str(parent.given):
             return parent.metadata.pruned
-        if not _is_old(parent, now):
+        if not parent.is_forgotten(now):
             return self.zero
-        followed = _moment(parent) + timedelta(seconds=MEMORY_SECONDS)
+        followed = parent.written + timedelta(seconds=MEMORY_SECONDS)
         minutes = (self._buckets.get((1, minute)) for minute in range(start, start + size))
-        is_whole = any(_is_older(minute, followed) for minute in minutes)
+        is_whole = any(minute is not None and minute.is_older(followed) for minute in minutes)
         return self.zero if is_whole else parent.measures
 
     def close(self, now: datetime, grace: int) -> None:
@@ -319,7 +265,7 @@ class Hour:
         if bucket.names:
             bucket.metadata.extra = stored.extra
         complete = bucket.complete = bucket.complete or bucket.elapsed(now, grace)
-        version = _format(_next_version(bucket, now))
+        version = bucket.next_version(now)
         record: dict[str, Any] = {
             "accountId": series.account_id,
             "compositeKey": composite_key(series, bucket.start, bucket.size),
@@ -382,54 +328,3 @@ def _keys(hour_id: HourId) -> dict[str, tuple[int, int]]:
         for size in buckets.SIZES
         for start in buckets.starts(hour_id.start, size)
     }
-
-
-def bucket_of(start: int, size: int, row: Mapping[str, Any], names: tuple[str, ...]) -> Bucket:
-    """A bucket as the API gives it, with what its fields could not show.
-
-    `names` are the measures that its record type keeps in metadata.
-    """
-    bucket = Bucket(
-        start,
-        size,
-        complete=bool(row["complete"]),
-        version=row["updatedAt"],
-        given=row.get("metadata"),
-        created=row.get("createdAt"),
-        names=names,
-    )
-    extra = bucket.metadata.extra if names else ()
-    bucket.measures = Measures(*[row.get(name) or 0 for name in Measures._fields], *extra)
-    if _BEYOND in str(bucket.given):
-        bucket.measures = plus(bucket.measures, bucket.metadata.beyond)
-    return bucket
-
-
-def _next_version(bucket: Bucket, now: datetime) -> datetime:
-    """Always greater than the one loaded; where no datetime is (year 9999), another one."""
-    if bucket.version is None:
-        return now
-    try:
-        return max(now, _moment(bucket) + _MICROSECOND)
-    except OverflowError:
-        return now
-
-
-def _is_old(bucket: Bucket, now: datetime) -> bool:
-    """Whether nothing that the stream still remembers can have been in it when it was written."""
-    return _moment(bucket) < now - timedelta(seconds=MEMORY_SECONDS)
-
-
-def _is_older(minute: Bucket | None, moment: datetime) -> bool:
-    """Whether a minute was stored before; one of an unknown age may have been."""
-    if minute is None or minute.version is None:
-        return False
-    return minute.created is None or buckets.parse(minute.created) < moment
-
-
-def _moment(bucket: Bucket) -> datetime:
-    return buckets.parse(bucket.version or "")
-
-
-def _format(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

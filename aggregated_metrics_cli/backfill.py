@@ -4,8 +4,8 @@ from argparse import Namespace
 from typing import Any
 
 from aggregated_metrics.core import buckets
+from aggregated_metrics.core.findings import Findings
 from aggregated_metrics.core.ranges import Range
-from aggregated_metrics.jobs.checker import Findings
 
 from aggregated_metrics_cli.check import Silent, check_range, parsed_range, report
 from aggregated_metrics_cli.deployment import Deployment

@@ -13,9 +13,12 @@ from aggregated_metrics import wiring
 from aggregated_metrics.adapters.source_rows import Counted
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import AggregatedMetricsError
+from aggregated_metrics.core.findings import Findings
 from aggregated_metrics.core.ranges import Range, parse_range, steps
-from aggregated_metrics.jobs.checker import Findings
-from aggregated_metrics.jobs.reconciler import Closed, Reconciler, result
+from aggregated_metrics.jobs.checker import Checker
+from aggregated_metrics.jobs.closed_hours import ClosedHours
+from aggregated_metrics.jobs.range_check import check_step
+from aggregated_metrics.jobs.reconciler import result
 from aggregated_metrics.wiring import Process
 
 from aggregated_metrics_cli.exit_codes import DONE, FAILED, LEFT, STOPPED
@@ -56,14 +59,12 @@ class Checked:
     """What a check came to.
 
     Attributes:
-        findings: of all groups that could be checked.
-        failed: a line for each group that could not.
+        findings: of all groups; its `failed` names those that could not be checked.
         set_aside: hours of record types that no model counts into.
         stopped: how to go on, where somebody interrupted it.
     """
 
     findings: Findings = field(default_factory=Findings)
-    failed: list[str] = field(default_factory=list)
     set_aside: int = 0
     stopped: str | None = None
 
@@ -71,7 +72,7 @@ class Checked:
         """130 if interrupted, else 2 if something failed, else 1 if something is left."""
         if self.stopped is not None:
             return STOPPED
-        if self.failed:
+        if self.findings.failed:
             return FAILED
         return LEFT if left(self.findings) or self.set_aside else DONE
 
@@ -81,7 +82,7 @@ class Checked:
             **result(self.findings, None, repair=repair),
             "drift": [drift.as_json() for drift in self.findings.drift],
             "moving": [drift.as_json() for drift in self.findings.moving],
-            "failed": self.failed,
+            "failed": self.findings.failed,
             "setAside": self.set_aside,
         }
 
@@ -119,25 +120,14 @@ def parsed_range(options: Namespace, counted: Sequence[str]) -> Range:
     )
 
 
-def reconciler_of(
-    process: Process, *, on_page: Callable[[Counted], None] = lambda _: None
-) -> Reconciler:
-    """The reconciler's job, without its time-out and its limit of rows."""
-    return Reconciler(
-        checker=wiring.checker(process, lambda: NO_DEADLINE, on_page=on_page),
-        pending=process.pending(),
-        quarantine=process.quarantine(),
-        source_tables=process.settings.SOURCE_TABLES,
-        time_left=lambda: NO_DEADLINE,
-        clock=process.clock,
-        breakdowns=process.settings.BREAKDOWNS,
-        counted=process.settings.record_types,
-    )
+def checker_of(process: Process, *, on_page: Callable[[Counted], None] = lambda _: None) -> Checker:
+    """What compares hours with the source rows, without a time-out."""
+    return wiring.checker(process, lambda: NO_DEADLINE, on_page=on_page)
 
 
 def check_range(process: Process, asked: Range, progress: Progress, *, repair: bool) -> Checked:
     """Check a range step by step; interrupted, it says where to go on."""
-    reconciler = reconciler_of(process, on_page=progress.page)
+    checker = checker_of(process, on_page=progress.page)
     checked = Checked()
     parts = list(steps(asked))
     progress.begin(len(parts))
@@ -145,10 +135,9 @@ def check_range(process: Process, asked: Range, progress: Progress, *, repair: b
     rest = asked
     try:
         for (_, part), after in zip(parts, rests, strict=True):
-            found, failed = reconciler.check_part(part, repair=repair)
+            found = check_step(checker, part, repair=repair)
             checked.findings.add(found)
             checked.findings.forget_repaired()
-            checked.failed += failed
             rest = after
             progress.part(part, rest, found)
     except KeyboardInterrupt:
@@ -160,15 +149,20 @@ def check_range(process: Process, asked: Range, progress: Progress, *, repair: b
 def check_closed(process: Process, progress: Progress, *, repair: bool) -> Checked:
     """Check the hours that are closed and wait to be checked."""
     progress.begin(1)
-    closed = Closed()
-    checked = Checked(closed.findings, closed.failed)
+    check = ClosedHours(
+        checker_of(process, on_page=progress.page),
+        process.pending(),
+        lambda: NO_DEADLINE,
+        process.clock,
+    )
+    checked = Checked(check.done.findings)
     try:
-        reconciler_of(process, on_page=progress.page).check_closed(closed, repair=repair)
+        check.check(repair=repair)
     except KeyboardInterrupt:
         checked.stopped = "run this again"
     except AggregatedMetricsError as error:
-        checked.failed.append(str(error))  # what was repaired before is shown all the same
-    checked.set_aside = closed.set_aside
+        checked.findings.failed.append(str(error))  # what was repaired before is shown all the same
+    checked.set_aside = check.done.set_aside
     return checked
 
 
@@ -189,7 +183,7 @@ def check(process: Process, asked: Range | None, output: Output, *, repair: bool
 
 def report(checked: Checked, output: Output, *, repair: bool) -> int:
     """Show what a check came to, and what it could not do; returns the exit code."""
-    for line in checked.failed:
+    for line in checked.findings.failed:
         output.say(f"not checked: {line}")
     if checked.set_aside:
         output.say(f"{checked.set_aside} hours are set aside: no model counts their record type")

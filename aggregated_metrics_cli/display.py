@@ -10,10 +10,10 @@ from typing import NamedTuple, Self
 
 from aggregated_metrics.adapters.source_rows import Counted
 from aggregated_metrics.core import buckets
+from aggregated_metrics.core.findings import Findings
 from aggregated_metrics.core.measures import Measures
 from aggregated_metrics.core.ranges import Range
 from aggregated_metrics.core.record_types import MODELS, extra_of
-from aggregated_metrics.jobs.checker import Findings
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -123,9 +123,9 @@ def _summary(found: Findings, *, repair: bool) -> str:
 
 def _drifts(found: Findings) -> Iterator[Table]:
     """A table for each account: what waits to be checked is of many, and their ids are long."""
-    repaired = {drift.place for drift in found.repaired}
-    moving = {drift.place for drift in found.moving}
-    every = {drift.place: drift for drift in (*found.drift, *found.moving)}
+    repaired = {drift.bucket for drift in found.repaired}
+    moving = {drift.bucket for drift in found.moving}
+    every = {drift.bucket: drift for drift in (*found.drift, *found.moving)}
     ordered = sorted(every.values(), key=lambda drift: (drift.hour.series, drift.start, drift.size))
     listed = islice(ordered, MOST_DRIFTS)
     for account_id, drifts in groupby(listed, lambda drift: drift.hour.series.account_id):
@@ -136,13 +136,13 @@ def _drifts(found: Findings) -> Iterator[Table]:
         table.add_column("", no_wrap=True)
         for drift in drifts:
             series = drift.hour.series
-            state = "moving" if drift.place in moving else "wrong"
+            state = "moving" if drift.bucket in moving else "wrong"
             table.add_row(
                 " ".join(filter(None, (series.record_type, series.scope))),
                 _time(drift.start),
                 str(drift.size),
                 difference(drift.stored, drift.expected, extra_of(series.record_type)),
-                "repaired" if drift.place in repaired else state,
+                "repaired" if drift.bucket in repaired else state,
             )
         yield table
 

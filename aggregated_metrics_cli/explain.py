@@ -7,12 +7,13 @@ from typing import Any
 from aggregated_metrics.adapters.pending_hours import Mark, State
 from aggregated_metrics.adapters.source_rows import Counted, SourceRows
 from aggregated_metrics.core import buckets
+from aggregated_metrics.core.comparing import is_expired, without_rows
+from aggregated_metrics.core.groups import ranges_of
 from aggregated_metrics.core.hours import Bucket, Hour, HourId, Series
 from aggregated_metrics.core.measures import Measures, clamped, shown, total, zero
 from aggregated_metrics.core.models import Model
 from aggregated_metrics.core.record_types import extra_of, model_of
 from aggregated_metrics.core.series import Target
-from aggregated_metrics.jobs.checker import ranges_of
 from aggregated_metrics.wiring import Process
 
 from aggregated_metrics_cli.check import NO_DEADLINE
@@ -179,8 +180,8 @@ def explain(
 def _kept_because(process: Process, model: Model, hour: Hour, unreadable: int) -> str | None:
     """Why a check lowers nothing in an hour: as the reconciler decides it."""
     days = process.settings.SOURCE_LIFETIME_DAYS.get(model.name)
-    began = buckets.to_datetime(hour.id.start)
-    if days is not None and began < process.clock() - timedelta(days=days):
+    lifetime = None if days is None else timedelta(days=days)
+    if is_expired(hour.id, process.clock(), lifetime):
         return "rows of that age have expired"
     if any(bucket.metadata.unlisted > 0 for bucket in hour if bucket.size == 1):
         return "rows of its hour are in no index"
@@ -192,14 +193,10 @@ def _kept_because(process: Process, model: Model, hour: Hour, unreadable: int) -
 def _is_pruned(hour: Hour, counted: Counted, place: tuple[int, int], now: datetime) -> bool:
     """Whether a check leaves the bucket (size, start) alone because minutes were removed."""
     size, start = place
-    for (parent, first), gone in hour.pruned(now).items():
-        minutes = range(first, first + parent)
-        rows = total((counted.at(Target(hour.id.series, minute)) for minute in minutes), hour.zero)
-        if any(few < many for few, many in zip(rows, gone, strict=True)) and (
-            place == (parent, first) or (size == 1 and start in minutes)
-        ):
-            return True
-    return False
+    return any(
+        place == (parent, first) or (size == 1 and start in range(first, first + parent))
+        for parent, first in without_rows(hour, counted, now)
+    )
 
 
 def as_json(e: Explanation) -> dict[str, Any]:

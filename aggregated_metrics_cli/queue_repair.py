@@ -12,13 +12,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from aggregated_metrics.core.changes import Reject
+from aggregated_metrics.core.findings import Findings
+from aggregated_metrics.core.groups import groups
 from aggregated_metrics.core.hours import HourId
 from aggregated_metrics.core.listing import Listed
-from aggregated_metrics.jobs.checker import Findings, groups
-from aggregated_metrics.jobs.reconciler import Reconciler
+from aggregated_metrics.jobs.checker import Checker
 from aggregated_metrics.wiring import Process
 
-from aggregated_metrics_cli.check import reconciler_of
+from aggregated_metrics_cli.check import checker_of
 from aggregated_metrics_cli.exit_codes import DONE, LEFT
 from aggregated_metrics_cli.output import Output
 
@@ -182,30 +183,30 @@ def repair(process: Process, jobs: Sequence[Job]) -> Repaired:
     for job in jobs:
         for hour, texts in job.listed.items():
             listed.setdefault(hour, set()).update(texts)
-    reconciler = reconciler_of(process)
-    repaired.findings, failed = reconciler.check_all(hours, repair=True, listed=listed)
-    if failed or repaired.findings.unreadable:
-        _apart(reconciler, hours, listed, repaired)
+    checker = checker_of(process)
+    repaired.findings = checker.check(hours, repair=True, listed=listed)
+    if repaired.findings.failed or repaired.findings.unreadable:
+        _apart(checker, hours, listed, repaired)
     for drift in repaired.findings.moving:
         repaired.unsettled[drift.hour] = _MOVING
     return repaired
 
 
 def _apart(
-    reconciler: Reconciler,
+    checker: Checker,
     hours: set[HourId],
     listed: Mapping[HourId, Collection[Listed]],
     repaired: Repaired,
 ) -> None:
     """Find out which groups it is: only their messages stay. What is right needs no second look."""
     for group in groups(hours):
-        found, failed = reconciler.check_all(group.hours, repair=True, listed=listed)
+        found = checker.check(group.hours, repair=True, listed=listed)
         repaired.findings.drift += found.drift
         repaired.findings.repaired += found.repaired
         repaired.findings.moving += found.moving
-        repaired.failed += failed
-        if failed:
-            why = f"its hour could not be checked: {failed[0]}"
+        repaired.failed += found.failed
+        if found.failed:
+            why = f"its hour could not be checked: {found.failed[0]}"
             repaired.unsettled |= dict.fromkeys(group.hours, why)
         if found.unreadable:
             repaired.unlowered.update(group.hours)

@@ -185,15 +185,15 @@ class Stack:
 
     def apply(self, event: Any) -> Report:
         """Count an event; gives the report."""
-        report: Report = {}
-        self.aggregator().apply(event, report)
-        return report
+        aggregator = self.aggregator()
+        taken = aggregator.fold(event)
+        return taken.as_report() | aggregator.apply(taken).as_report()
 
     def sweep(self) -> Report:
         """Sweep once; gives the report."""
-        report: Report = {}
-        self.sweeper().sweep(report)
-        return report
+        swept = self.sweeper().sweep()
+        swept.raise_failure()
+        return swept.as_report()
 
     def client(self) -> AppSyncClient:
         """The API's client."""

@@ -7,7 +7,7 @@ world's moments (`World.at`): while a page is read, while it waits, and before i
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import requests
 from aggregated_metrics.adapters.appsync import AppSyncClient
@@ -16,10 +16,11 @@ from aggregated_metrics.adapters.pending_hours import PendingHours
 from aggregated_metrics.adapters.quarantine import Quarantine
 from aggregated_metrics.adapters.source_rows import Counted, SourceRows
 from aggregated_metrics.core.buckets import to_minute
+from aggregated_metrics.core.findings import Findings
 from aggregated_metrics.core.hours import HourId, Series
 from aggregated_metrics.core.record_types import MODELS, RECORD_TYPES
 from aggregated_metrics.jobs.aggregator import Aggregator
-from aggregated_metrics.jobs.checker import Checker, Findings
+from aggregated_metrics.jobs.checker import Checker
 from aggregated_metrics.jobs.reconciler import Reconciler
 from aggregated_metrics.jobs.sweeper import Sweeper
 
@@ -29,9 +30,6 @@ from testbench.fakes.documents import Documents
 from testbench.fakes.transport import FakeAdapter
 from testbench.in_process import GRACE, TABLE
 from testbench.streams import Stream, window_event
-
-if TYPE_CHECKING:
-    from aggregated_metrics.adapters.observability import Report
 
 type Key = tuple[str, str, str, int]
 """Account, record type, start, minutes."""
@@ -137,7 +135,6 @@ class World:
 
     def deliver(self, most: int = 1_000) -> None:
         """Let the aggregator apply what waits, at most so many changes, the oldest first."""
-        report: Report = {}
         for _ in range(min(most, len(self.undelivered))):
             _, record = self.undelivered.popleft()
             aggregator = Aggregator(
@@ -149,13 +146,15 @@ class World:
                 grace=GRACE,
                 breakdowns=self.breakdowns,
             )
-            aggregator.apply(window_event(record), report)
+            aggregator.apply(aggregator.fold(window_event(record)))
 
     def sweep(self) -> None:
         """Let the sweeper run twice, an hour later each time: everything that can close closes."""
         for _ in range(2):
             self.clock.advance(3_600)
-            Sweeper(self.store, self.pending, self.clock, GRACE, lambda: 60.0).sweep({})
+            Sweeper(
+                self.store, self.pending, self.clock, GRACE, lambda: 60.0
+            ).sweep().raise_failure()
 
     def reconciler(self, **changes: Any) -> Checker:
         ports: dict[str, Any] = {
@@ -183,11 +182,13 @@ class World:
 
     def run(self, event: Any) -> dict[str, Any]:
         """What the reconciler function returns for an event."""
-        return self.checks().run(event, {})
+        return self.checks().run(event).result()
 
     def check(self, *, repair: bool = False, hours: Sequence[HourId] | None = None) -> Findings:
         """Check hours, by default all of the day that the world begins in."""
-        return self.reconciler().check(self.day() if hours is None else hours, repair=repair)
+        found = self.reconciler().check(self.day() if hours is None else hours, repair=repair)
+        assert found.failed == []
+        return found
 
     def day(self) -> list[HourId]:
         first = to_minute(START.replace(hour=9, minute=0))

@@ -11,7 +11,9 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # no
     with observability.invocation("bucket_sweeper", context) as report:
         process = wiring.process()
         try:
-            wiring.probe(process).look(report)
+            report.update(wiring.probe(process).look())
         finally:  # neither keeps the other from being done
-            wiring.sweeper(process, context).sweep(report)
+            swept = wiring.sweeper(process, context).sweep()
+            report.update(swept.as_report())
+            swept.raise_failure()
     return report

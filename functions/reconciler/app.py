@@ -14,7 +14,11 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     with observability.invocation("reconciler", context) as report:
         process = wiring.process()
         if "lostBatches" not in event:
-            return wiring.reconciler(process, context).run(event, report)
+            checked = wiring.reconciler(process, context).run(event)
+            report.update(checked.as_report())
+            return checked.result()
         if event["lostBatches"] is True:
-            return wiring.recovery(process, context).recover(report)
+            recovered = wiring.recovery(process, context).recover()
+            report.update(recovered.as_report())
+            return recovered.result()
         return {}

@@ -13,5 +13,8 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     but Lambda takes a response without `state` as a failure.
     """
     with observability.invocation("stream_aggregator", context) as report:
-        wiring.aggregator(wiring.process(), context).apply(event, report)
+        aggregator = wiring.aggregator(wiring.process(), context)
+        taken = aggregator.fold(event)
+        report.update(taken.as_report())
+        report.update(aggregator.apply(taken).as_report())
     return {"state": {}}

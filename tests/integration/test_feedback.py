@@ -115,8 +115,9 @@ def test_a_drift_of_such_a_measure_is_reported_by_its_name(world: World) -> None
     world.undelivered.clear()
     world.clock.advance(60)
     hour = {"accountId": "acct-1", "start": "2026-11-22T12:00:00Z", "end": "2026-11-22T13:00:00Z"}
-    report: dict[str, Any] = {}
-    result = world.checks().run(hour, report)
+    checked = world.checks().run(hour)
+    result = checked.result()
+    report: dict[str, Any] = {**checked.as_report()}
     first = result["drift"][0]
     assert (first["stored"]["unchangedCount"], first["counted"]["unchangedCount"]) == (1, 0)
     assert (first["stored"]["invalidCount"], first["counted"]["invalidCount"]) == (0, 1)

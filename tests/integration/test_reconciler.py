@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from aggregated_metrics.adapters import source_rows as source
-from aggregated_metrics.jobs.checker import Findings
+from aggregated_metrics.core.findings import Findings
 
 from testbench import rows
 from testbench.in_process import ROOT
@@ -198,8 +198,8 @@ def test_the_hours_that_were_closed_first_are_checked_first_and_the_rest_waits(
         world.deliver()
         world.sweep()
     world.at("page", lambda: setattr(world, "seconds_left", 20.0))
-    report: dict[str, Any] = {}
-    result = world.checks().run({"repair": True}, report)
+    checked = world.checks().run({"repair": True})
+    result, report = checked.result(), checked.as_report()
     assert (result["hours"], report["waiting"]) == (1, 2)
     assert set(world.marks()) == {"acct-1#items#2026-11-20T08:", "acct-1#items#2026-11-21T08:"}
 
@@ -215,7 +215,7 @@ def test_an_hour_whose_rows_have_expired_is_never_lowered(world: World) -> None:
     world.remove("Item", "a", expired=True)
     world.deliver()
     expiring = world.checks(lifetimes={"Item": _days(1)})
-    result = expiring.run(REPAIR | {"repair": True}, {})
+    result = expiring.run(REPAIR | {"repair": True}).result()
     assert (result["driftCount"], world.stored()[MINUTE][0]) == (0, 2)
 
 
@@ -225,7 +225,7 @@ def test_an_expired_hour_is_left_as_it_is_for_its_rows_no_longer_tell_what_was(
     _damage(world)
     _set(world, "items#2026-11-22T12:05:00Z#1", count=0, errorCount=3)
     world.clock.advance(86_400 * 2)
-    world.checks(lifetimes={"Item": _days(1)}).run(REPAIR | {"repair": True}, {})
+    world.checks(lifetimes={"Item": _days(1)}).run(REPAIR | {"repair": True}).result()
     assert world.stored()[MINUTE] == (0, 0, 0, 0, 0, 3)
 
 
@@ -235,14 +235,14 @@ def test_an_expired_hour_of_which_nothing_is_stored_counts_the_rows_that_are_lef
     _item(world, "a")
     world.undelivered.clear()
     world.clock.advance(86_400 * 2)
-    world.checks(lifetimes={"Item": _days(1)}).run(REPAIR | {"repair": True}, {})
+    world.checks(lifetimes={"Item": _days(1)}).run(REPAIR | {"repair": True}).result()
     assert world.stored() == truth(world.api)
 
 
 def test_other_models_are_lowered_all_the_same(world: World) -> None:
     _damage(world)
     world.clock.advance(86_400 * 2)
-    world.checks(lifetimes={"Task": _days(1)}).run(REPAIR | {"repair": True}, {})
+    world.checks(lifetimes={"Task": _days(1)}).run(REPAIR | {"repair": True}).result()
     assert world.stored()[MINUTE][0] == 1
 
 

@@ -158,7 +158,7 @@ class SharedHour:
             grace=GRACE,
         )
         try:
-            aggregator.apply(event, {})
+            aggregator.apply(aggregator.fold(event))
         except _Died:
             return False
         return True
@@ -176,7 +176,7 @@ class SharedHour:
             grace=GRACE,
             time_left=lambda: 60.0,
         )
-        sweeper.sweep({})
+        sweeper.sweep().raise_failure()
 
     def finish(self) -> None:
         """Everybody is done: time goes on, and the sweeper visits what is left."""

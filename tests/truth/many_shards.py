@@ -108,7 +108,6 @@ class Simulation:
             at = self.clock() - timedelta(seconds=EVERY * (1 - i / self.records))
             row = rows.score_result(f"{number}-{flush}-{i}", createdAt=at.isoformat())
             made.append(stream.insert(row | {"type": draw.choice(("prediction", "test"))}))
-        report: dict[str, Any] = {}
         aggregator = Aggregator(
             store=HourStore(
                 self,
@@ -130,8 +129,8 @@ class Simulation:
             clock=self.clock,
             grace=GRACE,
         )
-        aggregator.apply({"Records": made, "shardId": f"shardId-{number}"}, report)
-        self.reports.append(report)
+        taken = aggregator.fold({"Records": made, "shardId": f"shardId-{number}"})
+        self.reports.append(aggregator.apply(taken).as_report())
 
     def numbers(self) -> dict[str, float]:
         """Requests a flush, conflicts a flush, and how long a flush took (simulated seconds)."""

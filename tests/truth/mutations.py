@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from aggregated_metrics.adapters import hour_store as store
 from aggregated_metrics.adapters import source_rows
-from aggregated_metrics.core import hours, metadata
-from aggregated_metrics.jobs import checker, reconciler
+from aggregated_metrics.core import comparing, groups, hours, metadata
+from aggregated_metrics.jobs import checker, closed_hours, reconciler
 
 _HOUR: Any = hours.Hour
 _STORE: Any = store.HourStore
@@ -19,6 +19,8 @@ _FENCE: Any = metadata.Fence
 _CHECKER: Any = checker.Checker
 _RECONCILER: Any = reconciler.Reconciler
 _CHECKER_MODULE: Any = checker
+_CLOSED_HOURS: Any = closed_hours.ClosedHours
+_COMPARING: Any = comparing
 _SOURCE_ROWS: Any = source_rows
 
 
@@ -116,12 +118,12 @@ class _AnyVersion(str):
 
 def _no_version_condition() -> None:
     """A minute is set whoever has written it since it was loaded."""
-    make = _CHECKER_MODULE._drift
+    make = _COMPARING._drift
 
     def drift(*args: Any) -> Any:
         return replace(make(*args), version=_AnyVersion())
 
-    _CHECKER_MODULE._drift = drift
+    _COMPARING._drift = drift
 
 
 def _no_unsure_rows() -> None:
@@ -137,7 +139,7 @@ def _no_unsure_rows() -> None:
 
 def _no_listed_range() -> None:
     """Rows are looked for in their hours' own ranges only."""
-    ranges = checker.ranges_of
+    ranges = groups.ranges_of
     _CHECKER_MODULE.ranges_of = lambda model, stored, *_: ranges(
         model, [hours.Hour(hour.id) for hour in stored]
     )
@@ -146,15 +148,15 @@ def _no_listed_range() -> None:
 def _no_isolation() -> None:
     """The first group that fails ends the check."""
 
-    def together(_: Any, marks: Any, done: Any, work: Callable[[], Any]) -> Any:
-        return work()
+    def together(*_: Any) -> None:
+        raise RuntimeError("a group failed")
 
-    _RECONCILER._apart = together
+    _CLOSED_HOURS._postpone = _CLOSED_HOURS._set_aside = together
 
 
 def _no_lifetime() -> None:
     """Rows that have expired are taken for rows that never were."""
-    _CHECKER._is_expired = lambda *_: False
+    _COMPARING.is_expired = lambda *_: False
 
 
 def _no_reconciler() -> None:

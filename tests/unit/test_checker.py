@@ -9,13 +9,16 @@ import pytest
 from aggregated_metrics.adapters.hour_store import Outcome
 from aggregated_metrics.adapters.source_rows import Counted
 from aggregated_metrics.core import buckets
+from aggregated_metrics.core.errors import PendingHoursError
+from aggregated_metrics.core.findings import Drift, Findings
+from aggregated_metrics.core.groups import groups
 from aggregated_metrics.core.hours import Hour, HourId, Series, composite_key
 from aggregated_metrics.core.listing import Range
 from aggregated_metrics.core.measures import INT_MAX, Measures
 from aggregated_metrics.core.metadata import Fence
 from aggregated_metrics.core.models import Model
 from aggregated_metrics.core.series import Target
-from aggregated_metrics.jobs.checker import Checker, Drift, Findings
+from aggregated_metrics.jobs.checker import Checker
 
 NOW = datetime(2026, 11, 22, 14, 0, tzinfo=UTC)
 TEN = buckets.to_minute(datetime(2026, 11, 22, 10, tzinfo=UTC))
@@ -131,7 +134,9 @@ class _World:
         return Checker(**(ports | changes))
 
     def check(self, *ids: HourId, repair: bool = False) -> Findings:
-        return self.reconciler().check(ids or (ITEMS,), repair=repair)
+        found = self.reconciler().check(ids or (ITEMS,), repair=repair)
+        assert found.failed == []
+        return found
 
 
 def _all(minute: int, count: int) -> dict[tuple[int, int], int]:
@@ -331,6 +336,28 @@ def test_an_hour_of_the_lifetimes_length_is_expired_from_its_start() -> None:
         checker = world.reconciler(lifetimes={"Item": age}, clock=lambda: NOW)
         found = checker.check([ITEMS], repair=False)
         assert len(found.drift) == drift, age
+
+
+def test_a_second_look_that_fails_tells_what_it_has_repaired_by_then() -> None:
+    """Marking what moves comes after the repair: its failure must not hide that."""
+    world = _World(_all(7, 3) | _all(20, 1) | {(0, 60): 4}, {7: 4, 20: 2})
+    world.between = lambda: world.rows.update({20: 1})
+    checker, group = world.reconciler(), groups([ITEMS])[0]
+    reading = checker.look(group)
+    checker.wait([reading])
+    marked = world.mark
+
+    def mark(hours: Mapping[HourId, int | None]) -> int:
+        if None in hours.values():
+            raise PendingHoursError("no answer")
+        return marked(hours)
+
+    world.mark = mark  # type: ignore[method-assign]
+    found = checker.confirm(reading, repair=True)
+    assert found.failed == ["a Item 2026-11-22: PendingHoursError: no answer"]
+    assert _places(found.repaired) == {(7, 1): (3, 4)}
+    assert _places(found.moving) == {(20, 1): (1, 2)}
+    assert reading.found.repaired == reading.found.moving == [], "a reading stays as it was"
 
 
 def test_findings_add_up() -> None:

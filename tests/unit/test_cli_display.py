@@ -10,10 +10,10 @@ from aggregated_metrics.adapters.quarantine import message
 from aggregated_metrics.adapters.source_rows import Counted
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.changes import Reject
+from aggregated_metrics.core.findings import Drift, Findings
 from aggregated_metrics.core.hours import HourId, Series
 from aggregated_metrics.core.measures import INT_MAX, Measures
 from aggregated_metrics.core.ranges import Range
-from aggregated_metrics.jobs.checker import Drift, Findings
 from rich.console import Console
 
 from aggregated_metrics_cli import display

@@ -62,9 +62,7 @@ class World:
 
     def look(self) -> Report:
         consumers: Any = Consumers(self.functions, self.dynamodb, "the-stream-function")  # type: ignore[arg-type]
-        report: Report = {}
-        Probe(consumers, list(self.streams.values()), self.clock, self.looked).look(report)
-        return report
+        return Probe(consumers, list(self.streams.values()), self.clock, self.looked).look()
 
 
 @pytest.fixture

@@ -14,20 +14,17 @@ from aggregated_metrics.core.errors import (
     ChecksFailedError,
     ContentionError,
     EventError,
+    OutOfTimeError,
     TooManyRowsError,
 )
+from aggregated_metrics.core.findings import Drift, Findings, Reading
+from aggregated_metrics.core.groups import Group
 from aggregated_metrics.core.hours import HourId, Series
 from aggregated_metrics.core.measures import Measures, zero
 from aggregated_metrics.core.record_types import extra_of
-from aggregated_metrics.jobs.checker import Checker, Drift, Findings, Group, Reading
-from aggregated_metrics.jobs.reconciler import (
-    LISTED,
-    LOGGED,
-    OutOfTimeError,
-    Reconciler,
-    result,
-    stop_in_time,
-)
+from aggregated_metrics.jobs.checker import Checker
+from aggregated_metrics.jobs.range_check import stop_in_time
+from aggregated_metrics.jobs.reconciler import LISTED, LOGGED, Reconciler, result
 
 from testbench.in_process import ROOT
 
@@ -72,7 +69,7 @@ class _Checker:
             for hour in group.hours
             if self.find(hour)
         ]
-        wrong = {drift.place: drift for drift in drifts}
+        wrong = {drift.bucket: drift for drift in drifts}
         return Reading(group, found, wrong, (), (), NOW, NOW, {})
 
     def wait(self, readings: Sequence[Reading]) -> None:
@@ -81,12 +78,16 @@ class _Checker:
     def confirm(self, reading: Reading, *, repair: bool) -> Findings:
         number = len(self.confirmed)
         self.confirmed.append((list(reading.group.hours), repair))
-        reading.found.drift = list(reading.wrong.values())
+        found = Findings()
+        found.add(reading.found)
+        found.drift = list(reading.wrong.values())
         if repair:
-            reading.found.repaired = list(reading.found.drift)
+            found.repaired = list(found.drift)
         if number in self.fail_confirming:
-            raise self.fail_confirming[number]
-        return reading.found
+            found.failed.append(reading.group.failure(self.fail_confirming[number]))
+        return found
+
+    check = Checker.check
 
 
 class _Pending:
@@ -129,6 +130,21 @@ def _checks(
     )
 
 
+def _run(
+    checker: _Checker,
+    event: Any,
+    report: dict[str, Any] | None = None,
+    *,
+    pending: _Pending | None = None,
+    rows_limit: int | None = None,
+) -> dict[str, Any]:
+    """What the function gives back; the report is filled as its handler fills it."""
+    done = _checks(checker, pending, rows_limit).run(event)
+    if report is not None:
+        report.update(done.as_report())
+    return done.result()
+
+
 def _sums(hour: HourId) -> tuple[Measures, Measures]:
     nothing = zero(extra_of(hour.series.record_type))
     return nothing, Measures(1, *nothing[1:])
@@ -141,7 +157,7 @@ def _days(reconciler: _Checker) -> list[str]:
 
 def test_a_range_is_checked_window_by_window_the_newest_first() -> None:
     reconciler = _Checker()
-    given = _checks(reconciler).run(RANGE, {})
+    given = _run(reconciler, RANGE)
     assert _days(reconciler) == ["22", "21", "20"]
     assert (given["done"], given["next"], given["hours"]) == (True, None, 3 * 24)
     assert all(repair is False for _, repair in reconciler.confirmed)
@@ -149,7 +165,7 @@ def test_a_range_is_checked_window_by_window_the_newest_first() -> None:
 
 def test_it_stops_in_time_and_says_where_to_go_on() -> None:
     reconciler = _Checker(seconds=430.0)
-    given = _checks(reconciler).run(RANGE | {"repair": True, "recordTypes": ["items"]}, {})
+    given = _run(reconciler, RANGE | {"repair": True, "recordTypes": ["items"]})
     assert _days(reconciler) == ["22", "21"]
     assert given["done"] is False
     assert given["next"] == RANGE | {
@@ -164,7 +180,7 @@ def test_following_next_checks_every_hour_once() -> None:
     hours: list[HourId] = []
     while event is not None:
         reconciler = _Checker(seconds=850.0)
-        event = _checks(reconciler).run(event, {})["next"]
+        event = _run(reconciler, event)["next"]
         hours += [hour for ids in reconciler.looked for hour in ids]
     assert len(hours) == len(set(hours)) == 72
 
@@ -172,7 +188,7 @@ def test_following_next_checks_every_hour_once() -> None:
 def test_a_day_that_the_time_ran_out_for_is_left_to_the_next_invocation() -> None:
     reconciler = _Checker()
     reconciler.fail = {1: OutOfTimeError()}
-    given = _checks(reconciler).run(RANGE, {})
+    given = _run(reconciler, RANGE)
     assert given["next"]["end"] == "2026-11-22T00:00:00Z"
 
 
@@ -180,7 +196,7 @@ def test_a_range_that_is_too_much_for_one_invocation_is_an_error_with_a_cure() -
     reconciler = _Checker()
     reconciler.fail = {0: OutOfTimeError()}
     with pytest.raises(ContentionError, match="fewer recordTypes or hours"):
-        _checks(reconciler).run(RANGE, {})
+        _run(reconciler, RANGE)
 
 
 def test_so_is_a_lost_batch() -> None:
@@ -188,7 +204,7 @@ def test_so_is_a_lost_batch() -> None:
     reconciler.fail = {0: OutOfTimeError()}
     event = json.loads((ROOT / "events/reconciler/on_failure.json").read_text())
     with pytest.raises(ContentionError, match="command line"):
-        _checks(reconciler).run(event, {})
+        _run(reconciler, event)
 
 
 @pytest.mark.parametrize("error", [OutOfTimeError("no time"), KeyError("x"), ValueError("odd")])
@@ -199,7 +215,7 @@ def test_a_group_of_a_range_that_fails_is_named_and_the_others_are_checked(
     reconciler, report = _Checker(find=lambda hour: hour.start == TEN), cast("dict[str, Any]", {})
     reconciler.fail_confirming = {0: error}
     with pytest.raises(ChecksFailedError, match="a Item 2026-11-22"):
-        _checks(reconciler).run(RANGE | {"repair": True}, report)
+        _run(reconciler, RANGE | {"repair": True}, report)
     assert len(reconciler.confirmed) == len(reconciler.looked) == 3
     assert (report["failedGroups"], report["rangeRepaired"]) == (1, 1)
 
@@ -222,7 +238,7 @@ def test_closed_hours_are_grouped_by_account_model_and_day() -> None:
     ]
     reconciler = _Checker()
     report: dict[str, Any] = {}
-    _checks(reconciler, _Pending(*hours)).run({}, report)
+    _run(reconciler, {}, report, pending=_Pending(*hours))
     assert [len(ids) for ids in reconciler.looked] == [2, 1, 2, 1, 4, 2, 4, 2]
     assert report["waiting"] == 0
     assert report["hours"] == 18
@@ -231,21 +247,21 @@ def test_closed_hours_are_grouped_by_account_model_and_day() -> None:
 def test_closed_hours_wait_once_for_all_groups() -> None:
     hours = [HourId(Series(f"a{n}", "items"), TEN) for n in range(30)]
     reconciler = _Checker(find=lambda _: True)
-    _checks(reconciler, _Pending(*hours)).run({}, {})
+    _run(reconciler, {}, pending=_Pending(*hours))
     assert reconciler.waits == [30]
 
 
 def test_closed_hours_that_drift_are_looked_at_again_later() -> None:
     right, wrong = (HourId(Series("a", "items"), TEN + hour) for hour in (0, 60))
     pending = _Pending(right, wrong)
-    _checks(_Checker(find=lambda hour: hour == wrong), pending).run({"repair": True}, {})
+    _run(_Checker(find=lambda hour: hour == wrong), {"repair": True}, pending=pending)
     assert (pending.removed, pending.postponed) == ([right], [wrong])
 
 
 def test_closed_hours_beyond_the_time_wait_and_all_that_wait_are_told() -> None:
     hours = [HourId(Series("a", "items"), TEN + 1440 * day) for day in range(2_504)]
     reconciler, report = _Checker(seconds=0.5), cast("dict[str, Any]", {})
-    _checks(reconciler, _Pending(*hours)).run({}, report)
+    _run(reconciler, {}, report, pending=_Pending(*hours))
     checked = len(reconciler.looked)
     assert (report["hours"], report["waiting"]) == (checked, 2_504 - checked)
     assert checked > 1_000
@@ -264,8 +280,8 @@ def test_a_closed_group_that_fails_waits_behind_the_others_and_fails_the_run(
     else:
         reconciler.fail_confirming = {0: OverflowError("date value out of range")}
     pending = _Pending(*hours)
-    with pytest.raises(ChecksFailedError, match="a items 2026-11-22: OverflowError: date value"):
-        _checks(reconciler, pending).run({"repair": True}, report)
+    with pytest.raises(ChecksFailedError, match="a Item 2026-11-22: OverflowError: date value"):
+        _run(reconciler, {"repair": True}, report, pending=pending)
     assert hours[0] in pending.postponed
     assert report["failedGroups"] == 1
     assert report["repaired"] == (2 if looking else 3), "what was repaired by then is told"
@@ -275,7 +291,7 @@ def test_a_closed_group_that_fails_waits_behind_the_others_and_fails_the_run(
 def test_a_mark_of_a_record_type_that_is_gone_is_set_aside_and_fails_nothing() -> None:
     gone, there = (HourId(Series("a", name), TEN) for name in ("calls", "items"))
     pending, report = _Pending(gone, there), cast("dict[str, Any]", {})
-    _checks(_Checker(), pending).run({}, report)
+    _run(_Checker(), {}, report, pending=pending)
     assert (pending.aside, pending.removed) == ([gone], [there])
     assert (report["setAside"], report["waiting"], report["failedGroups"]) == (1, 0, 0)
 
@@ -285,7 +301,7 @@ def test_only_an_hour_with_too_many_rows_is_set_aside_not_its_neighbours() -> No
     checker = _Checker()
     checker.rows = lambda hour: 5_000 if hour == hours[5] else 300
     pending, report = _Pending(*hours), cast("dict[str, Any]", {})
-    _checks(checker, pending, rows_limit=1_000).run({}, report)
+    _run(checker, {}, report, pending=pending, rows_limit=1_000)
     assert pending.aside == [hours[5]]
     assert sorted(pending.removed) == sorted({*hours} - {hours[5]})
     assert (report["setAside"], report["waiting"]) == (1, 0)
@@ -311,21 +327,21 @@ def test_only_an_hour_with_too_many_rows_is_set_aside_not_its_neighbours() -> No
 def test_an_event_of_another_shape_is_refused_with_its_cure(event: Any, says: str) -> None:
     reconciler = _Checker()
     with pytest.raises(EventError, match=says):
-        _checks(reconciler).run(event, {})
+        _run(reconciler, event)
     assert reconciler.looked == []
 
 
 def test_a_plan_checks_nothing() -> None:
     reconciler = _Checker()
-    assert len(_checks(reconciler).run({"plan": RANGE}, {})["units"]) == 3
+    assert len(_run(reconciler, {"plan": RANGE})["units"]) == 3
     assert reconciler.looked == []
 
 
 def test_a_lost_batch_is_repaired_unless_told_otherwise() -> None:
     event = json.loads((ROOT / "events/reconciler/on_failure.json").read_text())
     reconciler = _Checker()
-    _checks(reconciler).run(event, {})
-    _checks(reconciler).run(event | {"repair": False}, {})
+    _run(reconciler, event)
+    _run(reconciler, event | {"repair": False})
     assert [repair for _, repair in reconciler.confirmed] == [True, False]
 
 
@@ -341,20 +357,20 @@ def test_a_result_lists_some_and_counts_all() -> None:
 def test_the_report_has_the_numbers_of_the_alarms() -> None:
     report: dict[str, Any] = {}
     reconciler = _Checker(find=lambda hour: hour.start == TEN)
-    _checks(reconciler).run(RANGE | {"recordTypes": ["items"]}, report)
+    _run(reconciler, RANGE | {"recordTypes": ["items"]}, report)
     assert report["rangeDrift"] == 1
     assert report.keys() >= {"rangeRepaired", "moving", "hours", "rows", "completed", "unreadable"}
     assert not report.keys() & {"drift", "repaired"}, "those are of the hourly check"
     closed: dict[str, Any] = {}
     pending = _Pending(HourId(Series("a", "items"), TEN))
-    _checks(_Checker(find=lambda _: True), pending).run({"repair": True}, closed)
+    _run(_Checker(find=lambda _: True), {"repair": True}, closed, pending=pending)
     assert (closed["drift"], closed["repaired"]) == (1, 1)
     assert not closed.keys() & {"rangeDrift", "rangeRepaired"}
 
 
 def test_the_report_names_the_first_buckets_that_drifted() -> None:
     report: dict[str, Any] = {}
-    _checks(_Checker(find=lambda hour: hour.start >= TEN)).run(RANGE, report)
+    _run(_Checker(find=lambda hour: hour.start >= TEN), RANGE, report)
     assert report["rangeDrift"] > len(report["drifted"]) == LOGGED
     assert report["drifted"][0] == {
         "accountId": "a",
@@ -369,5 +385,5 @@ def test_the_report_names_the_first_buckets_that_drifted() -> None:
 
 def test_a_report_without_drift_names_no_bucket() -> None:
     report: dict[str, Any] = {}
-    _checks(_Checker()).run(RANGE, report)
+    _run(_Checker(), RANGE, report)
     assert "drifted" not in report

@@ -9,9 +9,14 @@ import pytest
 from aggregated_metrics.adapters.lost_batches import LostBatches
 from aggregated_metrics.adapters.observability import Report
 from aggregated_metrics.core.errors import ContentionError, LostBatchError
+from aggregated_metrics.core.findings import Drift, Findings
+from aggregated_metrics.core.hours import HourId, Series
+from aggregated_metrics.core.measures import Measures
+from aggregated_metrics.jobs.reconciler import Checked
 from aggregated_metrics.jobs.recovery import Recovery
 
 BUCKET = "failed-batches"
+DRIFT = Drift(HourId(Series("a", "items"), 0), 0, 1, Measures(1), Measures(2), None)
 
 
 @dataclass
@@ -20,14 +25,14 @@ class FakeReconciler:
 
     given: list[Any] = field(default_factory=list)
 
-    def run(self, event: dict[str, Any], report: Report) -> dict[str, Any]:
-        batch = event["onFailure"]
+    def check_batch(self, batch: dict[str, Any], *, repair: bool) -> Checked:
         self.given.append(batch["name"])
-        assert event["repair"] is True
-        if batch["fate"] == "fails":
-            raise ContentionError("no time")
-        moving = int(batch["fate"] == "moves")
-        return {"driftCount": 2, "repaired": 2 - moving, "movingCount": moving}
+        assert repair is True
+        found = Findings(drift=[DRIFT] * 2, repaired=[DRIFT] * 2)
+        if batch["fate"] == "moves":
+            found = Findings(drift=[DRIFT], repaired=[DRIFT], moving=[DRIFT])
+        error = ContentionError("no time") if batch["fate"] == "fails" else None
+        return Checked(found, repair, error=error)
 
 
 class World:
@@ -49,11 +54,10 @@ class World:
         self.sqs.send_message(QueueUrl=self.queue, MessageBody=json.dumps(content))
 
     def recover(self) -> Report:
-        report: Report = {}
         lost = LostBatches(self.sqs, self.s3, self.queue)
         reconciler: Any = self.reconciler
-        Recovery(lost, reconciler, 60, lambda: self.seconds).recover(report)
-        return report
+        done = Recovery(lost, reconciler, 60, lambda: self.seconds).recover()
+        return done.as_report() | done.result()
 
     def left(self) -> int:
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]

@@ -1,5 +1,3 @@
-from typing import Any
-
 import pytest
 from aggregated_metrics.core.errors import AuthorizationError, GraphQLError, PendingHoursError
 
@@ -136,8 +134,7 @@ def test_what_does_not_fit_into_the_time_stays_due(stack: Stack) -> None:
     stack.clock.advance(seconds=91)
     sweeper = stack.sweeper()
     stack.context.seconds = 4.9
-    report: dict[str, Any] = {}
-    sweeper.sweep(report)
+    report = sweeper.sweep().as_report()
     assert (report["due"], report["swept"], report["waiting"]) == (3, 0, 3)
     assert set(states(stack).values()) == {"pending"}
 

@@ -144,7 +144,8 @@ def probe(process: Process) -> "Probe":
 
 def reconciler(process: Process, context: Any) -> "Reconciler":
     """Reconciler's job, for one invocation."""
-    from aggregated_metrics.jobs.reconciler import Reconciler, stop_in_time  # noqa: PLC0415 - cold start
+    from aggregated_metrics.jobs.range_check import stop_in_time  # noqa: PLC0415 - cold start
+    from aggregated_metrics.jobs.reconciler import Reconciler  # noqa: PLC0415 - cold start
 
     left = time_left(context)
     return Reconciler(

@@ -20,6 +20,7 @@ AggregatedMetricsError
 ├── LostBatchError            a batch that aged out could not be read, or its note not ended
 ├── ChecksFailedError         some groups of hours could not be checked; the others were
 ├── TooManyRowsError          a check would list more rows than CHECK_ROWS_LIMIT
+├── OutOfTimeError            reading the source rows took what time there was
 ├── RunError                 a run over whole tables lacks something that it needs
 └── QuarantineError           the quarantine queue did not take a record
 """
@@ -134,6 +135,10 @@ class ChecksFailedError(AggregatedMetricsError):
 
 class TooManyRowsError(AggregatedMetricsError):
     """Reading the rows of a group was given up, because it lists too many."""
+
+
+class OutOfTimeError(AggregatedMetricsError):
+    """Reading the source rows took what time there was; nothing is repaired yet."""
 
 
 class RunError(AggregatedMetricsError):

@@ -27,6 +27,11 @@ class Series(NamedTuple):
         """What its keys name beside the record type."""
         return self[3] or self[2]
 
+    def scope_as_json(self) -> dict[str, str]:
+        """What names the scope; nothing without one."""
+        named = {"scorecardId": self.scorecard_id, "scoreId": self.score_id}
+        return {name: value for name, value in named.items() if value is not None}
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Series):
             return NotImplemented
@@ -49,6 +54,14 @@ class HourId(NamedTuple):
     def prefix(self) -> str:
         """What the composite keys of all its buckets begin with: `items#2026-11-22T10:`."""
         return f"{key_stem(self.series)}{buckets.iso(self.start)[:14]}"
+
+
+class BucketId(NamedTuple):
+    """One bucket: its hour, its size in minutes, and where it starts (an epoch minute)."""
+
+    hour: HourId
+    size: int
+    start: int
 
 
 class Target(NamedTuple):

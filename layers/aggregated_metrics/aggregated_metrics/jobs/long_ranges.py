@@ -12,6 +12,8 @@ from datetime import datetime
 
 from aggregated_metrics.adapters.source_rows import Counted
 from aggregated_metrics.core import buckets, listing
+from aggregated_metrics.core.findings import Findings
+from aggregated_metrics.core.groups import Group, divided, doubtful_of, listed_of, whole_hours
 from aggregated_metrics.core.hours import Hour, HourId
 from aggregated_metrics.core.listing import UPDATED
 from aggregated_metrics.core.listing import Range as TextRange
@@ -19,15 +21,7 @@ from aggregated_metrics.core.metadata import Fence
 from aggregated_metrics.core.ranges import Range
 from aggregated_metrics.core.record_types import model_of
 from aggregated_metrics.core.row_sums import Packed, Sums
-from aggregated_metrics.jobs.checker import (
-    Checker,
-    Findings,
-    Group,
-    divided,
-    doubtful_of,
-    listed_of,
-    whole_hours,
-)
+from aggregated_metrics.jobs.checker import Checker
 from aggregated_metrics.jobs.two_looks import Looks, settle
 
 HELD = 150_000

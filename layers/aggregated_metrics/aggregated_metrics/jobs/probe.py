@@ -27,20 +27,23 @@ class Probe:
     clock: Callable[[], datetime]
     looked: dict[str, float]
 
-    def look(self, report: Report) -> None:
-        """Report how many streams nobody takes in, and how many are not their table's any more.
+    def look(self) -> Report:
+        """What to report: streams that nobody takes in, or that are not their table's any more.
 
-        Nothing is reported where the last look was a moment ago. Without streams both are zero.
+        Nothing where the last look was a moment ago. Without streams both are zero.
 
         Raises:
             ConsumersError: AWS did not answer; the alarms then miss their data, which is an alarm.
         """
         now = self.clock().timestamp()
         if now - self.looked.get("at", 0.0) < EVERY_SECONDS:
-            return
+            return {}
         troubles = self.consumers.troubles(self.streams) if self.streams else {}
         replaced = self.consumers.replaced(self.streams)
-        report |= {"stoppedConsumers": len(troubles), "replacedStreams": len(replaced)}
+        report: Report = {
+            "stoppedConsumers": len(troubles),
+            "replacedStreams": len(replaced),
+        }
         if troubles or replaced:
             report["streams"] = [
                 {
@@ -51,3 +54,4 @@ class Probe:
                 for stream in sorted({*troubles, *replaced})
             ]
         self.looked["at"] = now
+        return report

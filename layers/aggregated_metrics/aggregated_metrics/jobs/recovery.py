@@ -5,7 +5,7 @@ a batch that failed for a day ends in the same way. Both are kept whole, and rep
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aggregated_metrics.adapters.lost_batches import LostBatches
@@ -14,6 +14,41 @@ from aggregated_metrics.core.errors import AggregatedMetricsError
 from aggregated_metrics.jobs.reconciler import Reconciler
 
 _SPARE_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What repairing lost batches came to.
+
+    Attributes:
+        batches: how many are done.
+        drift, repaired: buckets that were wrong, and that were set right.
+        errors: one for each batch that failed.
+    """
+
+    batches: int = 0
+    drift: int = 0
+    repaired: int = 0
+    errors: list[AggregatedMetricsError] = field(default_factory=list)
+
+    def as_report(self) -> Report:
+        """For the invocation's line and its metrics."""
+        return {
+            "lostBatches": self.batches,
+            "lostBatchesFailed": len(self.errors),
+            "rangeDrift": self.drift,
+            "rangeRepaired": self.repaired,
+        }
+
+    def result(self) -> dict[str, Any]:
+        """What the function gives back.
+
+        Raises:
+            AggregatedMetricsError: of the first batch that failed.
+        """
+        if self.errors:
+            raise self.errors[0]
+        return {"lostBatches": self.batches}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,39 +60,28 @@ class Recovery:
     settle: int
     time_left: Callable[[], float]
 
-    def recover(self, report: Report) -> dict[str, Any]:
-        """Repair the hours of every lost batch that there is time for; gives how many are done.
+    def recover(self) -> Recovered:
+        """Repair the hours of every lost batch that there is time for.
 
         A batch whose hours are still moving, or that failed, keeps its note for the next run.
 
         Raises:
-            AggregatedMetricsError: of the first batch that failed, when the others are repaired; or
-                the queue did not answer.
+            LostBatchError: the queue did not answer.
         """
-        done, failed = 0, list[AggregatedMetricsError]()
-        drift = repaired = 0
+        done = Recovered()
         while self.time_left() > 2 * _SPARE_SECONDS + self.settle:
             note = self.lost.next()
             if note is None:
                 break
             try:
-                part: Report = {}
-                event = {"onFailure": self.lost.content(note), "repair": True}
-                found = self.reconciler.run(event, part)
-                drift += found["driftCount"]
-                repaired += found["repaired"]
-                if not found["movingCount"]:
+                checked = self.reconciler.check_batch(self.lost.content(note), repair=True)
+                checked.raise_failure()
+                done.drift += checked.findings.drifted
+                done.repaired += checked.findings.set_right
+                if not checked.findings.moving:
                     self.lost.end(note)
-                    done += 1
+                    done.batches += 1
             except AggregatedMetricsError as error:
                 logger.warning("a lost batch is not repaired", extra={"reason": str(error)})
-                failed.append(error)
-        report |= {
-            "lostBatches": done,
-            "lostBatchesFailed": len(failed),
-            "rangeDrift": drift,
-            "rangeRepaired": repaired,
-        }
-        if failed:
-            raise failed[0]
-        return {"lostBatches": done}
+                done.errors.append(error)
+        return done

@@ -16,6 +16,8 @@ from typing import Any
 from aggregated_metrics.adapters.run_files import RunFiles
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.buckets import DAY
+from aggregated_metrics.core.findings import Findings
+from aggregated_metrics.core.groups import Group
 from aggregated_metrics.core.hours import HourId, Series
 from aggregated_metrics.core.measures import zero
 from aggregated_metrics.core.metadata import Fence
@@ -23,7 +25,7 @@ from aggregated_metrics.core.record_types import extra_of, model_of
 from aggregated_metrics.core.row_sums import GroupKey, Sums, partition_of
 from aggregated_metrics.core.runs import LOOKS, Run
 from aggregated_metrics.core.series import Target
-from aggregated_metrics.jobs.checker import Checker, Findings, Group
+from aggregated_metrics.jobs.checker import Checker
 from aggregated_metrics.jobs.two_looks import Looks, settle
 
 HOURS_AT_ONCE = 320

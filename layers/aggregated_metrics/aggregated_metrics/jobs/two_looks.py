@@ -13,11 +13,13 @@ from typing import NamedTuple
 from aggregated_metrics.adapters.concurrency import GROUPS_AT_ONCE
 from aggregated_metrics.adapters.hour_reader import HOURS_PER_LOAD
 from aggregated_metrics.core import buckets
+from aggregated_metrics.core.findings import Drift, Findings
+from aggregated_metrics.core.groups import Group
 from aggregated_metrics.core.hours import Bucket, Hour, HourId
 from aggregated_metrics.core.metadata import Fence
 from aggregated_metrics.core.row_sums import Sums
-from aggregated_metrics.core.series import Target
-from aggregated_metrics.jobs.checker import Checker, Drift, Findings, Group, Place
+from aggregated_metrics.core.series import BucketId, Target
+from aggregated_metrics.jobs.checker import Checker
 
 _HOURS_AT_ONCE = GROUPS_AT_ONCE * HOURS_PER_LOAD
 
@@ -69,16 +71,16 @@ class _Settling:
     by_hour: Mapping[HourId, Looks]
     minutes: dict[HourId, int] = field(default_factory=dict)
     late: dict[HourId, int] = field(default_factory=dict)
-    sure: dict[Place, Drift] = field(default_factory=dict)
-    moving: dict[Place, Drift] = field(default_factory=dict)
+    sure: dict[BucketId, Drift] = field(default_factory=dict)
+    moving: dict[BucketId, Drift] = field(default_factory=dict)
 
     def run(self, ids: Sequence[HourId], *, repair: bool) -> Findings:
         checker, found = self.checker, Findings(hours=len(ids))
         if repair:
             outcome = checker.store.update(ids, self._set_right, before_save=checker.mark)
-            for place in [place for place in self.sure if place[1] > 1]:
-                if place[0] in outcome.parents_left:
-                    self.moving[place] = self.sure.pop(place)
+            for bucket in [bucket for bucket in self.sure if bucket.size > 1]:
+                if bucket.hour in outcome.parents_left:
+                    self.moving[bucket] = self.sure.pop(bucket)
             found.repaired = [*self.sure.values()]
             found.completed = sum(self.late.values())
             if self.moving:
@@ -109,12 +111,12 @@ class _Settling:
         }
         for drift in wrong:
             if open_minutes.isdisjoint(range(drift.start, drift.start + drift.size)):
-                self.moving.pop(drift.place, None)
-                self.sure[drift.place] = drift
+                self.moving.pop(drift.bucket, None)
+                self.sure[drift.bucket] = drift
                 sure.append(drift)
             else:
-                self.sure.pop(drift.place, None)
-                self.moving[drift.place] = drift
+                self.sure.pop(drift.bucket, None)
+                self.moving[drift.bucket] = drift
         self._find_changed(hour, looks)
         return sure
 
@@ -128,7 +130,7 @@ class _Settling:
             bucket = hour.get_or_new(minute)
             if after == bucket.measures:
                 drift = Drift(hour.id, minute, 1, bucket.measures, before, bucket.version)
-                self.moving.setdefault(drift.place, drift)
+                self.moving.setdefault(drift.bucket, drift)
 
     def _set_right(self, hour: Hour) -> None:
         looks, checker = self.by_hour[hour.id], self.checker

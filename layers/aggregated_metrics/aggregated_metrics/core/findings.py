@@ -1,0 +1,135 @@
+"""What a check finds: buckets that drift, and numbers. Pure."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from aggregated_metrics.core import buckets
+from aggregated_metrics.core.groups import Group
+from aggregated_metrics.core.listing import Range
+from aggregated_metrics.core.measures import Measures
+from aggregated_metrics.core.record_types import extra_of
+from aggregated_metrics.core.series import BucketId, HourId
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """One bucket whose stored measures are not what they should be.
+
+    `expected` is what the source rows come to. A parent that is the sum of its stored minutes is
+    not reported, even if those are wrong: it follows them.
+    """
+
+    hour: HourId
+    start: int
+    size: int
+    stored: Measures
+    expected: Measures
+    version: str | None
+
+    @property
+    def bucket(self) -> BucketId:
+        """Which bucket."""
+        return BucketId(self.hour, self.size, self.start)
+
+    def as_json(self) -> dict[str, Any]:
+        """For an invocation's result."""
+        series = self.hour.series
+        return {
+            "accountId": series.account_id,
+            "recordType": series.record_type,
+            **series.scope_as_json(),
+            "timeRangeStart": buckets.iso(self.start),
+            "numberOfMinutes": self.size,
+            "stored": self.stored.named(extra_of(series.record_type)),
+            "counted": self.expected.named(extra_of(series.record_type)),
+        }
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a check found.
+
+    Attributes:
+        hours, minutes: how many were compared (minutes: those with a row or a bucket).
+        rows, pages: source rows read by both looks, and requests for them.
+        drift: wrong buckets, seen alike by two looks.
+        moving: buckets that changed between or after the looks; left alone.
+        repaired: those of the drift that have been set right.
+        completed: buckets that had elapsed and were not complete; they are now.
+        unreadable: rows that the API could not give.
+        forgotten: repaired buckets that are only counted, because a long range has too many.
+        failed: a line for each group that could not be checked, or not to the end.
+    """
+
+    hours: int = 0
+    minutes: int = 0
+    rows: int = 0
+    pages: int = 0
+    drift: list[Drift] = field(default_factory=list)
+    moving: list[Drift] = field(default_factory=list)
+    repaired: list[Drift] = field(default_factory=list)
+    completed: int = 0
+    unreadable: int = 0
+    forgotten: int = 0
+    failed: list[str] = field(default_factory=list)
+
+    @property
+    def drifted(self) -> int:
+        """How many buckets were wrong."""
+        return len(self.drift) + self.forgotten
+
+    @property
+    def set_right(self) -> int:
+        """How many of them have been repaired."""
+        return len(self.repaired) + self.forgotten
+
+    def forget_repaired(self, most: int = 10_000) -> None:
+        """Only count the repaired buckets beyond so many."""
+        kept = self.repaired[:most]
+        self.forgotten += len(self.repaired) - len(kept)
+        gone = {drift.bucket for drift in self.repaired[most:]}
+        if gone:
+            self.repaired = kept
+            self.drift = [drift for drift in self.drift if drift.bucket not in gone]
+
+    def add(self, other: "Findings") -> None:
+        """Take in what a check of other hours found."""
+        self.hours += other.hours
+        self.minutes += other.minutes
+        self.rows += other.rows
+        self.pages += other.pages
+        self.drift += other.drift
+        self.moving += other.moving
+        self.repaired += other.repaired
+        self.completed += other.completed
+        self.unreadable += other.unreadable
+        self.forgotten += other.forgotten
+        self.failed += other.failed
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the first look at a group found; holds only the hours with something wrong.
+
+    Attributes:
+        group: what was looked at.
+        found: its numbers.
+        wrong: the buckets that differ.
+        unsure: those of which no reading can be sure.
+        ranges: where the rows are listed.
+        began, ended: when its rows were read.
+        late: how many buckets of an hour have elapsed and are not complete.
+        doubtful: minutes of which a row is in no index: of whatever scope it is.
+    """
+
+    group: Group
+    found: Findings
+    wrong: Mapping[BucketId, Drift]
+    unsure: Collection[BucketId]
+    ranges: Sequence[Range]
+    began: datetime
+    ended: datetime
+    late: Mapping[HourId, int]
+    doubtful: Collection[int] = ()

@@ -1,0 +1,175 @@
+"""The check of the closed hours: every hour that was written is compared once it is closed.
+
+A closed hour keeps its mark until it is known to be right: what is wrong or moving, and what could
+not be checked, waits behind the others and is looked at again. What no run can check by itself is
+set aside.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from aggregated_metrics.adapters.observability import logger
+from aggregated_metrics.adapters.pending_hours import Mark, PendingHours
+from aggregated_metrics.core import buckets
+from aggregated_metrics.core.buckets import DAY
+from aggregated_metrics.core.errors import TooManyRowsError
+from aggregated_metrics.core.findings import Findings, Reading
+from aggregated_metrics.core.groups import groups
+from aggregated_metrics.core.record_types import model_of
+from aggregated_metrics.jobs.checker import Checker
+from aggregated_metrics.jobs.range_check import SPARE_SECONDS
+
+type Marks = list[Mark]
+"""Of the hours of one account, model and day: one reading of the source counts them all."""
+
+
+@dataclass(slots=True)
+class Closed:
+    """What a check of the closed hours came to.
+
+    Attributes:
+        findings: of all groups that were checked; its `failed` names the others.
+        waiting: hours that still wait.
+        set_aside: hours that no run can check by itself, because they list too many rows.
+        oldest: seconds since the longest waiting hour was closed.
+    """
+
+    findings: Findings = field(default_factory=Findings)
+    waiting: int = 0
+    set_aside: int = 0
+    oldest: float = 0.0
+
+
+@dataclass(slots=True)
+class ClosedHours:
+    """One check of the closed hours; every port is an argument.
+
+    `rows_limit` is how many rows a group may list. `done` is what it has come to by now: whoever is
+    interrupted finds there what has been repaired.
+    """
+
+    checker: Checker
+    pending: PendingHours
+    time_left: Callable[[], float]
+    clock: Callable[[], datetime]
+    rows_limit: int | None = None
+    done: Closed = field(default_factory=Closed)
+    _waiting: list[Marks] = field(default_factory=list)
+
+    def check(self, *, repair: bool) -> Closed:
+        """Check the closed hours while there is time, those that waited longest first.
+
+        First looks go on until the rest of the time is needed for the second ones; then one wait
+        serves all. A group that fails waits behind the others next time.
+
+        Raises:
+            PendingHoursError: the table of pending hours did not answer.
+        """
+        marks = self.pending.closed()
+        now = self.clock().timestamp()
+        self.done.waiting = len(marks)
+        self.done.oldest = max((now - mark.closed for mark in marks if mark.closed), default=0.0)
+        self._waiting = _by_account_model_and_day(marks)
+        while self._waiting and self.time_left() >= self._needed():
+            readings = self._first_looks()
+            self.checker.wait([reading for _, reading in readings])
+            for marks, reading in readings:
+                found = self.checker.confirm(reading, repair=repair)
+                self.done.findings.add(found)
+                if found.failed:
+                    self._postpone(marks)
+                else:
+                    self._settle(marks, found)
+        return self.done
+
+    def _needed(self) -> float:
+        """Seconds for one more first look, the wait, and a second one."""
+        return 2 * SPARE_SECONDS + self.checker.settle
+
+    def _first_looks(self) -> list[tuple[Marks, Reading]]:
+        readings: list[tuple[Marks, Reading]] = []
+        again = 0.0
+        while self._waiting and self.time_left() >= self._needed() + again:
+            marks = self._waiting.pop(0)
+            before = self.time_left()
+            reading = self._look(marks)
+            if reading is not None:
+                again += (before - self.time_left()) if reading.wrong else 0.0
+                readings.append((marks, reading))
+        return readings
+
+    def _look(self, marks: Marks) -> Reading | None:
+        """The first look at a group; one with too many rows is halved, down to single hours."""
+        try:
+            (group,) = groups([mark.hour for mark in marks])
+        except KeyError as error:
+            self._set_aside(marks, error)  # a record type that nobody counts any more
+            return None
+        try:
+            return self.checker.look(group, self.rows_limit)
+        except TooManyRowsError as error:
+            parts = _halves(marks)
+            if len(parts) > 1:
+                self._waiting[:0] = parts
+            else:
+                self._set_aside(marks, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
+            self.done.findings.failed.append(group.failure(error))
+            self._postpone(marks)
+        return None
+
+    def _settle(self, marks: Marks, found: Findings) -> None:
+        """Forget the hours that are right; the others stay, to be looked at again."""
+        unsettled = {drift.hour for drift in (*found.drift, *found.moving)}
+        for mark in marks:
+            self.done.waiting -= 1
+            if mark.hour not in unsettled:
+                self.pending.remove(mark)
+            else:
+                self.pending.postpone(mark)
+
+    def _postpone(self, marks: Marks) -> None:
+        """A group that failed waits behind the others, so that it does not keep them waiting."""
+        for mark in marks:
+            self.pending.postpone(mark)
+
+    def _set_aside(self, marks: Marks, error: Exception) -> None:
+        """No later run could do more."""
+        self.done.set_aside += len(marks)
+        self.done.waiting -= len(marks)
+        logger.warning("hours are set aside", extra={"group": _names(marks), "reason": str(error)})
+        for mark in marks:
+            self.pending.set_aside(mark)
+
+
+def _names(marks: Marks) -> str:
+    series, start = marks[0].hour
+    return f"{series.account_id} {series.record_type} {buckets.iso(start)[:10]}"
+
+
+def _halves(marks: Marks) -> list[Marks]:
+    """The marks of the earlier and of the later hours; only one part if it is one hour."""
+    starts = sorted({mark.hour.start for mark in marks})
+    middle = starts[len(starts) // 2]
+    parts = [
+        [mark for mark in marks if (mark.hour.start < middle) is early] for early in (True, False)
+    ]
+    return [part for part in parts if part]
+
+
+def _by_account_model_and_day(marks: Sequence[Mark]) -> list[Marks]:
+    """The groups in the order in which their longest waiting hours were given."""
+    groups: dict[tuple[int, str, str], Marks] = {}
+    for mark in marks:
+        series = mark.hour.series
+        key = (mark.hour.start // DAY, series.account_id, _model_name(series.record_type))
+        groups.setdefault(key, []).append(mark)
+    return list(groups.values())
+
+
+def _model_name(record_type: str) -> str:
+    try:
+        return model_of(record_type).name
+    except KeyError:
+        return record_type  # a group of its own: nobody counts it any more

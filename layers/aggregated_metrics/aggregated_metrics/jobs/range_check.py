@@ -1,0 +1,73 @@
+"""Checking a range of hours step by step, while there is time."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from aggregated_metrics.adapters.source_rows import Counted
+from aggregated_metrics.core.errors import ContentionError, OutOfTimeError
+from aggregated_metrics.core.findings import Findings
+from aggregated_metrics.core.groups import groups
+from aggregated_metrics.core.ranges import Range, steps
+from aggregated_metrics.jobs.checker import Checker
+from aggregated_metrics.jobs.long_ranges import LongRange
+
+SPARE_SECONDS = 15.0
+"""With less time left than this no further page of rows is read."""
+TOO_MANY_ROWS = (
+    "there are too many rows for one invocation: ask for fewer recordTypes or hours, "
+    "use the command line, or a backfill of whole tables"
+)
+
+
+def check_range(
+    checker: Checker, asked: Range, time_left: Callable[[], float], *, repair: bool
+) -> tuple[Findings, Range | None]:
+    """Check a range while there is time; gives back what is left of it too.
+
+    Raises:
+        ContentionError: there is not even time for its first step.
+    """
+    findings = Findings()
+    done = False
+    for rest, step in steps(asked):
+        if done and time_left() < SPARE_SECONDS + checker.settle:
+            return findings, rest
+        try:
+            found = check_step(checker, step, repair=repair)
+        except OutOfTimeError as error:
+            if done:
+                return findings, rest
+            if step.is_long() or step.days == 1:
+                raise ContentionError(TOO_MANY_ROWS) from error
+            return findings, replace(rest, days=step.days // 2)
+        findings.add(found)
+        findings.forget_repaired()
+        done = True
+    return findings, None
+
+
+def check_step(checker: Checker, step: Range, *, repair: bool) -> Findings:
+    """Check one step of a range; a group that cannot be checked is a line in what is found.
+
+    Raises:
+        OutOfTimeError: there is no time for it; nothing of it is repaired.
+    """
+    if not step.is_long():
+        return checker.check(step.hours(), repair=repair)
+    try:
+        return LongRange(checker, step).check(repair=repair)
+    except OutOfTimeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other steps go on
+        (group,) = groups(step.hours())
+        return Findings(failed=[group.failure(error)])
+
+
+def stop_in_time(time_left: Callable[[], float]) -> Callable[[Counted], None]:
+    """A Checker's `on_page` that stops between two pages when the time is nearly over."""
+
+    def check(_: Counted) -> None:
+        if time_left() < SPARE_SECONDS:
+            raise OutOfTimeError(TOO_MANY_ROWS)
+
+    return check

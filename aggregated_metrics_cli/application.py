@@ -13,31 +13,15 @@ from aggregated_metrics.core.models import Model
 from aggregated_metrics.core.record_types import MODELS, own_models
 from botocore.exceptions import ClientError
 
-from aggregated_metrics_cli import api_settings, documents, sources
-from aggregated_metrics_cli.findings import (
-    ApplicationError,
-    Aws,
-    Finding,
-    reading,
-    unless_denied,
-)
+from aggregated_metrics_cli import api_settings, documents, schema_fields, sources
+from aggregated_metrics_cli.findings import COUNTS, ApplicationError, Aws, Finding, reading
+from aggregated_metrics_cli.parameters import OWN_SLOTS, stream_parameter
 
-COUNTS = "AggregatedMetrics"
-OPERATIONS = ("listAggregatedMetrics", "createAggregatedMetrics", "updateAggregatedMetrics")
-"""What the functions call on AggregatedMetrics: every model has them unless it forgoes them."""
-QUERIES = (
-    "listAggregatedMetricsByAccountIdAndRecordTypeAndTimeRangeStart",
-    "listAggregatedMetricsByAccountIdAndTimeRangeStartAndRecordType",
-)
-"""What readers through model.py call on it: the queries of its indexes."""
-OWN_SLOTS = 6
-"""How many models of your own template.yaml has room for: each is a parameter and a mapping."""
 _COUNT_INDEXES = (
     ("accountId", "recordType#timeRangeStart"),
     ("accountId", "timeRangeStart#recordType"),
 )
 _COUNT_KEYS = ("accountId", "compositeKey")
-_NO_SCHEMA = {"GraphQLSchemaException", "NotFoundException"}
 _BY_ID = "`make attach API_ID=… REGION=…`"
 _HOST = re.compile(r"\.appsync-api\.([a-z0-9-]+)\.amazonaws\.com")
 
@@ -86,7 +70,7 @@ class Application:
             "GraphQLEndpoint": self.endpoint,
             "GraphQLApiArn": self.arn,
             **{f"Own{slot}StreamArn": "" for slot in range(1, OWN_SLOTS + 1)},
-            **{_parameter(model): self.streams.get(model, "") for model in MODELS},
+            **{stream_parameter(model): self.streams.get(model, "") for model in MODELS},
             **({"OwnListings": ",".join(listings)} if (listings := self._own_listings()) else {}),
             **({"SourceTables": json.dumps(named, separators=(",", ":"))} if named else {}),
             **({"SourceKeyArns": ",".join(sorted(set(self.keys)))} if self.keys else {}),
@@ -101,12 +85,6 @@ class Application:
             for model in models
             if model.listing is not None
         ]
-
-
-def _parameter(model: str) -> str:
-    """The parameter of template.yaml that takes the ARN of a model's stream."""
-    own = own_models()
-    return f"Own{own.index(model) + 1}StreamArn" if model in own else f"{model}StreamArn"
 
 
 class Outputs(NamedTuple):
@@ -204,7 +182,7 @@ def inspect(
         for model in MODELS:
             found.findings += _source(aws, found, model, stack)
         found.findings += _counts(aws("dynamodb"), found.tables.get(COUNTS))
-    found.findings += _fields(appsync, api_id, sent, found.tables)
+    found.findings += schema_fields.fields(appsync, api_id, sent, found.tables)
     if connect is None:
         found.findings.append(Finding("API: a signed query", "note", "none was tried"))
     elif found.is_ready:  # otherwise what is wrong is known already
@@ -303,74 +281,3 @@ def _counts(dynamodb: Any, name: str | None) -> Iterator[Finding]:
             f"index('{index[0]}').sortKeys({parts})",
             "dashboards read ranges through it",
         )
-
-
-def _fields(
-    appsync: Any, api_id: str, sent: list[documents.Document], tables: Mapping[str, str]
-) -> list[Finding]:
-    """Whether the schema takes every document; a note if it may not be read."""
-    what = "API: schema"
-    found: list[Finding] = []
-    with unless_denied(found, what, "appsync"):
-        try:
-            answer = appsync.get_introspection_schema(apiId=api_id, format="SDL")["schema"]
-            text = (answer.read() if hasattr(answer, "read") else bytes(answer)).decode()
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in _NO_SCHEMA:
-                raise
-            text = ""
-        try:
-            schema = documents.schema_of(text)
-        except ValueError as error:  # graphql-core's TypeError and GraphQLError are apart
-            return [Finding(what, "wrong", f"it cannot be read ({error})", "deploy the API")]
-        if schema.query_type is None:
-            return [Finding(what, "wrong", "the API has no schema", "deploy it")]
-        named = set(schema.query_type.fields)
-        named |= set(schema.mutation_type.fields) if schema.mutation_type else set()
-        found += _missing(named, sent)
-        found += _own(text, tables)
-        known = [each for each in sent if documents.fields_of(each.text) <= named]
-        found += documents.validated(schema, known)
-    return found
-
-
-def _missing(named: set[str], sent: list[documents.Document]) -> Iterator[Finding]:
-    wanted = set().union(*(documents.fields_of(each.text) for each in sent))
-    operations = sorted(wanted & set(OPERATIONS) - named)
-    if operations:
-        remedy = f"take them out of {COUNTS}' disableOperations, and deploy it"
-        said = f"the schema has no {', '.join(operations)}"
-        yield Finding("API: fields", "wrong", said, remedy)
-    queries = sorted(wanted - set(OPERATIONS) - named)
-    if queries:
-        remedy = "give the index this queryField (get…: no disableOperations), and deploy it"
-        said = f"the schema has no {', '.join(queries)}"
-        yield Finding("API: fields", "wrong", said, remedy)
-
-
-def _own(schema: str, tables: Mapping[str, str]) -> Iterator[Finding]:
-    """Whether the types of declared models have every attribute that their declarations read."""
-    for name in own_models():
-        if name in tables:
-            yield _attributes(MODELS[name], schema)
-    if len(own_models()) > OWN_SLOTS:
-        yield Finding(
-            "own_models.py",
-            "wrong",
-            f"it declares {len(own_models())} models; template.yaml has room for {OWN_SLOTS}",
-            f"give template.yaml what Own{OWN_SLOTS} has once more, and OWN_SLOTS another number",
-        )
-
-
-def _attributes(model: Model, schema: str) -> Finding:
-    body = re.search(rf"\btype\s+{model.name}\b[^{{]*{{([^}}]*)}}", schema)
-    fields = set(re.findall(r"^\s*(\w+)\s*[:(]", body[1], re.MULTILINE)) if body else set()
-    what = f"{model.name}: fields"
-    if missing := [name for name in model.attributes if name not in fields]:
-        return Finding(
-            what,
-            "wrong",
-            f"the schema's type has no {', '.join(missing)}",
-            "correct the declaration in own_models.py, or the application's schema",
-        )
-    return Finding(what, "good", f"the schema has all {len(model.attributes)}")

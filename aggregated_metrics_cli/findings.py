@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from botocore.exceptions import ClientError
 
+COUNTS = "AggregatedMetrics"
+"""The model of the counts."""
 DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedException"})
 
 type Aws = Callable[[str], Any]

@@ -8,8 +8,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -17,73 +16,15 @@ from typing import Any, TextIO
 import boto3
 from aggregated_metrics.adapters.run_files import RunFiles
 from aggregated_metrics.core.errors import RunError, SettingsError
-from aggregated_metrics.core.record_types import MODELS, own_models
-from aggregated_metrics.core.runs import LOOKS, Run
 from botocore.exceptions import BotoCoreError, ClientError
 
-DONE, DRIFT, FAILED, STOPPED = 0, 1, 2, 130
-_BYTES_A_UNIT = 8192
-"""An eventually consistent read unit reads two times 4 KB."""
-_BYTES_A_PAGE = 1_000_000
-_DOLLARS_A_MILLION_UNITS = 0.125
-_DOLLARS_A_MILLION_REQUESTS = 4.0
-"""us-east-1, on demand: DynamoDB's reads and AppSync's requests."""
-_ROWS_A_REQUEST = 10
-"""A minute and its parents are a load and some aliases of a save, for each of two record types."""
-_REQUESTS_A_SECOND = 20
+from aggregated_metrics_cli.exit_codes import DONE, FAILED, LEFT, STOPPED
+from aggregated_metrics_cli.run_cost import Cost, Stack, cost_of, stack_of
+from aggregated_metrics_cli.run_progress import Progress, watched
+
 _LOOK_SECONDS = 2.0
 
 type Aws = Callable[[str], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Stack:
-    """What a deployed stack says of itself."""
-
-    machine: str
-    bucket: str
-    streams: Mapping[str, str]
-    read_units: float
-    concurrency: int
-    settle: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What a run would take; `requests` and `dollars` are at most so many."""
-
-    rows: Mapping[str, int]
-    read_units: int
-    scans: int
-    requests: int
-    dollars: float
-    minutes: float
-
-
-@dataclass(slots=True)
-class Watched:
-    """How far a run has come: by look, rows read and segments done; partitions reduced."""
-
-    items: int = 0
-    segments: int = 0
-    partitions: int = 0
-    rows: dict[int, int] = field(default_factory=dict)
-    done: dict[int, int] = field(default_factory=dict)
-    reduced: int = 0
-    seconds: float = 0.0
-
-    @property
-    def rate(self) -> float:
-        """Rows a second since the run began."""
-        return sum(self.rows.values()) / self.seconds if self.seconds else 0.0
-
-    @property
-    def left(self) -> float | None:
-        """Seconds that reading will still take, at this rate."""
-        if not self.rate:
-            return None
-        read = sum(self.rows.get(look, 0) for look in LOOKS)
-        return max(0, len(LOOKS) * self.items - read) / self.rate
 
 
 def is_asked(given: Sequence[str]) -> bool:
@@ -149,65 +90,6 @@ def _session(options: argparse.Namespace) -> Aws:
     return session.client
 
 
-def stack_of(cloudformation: Any, name: str) -> Stack:
-    """What the stack's outputs and parameters say.
-
-    Raises:
-        SettingsError: it is no stack of this application, or an older one.
-    """
-    described = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
-    outputs = {each["OutputKey"]: each["OutputValue"] for each in described.get("Outputs", ())}
-    given = {
-        each["ParameterKey"]: each["ParameterValue"] for each in described.get("Parameters", ())
-    }
-    try:
-        return Stack(
-            outputs["BackfillStateMachine"],
-            outputs["BackfillBucket"],
-            {
-                model: arn
-                for model, name in _parameters().items()
-                if (arn := given.get(f"{name}StreamArn"))
-            },
-            float(given["BackfillReadUnits"]),
-            int(given["BackfillConcurrency"]),
-            int(given["SettleSeconds"]),
-        )
-    except KeyError as error:
-        raise SettingsError(
-            f"the stack {name} has no {error}: deploy this version first"
-        ) from error
-
-
-def _parameters() -> dict[str, str]:
-    """What the parameters call each model: those of own_models are numbered."""
-    own = {model: f"Own{number}" for number, model in enumerate(own_models(), 1)}
-    return {model: own.get(model, model) for model in MODELS}
-
-
-def cost_of(dynamodb: Any, stack: Stack, models: Sequence[str]) -> Cost:
-    """What a run over these models' tables would take; DynamoDB counts rows every six hours."""
-    rows: dict[str, int] = {}
-    size = 0
-    for model, arn in stack.streams.items():
-        if not models or model in models:
-            table = dynamodb.describe_table(TableName=arn.split("/")[1])["Table"]
-            rows[model] = table.get("ItemCount", 0)
-            size += table.get("TableSizeBytes", 0)
-    units = len(LOOKS) * -(-size // _BYTES_A_UNIT)
-    requests = -(-sum(rows.values()) // _ROWS_A_REQUEST)
-    dollars = (units * _DOLLARS_A_MILLION_UNITS + requests * _DOLLARS_A_MILLION_REQUESTS) / 1e6
-    seconds = units / stack.read_units + requests / (_REQUESTS_A_SECOND * stack.concurrency)
-    return Cost(
-        rows,
-        units,
-        len(LOOKS) * -(-size // _BYTES_A_PAGE),
-        requests,
-        dollars,
-        (seconds + stack.settle) / 60,
-    )
-
-
 def _tell_cost(cost: Cost, options: argparse.Namespace, out: TextIO) -> None:
     if options.json:
         plan = {name: getattr(cost, name) for name in Cost.__slots__}
@@ -247,7 +129,7 @@ def _follow(
     files = RunFiles(aws("s3"), stack.bucket)
     stepfunctions = aws("stepfunctions")
     try:
-        with _shown(options, name) as show:
+        with Progress(name, as_json=options.json) as show:
             watch = watched(files, name)
             while True:
                 execution = stepfunctions.describe_execution(executionArn=_arn(stack, name))
@@ -270,80 +152,6 @@ def _follow(
         )
         return FAILED
     return _tell_report(files, name, options, out)
-
-
-def watched(files: RunFiles, name: str) -> Iterator[Watched]:
-    """How far the run has come, each time that it is asked for."""
-    heads: dict[str, Any] = {}
-    while True:
-        try:
-            run: Run = files.run(name)
-        except RunError:
-            yield Watched()
-            continue
-        found = Watched(sum(run.items.values()), sum(run.segments.values()), run.partitions)
-        for look in LOOKS:
-            last: dict[str, str] = {}
-            for _, key in files.parts(name, look):
-                last[key.rpartition("/")[0]] = key
-            for key in last.values():
-                if key not in heads:
-                    heads[key] = files.head(key)
-            parts = [heads[key] for key in last.values()]
-            found.rows[look] = sum(part.rows for part in parts)
-            found.done[look] = sum(part.done for part in parts)
-        found.reduced = sum(1 for _ in files.reduced(name))
-        found.seconds = datetime.now(UTC).timestamp() - run.began
-        yield found
-
-
-class _shown:  # noqa: N801 - used as a function
-    """Shows progress: bars for people, a line of JSON for machines."""
-
-    def __init__(self, options: argparse.Namespace, name: str) -> None:
-        self._bars: Any = None
-        self._tasks: list[Any] = []
-        self._name = name
-        if not options.json:
-            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415 - only where it is needed
-
-            columns = (
-                TextColumn("{task.description:<14}"),
-                BarColumn(),
-                TextColumn("{task.fields[said]}"),
-            )
-            self._bars = Progress(*columns, TimeElapsedColumn(), transient=True)
-
-    def __enter__(self) -> Callable[[Watched], None]:
-        if self._bars is not None:
-            self._bars.start()
-            names = ("first look", "second look", "set right")
-            self._tasks = [self._bars.add_task(name, total=None, said="") for name in names]
-        return self._show
-
-    def __exit__(self, *_: object) -> None:
-        if self._bars is not None:
-            self._bars.stop()
-
-    def _show(self, seen: Watched) -> None:
-        left = "" if seen.left is None else f", {seen.left:,.0f} s left"
-        if self._bars is None:
-            line: dict[str, Any] = {"run": self._name, "rows": seen.rows, "segments": seen.done}
-            line |= {"rowsPerSecond": round(seen.rate), "secondsLeft": seen.left}
-            sys.stderr.write(json.dumps(line) + "\n")
-            return
-        for task, look in zip(self._tasks, LOOKS, strict=False):
-            said = (
-                f"{seen.rows.get(look, 0):,} rows, {seen.rate:,.0f} rows/s, "
-                f"{seen.done.get(look, 0)} of {seen.segments} segments{left}"
-            )
-            self._bars.update(
-                task, total=seen.items or None, completed=seen.rows.get(look, 0), said=said
-            )
-        said = f"{seen.reduced} of {seen.partitions} partitions"
-        self._bars.update(
-            self._tasks[-1], total=seen.partitions or None, completed=seen.reduced, said=said
-        )
 
 
 def _tell_report(files: RunFiles, name: str, options: argparse.Namespace, out: TextIO) -> int:
@@ -377,4 +185,4 @@ def _tell_report(files: RunFiles, name: str, options: argparse.Namespace, out: T
             else ""
         )
     left = sum(report["drift"].values()) - sum(report["repaired"].values())
-    return DRIFT if left else DONE
+    return LEFT if left else DONE

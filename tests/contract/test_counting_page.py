@@ -6,7 +6,7 @@ from typing import Any
 from aggregated_metrics.adapters.settings import Settings
 from aggregated_metrics.core.record_types import BREAKDOWNS, KNOWN, RECORD_TYPES
 
-from aggregated_metrics_cli.application import OWN_SLOTS
+from aggregated_metrics_cli.parameters import OWN_SLOTS
 from testbench.fakes.models import models, schema
 from testbench.in_process import ROOT
 from testbench.templates import template

@@ -7,7 +7,7 @@ import pytest
 from aggregated_metrics.core.record_types import MODELS
 from graphql import FieldNode, OperationDefinitionNode, parse
 
-from aggregated_metrics_cli.application import OPERATIONS, QUERIES
+from aggregated_metrics_cli.schema_fields import OPERATIONS, QUERIES
 from testbench.in_process import ROOT
 from testbench.privileges import DOCUMENTS, statements
 from testbench.templates import resources, template

@@ -11,8 +11,8 @@ from aggregated_metrics.adapters.settings import Settings
 from aggregated_metrics.core import record_types
 from aggregated_metrics.jobs.probe import EVERY_SECONDS
 
-from aggregated_metrics_cli.application import OWN_SLOTS
 from aggregated_metrics_cli.deployment import OUTPUTS, PARAMETERS
+from aggregated_metrics_cli.parameters import OWN_SLOTS
 from testbench.templates import resources, template
 
 MODELS = {model.name for model in record_types.KNOWN}

@@ -11,7 +11,8 @@ from aggregated_metrics.adapters import settings
 from aggregated_metrics.core import ranges, record_types
 from aggregated_metrics.core.record_types import MODELS, RECORD_TYPES
 
-from aggregated_metrics_cli.application import Application, _attributes
+from aggregated_metrics_cli.application import Application
+from aggregated_metrics_cli.schema_fields import attributes
 from testbench.fakes import models
 from testbench.fakes.documents import Documents
 from testbench.in_process import Context, Stack
@@ -120,6 +121,6 @@ def test_attach_names_its_stream_and_its_query() -> None:
 
 
 def test_attach_checks_that_the_schema_has_what_the_declaration_reads() -> None:
-    assert _attributes(MODELS["Review"], SDL).state == "good"
-    missing = _attributes(MODELS["Review"], SDL.replace("usage: AWSJSON", ""))
+    assert attributes(MODELS["Review"], SDL).state == "good"
+    missing = attributes(MODELS["Review"], SDL.replace("usage: AWSJSON", ""))
     assert (missing.state, missing.said) == ("wrong", "the schema's type has no usage")

@@ -17,7 +17,8 @@ from aggregated_metrics.core.ranges import Range
 from rich.console import Console
 
 from aggregated_metrics_cli import display
-from aggregated_metrics_cli.display import MOST_DRIFTS, Bars, difference
+from aggregated_metrics_cli.bucket_tables import difference
+from aggregated_metrics_cli.display import MOST_DRIFTS, Bars
 from aggregated_metrics_cli.queue_repair import Job, QueueMessage
 from aggregated_metrics_cli.show import Shown, bar, rounded, totals
 from testbench import rows

@@ -72,7 +72,7 @@ class Backfilling:
         """One step, sent again until it gets through."""
         while True:
             try:
-                return self.job().run(event, {})
+                return self.job().run(event).result
             except Died:
                 self.deaths += 1
 

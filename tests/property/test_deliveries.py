@@ -20,7 +20,7 @@ def deliver(hours: Hours, given_event: Any) -> None:
     folded = fold(given_event, {})
     for hour_id in folded.hours():
         hour = hours.setdefault(hour_id, Hour(hour_id))
-        hour.take_in(folded.batches, NOW)
+        hour.apply_batches(folded.batches, NOW)
         hour.roll_up(NOW)
         for bucket in hour:
             bucket.dirty = True

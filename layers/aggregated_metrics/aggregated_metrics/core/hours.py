@@ -96,7 +96,7 @@ class Hour:
         if loaded is None or loaded.version is None or loaded.written < known.written:
             self._buckets[place] = replace(known, parsed=deepcopy(known.parsed))
 
-    def take_in(self, batches: Iterable[Batch], now: datetime) -> Tally:
+    def apply_batches(self, batches: Iterable[Batch], now: datetime) -> Tally:
         """Apply what batches bring to this hour."""
         tally = Tally()
         for batch in batches:

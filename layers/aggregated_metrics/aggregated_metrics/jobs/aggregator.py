@@ -94,7 +94,7 @@ class Aggregator:
         # 1. The hours, each marked before it is written: HourStore says what a crash leaves there.
         outcome = self.store.update(
             folded.hours(),
-            lambda hour: hour.take_in(folded.batches, self.clock()),
+            lambda hour: hour.apply_batches(folded.batches, self.clock()),
             before_save=self._mark,
         )
         # 2. Parents that are left make their hours due at once. Dead before: their first mark

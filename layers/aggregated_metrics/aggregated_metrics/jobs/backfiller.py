@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from aggregated_metrics.adapters.observability import Report
 from aggregated_metrics.adapters.run_files import RunFiles
@@ -38,6 +38,13 @@ from aggregated_metrics.jobs.scanner import Scanner
 _COUNTED = ("drift", "repaired", "moving")
 
 
+class Step(NamedTuple):
+    """What a step came to: `result` goes to the state machine, `report` into the line."""
+
+    result: dict[str, Any]
+    report: Report
+
+
 @dataclass(frozen=True, slots=True)
 class Backfiller:
     """Carries out the steps of runs; every port is an argument.
@@ -54,15 +61,15 @@ class Backfiller:
     concurrency: int
     breakdowns: Collection[str] = frozenset()
 
-    def run(self, event: Any, report: Report) -> dict[str, Any]:
-        """Do what the event asks for; the result is JSON.
+    def run(self, event: Any) -> Step:
+        """Do what the event asks for.
 
         Raises:
             EventError: the event is none of the shapes above.
             RunError: a step was called before the one that it needs.
             AggregatedMetricsError: something could not be done; what was repaired is valid.
         """
-        steps: dict[str, Callable[[Any, Report], dict[str, Any]]] = {
+        steps: dict[str, Callable[[Any], Step]] = {
             "prepare": self._prepare,
             "scan": self._scan,
             "gather": self._gather,
@@ -72,13 +79,13 @@ class Backfiller:
         if isinstance(event, Mapping) and len(event) == 1:
             ((name, asked),) = event.items()
             if name in steps and isinstance(asked, Mapping):
-                return steps[name](asked, report)
+                return steps[name](asked)
         raise EventError(
             f"the event is not one of {', '.join(steps)}: only the state machine calls this "
             "function, so start that (docs/operations.md, Backfill)"
         )
 
-    def _prepare(self, asked: Any, report: Report) -> dict[str, Any]:
+    def _prepare(self, asked: Any) -> Step:
         run = self.files.begin(
             plan_run(
                 asked,
@@ -89,21 +96,21 @@ class Backfiller:
                 breakdowns=self.breakdowns,
             )
         )
-        report |= {"run": run.name, "items": sum(run.items.values())}
-        return {
+        units = {
             "first": run.units(LOOKS[0]),
             "second": run.units(LOOKS[1]),
             "partitions": [{"run": run.name, "partition": i} for i in range(run.partitions)],
         }
+        return Step(units, {"run": run.name, "items": sum(run.items.values())})
 
-    def _scan(self, asked: Any, report: Report) -> dict[str, Any]:
+    def _scan(self, asked: Any) -> Step:
         segment = segment_of(asked)
         scanner = Scanner(self.rows, self.files, self.clock, self.time_left)
         part = scanner.scan(self.files.run(segment.run), segment)
-        report |= {"run": segment.run, "model": segment.model, "scanned": part.rows}
-        return {"done": part.done, "rows": part.rows, "units": part.units}
+        report: Report = {"run": segment.run, "model": segment.model, "scanned": part.rows}
+        return Step({"done": part.done, "rows": part.rows, "units": part.units}, report)
 
-    def _gather(self, asked: Any, report: Report) -> dict[str, Any]:
+    def _gather(self, asked: Any) -> Step:
         run = self.files.run(_name(asked))
         heads = {look: self._heads(run, look) for look in LOOKS}
         readings = {
@@ -120,8 +127,8 @@ class Backfiller:
         parts = {str(look): [key for _, key in self.files.parts(run.name, look)] for look in LOOKS}
         moments = {model: list(fence[:3]) for model, fence in fences.items()}
         self.files.put(run.name, "gathered.json", {"fences": moments, "parts": parts})
-        report |= {"run": run.name}
-        return {"run": run.name, "parts": sum(len(keys) for keys in parts.values())}
+        found = {"run": run.name, "parts": sum(len(keys) for keys in parts.values())}
+        return Step(found, {"run": run.name})
 
     def _heads(self, run: Run, look: int) -> dict[str, list[Part]]:
         """A look's parts by model.
@@ -143,7 +150,7 @@ class Backfiller:
                 )
         return found
 
-    def _reduce(self, asked: Any, report: Report) -> dict[str, Any]:
+    def _reduce(self, asked: Any) -> Step:
         run = self.files.run(_name(asked))
         partition, number = _index(asked, "partition"), _index(asked, "number", 0)
         after = asked.get("after")
@@ -151,12 +158,13 @@ class Backfiller:
         reduced = reducer.reduce(run, partition, GroupKey(*after) if after else None)
         content = reduced.as_json()
         self.files.put(run.name, f"reduced/{partition:04}-{number:04}.json", content)
-        report |= {"run": run.name, "hours": reduced.hours, "minutes": reduced.minutes}
+        report: Report = {"run": run.name, "hours": reduced.hours, "minutes": reduced.minutes}
         report |= {f"run{name.title()}": sum(content[name].values()) for name in _COUNTED}
         next_event = dict(asked) | {"after": reduced.after, "number": number + 1}
-        return {"done": reduced.after is None, "next": next_event if reduced.after else None}
+        is_done = reduced.after is None
+        return Step({"done": is_done, "next": None if is_done else next_event}, report)
 
-    def _report(self, asked: Any, report: Report) -> dict[str, Any]:
+    def _report(self, asked: Any) -> Step:
         run = self.files.run(_name(asked))
         counted: dict[str, Counter[str]] = {name: Counter() for name in _COUNTED}
         summary: dict[str, Any] = {"run": run.name, "repair": run.repair}
@@ -189,9 +197,9 @@ class Backfiller:
         summary["setAsideDone"] = self._forget_set_aside(run, summary)
         self.files.put(run.name, "uncountable.json", uncountable)
         self.files.put(run.name, "report.json", summary | {"samples": samples})
-        report |= {"run": run.name, "scanned": rows.total()}
+        report: Report = {"run": run.name, "scanned": rows.total()}
         report |= {f"run{name.title()}": counter.total() for name, counter in counted.items()}
-        return summary
+        return Step(summary, report)
 
     def _forget_set_aside(self, run: Run, summary: Mapping[str, Any]) -> int:
         """Hours that were set aside before the run have been checked by it.

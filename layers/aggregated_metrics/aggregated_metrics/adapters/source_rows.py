@@ -18,7 +18,7 @@ from aggregated_metrics.adapters.patience import Patience
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import GraphQLError, UncountableError
 from aggregated_metrics.core.listing import Range, condition, where
-from aggregated_metrics.core.models import Contribution, Model, Row, contribution, demand_not_ahead
+from aggregated_metrics.core.models import Contribution, Model, Row, ahead, contribution, is_ahead
 from aggregated_metrics.core.row_sums import Since, Sums, last_write, written
 
 PAGE = 1000
@@ -163,7 +163,8 @@ def part_of(model: Model, row: Row, now: datetime) -> Contribution:
         UncountableError: the stream puts it into quarantine.
     """
     part = contribution(model, row)
-    demand_not_ahead(model, part.minute, last_write(written(row.get("updatedAt")), now))
+    if is_ahead(part.minute, last_write(written(row.get("updatedAt")), now)):
+        raise ahead(model, part.minute)
     return part
 
 

@@ -14,8 +14,9 @@ from aggregated_metrics.core.models import (
     Contribution,
     Model,
     Place,
-    demand_not_ahead,
+    ahead,
     first_of,
+    is_ahead,
     json_object,
     place_of,
 )
@@ -36,8 +37,8 @@ def part_of(model: Model, image: Mapping[str, Any], created: float | None) -> Pa
         raise UncountableError("the image is not DynamoDB JSON") from error
     place = place_of(model, values)
     measures = model.measure(*values[len(model.places) :])
-    if created is not None:
-        demand_not_ahead(model, place[1], created)
+    if created is not None and is_ahead(place[1], created):
+        raise ahead(model, place[1])
     listed = _listed(model, image, place[1]) if _can_be_given(model, values) else NOWHERE
     return place, measures, listed
 

@@ -13,6 +13,7 @@ from typing import Any
 from aggregated_metrics.core import buckets
 
 UPDATED = "updatedAt"
+_T = slice(10, 11)
 _LAST = "~"
 """Sorts after every character of a time."""
 
@@ -30,7 +31,7 @@ type Listed = tuple[int, str]
 
 def is_time(text: Any) -> bool:
     """Whether AppSync can give it as an AWSDateTime: with a T, which Python does not demand."""
-    return isinstance(text, str) and text[10:11] == "T"
+    return isinstance(text, str) and text[_T] == "T"
 
 
 def where(key: str, text: Any, minute: int) -> Where:
@@ -38,7 +39,7 @@ def where(key: str, text: Any, minute: int) -> Where:
 
     A row that the API cannot give is as good as listed nowhere.
     """
-    if not is_time(text):
+    if not isinstance(text, str) or text[_T] != "T":  # is_time, without the call: the hot path
         return NOWHERE
     prefix = _prefix(minute - minute % buckets.HOUR)
     plain = text >= prefix if key == UPDATED else text.startswith(prefix)

@@ -187,16 +187,9 @@ def is_ahead(minute: int, written: float) -> bool:
     return (minute - DAY) * 60 > written
 
 
-def demand_not_ahead(model: Model, minute: int, written: float) -> None:
-    """Refuse a row that counts more than a day after it was written (epoch seconds).
-
-    Raises:
-        UncountableError: it does; the message names the time.
-    """
-    if is_ahead(minute, written):
-        raise UncountableError(
-            f"{model.time_name} {iso(minute)} is more than a day after the write"
-        )
+def ahead(model: Model, minute: int) -> UncountableError:
+    """The reason why such a row is not counted."""
+    return UncountableError(f"{model.time_name} {iso(minute)} is more than a day after the write")
 
 
 def _time_name(model: Model, values: Sequence[Any]) -> str:

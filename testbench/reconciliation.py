@@ -26,7 +26,6 @@ from aggregated_metrics.jobs.sweeper import Sweeper
 
 from testbench import oracle, rows
 from testbench.fakes.appsync import FakeAppSync
-from testbench.fakes.documents import Documents
 from testbench.fakes.transport import FakeAdapter
 from testbench.in_process import GRACE, TABLE
 from testbench.streams import Stream, window_event
@@ -37,8 +36,6 @@ type Numbers = tuple[int, ...]
 
 START = datetime(2026, 11, 22, 12, 10, tzinfo=UTC)
 SETTLE = 60
-_DOCUMENTS = Documents()
-"""Shared by all worlds: compiling a document takes longer than answering it."""
 
 
 class Clock:
@@ -64,7 +61,6 @@ class World:
         self.breakdowns = breakdowns
         self.clock = Clock()
         self.api = FakeAppSync(clock=self.clock, monotonic=self.clock.timestamp)
-        self.api.documents = _DOCUMENTS
         self.adapter = FakeAdapter(self.api)
         session = requests.Session()
         session.mount("https://", self.adapter)
@@ -254,12 +250,6 @@ def truth(
     written = ((model, row) for model in oracle.MODELS for row in api.rows(model))
     counted = oracle.buckets_of(written, breakdowns=breakdowns)
     return {key: numbers for key, numbers in counted.items() if key[3] in sizes}
-
-
-def clear_table(dynamodb: Any) -> None:
-    """Forget all marks."""
-    for item in dynamodb.scan(TableName=TABLE)["Items"]:
-        dynamodb.delete_item(TableName=TABLE, Key={"hour": item["hour"]})
 
 
 def hour_id(record_type: str, hour: int, account: str = rows.ACCOUNT) -> HourId:

@@ -15,7 +15,6 @@ from hypothesis import settings
 from moto import mock_aws
 
 from testbench.fakes.appsync import FakeAppSync
-from testbench.fakes.documents import Documents
 from testbench.fakes.signatures import Signatures
 from testbench.in_process import CREDENTIALS, ENDPOINT, GRACE, TABLE, Clock, Line, Stack
 from testbench.templates import template
@@ -67,19 +66,11 @@ def queue_url(aws: Aws) -> str:
     return str(aws("sqs").create_queue(QueueName="quarantine")["QueueUrl"])
 
 
-@pytest.fixture(scope="session")
-def _documents() -> Documents:
-    """What the APIs of all tests have compiled: a large document costs 50 ms, once."""
-    return Documents()
-
-
 @pytest.fixture
-def api(clock: Clock, _documents: Documents) -> FakeAppSync:
+def api(clock: Clock) -> FakeAppSync:
     """The API; it refuses what is not signed with the right secret."""
     secrets = {CREDENTIALS["AWS_ACCESS_KEY_ID"]: CREDENTIALS["AWS_SECRET_ACCESS_KEY"]}
-    made = FakeAppSync(clock=clock, monotonic=clock.monotonic, signatures=Signatures(secrets))
-    made.documents = _documents
-    return made
+    return FakeAppSync(clock=clock, monotonic=clock.monotonic, signatures=Signatures(secrets))
 
 
 @pytest.fixture

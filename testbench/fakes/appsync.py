@@ -28,6 +28,10 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+_DOCUMENTS = Documents()
+"""A large document takes 50 ms to compile, so it is compiled once."""
+
+
 class FakeAppSync:
     """The API.
 
@@ -39,7 +43,7 @@ class FakeAppSync:
             stored item already equals the one to be written. The recordings have it off.
         signatures: who may call; None lets everybody.
         pause: called between the fields of a request, where another request can come in.
-        documents: compiled documents to share with other APIs.
+        documents: compiled documents; by default those of all APIs of this process.
     """
 
     def __init__(
@@ -53,7 +57,7 @@ class FakeAppSync:
         pause: Callable[[], None] | None = None,
         documents: Documents | None = None,
     ) -> None:
-        self.documents = documents or Documents()
+        self.documents = documents or _DOCUMENTS
         self.monotonic = monotonic
         self.pause = pause
         self._resolvers = Resolvers(

@@ -1,7 +1,8 @@
 """The few calls of DynamoDB and SQS that the functions make, on a dictionary and a list.
 
-For the truth test, where moto's ten milliseconds a call, and a queue that gets slower by every
-message, would be most of its time. That the real calls work is tested on moto (tests/integration).
+For the truth test and the property tests, where moto's ten milliseconds a call, and a queue that
+gets slower by every message, would be most of their time. That the real calls work is tested on
+moto (tests/integration).
 """
 
 import contextlib
@@ -66,6 +67,9 @@ class MemoryTable:
     ) -> None:
         self._checked(Key, ExpressionAttributeValues)
         del self.items[Key["hour"]["S"]]
+
+    def scan(self, *, TableName: str) -> dict[str, Any]:
+        return {"Items": [dict(item) for item in self.items.values()]}
 
     def get_paginator(self, _: str) -> "MemoryTable":
         return self

@@ -11,6 +11,7 @@ import requests
 from requests_aws4auth import AWS4Auth
 
 from testbench.fakes.appsync import FakeAppSync
+from testbench.fakes.documents import Documents
 from testbench.fakes.signatures import Signatures
 from testbench.fakes.transport import FakeAdapter
 
@@ -136,7 +137,7 @@ def test_every_exchange_is_replayed_or_excluded_by_name() -> None:
 
 
 def test_documents_are_parsed_once() -> None:
-    api = FakeAppSync()
+    api = FakeAppSync(documents=Documents())
     for number in range(5):
         api.execute("query G($i: ID!) { getItem(id: $i) { id } }", {"i": str(number)})
     assert api.documents.parsed == 1

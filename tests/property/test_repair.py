@@ -1,6 +1,6 @@
 """Whatever is wrong is reported exactly and repaired exactly, whatever happens meanwhile."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 from itertools import count
@@ -12,25 +12,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from testbench import rows
+from testbench.fakes.aws import MemoryTable
 from testbench.oracle import MEASURES
-from testbench.reconciliation import START, Key, Numbers, World, clear_table, truth
+from testbench.reconciliation import START, Key, Numbers, World, truth
 
 _PARENTS = (5, 15, 60)
 _ZERO = (0,) * len(MEASURES)
 
 
-@pytest.fixture
-def dynamodb(aws: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The table of pending hours; and pages so short that rows move while they are read."""
-    monkeypatch.setattr(source, "PAGE", 3)
+@pytest.fixture(scope="module", autouse=True)
+def _short_pages() -> Iterator[None]:
+    """Pages so short that rows move while they are read."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source, "PAGE", 3)
+        source._query.cache_clear()
+        yield
     source._query.cache_clear()
-    yield aws("dynamodb")
-    source._query.cache_clear()
-
-
-def _world(dynamodb: Any, **ports: Any) -> World:
-    clear_table(dynamodb)
-    return World(dynamodb, **ports)
 
 
 def _text(minutes_ago: int) -> str:
@@ -163,16 +160,16 @@ _EVENT = {
 _QUICK = settings(
     deadline=None,
     max_examples=25,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    suppress_health_check=[HealthCheck.too_slow],
 )
 
 
 @_QUICK
 @given(given_rows=_ROWS, kinds=_DAMAGE)
 def test_any_mix_of_damage_is_reported_exactly_and_repaired_exactly(
-    dynamodb: Any, given_rows: list[Any], kinds: list[Any]
+    given_rows: list[Any], kinds: list[Any]
 ) -> None:
-    world = _world(dynamodb)
+    world = World(MemoryTable())
     _fill(world, given_rows)
     assert world.stored() == truth(world.api)
     _damage(world, kinds)
@@ -242,10 +239,10 @@ def _schedule(world: World, traffic: list[Any]) -> None:
 @_QUICK
 @given(given_rows=_ROWS, kinds=_DAMAGE, before=_ACTIONS, traffic=_TRAFFIC)
 def test_what_a_repair_under_traffic_has_set_is_right_once_the_stream_has_caught_up(
-    dynamodb: Any, given_rows: list[Any], kinds: list[Any], before: list[Any], traffic: list[Any]
+    given_rows: list[Any], kinds: list[Any], before: list[Any], traffic: list[Any]
 ) -> None:
     """However far the stream is behind: what is repaired needs no later check."""
-    world = _world(dynamodb)
+    world = World(MemoryTable())
     _fill(world, given_rows)
     _act(world, before)
     _damage(world, kinds)
@@ -264,9 +261,9 @@ def test_what_a_repair_under_traffic_has_set_is_right_once_the_stream_has_caught
 @_QUICK
 @given(given_rows=_ROWS, kinds=_DAMAGE, before=_ACTIONS, traffic=_TRAFFIC)
 def test_whatever_happened_during_a_repair_a_later_check_leaves_nothing_wrong(
-    dynamodb: Any, given_rows: list[Any], kinds: list[Any], before: list[Any], traffic: list[Any]
+    given_rows: list[Any], kinds: list[Any], before: list[Any], traffic: list[Any]
 ) -> None:
-    world = _world(dynamodb)
+    world = World(MemoryTable())
     _fill(world, given_rows)
     _act(world, before)
     _damage(world, kinds)

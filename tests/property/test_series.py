@@ -1,14 +1,13 @@
 """Any history of rows that move between scopes and minutes, however it is delivered: exact."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from aggregated_metrics.core.record_types import BREAKDOWNS
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbench.reconciliation import World, clear_table, truth
+from testbench.fakes.aws import MemoryTable
+from testbench.reconciliation import World, truth
 
 SCORES = st.sampled_from(["score-1", "score-2", None])
 CARDS = st.sampled_from(["card-1", "card-2"])
@@ -47,10 +46,8 @@ STEPS = st.lists(
 )
 
 
-@contextmanager
-def fresh(dynamodb: Any) -> Iterator[World]:
-    clear_table(dynamodb)
-    yield World(dynamodb, frozenset(BREAKDOWNS))
+def fresh() -> World:
+    return World(MemoryTable(), frozenset(BREAKDOWNS))
 
 
 def live(world: World, steps: list[tuple[str, str, Any, int]]) -> None:
@@ -74,32 +71,30 @@ def live(world: World, steps: list[tuple[str, str, Any, int]]) -> None:
             world.deliver(deliveries)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(STEPS)
 def test_any_history_delivered_with_repetitions_is_counted_into_every_series(
-    aws: Any, steps: Any
+    steps: Any,
 ) -> None:
-    with fresh(aws("dynamodb")) as world:
-        live(world, steps)
-        world.deliver()
-        assert world.stored() == nonzero(truth(world.api, breakdowns=True))
+    world = fresh()
+    live(world, steps)
+    world.deliver()
+    assert world.stored() == nonzero(truth(world.api, breakdowns=True))
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 @given(STEPS, st.booleans())
-def test_a_repair_finds_every_series_and_what_is_late_adds_nothing(
-    aws: Any, steps: Any, lost: bool
-) -> None:
-    with fresh(aws("dynamodb")) as world:
-        live(world, steps)
-        if lost:
-            world.undelivered.clear()
-        world.clock.advance(300)
-        world.check(repair=True)
-        assert world.stored() == nonzero(truth(world.api, breakdowns=True))
-        world.deliver()
-        assert world.stored() == nonzero(truth(world.api, breakdowns=True))
-        assert world.check().drift == []
+def test_a_repair_finds_every_series_and_what_is_late_adds_nothing(steps: Any, lost: bool) -> None:
+    world = fresh()
+    live(world, steps)
+    if lost:
+        world.undelivered.clear()
+    world.clock.advance(300)
+    world.check(repair=True)
+    assert world.stored() == nonzero(truth(world.api, breakdowns=True))
+    world.deliver()
+    assert world.stored() == nonzero(truth(world.api, breakdowns=True))
+    assert world.check().drift == []
 
 
 def nonzero(counted: dict[Any, tuple[int, ...]]) -> dict[Any, tuple[int, ...]]:

@@ -21,7 +21,6 @@ from greenlet import GreenletExit, getcurrent, greenlet
 
 from testbench.fakes.appsync import FakeAppSync
 from testbench.fakes.aws import MemoryTable
-from testbench.fakes.documents import Documents
 from testbench.streams import Record
 
 NOW = datetime(2026, 11, 22, 10, 7, 30, tzinfo=UTC)
@@ -30,8 +29,6 @@ NOW = datetime(2026, 11, 22, 10, 7, 30, tzinfo=UTC)
 GRACE = 120
 HOUR = HourId(Series("acct-1", "tasks"), buckets.to_minute(NOW) // 60 * 60)
 
-
-_DOCUMENTS = Documents()
 
 type Clock = Callable[[], datetime]
 type Remembered = dict[HourId, int]
@@ -68,9 +65,7 @@ class _Died(GreenletExit):
 class SharedHour:
     """One hour's API and table, which the processes share; each lives for one schedule."""
 
-    api: FakeAppSync = field(
-        default_factory=lambda: FakeAppSync(equal_put_succeeds=True, documents=_DOCUMENTS)
-    )
+    api: FakeAppSync = field(default_factory=lambda: FakeAppSync(equal_put_succeeds=True))
     table: MemoryTable = field(default_factory=MemoryTable)
     now: datetime = NOW
     quarantined: int = 0

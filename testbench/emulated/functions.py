@@ -11,7 +11,8 @@ from botocore.config import Config
 from testbench.emulated.stack import EmulatedStack
 
 _LOOK_SECONDS = 0.5
-_PATIENCE_SECONDS = 45
+_PATIENCE_SECONDS = 300  # a machine may be busy; waiting ends as soon as everything is in
+_LONGEST_SECONDS = 900  # no function may take longer
 _OVERLAP_MILLISECONDS = 10_000
 
 
@@ -26,7 +27,7 @@ def invoke(stack: EmulatedStack, function: str, event: Mapping[str, Any]) -> dic
         StepError: the function raised.
     """
     client = stack.client(
-        "lambda", config=Config(read_timeout=300, retries={"total_max_attempts": 1})
+        "lambda", config=Config(read_timeout=_LONGEST_SECONDS, retries={"total_max_attempts": 1})
     )
     answer = client.invoke(FunctionName=stack.app[function], Payload=json.dumps(event).encode())
     result = json.loads(answer["Payload"].read())

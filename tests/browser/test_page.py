@@ -19,7 +19,7 @@ pytestmark = pytest.mark.browser
 START = datetime(2026, 11, 22, tzinfo=UTC)
 NOW = datetime(2026, 11, 22, 17, 6, 40, tzinfo=UTC)
 SCREENS = {"phone": (390, 844), "desktop": (1280, 900)}
-_PATIENCE = 20.0
+_PATIENCE = 300.0
 
 
 @pytest.fixture(scope="module")

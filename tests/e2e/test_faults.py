@@ -45,7 +45,7 @@ def test_a_time_out_in_the_middle_of_a_batch_loses_and_doubles_nothing(
         changes = {"Environment": {"GRAPHQL_ENDPOINT": endpoint}, "Timeout": 5}
         with world.configured("StreamAggregatorFunction", **changes):
             expected = world.write(made)
-            wait(lambda: "timed out" in str(failures(stream_log)), seconds=120)
+            wait(lambda: "timed out" in str(failures(stream_log)))
             # the batch was cut off after some of its buckets had been written
             assert buckets_of(world, made)
     stream_log.drain(expected)

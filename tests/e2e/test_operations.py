@@ -56,7 +56,7 @@ def test_a_backfill_works_through_a_long_range_and_sets_it_right(world: World) -
         described: dict[str, Any] = states.describe_execution(executionArn=arn)
         return described
 
-    wait(lambda: look()["status"] != "RUNNING", seconds=180)
+    wait(lambda: look()["status"] != "RUNNING")
     assert look()["status"] == "SUCCEEDED", look().get("cause")
     totals = json.loads(look()["output"])
     assert (totals["units"], totals["hours"]) == (2, 61 * 24 - 8)
@@ -72,7 +72,7 @@ def test_a_backfill_of_whole_tables_counts_what_no_stream_has_brought(world: Wor
     arn = states.start_execution(
         stateMachineArn=world.stack.app["BackfillStateMachine"], input="{}"
     )["executionArn"]
-    wait(lambda: states.describe_execution(executionArn=arn)["status"] != "RUNNING", seconds=300)
+    wait(lambda: states.describe_execution(executionArn=arn)["status"] != "RUNNING")
     described = states.describe_execution(executionArn=arn)
     assert described["status"] == "SUCCEEDED", described.get("cause")
     assert sum(json.loads(described["output"])["rows"].values()) > 0

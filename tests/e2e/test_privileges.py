@@ -134,7 +134,7 @@ class Account:
         machine = self.world.stack.app["BackfillStateMachine"]
         arn = states.start_execution(stateMachineArn=machine, input="{}")["executionArn"]
         look = partial(states.describe_execution, executionArn=arn)
-        wait(lambda: look()["status"] != "RUNNING", seconds=300)
+        wait(lambda: look()["status"] != "RUNNING")
         if look()["status"] != "SUCCEEDED":
             raise StepError(look().get("cause"))
 

@@ -293,7 +293,7 @@ class EmulatedStack:
             except BaseException:
                 self.stop()  # or leaving the pool would wait for the builds
                 raise
-        self.app = self.deploy(APP_STACK, _built("app"), self.app_parameters())
+        self.app = self.deploy(APP_STACK, self.app_template, self.app_parameters())
 
     def _read_backend(self, outputs: dict[str, str]) -> None:
         self.backend = outputs
@@ -363,10 +363,15 @@ class EmulatedStack:
             "PYTHONUNBUFFERED": "1",
         }
 
+    @property
+    def app_template(self) -> Path:
+        """The built template.yaml."""
+        return _built("app")
+
     def build_app(self) -> Path:
         """Builds template.yaml, if anything has changed; gives the built template."""
         self._build("app", ROOT / "template.yaml")
-        return _built("app")
+        return self.app_template
 
     def _build(self, name: str, template: Path) -> None:
         # --cached asks for the sources' hashes, so what has not changed is not built again. Its

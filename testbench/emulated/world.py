@@ -51,6 +51,29 @@ class World:
         buckets = self.stored()
         return check.compare(check.counted(self.stack), buckets, swept=swept, grace=GRACE), buckets
 
+    def resources(self, stack: str) -> list[dict[str, Any]]:
+        """What a stack has, as CloudFormation describes it."""
+        formation = self.stack.client("cloudformation")
+        found: list[dict[str, Any]] = formation.describe_stack_resources(StackName=stack)[
+            "StackResources"
+        ]
+        return found
+
+    def alarms(self, stack: str) -> dict[str, Any]:
+        """A stack's alarms, by their names in the template."""
+        names = {
+            each["PhysicalResourceId"].rpartition(":")[2]: each["LogicalResourceId"]
+            for each in self.resources(stack)
+            if each["ResourceType"] == "AWS::CloudWatch::Alarm"
+        }
+        pages = self.stack.client("cloudwatch").get_paginator("describe_alarms").paginate()
+        return {
+            names[alarm["AlarmName"]]: alarm
+            for page in pages
+            for alarm in page["MetricAlarms"]
+            if alarm["AlarmName"] in names
+        }
+
     @contextmanager
     def configured(self, function: str, **changes: Any) -> Iterator[None]:
         """The function with another configuration; `Environment` names only what differs."""

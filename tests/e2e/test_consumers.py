@@ -10,11 +10,9 @@ import pytest
 
 from testbench.emulated.functions import invoke
 from testbench.emulated.stack import APP_STACK
-from testbench.emulated.world import World, table, wait
+from testbench.emulated.world import World, wait
 
 pytestmark = pytest.mark.e2e
-
-SECOND = "aggregated-metrics-second"
 
 
 def look(world: World) -> dict[str, Any]:
@@ -63,7 +61,7 @@ def test_a_mapping_that_is_turned_off_shows_in_the_metric_of_its_alarm(world: Wo
     assert named["consumer"].startswith("Disabl")
     namespace = f"AggregatedMetrics/{APP_STACK}"
     wait(lambda: (namespace, 1.0) in measured(world, "StoppedConsumers"))
-    alarm = alarms(world, APP_STACK)["ConsumersStoppedAlarm"]
+    alarm = world.alarms(APP_STACK)["ConsumersStoppedAlarm"]
     assert (alarm["Namespace"], alarm["MetricName"]) == (namespace, "StoppedConsumers")
     assert look(world)["stoppedConsumers"] == 0
 
@@ -73,46 +71,3 @@ def test_a_stream_that_its_table_no_longer_has_shows(world: World) -> None:
     with world.configured("BucketSweeperFunction", Environment={"STREAM_ARNS": before}):
         report = invoke(world.stack, "BucketSweeperFunction", {})
     assert (report["stoppedConsumers"], report["replacedStreams"]) == (1, 1)
-
-
-def test_two_stacks_of_one_account_do_not_touch(world: World) -> None:
-    """Their metrics, alarms, schedules, queues, tables and mappings are each one's own."""
-    stack = world.stack
-    with table(world, "Task-second") as arn:
-        given = stack.app_parameters().items()
-        own = {name: value for name, value in given if not name.endswith("StreamArn")}
-        outputs = stack.deploy(SECOND, stack.build_app(), own | {"TaskStreamArn": arn})
-        try:
-            assert not set(outputs.values()) & set(stack.app.values())
-            ids = {name: physical_ids(world, name) for name in (APP_STACK, SECOND)}
-            assert not ids[APP_STACK] & ids[SECOND]
-            for name in (APP_STACK, SECOND):
-                for alarm in alarms(world, name).values():
-                    others = ids[SECOND if name == APP_STACK else APP_STACK]
-                    assert not {each["Value"] for each in alarm["Dimensions"]} & others
-                    if alarm["Namespace"].startswith("AggregatedMetrics"):
-                        assert alarm["Namespace"] == f"AggregatedMetrics/{name}"
-        finally:
-            stack.delete(SECOND)
-
-
-def physical_ids(world: World, stack: str) -> set[str]:
-    found = world.stack.client("cloudformation").describe_stack_resources(StackName=stack)
-    return {each["PhysicalResourceId"] for each in found["StackResources"]}
-
-
-def alarms(world: World, stack: str) -> dict[str, Any]:
-    """A stack's alarms, by their names in the template."""
-    found = world.stack.client("cloudformation").describe_stack_resources(StackName=stack)
-    names = {
-        each["PhysicalResourceId"].rpartition(":")[2]: each["LogicalResourceId"]
-        for each in found["StackResources"]
-        if each["ResourceType"] == "AWS::CloudWatch::Alarm"
-    }
-    pages = world.stack.client("cloudwatch").get_paginator("describe_alarms").paginate()
-    return {
-        names[alarm["AlarmName"]]: alarm
-        for page in pages
-        for alarm in page["MetricAlarms"]
-        if alarm["AlarmName"] in names
-    }

@@ -1,4 +1,4 @@
-"""Deploying again, and removing the stack: what was counted stays counted, once."""
+"""Deploying again or beside, and removing a stack: what was counted stays counted, once."""
 
 import re
 import shutil
@@ -23,7 +23,8 @@ pytestmark = pytest.mark.e2e
 
 UNDERWAY = 20
 """So many records are on their way while a deployment is."""
-REMOVED = "aggregated-metrics-removed"
+SECOND = "aggregated-metrics-second"
+TABLE = "Task-second"
 HASH = re.compile("[0-9a-f]{10}$")
 """What SAM puts behind the name of a layer."""
 LEFT = {"QuarantineQueue", "FailedBatchesBucket", "BackfillBucket", "AggregatedMetricsLayer"}
@@ -36,7 +37,7 @@ def test_upgrades_while_rows_are_written_lose_and_double_nothing(
 ) -> None:
     made = world.traffic("upgrade", 300, minutes=120, hours_ago=12)
     left = (replace(made, writes=minute) for minute in made.minutes())
-    built = world.stack.build_app().parent
+    built = world.stack.app_template.parent
     expected = 0
     with ThreadPoolExecutor(1) as pool:
         for release in ("first", "second"):
@@ -57,28 +58,50 @@ def test_upgrades_while_rows_are_written_lose_and_double_nothing(
     assert verdict.differences == []
 
 
-def test_removing_the_stack_leaves_the_counts_and_what_is_nowhere_else(world: World) -> None:
-    """A second stack on the same API, over a table of its own, so that the first one goes on."""
+@pytest.fixture(scope="module")
+def second(world: World) -> Iterator[dict[str, str]]:
+    """The outputs of a second stack on the same API, over a table of its own: the first goes on."""
     stack = world.stack
-    dynamodb, s3, sqs = (stack.client(name) for name in ("dynamodb", "s3", "sqs"))
-    with table(world, "Task-removed") as arn:
+    with table(world, TABLE) as arn:
         given = stack.app_parameters().items()
         own = {name: value for name, value in given if not name.endswith("StreamArn")}
-        outputs = stack.deploy(REMOVED, stack.build_app(), own | {"TaskStreamArn": arn})
-        rows = [task(world, number) for number in range(3)]
-        put_all(dynamodb, {"Task": "Task-removed"}, [*rows, uncountable(rows[0])])
-        counted = oracle.buckets_of(("Task", each.row or {}) for each in rows)
-        wait(lambda: counts(world) == counted and is_held(world, outputs["QuarantineQueueUrl"]))
-        s3.put_object(Bucket=outputs["OnFailureBucket"], Key="batch", Body=b"{}")
-        assert remove(world) == LEFT
-        assert counts(world) == counted
-        assert len(dynamodb.scan(TableName="Task-removed")["Items"]) == len(rows) + 1
+        yield stack.deploy(SECOND, stack.app_template, own | {"TaskStreamArn": arn})
+
+
+def test_two_stacks_of_one_account_do_not_touch(world: World, second: dict[str, str]) -> None:
+    """Their metrics, alarms, schedules, queues, tables and mappings are each one's own."""
+    assert not set(second.values()) & set(world.stack.app.values())
+    ids = {
+        name: {each["PhysicalResourceId"] for each in world.resources(name)}
+        for name in (APP_STACK, SECOND)
+    }
+    assert not ids[APP_STACK] & ids[SECOND]
+    for name, other in ((APP_STACK, SECOND), (SECOND, APP_STACK)):
+        for alarm in world.alarms(name).values():
+            assert not {each["Value"] for each in alarm["Dimensions"]} & ids[other]
+            if alarm["Namespace"].startswith("AggregatedMetrics"):
+                assert alarm["Namespace"] == f"AggregatedMetrics/{name}"
+
+
+def test_removing_a_stack_leaves_the_counts_and_what_is_nowhere_else(
+    world: World, second: dict[str, str]
+) -> None:
+    stack = world.stack
+    dynamodb, s3, sqs = (stack.client(name) for name in ("dynamodb", "s3", "sqs"))
+    rows = [task(world, number) for number in range(3)]
+    put_all(dynamodb, {"Task": TABLE}, [*rows, uncountable(rows[0])])
+    counted = oracle.buckets_of(("Task", each.row or {}) for each in rows)
+    wait(lambda: counts(world) == counted and is_held(world, second["QuarantineQueueUrl"]))
+    s3.put_object(Bucket=second["OnFailureBucket"], Key="batch", Body=b"{}")
+    assert remove(world) == LEFT
+    assert counts(world) == counted
+    assert len(dynamodb.scan(TableName=TABLE)["Items"]) == len(rows) + 1
     tables = {*dynamodb.list_tables()["TableNames"]}
     assert tables >= {*stack.tables.values(), stack.app["PendingHoursTable"]}
-    assert outputs["PendingHoursTable"] not in tables
-    (message,) = sqs.receive_message(QueueUrl=outputs["QuarantineQueueUrl"])["Messages"]
+    assert second["PendingHoursTable"] not in tables
+    (message,) = sqs.receive_message(QueueUrl=second["QuarantineQueueUrl"])["Messages"]
     assert "uncountable" in message["Body"]
-    (kept,) = s3.list_objects_v2(Bucket=outputs["OnFailureBucket"])["Contents"]
+    (kept,) = s3.list_objects_v2(Bucket=second["OnFailureBucket"])["Contents"]
     assert kept["Key"] == "batch"
     assert schedules(world) == schedules_of(world, APP_STACK)
 
@@ -124,8 +147,8 @@ def write_until(
 def remove(world: World) -> set[str]:
     """Remove the second stack; gives the resources that were left."""
     formation = world.stack.client("cloudformation")
-    stack_id = formation.describe_stacks(StackName=REMOVED)["Stacks"][0]["StackId"]
-    world.stack.delete(REMOVED)
+    stack_id = formation.describe_stacks(StackName=SECOND)["Stacks"][0]["StackId"]
+    world.stack.delete(SECOND)
     pages = formation.get_paginator("describe_stack_events").paginate(StackName=stack_id)
     return {
         HASH.sub("", event["LogicalResourceId"])
@@ -143,11 +166,9 @@ def schedules(world: World) -> set[str]:
 
 def schedules_of(world: World, stack: str) -> set[str]:
     """The names of a stack's schedules."""
-    formation = world.stack.client("cloudformation")
-    found = formation.describe_stack_resources(StackName=stack)["StackResources"]
     return {
         each["PhysicalResourceId"]
-        for each in found
+        for each in world.resources(stack)
         if each["ResourceType"] == "AWS::Scheduler::Schedule"
     }
 

@@ -178,7 +178,7 @@ class HourStore(HourReader):
             yield from self.parts(part, BUCKETS_PER_SAVE, save_document)
 
     def _send(self, part: Sequence[Write]) -> frozenset[str]:
-        """Send one mutation; give back the aliases that did not go through."""
+        """Send one mutation; return the aliases that did not go through."""
         document, variables = save_document(part)
         try:
             data = self._client.execute(document, variables)

@@ -77,7 +77,7 @@ class PendingHours:
         self._sleep = sleep
 
     def mark(self, hours: Mapping[HourId, int | None]) -> int:
-        """Mark hours as touched; give back how many marks were put.
+        """Mark hours as touched; return how many marks were put.
 
         Args:
             hours: hour to when its next bucket elapses (epoch seconds); None when all have.

@@ -287,7 +287,7 @@ class Checker:
         return {hour: number for hour, number in late.items() if number}
 
     def complete(self, late: Mapping[HourId, int]) -> int:
-        """Complete what has elapsed and nobody is going to sweep; gives back how many buckets."""
+        """Complete what has elapsed and nobody is going to sweep; returns how many buckets."""
         self.store.update(late, lambda hour: hour.close(self.clock(), self.grace))
         return sum(late.values())
 

@@ -22,7 +22,7 @@ TOO_MANY_ROWS = (
 def check_range(
     checker: Checker, asked: Range, time_left: Callable[[], float], *, repair: bool
 ) -> tuple[Findings, Range | None]:
-    """Check a range while there is time; gives back what is left of it too.
+    """Check a range while there is time; returns what is left of it too.
 
     Raises:
         ContentionError: there is not even time for its first step.

@@ -53,7 +53,7 @@ class Planned:
         return {}
 
     def result(self) -> dict[str, Any]:
-        """What the function gives back."""
+        """What the function returns."""
         return {"units": self.units}
 
 
@@ -111,7 +111,7 @@ class Checked:
             )
 
     def result(self) -> dict[str, Any]:
-        """What the function gives back.
+        """What the function returns.
 
         Raises:
             AggregatedMetricsError: as `raise_failure`.

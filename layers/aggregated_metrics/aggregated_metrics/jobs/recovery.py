@@ -41,7 +41,7 @@ class Recovered:
         }
 
     def result(self) -> dict[str, Any]:
-        """What the function gives back.
+        """What the function returns.
 
         Raises:
             AggregatedMetricsError: of the first batch that failed.

@@ -96,7 +96,7 @@ def _row(page: int, number: int) -> dict[str, Any]:
 
 
 def _scan(pages: int, seconds: float) -> float:
-    """Scan a segment of so many pages; gives back the seconds that it took."""
+    """Scan a segment of so many pages; returns the seconds that it took."""
     run = Run("r", _BEGAN.timestamp(), True, {"ScoreResult": 1}, 16, {"ScoreResult": 1e9}, {})
     scanner = Scanner(
         TableRows(

@@ -7,7 +7,7 @@ from aggregated_metrics.adapters import observability
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG001 - a schedule says nothing
-    """Look at the streams, and visit every pending hour that is due; gives back what was done."""
+    """Look at the streams, and visit every pending hour that is due; returns what was done."""
     with observability.invocation("bucket_sweeper", context) as report:
         process = wiring.process()
         try:

@@ -7,7 +7,7 @@ from aggregated_metrics.adapters import observability
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Check what the event asks for (see jobs/reconciler.py); gives back what was found.
+    """Check what the event asks for (see jobs/reconciler.py); returns what was found.
 
     `{"lostBatches": true}` repairs the batches that aged out; with false nothing is done.
     """

@@ -7,7 +7,7 @@ from aggregated_metrics.adapters import observability
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Take in one batch of a stream.
+    """Apply one batch of a stream.
 
     The mapping has a tumbling window, only so that events name their shard; its state stays unused,
     but Lambda takes a response without `state` as a failure.

@@ -226,7 +226,7 @@ def test_what_must_run_is_missed_when_it_does_not() -> None:
 
 
 def test_what_ages_out_is_repaired_by_itself_where_repairs_are_wanted() -> None:
-    """On the first day a mapping finds records that are older than it may take in."""
+    """On the first day a mapping finds records that are older than it may apply."""
     events = template("template.yaml")["Resources"]["ReconcilerFunction"]["Properties"]["Events"]
     schedule = events["Recover"]["Properties"]["Input"]["!Sub"]
     assert json.loads(schedule.replace("${ReconcileRepairs}", "true")) == {"lostBatches": True}

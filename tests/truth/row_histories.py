@@ -39,7 +39,7 @@ _FORMS = (
     lambda t: (t - timedelta(hours=11)).strftime("%Y-%m-%dT%H:%M:%S-11:00"),
 )
 _EMPTY = 0.05
-"""How many of an odd model's ScoreResults lack a value, which AppSync must not give as null."""
+"""How many of an odd model's ScoreResults have no value, which AppSync must not give as null."""
 _UNREADABLE = ("yesterday", "2026-11-22", "2026-11-22T10:00:00", "2026-02-30T10:00:00Z", "")
 
 

@@ -138,7 +138,7 @@ def _run(
     pending: _Pending | None = None,
     rows_limit: int | None = None,
 ) -> dict[str, Any]:
-    """What the function gives back; the report is filled as its handler fills it."""
+    """What the function returns; the report is filled as its handler fills it."""
     done = _checks(checker, pending, rows_limit).run(event)
     if report is not None:
         report.update(done.as_report())

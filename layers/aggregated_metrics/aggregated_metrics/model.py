@@ -106,7 +106,7 @@ class AggregatedMetrics:
         error_count: int | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> Self:
-        """Set a record to these values, whether it exists or not; give back what is stored.
+        """Set a record to these values, whether it exists or not; return what is stored.
 
         Update; if the record is absent create; if somebody has created it meanwhile update again.
         So concurrent calls all succeed, the last one wins, and the common case is one request.

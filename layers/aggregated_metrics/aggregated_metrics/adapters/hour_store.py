@@ -53,7 +53,7 @@ class Outcome:
     tally: Tally = field(default_factory=Tally)
 
     def add(self, other: "Outcome") -> None:
-        """Take in the outcome of other hours."""
+        """Add the outcome of other hours."""
         self.hours |= other.hours
         self.written += other.written
         self.conflicts += other.conflicts

@@ -130,7 +130,7 @@ class PendingHours:
                 TableName=self._table, Key={"hour": {"S": _key(hour)}}, ConsistentRead=True
             )
         except (BotoCoreError, ClientError) as error:
-            raise PendingHoursError(_cure(self._table, error)) from error
+            raise PendingHoursError(_remedy(self._table, error)) from error
         item = answer.get("Item")
         if item is None:
             return None
@@ -143,7 +143,7 @@ class PendingHours:
         It is closed neither before `until` nor before it is over: a process that has marked it
         does not mark it again while it lies ahead, and may yet write its first bucket.
 
-        Gives back the state that it is in now; None if nothing was changed, because the hour has
+        Returns the state that it is in now; None if nothing was changed, because the hour has
         been marked again meanwhile.
         """
         # 1. Incomplete: due when its next bucket elapses. Complete: closed, but not before nobody
@@ -212,14 +212,14 @@ class PendingHours:
                 if not requests:
                     return
         except (BotoCoreError, ClientError) as error:
-            raise PendingHoursError(_cure(self._table, error)) from error
-        raise PendingHoursError(_cure(self._table, "it is throttled"))
+            raise PendingHoursError(_remedy(self._table, error)) from error
+        raise PendingHoursError(_remedy(self._table, "it is throttled"))
 
     def _query(self, state: State, before: int, limit: int | None) -> list[Mark]:
         try:
             return list(islice(self._pages(state, before), limit))
         except (BotoCoreError, ClientError) as error:
-            raise PendingHoursError(_cure(self._table, error)) from error
+            raise PendingHoursError(_remedy(self._table, error)) from error
 
     def _pages(self, state: State, before: int) -> Iterator[Mark]:
         pages = self._client.get_paginator("query").paginate(
@@ -243,11 +243,11 @@ class PendingHours:
         except self._client.exceptions.ConditionalCheckFailedException:
             return False
         except (BotoCoreError, ClientError) as error:
-            raise PendingHoursError(_cure(self._table, error)) from error
+            raise PendingHoursError(_remedy(self._table, error)) from error
         return True
 
 
-def _cure(table: str, why: object) -> str:
+def _remedy(table: str, why: object) -> str:
     return f"the table {table} did not answer ({why}); check PENDING_HOURS_TABLE and the role"
 
 

@@ -127,7 +127,7 @@ class SourceRows:
 def _readable(error: GraphQLError) -> tuple[dict[str, Any], int]:
     """What an answer with errors at single rows gives all the same, and how many it does not.
 
-    A row that AppSync cannot serialize is null, or lacks the field: the error's path names it.
+    A row that AppSync cannot serialize is null, or the field is missing: the error's path names it.
 
     Raises:
         GraphQLError: the page itself failed.

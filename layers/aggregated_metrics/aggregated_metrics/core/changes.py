@@ -2,7 +2,7 @@
 
 A *change* is what one stream record did to one row. Its deltas are what the new image adds and the
 old image took with it; they keep the record's sequence number, because each minute decides for
-itself, by its ledger, which of them it has already taken in.
+itself, by its ledger, which of them have already been applied.
 """
 
 from collections import defaultdict
@@ -207,7 +207,7 @@ def model_of_stream(arn: str, source_tables: Mapping[str, str]) -> Model:
     """The model whose table a stream belongs to.
 
     Raises:
-        UncountableError: none; the message names the setting that cures it.
+        UncountableError: none; the message names the setting that is its remedy.
     """
     parts = arn.split("/")
     table = parts[1] if len(parts) > 1 else arn

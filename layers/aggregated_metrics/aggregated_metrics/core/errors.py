@@ -21,7 +21,7 @@ AggregatedMetricsError
 ├── ChecksFailedError         some groups of hours could not be checked; the others were
 ├── TooManyRowsError          a check would list more rows than CHECK_ROWS_LIMIT
 ├── OutOfTimeError            reading the source rows took what time there was
-├── RunError                 a run over whole tables lacks something that it needs
+├── RunError                 a run over whole tables does not find something that it needs
 └── QuarantineError           the quarantine queue did not take a record
 """
 

@@ -95,7 +95,7 @@ class Findings:
             self.drift = [drift for drift in self.drift if drift.bucket not in gone]
 
     def add(self, other: "Findings") -> None:
-        """Take in what a check of other hours found."""
+        """Add what a check of other hours found."""
         self.hours += other.hours
         self.minutes += other.minutes
         self.rows += other.rows

@@ -51,7 +51,7 @@ class Tally:
     ledger_dropped: int = 0
 
     def add(self, other: "Tally") -> None:
-        """Take in what happened to other numbers."""
+        """Add what happened to other numbers."""
         self.clamped += other.clamped
         self.overflowed += other.overflowed
         self.ledger_dropped += other.ledger_dropped
@@ -61,7 +61,7 @@ class Hour:
     """The buckets of one hour, loaded, to be changed and saved."""
 
     def __init__(self, hour_id: HourId, rows: Sequence[Mapping[str, Any]] = ()) -> None:
-        """Take in the rows of the API under this hour's prefix; rows with other keys are ignored.
+        """Read the rows of the API under this hour's prefix; rows with other keys are ignored.
 
         Rows need `compositeKey`, the measures, `complete`, `metadata` and `updatedAt`.
         """

@@ -128,7 +128,7 @@ KNOWN: tuple[Model, ...] = (
         measure=_feedback,
         measured=("initialAnswerValue", "finalAnswerValue", "isInvalid"),
         times=("editedAt", "updatedAt", "createdAt"),
-        # The index by editedAt lacks the rows that nobody has edited.
+        # The index by editedAt does not have the rows that nobody has edited.
         listing=("listFeedbackItemByAccountIdAndUpdatedAt", "updatedAt"),
         scopes=_by_scorecard_and_score("feedbackItems"),
         extra=_FEEDBACK,

@@ -65,7 +65,7 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Aggregator:
-    """Takes in stream batches; every port is an argument."""
+    """Applies stream batches; every port is an argument."""
 
     store: HourStore
     pending: PendingHours

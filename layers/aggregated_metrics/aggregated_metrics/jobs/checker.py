@@ -164,7 +164,7 @@ class Checker:
         try:
             if reading.wrong:
                 # 1. The rows again, as far as the first time, and only then the buckets: a version
-                #    that is still the same has taken in nothing since before the first reading.
+                #    that is still the same has had nothing applied since before the first reading.
                 again = self._look_again(reading)
                 found.rows += again.counted.rows
                 found.pages += again.counted.pages

@@ -1,4 +1,4 @@
-"""What bucket_sweeper looks at beside the hours: whether every stream is still being taken in."""
+"""What bucket_sweeper looks at beside the hours: whether every stream is still being read."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Probe:
     looked: dict[str, float]
 
     def look(self) -> Report:
-        """What to report: streams that nobody takes in, or that are not their table's any more.
+        """What to report: streams that nobody reads, or that are not their table's any more.
 
         Nothing where the last look was a moment ago. Without streams both are zero.
 

@@ -17,6 +17,16 @@ export SAM_CLI_TELEMETRY := 0
 # a deployment's commands take the profile's own.
 ANY_REGION := AWS_DEFAULT_REGION=us-east-1
 
+# `make lint` and `make test` do two things at a time: tests on the stack mostly wait. Only where make
+# can keep apart what they print, each when it is done (GNU make 4).
+ifneq ($(filter output-sync,$(.FEATURES)),)
+ifneq ($(filter lint test,$(MAKECMDGOALS)),)
+ifeq ($(words $(MAKECMDGOALS)),1)
+MAKEFLAGS += --jobs=2 --output-sync=target --keep-going
+endif
+endif
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help sync lint lint-code lint-templates format security test unit browser e2e e2e-thorough bench truth truth-mutations \
         truth-backfill demo invoke stop build clean attach redrive repair-batches pre-commit
@@ -86,20 +96,20 @@ format: .venv/.synced ## format the code and fix what ruff can fix
 security: .tools/checkov/.synced ## checkov over the templates; .checkov.yaml has a reason beside each skip
 	.tools/checkov/bin/checkov --config-file .checkov.yaml
 
-test: unit browser e2e ## every test but e2e-thorough
+test: e2e unit browser ## every test but e2e-thorough
 
 unit: .venv/.synced ## every test that needs no stack: unit, property, contract, integration
-	$(BIN)/pytest -n 2 --dist worksteal -m "not e2e and not browser"
+	$(BIN)/pytest -n 2 --dist worksteal --ignore tests/e2e --ignore tests/browser
 
 browser: .venv/.synced ## the report's page in a headless Chromium, which apt-get brings: CHROMIUM=another one
 	@$(BIN)/python -m testbench.browser
-	$(BIN)/pytest -m browser
+	$(BIN)/pytest tests/browser
 
 e2e: sync ## the tests on the local stack
-	$(BIN)/pytest -m "e2e and not thorough"
+	$(BIN)/pytest tests/e2e -m "not thorough"
 
 e2e-thorough: sync ## minutes more on the local stack: each function without each of its permissions, upgrades
-	$(BIN)/pytest -m "e2e and thorough"
+	$(BIN)/pytest tests/e2e -m thorough
 
 TRUTH := $(BIN)/python -m tests.truth
 

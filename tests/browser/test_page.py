@@ -14,8 +14,6 @@ from aggregated_metrics_cli.page import render
 from testbench.browser import Browser, Page, browser
 from testbench.counted import FakeClient, busy_day
 
-pytestmark = pytest.mark.browser
-
 START = datetime(2026, 11, 22, tzinfo=UTC)
 NOW = datetime(2026, 11, 22, 17, 6, 40, tzinfo=UTC)
 SCREENS = {"phone": (390, 844), "desktop": (1280, 900)}

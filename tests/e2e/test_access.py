@@ -7,8 +7,6 @@ from testbench.emulated.check import READ_FIELDS, WRITE_FIELDS, api_client
 from testbench.emulated.stack import Credentials
 from testbench.emulated.world import World
 
-pytestmark = pytest.mark.e2e
-
 READ = "query ReadBuckets { listAggregatedMetrics(limit: 1) { items { compositeKey } } }"
 DELETE = (
     'mutation DeleteBucket { deleteAggregatedMetrics(input: {accountId: "a", compositeKey: "b"}) '

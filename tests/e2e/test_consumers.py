@@ -6,13 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
-
 from testbench.emulated.functions import invoke
 from testbench.emulated.stack import APP_STACK
 from testbench.emulated.world import World, wait
-
-pytestmark = pytest.mark.e2e
 
 
 def look(world: World) -> dict[str, Any]:

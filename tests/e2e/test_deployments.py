@@ -19,8 +19,6 @@ from testbench.emulated.world import World, table, wait
 from testbench.emulated.writing import put_all
 from testbench.traffic import Traffic, Write, text
 
-pytestmark = pytest.mark.e2e
-
 UNDERWAY = 20
 """So many records are on their way while a deployment is."""
 SECOND = "aggregated-metrics-second"

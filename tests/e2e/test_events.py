@@ -8,8 +8,6 @@ from testbench.emulated.events import EVENTS, Event, is_good
 from testbench.emulated.functions import invoke
 from testbench.emulated.world import World
 
-pytestmark = pytest.mark.e2e
-
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.name)
 def test_a_function_takes_its_test_events(world: World, event: Event) -> None:

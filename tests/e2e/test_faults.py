@@ -4,8 +4,6 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
-
 from testbench import oracle
 from testbench.emulated.check import measures_of
 from testbench.emulated.functions import StreamLog
@@ -13,8 +11,6 @@ from testbench.emulated.proxy import drip_after
 from testbench.emulated.world import World, table, wait
 from testbench.emulated.writing import change, put_all
 from testbench.traffic import Traffic, Write
-
-pytestmark = pytest.mark.e2e
 
 BATCH = 20
 

@@ -19,8 +19,6 @@ from testbench.emulated.stack import APP_STACK, REGION, ROOT_CREDENTIALS
 from testbench.emulated.world import World, wait
 from testbench.streams import Stream, event
 
-pytestmark = pytest.mark.e2e
-
 START = datetime(2026, 11, 22, 10, tzinfo=UTC)
 
 

@@ -9,8 +9,6 @@ from testbench.emulated.check import Buckets, Verdict
 from testbench.emulated.functions import StreamLog
 from testbench.emulated.world import World
 
-pytestmark = pytest.mark.e2e
-
 
 @pytest.fixture(scope="module")
 def judged(world: World) -> tuple[Verdict, Buckets]:

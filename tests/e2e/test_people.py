@@ -22,8 +22,6 @@ from testbench.emulated import check
 from testbench.emulated.stack import APP_STACK, REGION, Credentials
 from testbench.emulated.world import World
 
-pytestmark = pytest.mark.e2e
-
 START, END = datetime(2026, 11, 22, 10, tzinfo=UTC), datetime(2026, 11, 22, 10, 1, tzinfo=UTC)
 RANGE = ("--start", "2026-11-22T10:00:00Z", "--end", "2026-11-22T11:00:00Z")
 

@@ -25,8 +25,6 @@ from testbench.emulated.world import World, wait
 from testbench.privileges import DOCUMENTS, statements
 from testbench.streams import Stream, event
 
-pytestmark = pytest.mark.e2e
-
 HOUR = datetime(2026, 11, 22, 10, tzinfo=UTC)
 RANGE = {"start": "2026-11-22T10:00:00Z", "end": "2026-11-22T11:00:00Z"}
 NOT_ASKED = {"Log", "Trace", "KeepFailedBatches", "FindFailedBatchesBucket", None}

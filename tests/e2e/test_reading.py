@@ -17,8 +17,6 @@ from testbench.emulated.stack import APP_STACK, REGION
 from testbench.emulated.world import World
 from testbench.traffic import ACCOUNTS
 
-pytestmark = pytest.mark.e2e
-
 
 @pytest.fixture(scope="module")
 def span(world: World) -> tuple[datetime, datetime]:

@@ -3,8 +3,13 @@
 Processes meet only at requests. Here each process is a greenlet that stops before each request, and
 a scheduler runs *every* order of these steps, by depth-first search over its choices. A process may
 die before or after any of its requests; then its batch comes again, in any shape.
+
+Two steps meet if one of them changes what the other one asks. Of orders that differ only in which
+of two steps that do not meet comes first, one is run: a step that was tried at a choice sleeps in
+what follows from its other steps, until one comes that it meets ("sleep sets").
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -41,6 +46,17 @@ class Death(NamedTuple):
     after: bool
 
 
+class Step(NamedTuple):
+    """What a process would do next: to what, and whether it changes it."""
+
+    to: str
+    writes: bool
+
+    def meets(self, other: "Step") -> bool:
+        """Whether it matters which of the two comes first."""
+        return self.to == other.to and (self.writes or other.writes)
+
+
 @dataclass(frozen=True)
 class Consumer:
     """One shard's consumer: delivers `sizes` in turn until all its records have been applied.
@@ -72,11 +88,11 @@ class SharedHour:
     requests: dict[greenlet, int] = field(default_factory=dict)
     deaths: dict[greenlet, Death] = field(default_factory=dict)
 
-    def meet(self, request: Callable[[], Any]) -> Any:
+    def meet(self, step: Step, request: Callable[[], Any]) -> Any:
         """One request of the running process: wait for the scheduler, die or carry it out."""
         me = getcurrent()
         if me.parent is not None:
-            me.parent.switch()
+            me.parent.switch(step)
         number = self.requests[me] = self.requests.get(me, 0) + 1
         death = self.deaths.get(me)
         if death == (number, False):
@@ -88,7 +104,8 @@ class SharedHour:
 
     def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
         """The API, as a client."""
-        answer = self.meet(lambda: self.api.execute(query, variables))
+        step = Step("api", writes=not query.startswith("query"))
+        answer = self.meet(step, lambda: self.api.execute(query, variables))
         if errors := answer.get("errors"):
             kinds = {error.get("errorType") for error in errors}
             assert kinds == {"DynamoDB:ConditionalCheckFailedException"}, errors
@@ -191,7 +208,8 @@ class _Meeting:
         call = getattr(self._shared.table, name)
         if name == "get_paginator":
             return lambda kind: _Pages(self._shared, call(kind))
-        return lambda **arguments: self._shared.meet(lambda: call(**arguments))
+        step = Step("table", writes=True)
+        return lambda **arguments: self._shared.meet(step, lambda: call(**arguments))
 
 
 class _Pages:
@@ -199,42 +217,83 @@ class _Pages:
         self._shared, self._pages = shared, pages
 
     def paginate(self, **arguments: Any) -> Any:
-        return self._shared.meet(lambda: list(self._pages.paginate(**arguments)))
+        step = Step("table", writes=False)
+        return self._shared.meet(step, lambda: list(self._pages.paginate(**arguments)))
 
 
 type Process = Callable[[SharedHour], None]
 
 
-def schedules(processes: Sequence[Process]) -> Iterator[SharedHour]:
-    """Run every order of the processes' requests; yields what they share after each."""
-    choices: list[list[int]] = [[]]
-    taken: list[int] = []
+@dataclass
+class _Choice:
+    """A point of the schedule that is being run.
+
+    Attributes:
+        steps: what each process that is not done would do next.
+        asleep: those whose step was tried here, or elsewhere with the same outcome.
+        chosen: the one whose turn it is.
+    """
+
+    steps: Mapping[int, Step]
+    asleep: set[int]
+    chosen: int
+
+
+def schedules(
+    processes: Sequence[Process], meet: Callable[[Step, Step], bool] = Step.meets
+) -> Iterator[SharedHour]:
+    """Run every order of the processes' requests; yields what they share after each.
+
+    Args:
+        processes: who meets.
+        meet: whether it matters which of two steps comes first.
+    """
+    choices: list[_Choice] = []
     while True:
         shared = SharedHour()
-        choices, taken = _run(shared, processes, taken)
-        yield shared
-        while taken and taken[-1] + 1 >= len(choices[len(taken) - 1]):
-            taken.pop()
-        if not taken:
+        if _run(shared, processes, choices, meet):
+            yield shared
+        while choices:
+            last = choices[-1]
+            last.asleep.add(last.chosen)
+            if awake := last.steps.keys() - last.asleep:
+                last.chosen = min(awake)
+                break
+            choices.pop()
+        else:
             return
-        taken[-1] += 1
 
 
 def _run(
-    shared: SharedHour, processes: Sequence[Process], prefix: Sequence[int]
-) -> tuple[list[list[int]], list[int]]:
-    """Follow the prefix of choices, then always the first; what could be chosen at each step."""
+    shared: SharedHour,
+    processes: Sequence[Process],
+    choices: list[_Choice],
+    meet: Callable[[Step, Step], bool],
+) -> bool:
+    """Follow the choices and make further ones; whether that ends in an order of its own."""
     running = [greenlet(process) for process in processes]
-    for process in running:
-        process.switch(shared)  # up to its first request
-    choices: list[list[int]] = []
-    taken: list[int] = []
-    while alive := [i for i, process in enumerate(running) if not process.dead]:
-        choice = prefix[len(taken)] if len(taken) < len(prefix) else 0
-        choices.append(alive)
-        taken.append(choice)
-        running[alive[choice]].switch()
-    return choices, taken
+    steps = [process.switch(shared) for process in running]  # up to its first request
+    for depth in itertools.count():
+        left = {i: steps[i] for i, process in enumerate(running) if not process.dead}
+        if not left:
+            return True
+        if depth == len(choices):
+            asleep = _still_asleep(choices[-1], meet) if choices else set()
+            awake = left.keys() - asleep
+            if not awake:
+                for i in left:
+                    running[i].throw()
+                return False
+            choices.append(_Choice(left, asleep, min(awake)))
+        chosen = choices[depth].chosen
+        steps[chosen] = running[chosen].switch()
+    raise AssertionError
+
+
+def _still_asleep(before: _Choice, meet: Callable[[Step, Step], bool]) -> set[int]:
+    """Those whose step does not meet the one that was taken: before it or after is the same."""
+    taken = before.steps[before.chosen]
+    return {i for i in before.asleep if not meet(before.steps[i], taken)}
 
 
 def stored(shared: SharedHour) -> dict[tuple[str, str, str, int], tuple[int, bool]]:

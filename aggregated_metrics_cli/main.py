@@ -20,7 +20,7 @@ from aggregated_metrics_cli import (
     report,
     show,
     verify,
-    whole,
+    whole_tables,
 )
 from aggregated_metrics_cli.deployment import Deployment
 from aggregated_metrics_cli.exit_codes import FAILED, STOPPED
@@ -59,8 +59,8 @@ def main(
         out: where results go; stdout by default.
         err: where progress and errors go; stderr by default.
     """
-    if whole.is_asked(given):
-        return whole.main(given[1:])
+    if whole_tables.is_asked(given):
+        return whole_tables.main(given[1:])
     if given and given[0] == _ATTACH:
         return attach.main(given[1:])
     options = arguments.parse(given)

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from aggregated_metrics_cli.overview import collect
 from aggregated_metrics_cli.page import render
 from demo import report
-from testbench.emulated import backfilling, check, damage
+from testbench.emulated import backfilling, check, corruption
 from testbench.emulated.display import show_line
 from testbench.emulated.functions import StepError, StreamLog
 from testbench.emulated.stack import (
@@ -150,12 +150,12 @@ class Demo:
         writer = self.stack.user("vandal", *check.WRITE_FIELDS)
         with self._timed("corrupt buckets"):
             client = check.api_client(self.stack, writer)
-            damages = damage.corrupt(client, buckets, self.seed)
+            damages = corruption.corrupt(client, buckets, self.seed)
         found = self._reconcile("verify", [*buckets], repair=False)
         report.show_damage(self.console, damages, found)
         # a sweep may have set a parent right before the reconciler came to see it
         missed = [d for d in damages if d.key[3] == 1 and not found.finds(d)]
-        is_found = not missed and damage.is_explained(found.drift, damages)
+        is_found = not missed and corruption.is_explained(found.drift, damages)
         show_line(
             self.console,
             f"the reconciler compared {found.minutes:,} minutes with the rows and reports "
@@ -174,9 +174,9 @@ class Demo:
         report.show_verdict(self.console, verdict, quarantine_is_exact=None)
         return is_found and is_clean and verdict.is_good
 
-    def _reconcile(self, step: str, keys: list[Key], *, repair: bool) -> damage.Checked:
+    def _reconcile(self, step: str, keys: list[Key], *, repair: bool) -> corruption.Checked:
         with self._timed(f"reconciler: {step}"), self.console.status(f"the reconciler: {step}"):
-            return damage.reconcile(self.stack, keys, repair=repair)
+            return corruption.reconcile(self.stack, keys, repair=repair)
 
     @contextmanager
     def _timed(self, step: str) -> Iterator[None]:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testbench.emulated.check import Buckets, Difference, Quarantined, Verdict
-from testbench.emulated.damage import Checked, Damage
+from testbench.emulated.corruption import Checked, Damage
 from testbench.emulated.display import show_line
 from testbench.traffic import ACCOUNTS
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from testbench.emulated import check, damage
+from testbench.emulated import check, corruption
 from testbench.emulated.check import Buckets, Verdict
 from testbench.emulated.functions import StreamLog
 from testbench.emulated.world import World
@@ -53,16 +53,16 @@ def test_the_reconciler_finds_and_repairs_what_was_corrupted(
     assert not verdict.differences
     lately = world.now - timedelta(hours=1)
     buckets = {key: each for key, each in buckets.items() if each.timeRangeStart >= lately}
-    assert damage.reconcile(world.stack, buckets, repair=False).drift == {}
-    damages = damage.corrupt(world.vandal, buckets, seed=3, each=1)
+    assert corruption.reconcile(world.stack, buckets, repair=False).drift == {}
+    damages = corruption.corrupt(world.vandal, buckets, seed=3, each=1)
     keys = [each.key for each in damages]
-    found = damage.reconcile(world.stack, keys, repair=False)
+    found = corruption.reconcile(world.stack, keys, repair=False)
     # a parent may have been set right by a scheduled sweep before the reconciler came
     assert [each for each in damages if each.key[3] == 1 and not found.finds(each)] == []
-    assert damage.is_explained(found.drift, damages)
-    repaired = damage.reconcile(world.stack, keys, repair=True)
+    assert corruption.is_explained(found.drift, damages)
+    repaired = corruption.reconcile(world.stack, keys, repair=True)
     assert repaired.repaired > 0
     assert repaired.moving == 0
-    assert damage.reconcile(world.stack, buckets, repair=False).drift == {}
+    assert corruption.reconcile(world.stack, buckets, repair=False).drift == {}
     verdict, _ = world.judge()
     assert verdict.differences == []

@@ -255,7 +255,7 @@ def test_waits_grow_up_to_two_seconds(stack: Stack) -> None:
         waits.append(seconds)
         stack.clock.sleep(seconds)
 
-    store._patience = replace(store._patience, sleep=wait)
+    store._retries = replace(store._retries, sleep=wait)
     stack.gate.before = lambda _: _THROTTLED
     with pytest.raises(ContentionError):
         store.load([HOUR])

@@ -13,13 +13,13 @@ from typing import Any
 from aggregated_metrics.adapters.appsync import Client
 from aggregated_metrics.adapters.bucket_reader import BucketReader
 from aggregated_metrics.core import buckets
+from aggregated_metrics.core.bucket_sums import Known, exact, is_open
 from aggregated_metrics.core.cover import Step, Tile, check_points, cover, edges, minutes, tiles
 from aggregated_metrics.core.errors import ScopeError
 from aggregated_metrics.core.measures import Measures, total, zero
 from aggregated_metrics.core.metadata import MEMORY_SECONDS
 from aggregated_metrics.core.record_types import MODELS, SCOPES, extra_of, model_of
 from aggregated_metrics.core.series import Series
-from aggregated_metrics.core.sums import Known, exact, is_open
 
 __all__ = ["Series", "Summary", "cover", "freshness", "read_points", "summarize", "timeline"]
 

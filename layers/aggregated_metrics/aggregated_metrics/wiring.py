@@ -17,9 +17,9 @@ from botocore.config import Config
 
 from aggregated_metrics.adapters.appsync import AppSyncClient, SigV4, open_session
 from aggregated_metrics.adapters.hour_store import HourStore
-from aggregated_metrics.adapters.patience import Patience
 from aggregated_metrics.adapters.pending_hours import PendingHours
 from aggregated_metrics.adapters.quarantine import Quarantine
+from aggregated_metrics.adapters.retries import Retries
 from aggregated_metrics.adapters.settings import Settings
 from aggregated_metrics.core.errors import SettingsError
 from aggregated_metrics.core.hours import HourId
@@ -213,7 +213,7 @@ def checker(
     return Checker(
         store=process.store(time_left),
         source=SourceRows(
-            process.client(time_left), clock=process.clock, patience=Patience(time_left)
+            process.client(time_left), clock=process.clock, retries=Retries(time_left)
         ),
         pending=process.pending(),
         clock=process.clock,

@@ -15,13 +15,13 @@ from aggregated_metrics.adapters.appsync import AppSyncClient, Client
 from aggregated_metrics.adapters.concurrency import map_concurrently
 from aggregated_metrics.adapters.hour_documents import LOADED
 from aggregated_metrics.adapters.hour_reader import HOURS_PER_LOAD, HourReader
-from aggregated_metrics.adapters.patience import Patience
+from aggregated_metrics.adapters.retries import Retries
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.bucket import Bucket, bucket_of
+from aggregated_metrics.core.bucket_sums import needs_parts
 from aggregated_metrics.core.cover import Tile
 from aggregated_metrics.core.record_types import extra_of
 from aggregated_metrics.core.series import HourId, Series, composite_key
-from aggregated_metrics.core.sums import needs_parts
 
 GETS_PER_REQUEST = 120
 LIST_FROM = 10
@@ -44,8 +44,8 @@ class BucketReader:
 
     def __init__(self, client: Client, *, sleep: Callable[[float], None] = time.sleep) -> None:
         end = time.monotonic() + SECONDS
-        patience = Patience(lambda: end - time.monotonic(), sleep, advice=_ADVICE)
-        self._hours = HourReader(client, patience)
+        retries = Retries(lambda: end - time.monotonic(), sleep, advice=_ADVICE)
+        self._hours = HourReader(client, retries)
         self._is_ours = isinstance(client, AppSyncClient)
 
     def read(self, wanted: Wanted, now: int) -> Found:

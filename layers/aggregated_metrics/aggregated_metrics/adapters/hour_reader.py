@@ -12,7 +12,7 @@ from aggregated_metrics.adapters.hour_documents import (
     day_document,
     load_document,
 )
-from aggregated_metrics.adapters.patience import Patience
+from aggregated_metrics.adapters.retries import Retries
 from aggregated_metrics.core.buckets import HOUR, floor, iso, minute_of
 from aggregated_metrics.core.hours import Hour, HourId
 from aggregated_metrics.core.series import Series
@@ -26,13 +26,13 @@ class HourReader:
 
     Args:
         client: carries out GraphQL documents.
-        patience: waits where the API throttles, as long as the caller has time.
+        retries: waits where the API throttles, as long as the caller has time.
         request_bytes: how large a request may be (a firewall's limit); 0 for any size.
     """
 
-    def __init__(self, client: Client, patience: Patience, request_bytes: int = 0) -> None:
+    def __init__(self, client: Client, retries: Retries, request_bytes: int = 0) -> None:
         self._client = client
-        self._patience = patience
+        self._retries = retries
         self._request_bytes = request_bytes
 
     def load(self, ids: Sequence[HourId]) -> list[Hour]:
@@ -107,7 +107,7 @@ class HourReader:
             ApiError: the API refused, or did not answer in time.
         """
         request = partial(self._client.execute, document, variables)
-        return self._patience.until_taken(request, "an hour is not loaded")
+        return self._retries.until_taken(request, "an hour is not loaded")
 
     def _hour(self, hour_id: HourId, page: Mapping[str, Any]) -> Hour:
         rows = list(page["items"])

@@ -16,7 +16,7 @@ from aggregated_metrics.adapters.appsync import Client
 from aggregated_metrics.adapters.concurrency import map_concurrently
 from aggregated_metrics.adapters.hour_documents import save_document
 from aggregated_metrics.adapters.hour_reader import HOURS_PER_LOAD, HourReader
-from aggregated_metrics.adapters.patience import Patience
+from aggregated_metrics.adapters.retries import Retries
 from aggregated_metrics.core.errors import ConditionFailedError, GraphQLError, ThrottledError
 from aggregated_metrics.core.hours import Bucket, Hour, HourId, Tally, Write
 
@@ -86,7 +86,7 @@ class HourStore(HourReader):
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        super().__init__(client, Patience(time_left, sleep, jitter), request_bytes)
+        super().__init__(client, Retries(time_left, sleep, jitter), request_bytes)
         self._clock = clock
         self._grace = grace
 
@@ -120,7 +120,7 @@ class HourStore(HourReader):
         for attempt in count():
             if attempt:
                 outcome.retries += 1
-                self._patience.wait(attempt, f"{len(todo)} hours are still written by others")
+                self._retries.wait(attempt, f"{len(todo)} hours are still written by others")
             # 1. Load. What this invocation has itself written lies on top: a stale read that hid it
             #    would have it added twice. Dead here: nothing has happened.
             hours = self.load(todo)
@@ -166,7 +166,7 @@ class HourStore(HourReader):
         failed: list[Write] = []
         ordered = sorted(writes, key=lambda write: (write.bucket.size > 1, bool(write.condition)))
         for part in self._saves(ordered):
-            self._patience.stop_in_time("some buckets are not written")
+            self._retries.stop_in_time("some buckets are not written")
             lost = self._send(part)
             for i, write in enumerate(part):
                 (failed if f"b{i}" in lost else saved).append(write)

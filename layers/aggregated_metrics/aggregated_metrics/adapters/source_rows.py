@@ -14,7 +14,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from aggregated_metrics.adapters.appsync import Client
-from aggregated_metrics.adapters.patience import Patience
+from aggregated_metrics.adapters.retries import Retries
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import GraphQLError, UncountableError
 from aggregated_metrics.core.listing import Range, condition, where
@@ -45,15 +45,15 @@ class SourceRows:
     Args:
         client: carries out GraphQL documents.
         clock: the time now, aware.
-        patience: waits where the API throttles.
+        retries: waits where the API throttles.
     """
 
     def __init__(
-        self, client: Client, *, clock: Callable[[], datetime], patience: Patience | None = None
+        self, client: Client, *, clock: Callable[[], datetime], retries: Retries | None = None
     ) -> None:
         self._client = client
         self._clock = clock
-        self._patience = patience or Patience()
+        self._retries = retries or Retries()
 
     def count(
         self,
@@ -114,7 +114,7 @@ class SourceRows:
             query = _query(model.name, model.listing, model.account, model.attributes)
             request = partial(self._client.execute, query, variables | more)
             try:
-                page = self._patience.until_taken(request, "rows are not listed")["page"]
+                page = self._retries.until_taken(request, "rows are not listed")["page"]
             except GraphQLError as error:
                 page, unreadable = _readable(error)
                 counted.unreadable += unreadable

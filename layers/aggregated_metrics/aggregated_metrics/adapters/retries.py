@@ -14,7 +14,7 @@ _BACKOFF = (0.1, 2.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Retries:
     """Waits within the time that its caller has.
 
     Attributes:

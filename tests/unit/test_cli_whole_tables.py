@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aggregated_metrics_cli import whole
+from aggregated_metrics_cli import whole_tables
 from testbench.backfilling import Backfilling
 from testbench.fakes.aws import MemoryTable
 from testbench.reconciliation import World
@@ -90,7 +90,7 @@ def aws() -> _Aws:
 
 def _run(aws: _Aws, *given: str, answer: str = "n") -> tuple[int, str]:
     out = io.StringIO()
-    code = whole.main(
+    code = whole_tables.main(
         ["--stack", "s", *given], aws=aws, out=out, ask=lambda _: answer, sleep=lambda _: None
     )
     return code, out.getvalue()
@@ -161,4 +161,4 @@ def test_what_failed_says_how_to_go_on(aws: _Aws) -> None:
     ],
 )
 def test_whole_tables_are_meant_where_no_account_is_named(given: list[str], asked: bool) -> None:
-    assert whole.is_asked(given) is asked
+    assert whole_tables.is_asked(given) is asked

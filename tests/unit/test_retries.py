@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from aggregated_metrics.adapters.patience import STOP_SECONDS, Patience
+from aggregated_metrics.adapters.retries import STOP_SECONDS, Retries
 from aggregated_metrics.adapters.source_rows import SourceRows
 from aggregated_metrics.core.errors import AuthorizationError, ContentionError, ThrottledError
 from aggregated_metrics.core.record_types import MODELS
@@ -30,22 +30,22 @@ class Waits:
 
     def __init__(self, seconds: float) -> None:
         self.left, self.waited = seconds, list[float]()
-        self.patience = Patience(lambda: self.left, self.sleep, lambda: 1.0)
+        self.retries = Retries(lambda: self.left, self.sleep, lambda: 1.0)
 
     def sleep(self, seconds: float) -> None:
         self.left -= seconds
         self.waited.append(seconds)
 
 
-def count(client: Throttling, patience: Patience) -> int:
-    source = SourceRows(client, clock=lambda: NOW, patience=patience)
+def count(client: Throttling, retries: Retries) -> int:
+    source = SourceRows(client, clock=lambda: NOW, retries=retries)
     ranges = [("2026-11-22T10", "2026-11-22T11")]
     return source.count(MODELS["Item"], "acct-1", [0], ranges).pages
 
 
 def test_a_throttled_listing_of_source_rows_is_asked_again() -> None:
     client, waits = Throttling(3), Waits(60)
-    assert count(client, waits.patience) == 1
+    assert count(client, waits.retries) == 1
     assert client.asked == 4
     assert waits.waited == sorted(waits.waited)
     assert len(set(waits.waited)) == 3
@@ -54,7 +54,7 @@ def test_a_throttled_listing_of_source_rows_is_asked_again() -> None:
 def test_a_listing_that_stays_throttled_gives_up_in_time() -> None:
     waits = Waits(30)
     with pytest.raises(ContentionError, match="the time is over"):
-        count(Throttling(10_000), waits.patience)
+        count(Throttling(10_000), waits.retries)
     assert 0 < waits.left < STOP_SECONDS
 
 
@@ -65,5 +65,5 @@ def test_what_is_not_throttling_is_not_asked_again() -> None:
         raise AuthorizationError("no", operation="CountItem")
 
     with pytest.raises(AuthorizationError):
-        waits.patience.until_taken(refuse, "nothing is listed")
+        waits.retries.until_taken(refuse, "nothing is listed")
     assert waits.waited == []

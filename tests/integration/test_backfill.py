@@ -1,13 +1,15 @@
 """Runs over whole tables, step by step, on rows that no stream has brought."""
 
+from itertools import count
 from typing import Any
 
 import pytest
+from aggregated_metrics.adapters.hour_store import HourStore
 from aggregated_metrics.core.errors import EventError, RunError
-from aggregated_metrics.jobs import scanner
+from aggregated_metrics.jobs import reducer, scanner
 
 from testbench import rows
-from testbench.backfilling import Backfilling
+from testbench.backfilling import Backfilling, Died
 from testbench.fakes.aws import MemoryTable
 from testbench.reconciliation import SETTLE, World, truth
 
@@ -57,6 +59,26 @@ def test_a_scanner_that_dies_or_runs_out_of_time_goes_on_and_counts_nothing_twic
     run.run()
     assert run.deaths > 10
     assert world.stored() == truth(world.api)
+
+
+def test_a_reducer_that_fails_is_gone_on_with_and_the_report_has_all_that_was_written(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reducer, "HOURS_AT_ONCE", 1)
+    _write(world)
+    update, calls = HourStore.update, count(1)
+
+    def sometimes(store: HourStore, *given: Any, **named: Any) -> Any:
+        if next(calls) % 3 == 0:
+            raise Died
+        return update(store, *given, **named)
+
+    monkeypatch.setattr(HourStore, "update", sometimes)
+    report = Backfilling(world).run()
+    assert world.stored() == truth(world.api)
+    assert report["drift"] == report["repaired"]
+    assert sum(report["repaired"].values()) == report["minutes"]
+    assert report["written"] == len(world.api.rows("AggregatedMetrics"))
 
 
 def test_of_two_scanners_of_a_segment_the_second_goes_on_from_what_the_first_put_down(

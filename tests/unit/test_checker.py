@@ -362,8 +362,8 @@ def test_a_second_look_that_fails_tells_what_it_has_repaired_by_then() -> None:
 
 def test_findings_add_up() -> None:
     drift = Drift(ITEMS, TEN, 1, Measures(1), Measures(2), None)
-    findings = Findings(1, 2, 3, 4, [drift], [], [drift], 5, 6)
-    findings.add(Findings(10, 20, 30, 40, [], [replace(drift, size=5)], [], 50, 60))
+    findings = Findings(1, 2, 3, 4, [drift], [], [drift], 5, unreadable=6)
+    findings.add(Findings(10, 20, 30, 40, [], [replace(drift, size=5)], [], 50, unreadable=60))
     assert (findings.hours, findings.minutes, findings.rows, findings.pages) == (11, 22, 33, 44)
     assert (len(findings.drift), len(findings.moving), len(findings.repaired)) == (1, 1, 1)
     assert (findings.completed, findings.unreadable) == (55, 66)

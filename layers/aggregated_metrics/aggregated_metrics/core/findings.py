@@ -58,6 +58,7 @@ class Findings:
         moving: buckets that changed between or after the looks; left alone.
         repaired: those of the drift that have been set right.
         completed: buckets that had elapsed and were not complete; they are now.
+        written: buckets written, parents included.
         unreadable: rows that the API could not give.
         forgotten: repaired buckets that are only counted, because a long range has too many.
         failed: a line for each group that could not be checked, or not to the end.
@@ -71,6 +72,7 @@ class Findings:
     moving: list[Drift] = field(default_factory=list)
     repaired: list[Drift] = field(default_factory=list)
     completed: int = 0
+    written: int = 0
     unreadable: int = 0
     forgotten: int = 0
     failed: list[str] = field(default_factory=list)
@@ -104,6 +106,7 @@ class Findings:
         self.moving += other.moving
         self.repaired += other.repaired
         self.completed += other.completed
+        self.written += other.written
         self.unreadable += other.unreadable
         self.forgotten += other.forgotten
         self.failed += other.failed

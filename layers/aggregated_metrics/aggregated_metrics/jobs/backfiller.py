@@ -36,6 +36,7 @@ from aggregated_metrics.jobs.reducer import LISTED, Reducer
 from aggregated_metrics.jobs.scanner import Scanner
 
 _COUNTED = ("drift", "repaired", "moving")
+_TOTALS = ("hours", "minutes", "completed", "written")
 
 
 class Step(NamedTuple):
@@ -173,7 +174,7 @@ class Backfiller:
         for each in self.files.reduced(run.name):
             for name in _COUNTED:
                 counted[name].update(each[name])
-            totals.update({name: each[name] for name in ("hours", "minutes", "completed")})
+            totals.update({name: each[name] for name in _TOTALS})
             samples += each["samples"][: LISTED - len(samples)]
         uncountable: dict[str, tuple[int, Sequence[str]]] = {}
         rows: Counter[str] = Counter()
@@ -190,7 +191,7 @@ class Backfiller:
             "rows": dict(rows),
             "readUnits": round(units, 1),
             "seconds": round(self.clock().timestamp() - run.began, 1),
-            **{name: totals[name] for name in ("hours", "minutes", "completed")},
+            **{name: totals[name] for name in _TOTALS},
             **{name: dict(counter) for name, counter in counted.items()},
             "uncountable": {reason: number for reason, (number, _) in uncountable.items()},
         }

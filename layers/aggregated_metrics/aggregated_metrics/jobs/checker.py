@@ -176,7 +176,7 @@ class Checker:
                 # 3. Set that right. Dead in between: each minute is as it was, or right and fenced,
                 #    and its hour is marked, so it is swept, closed and checked again.
                 if repair and found.drift:
-                    right, moved = self._set_right(found.drift, again)
+                    right, moved, found.written = self._set_right(found.drift, again)
                     found.drift, found.repaired = right, [*right]
                     found.moving += moved
                 # 4. What moves is only marked now, when all of it is known. Dead before: a closed
@@ -186,6 +186,7 @@ class Checker:
             # 5. Last what has elapsed and nobody is going to sweep: no count depends on it.
             if repair and reading.late:
                 found.completed = self.complete(reading.late)
+                found.written += found.completed
         except Exception as error:  # noqa: BLE001 - whatever it is, the other groups go on
             found.failed.append(reading.group.failure(error))
         return found
@@ -211,8 +212,12 @@ class Checker:
 
     def _set_right(
         self, drifts: Sequence[Drift], again: "_SecondLook"
-    ) -> tuple[list[Drift], list[Drift]]:
-        """Set what is sure: what is right now, and what somebody else has changed meanwhile."""
+    ) -> tuple[list[Drift], list[Drift], int]:
+        """Set what is sure.
+
+        Returns what is right now, what somebody else has changed meanwhile, and how many buckets
+        were written.
+        """
         wanted: dict[HourId, list[Drift]] = {}
         for drift in drifts:
             wanted.setdefault(drift.hour, []).append(drift)
@@ -234,7 +239,7 @@ class Checker:
         for drift in drifts:
             is_left = drift.size > 1 and drift.hour in outcome.parents_left
             (left if is_left or drift.bucket in moved else right).append(drift)
-        return right, left
+        return right, left, outcome.written
 
     def _count(
         self,

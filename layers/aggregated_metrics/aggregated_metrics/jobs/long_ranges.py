@@ -128,7 +128,7 @@ class LongRange:
         if wrong:
             return True
         if repair and late:
-            found.completed = self._checker.complete(late)
+            found.completed = found.written = self._checker.complete(late)
         self._found.add(found)
         return False
 

@@ -43,6 +43,7 @@ class Reduced:
         hours, minutes: how many were compared.
         drift, repaired, moving: numbers of buckets by record type.
         completed: buckets that had elapsed and were not complete.
+        written: buckets written, parents included.
         samples: the first wrong buckets.
         after: the last group that is done; None when all are.
     """
@@ -53,6 +54,7 @@ class Reduced:
     repaired: Counter[str] = field(default_factory=Counter)
     moving: Counter[str] = field(default_factory=Counter)
     completed: int = 0
+    written: int = 0
     samples: list[dict[str, Any]] = field(default_factory=list)
     after: GroupKey | None = None
 
@@ -61,6 +63,7 @@ class Reduced:
         self.hours += found.hours
         self.minutes += found.minutes
         self.completed += found.completed
+        self.written += found.written
         for counter, drifts in (
             (self.drift, found.drift),
             (self.repaired, found.repaired),
@@ -78,6 +81,8 @@ class Reduced:
             "repaired": dict(self.repaired),
             "moving": dict(self.moving),
             "completed": self.completed,
+            "written": self.written,
+            "done": self.after is None,
             "samples": self.samples,
         }
 
@@ -93,29 +98,47 @@ class Reducer:
     def reduce(self, run: Run, partition: int, after: GroupKey | None = None) -> Reduced:
         """Compare and set right a partition's groups that come after one, until the time is over.
 
+        What fails ends it too, if something was done before: that is kept, and the rest is for the
+        next invocation.
+
         Raises:
             RunError: the run has not been gathered.
-            AggregatedMetricsError: something could not be done; what was repaired is valid.
+            AggregatedMetricsError: nothing could be done.
         """
+        reduced = Reduced()
+        try:
+            for last, looks in self._batches(run, partition, after):
+                reduced.add(settle(self.checker, self._with_stored(looks), repair=run.repair))
+                reduced.after = last
+                if self.time_left() < _SPARE_SECONDS:
+                    return reduced
+        except Exception:
+            if reduced.after is None:
+                raise
+            return reduced
+        reduced.after = None
+        return reduced
+
+    def _batches(
+        self, run: Run, partition: int, after: GroupKey | None
+    ) -> Iterator[tuple[GroupKey, list[Looks]]]:
+        """Looks of some hundred hours at a time, each with the last group that is in it."""
         gathered = self.files.get(run.name, "gathered.json")
         fences = {
             model: Fence(first, at, last, None)
             for model, (first, at, last) in gathered["fences"].items()
         }
-        reduced = Reduced()
-        waiting: list[tuple[GroupKey, Looks]] = []
+        batch: list[Looks] = []
         for key, first, second in self._groups(run, partition, gathered["parts"]):
             if after is not None and key <= after:
                 continue
             group = Group(run.model(key.model), key.account_id, _hours(first, second))
-            waiting.append((key, Looks(group, first, second, fences[key.model])))
-            if sum(len(looks.group.hours) for _, looks in waiting) >= HOURS_AT_ONCE:
-                self._settle(run, waiting, reduced)
-                if self.time_left() < _SPARE_SECONDS:
-                    reduced.after = key
-                    return reduced
-        self._settle(run, waiting, reduced)
-        return reduced
+            batch.append(Looks(group, first, second, fences[key.model]))
+            if sum(len(looks.group.hours) for looks in batch) >= HOURS_AT_ONCE:
+                yield key, batch
+                batch = []
+        if batch:
+            yield key, batch
 
     def _groups(
         self, run: Run, partition: int, parts: Mapping[str, Sequence[str]]
@@ -148,12 +171,6 @@ class Reducer:
                 sums = Sums(minutes={Target(series, start): zero(extra)}, extra=extra)
                 found.append((GroupKey(day, series.account_id, model), LOOKS[0], sums))
         return sorted(found, key=itemgetter(0))
-
-    def _settle(self, run: Run, waiting: list[tuple[GroupKey, Looks]], reduced: Reduced) -> None:
-        if waiting:
-            looks = self._with_stored([each for _, each in waiting])
-            reduced.add(settle(self.checker, looks, repair=run.repair))
-            waiting.clear()
 
     def _with_stored(self, all_looks: Sequence[Looks]) -> list[Looks]:
         """The same, with the hours of those days that have a stored count and no row."""

@@ -82,7 +82,7 @@ class _Settling:
                 if bucket.hour in outcome.parents_left:
                     self.moving[bucket] = self.sure.pop(bucket)
             found.repaired = [*self.sure.values()]
-            found.completed = sum(self.late.values())
+            found.completed, found.written = sum(self.late.values()), outcome.written
             if self.moving:
                 checker.pending.mark({drift.hour: None for drift in self.moving.values()})
         else:

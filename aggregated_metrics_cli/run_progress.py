@@ -2,65 +2,97 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from aggregated_metrics.adapters.run_files import RunFiles
 from aggregated_metrics.core.errors import RunError
-from aggregated_metrics.core.runs import LOOKS, Run
+from aggregated_metrics.core.runs import LOOKS, Part, Run
 
 
-@dataclass(slots=True)
-class Watched:
-    """How far a run has come: by look, rows read and segments done; partitions reduced."""
+@dataclass(frozen=True, slots=True)
+class Read:
+    """How far one look has come: rows, segments read to their end, and the seconds it took."""
 
-    items: int = 0
+    rows: int = 0
     segments: int = 0
-    partitions: int = 0
-    rows: dict[int, int] = field(default_factory=dict)
-    done: dict[int, int] = field(default_factory=dict)
-    reduced: int = 0
     seconds: float = 0.0
 
     @property
     def rate(self) -> float:
-        """Rows a second since the run began."""
-        return sum(self.rows.values()) / self.seconds if self.seconds else 0.0
+        """Rows a second."""
+        return self.rows / self.seconds if self.seconds > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """How far a run has come.
+
+    Attributes:
+        items: about how many rows each look reads.
+        segments, partitions: how many there are.
+        looks: how far each has come.
+        reduced: partitions that are set right.
+        seconds: how long partitions have been reduced.
+    """
+
+    items: int = 0
+    segments: int = 0
+    partitions: int = 0
+    looks: Mapping[int, Read] = field(default_factory=lambda: dict.fromkeys(LOOKS, Read()))
+    reduced: int = 0
+    seconds: float = 0.0
+
+    def left(self, look: int) -> float | None:
+        """Seconds that a look will still take; None while nothing tells how fast it is."""
+        read = self.looks[look]
+        if self.segments and read.segments == self.segments:
+            return 0.0
+        return max(0, self.items - read.rows) / read.rate if read.rate else None
 
     @property
-    def left(self) -> float | None:
-        """Seconds that reading will still take, at this rate."""
-        if not self.rate:
+    def reducing_left(self) -> float | None:
+        """Seconds that setting right will still take; None while nothing tells how fast it is."""
+        if not self.reduced:
             return None
-        read = sum(self.rows.get(look, 0) for look in LOOKS)
-        return max(0, len(LOOKS) * self.items - read) / self.rate
+        return (self.partitions - self.reduced) * self.seconds / self.reduced
 
 
-def watched(files: RunFiles, name: str) -> Iterator[Watched]:
+def watched(
+    files: RunFiles, name: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> Iterator[Watched]:
     """How far the run has come, each time that it is asked for."""
-    heads: dict[str, Any] = {}
+    heads: dict[str, Part] = {}
+    reduced: dict[str, bool] = {}
     while True:
         try:
             run: Run = files.run(name)
         except RunError:
             yield Watched()
             continue
-        found = Watched(sum(run.items.values()), sum(run.segments.values()), run.partitions)
+        looks, ended = {}, 0.0
         for look in LOOKS:
-            last: dict[str, str] = {}
+            segments: dict[str, list[str]] = {}
             for _, key in files.parts(name, look):
-                last[key.rpartition("/")[0]] = key
-            for key in last.values():
-                if key not in heads:
-                    heads[key] = files.head(key)
-            parts = [heads[key] for key in last.values()]
-            found.rows[look] = sum(part.rows for part in parts)
-            found.done[look] = sum(part.done for part in parts)
-        found.reduced = sum(1 for _ in files.reduced(name))
-        found.seconds = datetime.now(UTC).timestamp() - run.began
-        yield found
+                segments.setdefault(key.rpartition("/")[0], []).append(key)
+            ends = [key for keys in segments.values() for key in (keys[0], keys[-1])]
+            heads |= {key: files.head(key) for key in ends if key not in heads}
+            last = [heads[keys[-1]] for keys in segments.values()]
+            ended = max((part.ended for part in last), default=0.0)
+            began = min((heads[keys[0]].began for keys in segments.values()), default=ended)
+            rows, done = sum(part.rows for part in last), sum(part.done for part in last)
+            looks[look] = Read(rows, done, ended - began)
+        reduced |= {key: bool(each["done"]) for key, each in files.reduced(name, reduced)}
+        yield Watched(
+            sum(run.items.values()),
+            sum(run.segments.values()),
+            run.partitions,
+            looks,
+            sum(reduced.values()),
+            clock().timestamp() - ended,
+        )
 
 
 class Progress:
@@ -93,21 +125,39 @@ class Progress:
             self._bars.stop()
 
     def _show(self, seen: Watched) -> None:
-        left = "" if seen.left is None else f", {seen.left:,.0f} s left"
         if self._bars is None:
-            line: dict[str, Any] = {"run": self._name, "rows": seen.rows, "segments": seen.done}
-            line |= {"rowsPerSecond": round(seen.rate), "secondsLeft": seen.left}
-            sys.stderr.write(json.dumps(line) + "\n")
+            sys.stderr.write(json.dumps({"run": self._name} | _as_json(seen)) + "\n")
             return
-        for task, look in zip(self._tasks, LOOKS, strict=False):
+        for task, (look, read) in zip(self._tasks, seen.looks.items(), strict=False):
             said = (
-                f"{seen.rows.get(look, 0):,} rows, {seen.rate:,.0f} rows/s, "
-                f"{seen.done.get(look, 0)} of {seen.segments} segments{left}"
+                f"{read.rows:,} rows, {read.rate:,.0f} rows/s, "
+                f"{read.segments} of {seen.segments} segments{_time_left(seen.left(look))}"
             )
-            self._bars.update(
-                task, total=seen.items or None, completed=seen.rows.get(look, 0), said=said
-            )
-        said = f"{seen.reduced} of {seen.partitions} partitions"
+            self._bars.update(task, total=seen.items or None, completed=read.rows, said=said)
+        said = f"{seen.reduced} of {seen.partitions} partitions{_time_left(seen.reducing_left)}"
         self._bars.update(
             self._tasks[-1], total=seen.partitions or None, completed=seen.reduced, said=said
         )
+
+
+def _as_json(seen: Watched) -> dict[str, Any]:
+    looks = {
+        str(look): {
+            "rows": read.rows,
+            "rowsPerSecond": round(read.rate),
+            "segments": read.segments,
+            "secondsLeft": seen.left(look),
+        }
+        for look, read in seen.looks.items()
+    }
+    return {
+        "looks": looks,
+        "segments": seen.segments,
+        "partitions": seen.partitions,
+        "reduced": seen.reduced,
+        "secondsLeft": seen.reducing_left,
+    }
+
+
+def _time_left(seconds: float | None) -> str:
+    return f", {seconds:,.0f} s left" if seconds else ""

@@ -165,7 +165,8 @@ def _tell_report(files: RunFiles, name: str, options: argparse.Namespace, out: T
     else:
         out.write(
             f"{name}: {sum(report['rows'].values()):,} rows in {report['seconds']:,.0f} s, "
-            f"{report['readUnits']:,.0f} read units, {report['minutes']:,} minutes compared\n"
+            f"{report['readUnits']:,.0f} read units, {report['minutes']:,} minutes compared, "
+            f"{report['written']:,} buckets written\n"
         )
         names = sorted({*report["drift"], *report["moving"]})
         for each in names:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aggregated_metrics_cli import whole_tables
+from aggregated_metrics_cli.run_progress import Watched, watched
 from testbench.backfilling import Backfilling
 from testbench.fakes.aws import MemoryTable
 from testbench.reconciliation import World
@@ -113,6 +114,7 @@ def test_it_is_followed_to_its_report(aws: _Aws, tmp_path: Path) -> None:
     assert code == 0
     assert aws.started[0]["repair"] is True
     assert "13 rows" in said
+    assert "8 buckets written" in said
     assert "items" in said
     assert "not counted: 1 rows: createdAt … is not an AWSDateTime" in said
     report = json.loads(file.read_text())
@@ -124,6 +126,32 @@ def test_a_verification_that_finds_something_says_so_by_its_exit_code(aws: _Aws)
     assert code == 1
     assert aws.started[0]["repair"] is False
     assert json.loads(said.splitlines()[-1])["drift"]["items"] == 1
+
+
+def test_progress_has_each_looks_rate_and_what_is_left_of_it(aws: _Aws) -> None:
+    run, clock = aws.backfilling, aws.world.clock
+    aws.world.at("page", *[lambda: clock.advance(2)] * 100)
+    seen = watched(run.job().files, "r", clock)
+    assert next(seen) == Watched(), "there is no run yet"
+    plan = run.invoke({"prepare": {"run": "r", "models": ["Item"], "segments": 2}})
+    run.invoke({"scan": plan["first"][0]})
+    half = next(seen)
+    assert 0 < half.looks[1].rows < half.items == 12
+    assert half.looks[1].segments == 1
+    assert half.left(1) == (12 - half.looks[1].rows) / half.looks[1].rate
+    assert half.left(2) is half.reducing_left is None
+    run.invoke({"scan": plan["first"][1]})
+    clock.advance(61)
+    for unit in plan["second"]:
+        run.invoke({"scan": unit})
+    assert (next(seen).left(1), next(seen).left(2)) == (0.0, 0.0)
+    run.invoke({"gather": {"run": "r"}})
+    for partition in plan["partitions"][:3]:
+        clock.advance(5)
+        run.invoke({"reduce": partition})
+    last = next(seen)
+    assert (last.reduced, last.partitions) == (3, 4)
+    assert last.reducing_left == last.seconds / 3 >= 5
 
 
 def test_an_interrupt_leaves_it_running_and_says_how_to_look_and_how_to_stop(aws: _Aws) -> None:

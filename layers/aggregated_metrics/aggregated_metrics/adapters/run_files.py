@@ -11,7 +11,7 @@ on from what that one has put down.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -95,10 +95,13 @@ class RunFiles:
         """
         return json.loads(self._text(f"runs/{run}/{name}"))
 
-    def reduced(self, run: str) -> Iterator[Mapping[str, Any]]:
-        """What the reducers have done."""
+    def reduced(
+        self, run: str, known: Collection[str] = ()
+    ) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """What the reducers have done, by key; nothing of what is known already."""
         for key in self._keys(f"runs/{run}/reduced/"):
-            yield json.loads(self._text(key))
+            if key not in known:
+                yield key, json.loads(self._text(key))
 
     def _start(self, key: str) -> bytes:
         start = self._bytes(key, 0, _HEAD)

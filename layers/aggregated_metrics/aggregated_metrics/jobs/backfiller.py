@@ -171,7 +171,7 @@ class Backfiller:
         summary: dict[str, Any] = {"run": run.name, "repair": run.repair}
         samples: list[Any] = []
         totals: Counter[str] = Counter()
-        for each in self.files.reduced(run.name):
+        for _, each in self.files.reduced(run.name):
             for name in _COUNTED:
                 counted[name].update(each[name])
             totals.update({name: each[name] for name in _TOTALS})

@@ -22,7 +22,7 @@ from aggregated_metrics.core.hours import HourId, Series
 from aggregated_metrics.core.measures import zero
 from aggregated_metrics.core.metadata import Fence
 from aggregated_metrics.core.record_types import extra_of, model_of
-from aggregated_metrics.core.row_sums import GroupKey, Sums, partition_of
+from aggregated_metrics.core.row_sums import GroupKey, Sums, partition_of, unpack
 from aggregated_metrics.core.runs import LOOKS, Run
 from aggregated_metrics.core.series import Target
 from aggregated_metrics.jobs.checker import Checker
@@ -32,7 +32,7 @@ HOURS_AT_ONCE = 320
 LISTED = 20
 _SPARE_SECONDS = 90.0
 
-type _Member = tuple[GroupKey, int, Sums]
+type _Member = tuple[GroupKey, int, Callable[[], Sums]]
 
 
 @dataclass(slots=True)
@@ -144,18 +144,17 @@ class Reducer:
         self, run: Run, partition: int, parts: Mapping[str, Sequence[str]]
     ) -> Iterator[tuple[GroupKey, Sums, Sums]]:
         streams = [
-            self._members(look, key, partition) for look in LOOKS for key in parts[str(look)]
+            _members(look, block)
+            for look in LOOKS
+            for block in self.files.blocks(parts[str(look)], partition)
         ]
         members = heapq.merge(*streams, self._set_aside(run, partition), key=itemgetter(0))
         for key, same in groupby(members, key=itemgetter(0)):
             extra = run.model(key.model).extra
             looks = {look: Sums(extra=extra) for look in LOOKS}
             for _, look, sums in same:
-                looks[look].merge(sums)
+                looks[look].merge(sums())
             yield key, looks[1], looks[2]
-
-    def _members(self, look: int, key: str, partition: int) -> Iterator[_Member]:
-        return ((group, look, sums) for group, sums in self.files.block(key, partition))
 
     def _set_aside(self, run: Run, partition: int) -> list[_Member]:
         """The hours that the hourly check has left to this one, as groups without rows."""
@@ -169,7 +168,7 @@ class Reducer:
                 model = model_of(series.record_type).name
                 extra = extra_of(series.record_type)
                 sums = Sums(minutes={Target(series, start): zero(extra)}, extra=extra)
-                found.append((GroupKey(day, series.account_id, model), LOOKS[0], sums))
+                found.append((GroupKey(day, series.account_id, model), LOOKS[0], _given(sums)))
         return sorted(found, key=itemgetter(0))
 
     def _with_stored(self, all_looks: Sequence[Looks]) -> list[Looks]:
@@ -208,6 +207,14 @@ class Reducer:
             for first in sorted(firsts):
                 hours = range(first, first + DAY, buckets.HOUR)
                 yield from self.checker.store.scoped_hours(account_id, name, hours)
+
+
+def _members(look: int, block: bytes) -> Iterator[_Member]:
+    return ((packed.key, look, packed.sums) for packed in unpack(block))
+
+
+def _given(sums: Sums) -> Callable[[], Sums]:
+    return lambda: sums
 
 
 def _day(looks: Looks) -> tuple[str, str, int]:

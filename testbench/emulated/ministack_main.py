@@ -5,22 +5,28 @@ reading a table quadratic: a million rows would take hours. Here the keys of eac
 once, and again only after a row was added. Pages, order and segments are those of the emulator's
 own; what a page consumes is told by its size, as DynamoDB does, so that a limited rate can be seen.
 
-**Resolvers.** More requests at once than two start a Node process for each evaluation and end it
-again. Here the processes stay.
+**Expressions** are parsed and judged once, not for each row of a partition.
+
+**API.** Each request at once has a process for each of its resolver's sides, and they are started
+for a burst and ended after it. On few cores they then start each other to death: clients give up
+waiting and ask again. Here a few requests are carried out at once, the others wait, and the
+processes stay.
 
 Runs in the emulator's interpreter (`python -P`), which has none of this project's packages.
 """
 
 import sys
+import threading
 from bisect import bisect_right
+from functools import lru_cache
 from hashlib import sha1
 from typing import Any
 
 from ministack.app import main
 from ministack.core import appsync_js
-from ministack.services import dynamodb
+from ministack.services import appsync, dynamodb
 
-_NODES = 24
+_AT_ONCE = 4
 _HALF_UNIT = 4096
 _OTHER_WAYS = frozenset(
     ("FilterExpression", "ScanFilter", "IndexName", "Limit", "Select", "AttributesToGet")
@@ -29,6 +35,8 @@ _OTHER_WAYS = frozenset(
 type _Segments = list[list[str]]
 
 _own_scan, _own_set_item = dynamodb._scan, dynamodb._set_item
+_own_execute = appsync._execute_graphql
+_free = threading.BoundedSemaphore(_AT_ONCE)
 _sorted: dict[tuple[str, int], _Segments] = {}
 """Table and number of segments to each segment's keys."""
 
@@ -81,7 +89,14 @@ def _set_item(table: dict[str, Any], key: str, sort_key: str, item: dict[str, An
     return _own_set_item(table, key, sort_key, item)
 
 
+def _execute(*given: Any) -> Any:
+    with _free:
+        return _own_execute(*given)
+
+
 if __name__ == "__main__":
     dynamodb._scan, dynamodb._set_item = _scan, _set_item
-    appsync_js._pool.max_idle = _NODES
+    dynamodb._tokenize = lru_cache(4096)(dynamodb._tokenize)
+    dynamodb._condition_syntax_error = lru_cache(4096)(dynamodb._condition_syntax_error)
+    appsync._execute_graphql, appsync_js._pool.max_idle = _execute, _AT_ONCE
     sys.exit(main())

@@ -23,7 +23,7 @@ from typing import Any
 from boto3.dynamodb.types import TypeDeserializer
 from rich.console import Console
 
-from aggregated_metrics_cli import whole
+from aggregated_metrics_cli import whole_tables
 from benchmarks.__main__ import machine, show, write_json
 from benchmarks.measuring import Line
 from testbench import oracle
@@ -155,7 +155,7 @@ class Measured:
         """As an operator does it; gives the plan and the report."""
         out = io.StringIO()
         given = ("--stack", APP_STACK, "--yes", "--json", *more)
-        code = whole.main(given, aws=self.stack.client, out=out)
+        code = whole_tables.main(given, aws=self.stack.client, out=out)
         if code:
             raise RuntimeError(f"backfill: exit code {code}: {out.getvalue()[-2000:]}")
         plan, report = map(json.loads, out.getvalue().splitlines())

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 
@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from aggregated_metrics_cli.overview import collect
+from aggregated_metrics_cli.overview_tables import overview
 from aggregated_metrics_cli.page import render
 from demo import report
 from testbench.emulated import backfilling, check, corruption
@@ -43,6 +44,8 @@ PARAMETERS = {
     "Breakdowns": "scoreResultsByScorecard,evaluationsByScorecard,feedbackItemsByScorecard",
 }
 _FEWEST_ROWS = 300
+_EARLIER = 40, timedelta(hours=22)
+"""Of so many rows one is older than the two hours: the day before them, thinly."""
 PAGE = LOCAL / "demo-report.html"
 
 
@@ -61,7 +64,10 @@ class Demo:
         """All steps after the start of the stack; returns whether everything was right."""
         end = datetime.now(UTC).replace(second=0, microsecond=0)
         made = traffic(self.rows, self.seed, end)
+        earlier = self._earlier(made.start)
+        made.uncountable |= earlier.uncountable
         before, after = backfilling.split(made)
+        before = replace(before, start=earlier.start, writes=[*earlier.writes, *before.writes])
         mappings = backfilling.Mappings(self.stack)
         mappings.switch(on=False)
         waiting = self._write_before(before)
@@ -76,18 +82,25 @@ class Demo:
         report.show_verdict(self.console, verdict, quarantine_is_exact=exact)
         good = verdict.is_good and exact and filled
         good = self._damage_and_repair(reader, buckets) and good
-        self._leave_page(reader, made)
+        self._show_day(reader, earlier.start, made.end)
         return good
 
-    def _leave_page(self, reader: Credentials, made: Traffic) -> None:
-        """What a dashboard would show of these hours, as a page that outlives the stack."""
-        with self._timed("read for the page"):
+    def _earlier(self, end: datetime) -> Traffic:
+        """What was there before: with it there is a day to look at."""
+        share, span = _EARLIER
+        rows, minutes = self.rows // share, int(span.total_seconds()) // 60
+        return traffic(rows, self.seed, end, minutes=minutes, name="earlier")
+
+    def _show_day(self, reader: Credentials, start: datetime, end: datetime) -> None:
+        """What a dashboard would show of the day, here and as a page that outlives the stack."""
+        with self._timed("read the day"):
             client = check.api_client(self.stack, reader)
-            start = made.start.replace(minute=0, second=0, microsecond=0)
-            found = collect(client, ACCOUNTS[0], start, made.end)
+            hour = start.replace(minute=0, second=0, microsecond=0)
+            found = collect(client, ACCOUNTS[0], hour, end)
+        self.console.print(overview(found))
         PAGE.parent.mkdir(parents=True, exist_ok=True)
         PAGE.write_text(render(found, APP_STACK), "utf-8")
-        self.console.print(f"\n  a page with what {ACCOUNTS[0]} counted: {PAGE}", soft_wrap=True)
+        self.console.print(f"\n  the same as a page: {PAGE}", soft_wrap=True)
 
     def _write_before(self, before: Traffic) -> int:
         """Write what is there before anybody counts; returns how many changes wait."""

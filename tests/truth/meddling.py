@@ -10,6 +10,7 @@ import random
 import threading
 import time
 from datetime import datetime, timedelta
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 from testbench.fakes.signatures import Request
@@ -28,12 +29,30 @@ _MODELS = {
     "feedbackItems": "FeedbackItem",
     "reviews": "Review",
 }
-_MINUTES = 12
+_DAYS, _MINUTES = 6, 4
+"""In so many minutes of so many accounts' days it writes."""
 _ACTS = 60
+_AT_ONCE = 3
+"""At one moment of a check."""
 _FIRST_SHARD = 900
 _EARLIER, _LATER = timedelta(seconds=4), timedelta(seconds=17)
 """After a page was read: on both sides of the middle of the wait for the second look."""
 _PATIENCE = 10.0
+_QUIET = 0.4
+
+
+class _Act(Enum):
+    """What happens in the minutes of one day: one thing, or another one would have it heal.
+
+    A check in which anything moves is repeated; what it has set wrongly would be right after that.
+    """
+
+    NEW = auto()
+    """A row is written after its page was read."""
+    EXCHANGE = auto()
+    """A row goes while the check waits, and another one that counts alike comes."""
+    DELIVERY = auto()
+    """A row is written, and counted by its stream, before the check saves."""
 
 
 class Meddler:
@@ -45,6 +64,7 @@ class Meddler:
         self._one_at_a_time = threading.Lock()
         self._left = _ACTS
         self._numbers = itertools.count()
+        self._acts: dict[tuple[str, str], _Act] = {}
         self._waits: list[threading.Thread] = []
         self._prompt: dict[str, _Source] = {}
         self._late: dict[str, _Source] = {}
@@ -52,10 +72,14 @@ class Meddler:
 
     def begin(self) -> None:
         """Have a row in some minutes that are lost: it is counted as every other."""
-        known = {minute: _MODELS[minute[1]] for minute in self._run.lost if minute[1] in _MODELS}
-        chosen = self._draw.sample(sorted(known), min(_MINUTES, len(known)))
-        for minute in chosen:
-            model = known[minute]
+        days: dict[tuple[str, str], list[Minute]] = {}
+        for minute in sorted(self._run.lost):
+            if minute[1] in _MODELS:
+                days.setdefault(_day_of(minute), []).append(minute)
+        chosen = self._draw.sample(sorted(days), min(_DAYS, len(days)))
+        self._acts = dict(zip(chosen, itertools.cycle(_Act), strict=False))
+        for minute in (minute for day in chosen for minute in self._few(days[day])):
+            model = _MODELS[minute[1]]
             if model not in self._late:
                 troubles = self._run.troubles
                 number = _FIRST_SHARD + 2 * self._epoch
@@ -68,7 +92,7 @@ class Meddler:
     @property
     def days(self) -> set[tuple[str, str]]:
         """Account and date of the minutes in which it writes."""
-        return {(account, start[:10]) for account, _, start in self._standing}
+        return {*self._acts}
 
     def watch(self, request: Request) -> None:
         """Learn of an answer that is about to be given."""
@@ -97,16 +121,24 @@ class Meddler:
             for minute in sorted(self._standing)
             if minute[0] == account and query.startswith(f"query Count{_MODELS[minute[1]]}(")
         ]
-        if not here or self._draw.random() < 0.5:
-            return
-        self._left -= 1
-        minute = self._draw.choice(here)
-        if self._draw.random() < 0.4:
+        for minute in self._some(here, _Act.NEW):
             self._late[_MODELS[minute[1]]].write(self._row_in(minute))
-            return
-        thread = threading.Thread(target=self._exchange, args=(minute,), daemon=True)
-        self._waits.append(thread)
-        thread.start()
+        for minute in self._some(here, _Act.EXCHANGE):
+            thread = threading.Thread(target=self._exchange, args=(minute,), daemon=True)
+            self._waits.append(thread)
+            thread.start()
+
+    def _some(self, here: list[Minute], act: _Act) -> list[Minute]:
+        """The minutes in which this happens now; at some moments nothing does."""
+        its = [minute for minute in here if self._acts[_day_of(minute)] is act]
+        if not its or self._draw.random() < _QUIET:
+            return []
+        chosen = self._draw.sample(its, min(_AT_ONCE, len(its)))
+        self._left -= len(chosen)
+        return chosen
+
+    def _few(self, minutes: list[Minute]) -> list[Minute]:
+        return self._draw.sample(minutes, min(_MINUTES, len(minutes)))
 
     def _exchange(self, minute: Minute) -> None:
         """While a check waits a row goes, and another one that counts alike comes."""
@@ -137,13 +169,10 @@ class Meddler:
             for minute in sorted(self._standing)
             if (minute[0], f"{minute[1]}#{minute[2][:14]}") in loaded
         ]
-        if not here or self._draw.random() < 0.6:
-            return
-        self._left -= 1
-        minute = self._draw.choice(here)
-        source = self._prompt[_MODELS[minute[1]]]
-        source.write(self._row_in(minute))
-        source.deliver()
+        for minute in self._some(here, _Act.DELIVERY):
+            source = self._prompt[_MODELS[minute[1]]]
+            source.write(self._row_in(minute))
+            source.deliver()
 
     def _row_in(self, minute: Minute) -> Change:
         """A new row that counts into a minute; all of one minute count alike."""
@@ -151,6 +180,11 @@ class Meddler:
         identity = f"meddled-{self._epoch}-{next(self._numbers)}"
         row = new_row(_MODELS[series], identity, account, start)
         return Change(self._run.deployment.clock.now(), None, row)
+
+
+def _day_of(minute: Minute) -> tuple[str, str]:
+    account, _, start = minute
+    return account, start[:10]
 
 
 class _Source:

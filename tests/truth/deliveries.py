@@ -41,6 +41,11 @@ class Cursor:
         waiting = self.written[self.position :]
         return {minute for written in waiting for minute in written.minutes}
 
+    def hidden(self) -> set[Minute]:
+        """Those of them with a row of which nobody can know yet where it is listed."""
+        waiting = self.written[self.position :]
+        return {minute for each in waiting if each.elsewhere for minute in each.minutes}
+
     def epoch(self, number: int, until: datetime) -> Iterator[None]:
         """Let an epoch pass, a batch at a time."""
         end = bisect_right(self._times, until)

@@ -67,7 +67,7 @@ class _Watched:
 
     def __init__(self, api: Faults) -> None:
         self._api = api
-        self.watch: Callable[[Request], None] | None = None
+        self.watch: Callable[[Request, Answer], None] | None = None
 
     def fields_of(self, request: Request) -> Mapping[str, str]:
         return self._api.fields_of(request)
@@ -75,7 +75,7 @@ class _Watched:
     def answer(self, request: Request) -> Answer:
         answer = self._api.answer(request)
         if self.watch is not None:
-            self.watch(request)
+            self.watch(request, answer)
         return answer
 
 

@@ -32,8 +32,12 @@ class Judge:
         self._checks: list[tuple[float, float]] = []
         self.healing: set[Minute] = set()
 
-    def checked(self, first: float, last: float, result: Any) -> None:
-        """Take note of a check; what it has repaired must be what the tables held."""
+    def checked(self, first: float, last: float, result: Any, hidden: AbstractSet[Minute]) -> None:
+        """Take note of a check; what it has repaired must be what the tables held.
+
+        Not so in the `hidden` minutes, nor in those that are lost: there a check sets what it can
+        see. What it cannot see the stream still adds, or the repair of what was lost.
+        """
         self._checks.append((first - _MARGIN, last + _MARGIN))
         if not isinstance(result, Mapping) or not result.get("repaired"):
             return
@@ -42,8 +46,8 @@ class Judge:
         for drift in result["drift"]:
             minute = (drift["accountId"], oracle.series_of(drift), drift["timeRangeStart"])
             odd = oracle.model_of(minute[1]) in self._run.odd
-            if drift["numberOfMinutes"] > 1 or odd or minute in self._run.lost:
-                continue  # of what is lost, a check may not yet know where it is listed
+            if drift["numberOfMinutes"] > 1 or odd or minute in self._run.lost | hidden:
+                continue
             counted = tuple(drift["counted"][name] for name in oracle.measures_of(minute[1]))
             if not tables.has_held(minute, counted, first - _MARGIN, last + _MARGIN):
                 verdict.wrong.append(f"repaired to what was never right: {drift}")

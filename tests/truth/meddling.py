@@ -9,10 +9,12 @@ import json
 import random
 import threading
 import time
+from collections import Counter
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
+from testbench.fakes.endpoint import Answer
 from testbench.fakes.signatures import Request
 from tests.truth.row_histories import Change, new_row
 from tests.truth.shards import Shard, meddled
@@ -31,24 +33,22 @@ _MODELS = {
 }
 _DAYS, _MINUTES = 6, 4
 """In so many minutes of so many accounts' days it writes."""
-_ACTS = 60
-_AT_ONCE = 3
-"""At one moment of a check."""
 _FIRST_SHARD = 900
 _EARLIER, _LATER = timedelta(seconds=4), timedelta(seconds=17)
 """After a page was read: on both sides of the middle of the wait for the second look."""
-_PATIENCE = 10.0
-_QUIET = 0.4
+_OK, _PATIENCE = 200, 10.0
+_SECOND = 2
+"""A check loads an hour before its rows are read, and again with the second look."""
 
 
-class _Act(Enum):
-    """What happens in the minutes of one day: one thing, or another one would have it heal.
+class Act(Enum):
+    """What happens in the minutes of one day: one thing, once in each of them.
 
-    A check in which anything moves is repeated; what it has set wrongly would be right after that.
+    A check in which anything moves is repeated, and what it has set wrongly is right after that.
     """
 
     NEW = auto()
-    """A row is written after its page was read."""
+    """A row is written after the last page was read."""
     EXCHANGE = auto()
     """A row goes while the check waits, and another one that counts alike comes."""
     DELIVERY = auto()
@@ -62,9 +62,10 @@ class Meddler:
         self._run, self._epoch = run, epoch
         self._draw = random.Random(f"meddle/{run.plan.seed}/{epoch}")
         self._one_at_a_time = threading.Lock()
-        self._left = _ACTS
+        self._done: set[Minute] = set()
+        self._loads: Counter[Minute] = Counter()
         self._numbers = itertools.count()
-        self._acts: dict[tuple[str, str], _Act] = {}
+        self._acts: dict[tuple[str, str], Act] = {}
         self._waits: list[threading.Thread] = []
         self._prompt: dict[str, _Source] = {}
         self._late: dict[str, _Source] = {}
@@ -77,7 +78,7 @@ class Meddler:
             if minute[1] in _MODELS:
                 days.setdefault(_day_of(minute), []).append(minute)
         chosen = self._draw.sample(sorted(days), min(_DAYS, len(days)))
-        self._acts = dict(zip(chosen, itertools.cycle(_Act), strict=False))
+        self._acts = dict(zip(chosen, self._run.acts, strict=False))
         for minute in (minute for day in chosen for minute in self._few(days[day])):
             model = _MODELS[minute[1]]
             if model not in self._late:
@@ -94,14 +95,19 @@ class Meddler:
         """Account and date of the minutes in which it writes."""
         return {*self._acts}
 
-    def watch(self, request: Request) -> None:
+    def watch(self, request: Request, answer: Answer) -> None:
         """Learn of an answer that is about to be given."""
-        if self._left <= 0 or not self._one_at_a_time.acquire(blocking=False):
+        if (
+            answer.status != _OK
+            or answer.error_types
+            or not self._one_at_a_time.acquire(blocking=False)
+        ):
             return
         try:
             asked = json.loads(request.body)
             if asked["query"].startswith("query Count"):
-                self._while_rows_are_read(asked["query"], asked["variables"]["account"])
+                if json.loads(answer.body)["data"]["page"]["nextToken"] is None:
+                    self._when_rows_are_read(asked["query"], asked["variables"])
             elif asked["query"].startswith("query LoadHours"):
                 self._before_a_save(asked["variables"])
         finally:
@@ -115,27 +121,30 @@ class Meddler:
         for source in (*self._prompt.values(), *self._late.values()):
             source.deliver()
 
-    def _while_rows_are_read(self, query: str, account: str) -> None:
+    def _when_rows_are_read(self, query: str, variables: dict[str, Any]) -> None:
         here = [
             minute
             for minute in sorted(self._standing)
-            if minute[0] == account and query.startswith(f"query Count{_MODELS[minute[1]]}(")
+            if minute[0] == variables["account"]
+            and query.startswith(f"query Count{_MODELS[minute[1]]}(")
+            and _lists(variables["range"], minute[2])
         ]
-        for minute in self._some(here, _Act.NEW):
+        for minute in self._some(here, Act.NEW):
             self._late[_MODELS[minute[1]]].write(self._row_in(minute))
-        for minute in self._some(here, _Act.EXCHANGE):
+        for minute in self._some(here, Act.EXCHANGE):
             thread = threading.Thread(target=self._exchange, args=(minute,), daemon=True)
             self._waits.append(thread)
             thread.start()
 
-    def _some(self, here: list[Minute], act: _Act) -> list[Minute]:
-        """The minutes in which this happens now; at some moments nothing does."""
-        its = [minute for minute in here if self._acts[_day_of(minute)] is act]
-        if not its or self._draw.random() < _QUIET:
-            return []
-        chosen = self._draw.sample(its, min(_AT_ONCE, len(its)))
-        self._left -= len(chosen)
-        return chosen
+    def _some(self, here: list[Minute], act: Act) -> list[Minute]:
+        """The minutes in which this happens now."""
+        its = [
+            minute
+            for minute in here
+            if self._acts[_day_of(minute)] is act and minute not in self._done
+        ]
+        self._done.update(its)
+        return its
 
     def _few(self, minutes: list[Minute]) -> list[Minute]:
         return self._draw.sample(minutes, min(_MINUTES, len(minutes)))
@@ -169,7 +178,9 @@ class Meddler:
             for minute in sorted(self._standing)
             if (minute[0], f"{minute[1]}#{minute[2][:14]}") in loaded
         ]
-        for minute in self._some(here, _Act.DELIVERY):
+        self._loads.update(here)
+        here = [minute for minute in here if self._loads[minute] >= _SECOND]
+        for minute in self._some(here, Act.DELIVERY):
             source = self._prompt[_MODELS[minute[1]]]
             source.write(self._row_in(minute))
             source.deliver()
@@ -180,6 +191,12 @@ class Meddler:
         identity = f"meddled-{self._epoch}-{next(self._numbers)}"
         row = new_row(_MODELS[series], identity, account, start)
         return Change(self._run.deployment.clock.now(), None, row)
+
+
+def _lists(texts: dict[str, Any], start: str) -> bool:
+    """Whether a range of an index lists a row with this time."""
+    first, last = texts.get("between", (texts.get("ge"), "~"))
+    return bool(first <= start <= last)
 
 
 def _day_of(minute: Minute) -> tuple[str, str]:

@@ -4,6 +4,7 @@ Shards go side by side, sweeps and repairs in between. Time goes on in epochs: b
 nothing is in flight, and every minute whose streams have caught up must be exact.
 """
 
+import itertools
 import json
 import queue
 import random
@@ -18,6 +19,7 @@ from tests.truth import corruption, repairing
 from tests.truth.deliveries import Cursor
 from tests.truth.deployment import FakeDeployment, Worker
 from tests.truth.judging import Judge
+from tests.truth.meddling import Act
 from tests.truth.plans import EPOCH, Plan, Repairs, Verdict, lives_of, odd_models
 from tests.truth.row_histories import Life
 from tests.truth.shards import shards_of, source_tables
@@ -43,6 +45,7 @@ class Run:
             not delivered, may cancel out for a while.
         corrupted: hours in which somebody has corrupted a bucket.
         given_up: the events of batches that have aged out and are not repaired yet.
+        acts: what happens next at the worst moments of a check, one after another.
         refused: the records that were quarantined although their rows can be counted.
     """
 
@@ -66,6 +69,7 @@ class Run:
         self.corrupted: set[corruption.Hour] = set()
         self.given_up: list[dict[str, Any]] = []
         self.refused: list[Written] = []
+        self.acts = itertools.cycle(Act)
         self._progress = progress
         self._done = 0
         self._lock = threading.Lock()
@@ -168,6 +172,8 @@ class Run:
             die_at = (draw.randint(1, 5), draw.random() < 0.5)
         seconds = _SECONDS.get(function, _INVOCATION_SECONDS)
         worker = self._idle.get()
+        checks = function in _SECONDS
+        hidden = self._hidden() if checks else set()
         began = self.deployment.clock.now().timestamp()
         try:
             error, result = worker.do(Job(function, event, seconds, die_at, misnamed))
@@ -177,9 +183,14 @@ class Run:
             self.verdict.invocations[function] += 1
             if error:
                 self.verdict.failures[error.split(":")[0][:60]] += 1
-            if function in _SECONDS:
-                self.judge.checked(began, self.deployment.clock.now().timestamp(), result)
+            if checks:
+                hidden |= self._hidden()
+                ended = self.deployment.clock.now().timestamp()
+                self.judge.checked(began, ended, result, hidden)
         return error, result
+
+    def _hidden(self) -> set[Minute]:
+        return {minute for cursor in self.cursors for minute in cursor.hidden()}
 
     def sweep_once(self) -> None:
         """One sweep."""

@@ -23,11 +23,16 @@ _UTC_MILLISECONDS = "%Y-%m-%dT%H:%M:%S.%f"
 
 
 class Written(NamedTuple):
-    """One change as it was carried out; whether its new image can be counted."""
+    """One change as it was carried out.
+
+    `countable` tells whether its new image can be counted; `elsewhere` whether an image of it is
+    not listed in its hour's own range, which nobody knows before its record has come.
+    """
 
     record: streams.Record
     minutes: frozenset[Minute]
     countable: bool
+    elsewhere: bool
 
 
 class Moment(NamedTuple):
@@ -84,7 +89,9 @@ class SourceTables:
             counted = [] if new is None and change.expired else [(old, -1)]
             seen = change.stamp in _SEEN
             moved = self._count(model, [*counted, (new, 1)], now, identity, seen=seen)
-        return Written(record, moved, new is None or moment_of(model, new) is not None)
+        countable = new is None or moment_of(model, new) is not None
+        elsewhere = any(row is not None and _is_elsewhere(model, row) for row in (old, new))
+        return Written(record, moved, countable, elsewhere)
 
     def _stamped(self, model: str, change: Change, identity: str, now: datetime) -> Row:
         row = dict(change.new or {})
@@ -153,6 +160,14 @@ class SourceTables:
         seen = [m for m in self.moments.get(minute, ()) if first <= m.at <= last]
         rows = {moment.row_id: moment.fresh for moment in seen}
         return len(seen) > 1 and not any(rows.values())
+
+
+def _is_elsewhere(model: str, row: Row) -> bool:
+    moment = moment_of(model, row)
+    hour = "" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:")
+    if model == "Item":
+        return not str(row.get("createdAt")).startswith(hour)
+    return str(row.get("updatedAt", "")) < hour
 
 
 def zero(series: str) -> Sums:

@@ -35,6 +35,14 @@ def test_the_names_are_the_apis_in_one_order() -> None:
     )
 
 
+def test_its_repr_names_the_apis_and_shows_the_record_types_own() -> None:
+    six = (
+        "count=5, cost=40, decisionCount=3, externalAiApiCount=2, cachedAiApiCount=1, errorCount=1"
+    )
+    assert repr(A) == f"Measures({six})"
+    assert repr(Measures(*A, 7, 0)) == f"Measures({six}, extra=(7, 0))"
+
+
 @pytest.mark.parametrize(
     ("dollars", "millionths"),
     [

@@ -53,6 +53,11 @@ class Measures(_Fields):
         six = (count, cost, decisionCount, externalAiApiCount, cachedAiApiCount, errorCount)
         return tuple.__new__(cls, six + extra)
 
+    def __repr__(self) -> str:
+        """By name; further ones, whose names only the record type knows, as `extra`."""
+        named = [f"{name}={value}" for name, value in zip(self._fields, self, strict=False)]
+        return f"Measures({', '.join([*named, *([f'extra={self.extra}'] if self.extra else [])])})"
+
     @property
     def extra(self) -> tuple[int, ...]:
         """Those that are no fields of the API."""

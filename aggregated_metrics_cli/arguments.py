@@ -29,7 +29,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         command = commands.add_parser(name, parents=[common], help=text, description=_CHECKED)
         _add_range(command, required=False)
     command = commands.add_parser(
-        "backfill", parents=[common], help="repair a long range, the newest day first"
+        "backfill",
+        parents=[common],
+        help="count whole tables; with --account one range",
+        description="Repair a long range of one account, the newest day first.",
+        epilog="Without --account and a range: whole tables. Its options: backfill --help.",
     )
     _add_range(command, required=True)
     _add_show(commands.add_parser("show", parents=[common], help="the buckets of a range"))
@@ -58,17 +62,21 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 _CHECKED = "Without --account and a range: the hours that are closed and wait to be checked."
 
+_ELSE = "else the variable {}"
+
 
 def _common() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     where = common.add_argument_group(
-        "where", "An option goes before --stack, and that before the environment's variables."
+        "where", "An option wins over --stack, and that over the environment's variables."
     )
     where.add_argument("--stack", help="read the rest from this CloudFormation stack")
-    where.add_argument("--endpoint", help="GRAPHQL_ENDPOINT")
-    where.add_argument("--pending-table", help="PENDING_HOURS_TABLE")
-    where.add_argument("--quarantine-queue", metavar="URL", help="QUARANTINE_QUEUE_URL")
-    where.add_argument("--settle", type=int, metavar="SECONDS", help="SETTLE_SECONDS")
+    where.add_argument("--endpoint", help=_ELSE.format("GRAPHQL_ENDPOINT"))
+    where.add_argument("--pending-table", help=_ELSE.format("PENDING_HOURS_TABLE"))
+    where.add_argument(
+        "--quarantine-queue", metavar="URL", help=_ELSE.format("QUARANTINE_QUEUE_URL")
+    )
+    where.add_argument("--settle", type=int, metavar="SECONDS", help=_ELSE.format("SETTLE_SECONDS"))
     where.add_argument("--region", help="AWS region; else the credentials' own")
     where.add_argument("--profile", help="AWS profile")
     common.add_argument("--json", action="store_true", help="JSON for machines on stdout")
@@ -145,7 +153,9 @@ def _add_repair_batches(command: argparse.ArgumentParser) -> None:
         metavar="FILE|s3://…",
         help="on-failure objects; all that the queue's notes are about if not given",
     )
-    command.add_argument("--failed-batches-queue", metavar="URL", help="FAILED_BATCHES_QUEUE_URL")
+    command.add_argument(
+        "--failed-batches-queue", metavar="URL", help=_ELSE.format("FAILED_BATCHES_QUEUE_URL")
+    )
     _add_polling(command, "notes")
 
 

@@ -23,14 +23,16 @@ from aggregated_metrics_cli.run_cost import Cost, Stack, cost_of, stack_of
 from aggregated_metrics_cli.run_progress import Progress, watched
 
 _LOOK_SECONDS = 2.0
+_OF_A_RANGE = ("--account", "--start", "--end", "--record-types")
+"""What only the other form of the command takes."""
 
 type Aws = Callable[[str], Any]
 
 
 def is_asked(given: Sequence[str]) -> bool:
-    """Whether the arguments mean whole tables: a backfill that names no account."""
+    """Whether the arguments mean whole tables: a backfill that names no account and no range."""
     names = {argument.partition("=")[0] for argument in given}
-    return list(given[:1]) == ["backfill"] and "--account" not in names and "--stack" in names
+    return list(given[:1]) == ["backfill"] and names.isdisjoint(_OF_A_RANGE)
 
 
 def main(
@@ -68,7 +70,8 @@ def _parse(given: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="aggregated-metrics backfill",
         description="Count every row of every attached table again, and set the counts right.",
-        epilog="With --account, --start and --end: one account's range, from this machine.",
+        epilog="With --account, --start and --end: one account's range, from this machine. "
+        "Its options: backfill --account ID --help.",
     )
     parser.add_argument("--stack", required=True, help="the CloudFormation stack")
     parser.add_argument("--models", type=lambda text: text.split(","), default=[], metavar="NAME,…")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aggregated_metrics_cli import whole_tables
+from aggregated_metrics_cli.main import main
 from aggregated_metrics_cli.run_progress import Watched, watched
 from testbench.backfilling import Backfilling
 from testbench.fakes.aws import MemoryTable
@@ -182,6 +183,9 @@ def test_what_failed_says_how_to_go_on(aws: _Aws) -> None:
     [
         (["backfill", "--stack", "s"], True),
         (["backfill", "--stack=s", "--yes"], True),
+        (["backfill"], True),
+        (["backfill", "--help"], True),
+        (["backfill", "--stack", "s", "--start", "2026-11-22"], False),
         (["backfill", "--stack", "s", "--account", "a"], False),
         (["backfill", "--account=a"], False),
         (["verify", "--stack", "s"], False),
@@ -190,3 +194,24 @@ def test_what_failed_says_how_to_go_on(aws: _Aws) -> None:
 )
 def test_whole_tables_are_meant_where_no_account_is_named(given: list[str], asked: bool) -> None:
     assert whole_tables.is_asked(given) is asked
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "other"),
+    [
+        ([], ("--plan", "--yes", "--models", "--verify", "--follow", "--stop"), "--account"),
+        (["--account", "a"], ("--account", "--start", "--end"), "Without --account"),
+    ],
+)
+def test_the_help_of_each_form_has_its_options_and_names_the_other(
+    given: list[str],
+    options: tuple[str, ...],
+    other: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["backfill", *given, "--help"])
+    assert ended.value.code == 0
+    listed, _, epilog = capsys.readouterr().out.rpartition("\n\n")
+    assert [option for option in options if f"  {option} " not in listed] == []
+    assert other in epilog

@@ -98,6 +98,26 @@ def test_the_environment_is_what_the_settings_read() -> None:
     assert known - ours == {"AWS_REGION"}  # Lambda sets it
 
 
+def test_a_setting_and_its_parameter_have_one_default() -> None:
+    least = {"GRAPHQL_ENDPOINT": "https://api.example/graphql", "PENDING_HOURS_TABLE": "hours"}
+    parameters = template("template.yaml")["Parameters"]
+    variables = dict(template("template.yaml")["Globals"]["Function"]["Environment"]["Variables"])
+    for function in resources("template.yaml", "AWS::Serverless::Function").values():
+        variables |= function["Properties"]["Environment"]["Variables"]
+    refers = {
+        name: parameters[value["!Ref"]]["Default"]
+        for name, value in variables.items()
+        if isinstance(value, dict) and "Default" in parameters.get(str(value.get("!Ref")), {})
+    }
+    settings = Settings.from_environment(least)
+    given = Settings.from_environment(
+        least | {name: str(default) for name, default in refers.items()}
+    )
+    assert "BACKFILL_CONCURRENCY" in refers
+    for name in refers.keys() & Settings.model_fields.keys():
+        assert getattr(given, name) == getattr(settings, name), name
+
+
 def test_the_reconcilers_schedule_asks_for_the_closed_hours() -> None:
     function = template("template.yaml")["Resources"]["ReconcilerFunction"]["Properties"]
     schedule = function["Events"]["Reconcile"]["Properties"]["Input"]["!Sub"]

@@ -101,7 +101,7 @@ def recounted(model: str, rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, 
         kind = row.get("type") or row.get("createdByType")
         plain = MODELS[model].record_type
         for name in (plain, f"{kind}{plain[0].upper()}{plain[1:]}")[: 2 if kind else 1]:
-            sums_ = counted.setdefault((row["accountId"], name, at), [0] * 6)
+            sums_ = counted.setdefault((row["accountId"], name, at), [0] * len(adds))
             for i, value in enumerate(adds):
                 sums_[i] += value
     return {place: tuple(values) for place, values in counted.items()}

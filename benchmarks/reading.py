@@ -17,12 +17,12 @@ from aggregated_metrics.core.measures import Measures
 from benchmarks import workloads
 from benchmarks.measuring import Line
 from benchmarks.serving import Server, serving
-from testbench.counted import FakeClient, Minutes, brute_force, store
+from testbench.counted import FakeClient, Minutes, brute_force, measured, store
 
 GROUP = "reading"
 NOW = datetime(2026, 11, 22, 10, 6, 40, tzinfo=UTC)
 RECORD_TYPE = "scoreResults"
-ROWS = Measures(12, 34_567, 11, 12, 3, 1)
+ROWS = measured(RECORD_TYPE, 12, 34_567, 11, 12, 3, 1)
 """What each of those minutes has counted."""
 RANGES = {
     "a minute": timedelta(minutes=1),

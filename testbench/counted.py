@@ -9,14 +9,20 @@ from typing import Any
 
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.hours import Hour, HourId, Series, Write
-from aggregated_metrics.core.measures import ZERO, Measures, clamped, plus, total
+from aggregated_metrics.core.measures import ZERO, Measures, clamped, minus, plus, total, zero
 from aggregated_metrics.core.metadata import Fence
+from aggregated_metrics.core.record_types import extra_of
 
 from testbench.fakes.appsync import FakeAppSync
 from testbench.in_process import GRACE
 
 type Minutes = Mapping[int, Measures]
 _FENCE = Fence(0, 0, 0)
+
+
+def measured(record_type: str, *sums: int) -> Measures:
+    """These sums as measures of a record type; those that are not given are 0, its own too."""
+    return Measures(*sums, *zero(extra_of(record_type))[len(sums) :])
 
 
 class FakeClient:
@@ -77,11 +83,13 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def brute_force(counted: Minutes, start: datetime, end: datetime) -> Measures:
     """The sum of all minutes that begin in the range, one by one."""
-    return total(
+    some = next(iter(counted.values()), ZERO)
+    within = (
         clamped(measures)
         for minute, measures in counted.items()
         if start <= buckets.to_datetime(minute) < end
     )
+    return total(within, minus(some, some))
 
 
 def minute(text: str) -> int:
@@ -102,7 +110,7 @@ def busy_day(api: FakeAppSync, account: str, start: datetime, now: datetime) -> 
 
     def add(minute: int, name: str, measures: Measures, *scope: str) -> None:
         series = sums.setdefault(Series(account, name, *scope), {})
-        series[minute] = plus(series.get(minute, ZERO), measures)
+        series[minute] = plus(series.get(minute, measured(name)), measures)
 
     for at in range(first, last, 3):
         rush = 0.35 + math.sin(math.pi * (at - first) / 1440) ** 2
@@ -112,9 +120,9 @@ def busy_day(api: FakeAppSync, account: str, start: datetime, now: datetime) -> 
             failed = int(draw.random() < 0.08)
             cost = draw.randint(200, 2600) * rows
             each = (
-                Measures(rows)
+                measured(base, rows)
                 if base == "items"
-                else Measures(rows, cost, rows - failed, rows, rows // 4, failed)
+                else measured(base, rows, cost, rows - failed, rows, rows // 4, failed)
             )
             add(at, base, each)
             if kind:
@@ -125,9 +133,10 @@ def busy_day(api: FakeAppSync, account: str, start: datetime, now: datetime) -> 
                 score = f"{card}: {draw.choice(('tone', 'greeting', 'compliance'))}"
                 add(at, "scoreResultsByScore", each, card, score)
         if at % 15 == 0:
-            add(at, "tasks", Measures(rows // 2 + 1, errorCount=int(draw.random() < 0.1)))
+            failed = int(draw.random() < 0.1)
+            add(at, "tasks", measured("tasks", rows // 2 + 1, 0, 0, 0, 0, failed))
         if at % 120 == 0:
-            add(at, "evaluations", Measures(1, cost=draw.randint(10_000, 90_000)))
+            add(at, "evaluations", measured("evaluations", 1, draw.randint(10_000, 90_000)))
     for series, counted in sums.items():
         store(api, series, counted, now)
 

@@ -9,9 +9,8 @@ from zoneinfo import ZoneInfo
 import aggregated_metrics
 import pytest
 from aggregated_metrics.core.hours import Series
-from aggregated_metrics.core.measures import Measures
 
-from testbench.counted import FakeClient, every, store
+from testbench.counted import FakeClient, every, measured, store
 
 ROOT = Path(__file__).parents[2]
 START = datetime(2026, 11, 22, tzinfo=UTC)
@@ -23,7 +22,7 @@ def test_its_lines_run(
     document: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     client = FakeClient()
-    counted = every("2026-11-22 10:00", "2026-11-22 11:00", Measures(2, 1_000_000))
+    counted = every("2026-11-22 10:00", "2026-11-22 11:00", measured("scoreResults", 2, 1_000_000))
     score = Series("acct-1", "scoreResultsByScore", "card", "score-1")
     for series in (Series("acct-1", "scoreResults"), score):
         store(client.api, series, counted, START + timedelta(days=1))

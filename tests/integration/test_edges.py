@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.hours import HourId, Series
-from aggregated_metrics.core.measures import INT_MAX, Measures
+from aggregated_metrics.core.measures import INT_MAX
 from aggregated_metrics.core.metadata import Fence
 
 from testbench import rows
+from testbench.counted import measured
 from testbench.in_process import Stack
 from testbench.streams import Stream, event, window_event
 
@@ -82,7 +83,8 @@ def test_an_hour_of_200_score_series_is_saved_and_loaded(stack: Stack) -> None:
         HourId(Series("acct-1", "scoreResults", "scorecard-1", f"score-{i}"), HOUR)
         for i in range(200)
     ]
-    store.update(ids, lambda hour: hour.set_minute(HOUR + 5, Measures(count=3), FENCE))
+    three = measured("scoreResults", 3)
+    store.update(ids, lambda hour: hour.set_minute(HOUR + 5, three, FENCE))
     assert [hour.get(HOUR, 60).measures.count for hour in store.load(ids)] == [3] * 200  # type: ignore[union-attr]
     assert {row["scoreId"] for row in stack.api.rows("AggregatedMetrics")} == {
         hour.series.score_id for hour in ids

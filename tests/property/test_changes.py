@@ -18,7 +18,7 @@ def sums(folded: Folded) -> dict[tuple[str, str, str], tuple[int, ...]]:
         for hour, minute, deltas in batch.minutes():
             key = (*hour.series[:2], buckets.iso(minute))
             for delta in deltas:
-                old = found.get(key, [0] * 6)
+                old = found.get(key, [0] * len(delta.measures))
                 found[key] = [a + b for a, b in zip(old, delta.measures, strict=True)]
     return {key: tuple(values) for key, values in found.items() if any(values)}
 

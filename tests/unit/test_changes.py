@@ -15,6 +15,7 @@ from aggregated_metrics.core.errors import EventError, UncountableError
 from aggregated_metrics.core.measures import Measures
 from aggregated_metrics.core.series import HourId, Series
 
+from testbench.counted import measured
 from testbench.rows import REMOVED, evaluation, item, score_result, task
 from testbench.streams import (
     CREATED,
@@ -52,7 +53,7 @@ def reasons(folded: Folded) -> list[str]:
 
 def test_an_insert_adds_the_new_image() -> None:
     folded = fold(window_event(Stream("ScoreResult").insert(score_result())), {})
-    added = (1, 1230, 1, 2, 1, 0)
+    added = measured("scoreResults", 1, 1230, 1, 2, 1, 0)
     assert sums(folded) == {
         ("acct-1", "scoreResults", "10:05"): added,
         ("acct-1", "predictionScoreResults", "10:05"): added,

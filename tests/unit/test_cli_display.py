@@ -22,6 +22,7 @@ from aggregated_metrics_cli.display import MOST_DRIFTS, Bars
 from aggregated_metrics_cli.queue_repair import Job, QueueMessage
 from aggregated_metrics_cli.show import Shown, bar, rounded, totals
 from testbench import rows
+from testbench.counted import measured
 from testbench.streams import Stream
 
 TEN = buckets.to_minute(datetime(2026, 11, 22, 10, tzinfo=UTC))
@@ -51,9 +52,10 @@ def test_drift_is_listed_by_series_and_minute_with_what_differs() -> None:
 
 def test_drift_is_listed_for_each_account_with_whole_record_types_in_80_columns() -> None:
     accounts, splits = (UUID, "acct-2"), ("evaluationScoreResults", "predictionScoreResults")
-    wrong = Measures(123_456, 2_000_000_000, 123_456, 1, 1, 7)
+    wrong = measured(splits[0], 123_456, 2_000_000_000, 123_456, 1, 1, 7)
+    right = measured(splits[0], 1)
     drift = [
-        Drift(HourId(Series(account, name), TEN), TEN, 60, wrong, Measures(1), None)
+        Drift(HourId(Series(account, name), TEN), TEN, 60, wrong, right, None)
         for name in splits
         for account in accounts
     ]

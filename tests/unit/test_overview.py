@@ -8,13 +8,14 @@ import pytest
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.cover import edges
 from aggregated_metrics.core.hours import Series
-from aggregated_metrics.core.measures import Measures, total
+from aggregated_metrics.core.measures import Measures
 from rich.console import Console
 
 from aggregated_metrics_cli import charts
 from aggregated_metrics_cli.overview import Overview, added, collect, label, step_of
 from aggregated_metrics_cli.overview_tables import overview
 from aggregated_metrics_cli.page import number, render
+from testbench import oracle
 from testbench.counted import FakeClient, busy_day, minute, store
 
 START = datetime(2026, 11, 22, tzinfo=UTC)
@@ -34,21 +35,21 @@ def found(client: FakeClient) -> Overview:
     return collect(client, "acme", START, START + DAY, UTC, NOW)
 
 
-def stored(client: FakeClient, record_type: str) -> Measures:
-    """The sum of all stored minutes."""
-    return total(
-        tuple(row.get(name) or 0 for name in Measures._fields)
+def stored(client: FakeClient, record_type: str) -> dict[str, int]:
+    """The sums of all stored minutes, by name."""
+    minutes = [
+        oracle.held(row)
         for row in client.api.rows("AggregatedMetrics")
         if row["recordType"] == record_type and row["numberOfMinutes"] == 1
-    )
+    ]
+    sums = map(sum, zip(*minutes, strict=True))
+    return dict(zip(oracle.measures_of(record_type), sums, strict=True))
 
 
 def test_its_sums_are_those_of_the_stored_minutes(client: FakeClient, found: Overview) -> None:
     for section in found.sections:
         for counted in (section.whole, *section.splits):
-            assert counted.sums == stored(client, counted.record_type)._asdict(), (
-                counted.record_type
-            )
+            assert counted.sums == stored(client, counted.record_type), counted.record_type
 
 
 def test_the_layers_of_a_chart_add_up_to_the_whole(found: Overview) -> None:
@@ -62,7 +63,7 @@ def test_the_layers_of_a_chart_add_up_to_the_whole(found: Overview) -> None:
 
 def test_a_breakdown_adds_up_to_its_record_type(client: FakeClient, found: Overview) -> None:
     (breakdown,) = found.breakdowns
-    whole = stored(client, "scoreResults")._asdict()
+    whole = stored(client, "scoreResults")
     assert added(scope.sums for scope in breakdown.scorecards) == whole
     assert added(scope.sums for scope in breakdown.scores) == whole
     for card in breakdown.scorecards:

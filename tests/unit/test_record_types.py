@@ -9,6 +9,7 @@ from aggregated_metrics.core.models import contribution
 from aggregated_metrics.core.record_types import BREAKDOWNS, MODELS, RECORD_TYPES, model_of
 
 from testbench import rows
+from testbench.counted import measured
 
 CALLS = {"total_cost": "0.00123", "api_calls": 2, "cached_api_calls": 1}
 
@@ -136,16 +137,16 @@ def test_a_code_from_400_on_is_an_error(code: Any, failed: int) -> None:
     ids=["map", "text", "text of a text", "other names", "mixed", "exponent", "first name wins"],
 )
 def test_cost_is_read_in_every_form_that_writers_leave(cost: Any) -> None:
-    assert result(cost=cost) == (1, 1230, 1, 2, 1, 0)
+    assert result(cost=cost) == measured("scoreResults", 1, 1230, 1, 2, 1, 0)
 
 
 @pytest.mark.parametrize("cost", [None, rows.REMOVED, "", {}, "{}", "null", '"{}"'])
 def test_without_cost_there_is_none(cost: Any) -> None:
-    assert result(cost=cost) == (1, 0, 1, 0, 0, 0)
+    assert result(cost=cost) == measured("scoreResults", 1, 0, 1, 0, 0, 0)
 
 
 def test_a_cost_without_dollars_still_has_calls() -> None:
-    assert result(cost={"llm_calls": 3}) == (1, 0, 1, 3, 0, 0)
+    assert result(cost={"llm_calls": 3}) == measured("scoreResults", 1, 0, 1, 3, 0, 0)
 
 
 def test_zero_calls_are_not_taken_for_missing() -> None:

@@ -16,6 +16,7 @@ from aggregated_metrics.core.record_types import MODELS
 from aggregated_metrics.core.series import Series, Target
 
 from testbench import rows
+from testbench.counted import measured
 from testbench.fakes.appsync import FakeAppSync
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
@@ -94,7 +95,8 @@ def test_measures_are_those_of_the_stream() -> None:
     api = _Api()
     api.fake.put("ScoreResult", rows.score_result())
     counted = _count(api, RESULT, rows.ACCOUNT, [TEN])
-    assert counted.at(at("scoreResults", FIVE_PAST)) == Measures(1, 1230, 1, 2, 1, 0)
+    expected = measured("scoreResults", 1, 1230, 1, 2, 1, 0)
+    assert counted.at(at("scoreResults", FIVE_PAST)) == expected
 
 
 def test_only_needed_fields_are_selected_and_pages_have_1000_rows() -> None:
@@ -221,7 +223,9 @@ def test_rows_are_not_kept() -> None:
     "row", [_row(createdAt=None), _row(cost="{]"), _row(cost='{"total_cost": "much"}')]
 )
 def test_what_the_stream_cannot_count_is_not_counted_here(row: dict[str, Any]) -> None:
-    assert _count(_Pages([row]), RESULT, rows.ACCOUNT, [TEN]) == Counted(rows=1, pages=1)
+    assert _count(_Pages([row]), RESULT, rows.ACCOUNT, [TEN]) == Counted(
+        rows=1, pages=1, extra=RESULT.extra
+    )
 
 
 def test_a_time_a_day_after_the_update_leaves_its_minute_to_the_stream() -> None:
@@ -254,7 +258,8 @@ def test_a_row_without_a_readable_last_write_counts(updated: Any) -> None:
 def test_a_row_that_is_listed_twice_on_a_page_counts_once_as_it_is_last() -> None:
     client = _Pages([_row(1), _row(2), _row(1, value="ERROR")])
     counted = _count(client, RESULT, rows.ACCOUNT, [TEN])
-    assert counted.at(at("scoreResults", FIVE_PAST)) == Measures(2, decisionCount=1, errorCount=1)
+    expected = measured("scoreResults", 2, 0, 1, 0, 0, 1)
+    assert counted.at(at("scoreResults", FIVE_PAST)) == expected
     assert counted.unsure == set()
 
 

@@ -92,8 +92,17 @@ def _values(model: Model, image: Mapping[str, Any]) -> list[Any]:
     """The values that counting reads, plain; of a Map only the keys it reads."""
     try:
         values = [image[name]["S"] if name in image else None for name in model.texts]
-    except KeyError:  # one is NULL, or a writer's own
-        values = [_plain(image[name]) if name in image else None for name in model.texts]
+    except KeyError:  # one is no text: a number, NULL, a writer's own. A call for each costs more.
+        values = [
+            None
+            if name not in image
+            else value["S"]
+            if "S" in (value := image[name])
+            else value["N"]
+            if "N" in value
+            else _plain(value)
+            for name in model.texts
+        ]
     for name, keys in model.maps.items():
         values.append(_some_of(keys, image[name], name) if name in image else None)
     return values

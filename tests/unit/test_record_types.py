@@ -96,6 +96,15 @@ def test_any_other_value_is_a_decision(value: str) -> None:
     assert (found.errorCount, found.decisionCount) == (0, 1)
 
 
+@pytest.mark.parametrize("letter", ["a", "ä", "🙂"])
+def test_an_account_of_more_than_1800_bytes_is_uncountable(letter: str) -> None:
+    """No key could hold it."""
+    most = 1_800 // len(letter.encode())
+    assert result(accountId=letter * most).count == 1
+    with pytest.raises(UncountableError, match="accountId has more than 1800 bytes"):
+        result(accountId=letter * (most + 1))
+
+
 @pytest.mark.parametrize("value", ["", None, rows.REMOVED])
 def test_without_a_value_there_is_no_decision_and_no_error(value: Any) -> None:
     found = result(value=value, code="200")

@@ -58,6 +58,16 @@ def test_a_listing_that_stays_throttled_gives_up_in_time() -> None:
     assert 0 < waits.left < STOP_SECONDS
 
 
+def test_no_wait_is_longer_than_two_seconds_or_shorter_than_half_of_its_longest() -> None:
+    waits = Waits(10_000)
+    for jitter, longest in ((lambda: 1.0, 2.0), (lambda: 0.0, 1.0)):
+        waits.waited.clear()
+        retries = Retries(lambda: waits.left, waits.sleep, jitter)
+        for attempt in range(1, 1_000):
+            retries.wait(attempt, "slower")
+        assert max(waits.waited) == longest
+
+
 def test_what_is_not_throttling_is_not_asked_again() -> None:
     waits = Waits(60)
 

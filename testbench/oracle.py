@@ -29,8 +29,8 @@ MEASURES = (
     "errorCount",
 )
 FEEDBACK = ("changedCount", "unchangedCount", "invalidCount")
-"""Further measures of the series of feedback, after MEASURES; a bucket has them in metadata."""
-_FURTHER = {"FeedbackItem": FEEDBACK, "Review": ("wordCount",)}
+"""The extra measures of the series of feedback, after MEASURES; a bucket has them in metadata."""
+_EXTRA = {"FeedbackItem": FEEDBACK, "Review": ("wordCount",)}
 SIZES = (1, 5, 15, 60)
 _ERROR_CODE = 400
 _KINDS = ("prediction", "evaluation")
@@ -85,19 +85,19 @@ def buckets_of(
 
 
 def held(bucket: Row) -> tuple[int, ...]:
-    """What a stored bucket says: its fields, and the further measures that its metadata has."""
+    """What a stored bucket says: its fields, and the extra measures that its metadata has."""
     numbers = [int(bucket.get(name) or 0) for name in MEASURES]
-    if further := measures_of(str(bucket["recordType"]))[len(MEASURES) :]:
+    if extra := measures_of(str(bucket["recordType"]))[len(MEASURES) :]:
         metadata = bucket.get("metadata") or {}
         while isinstance(metadata, str):
             metadata = json.loads(metadata)
-        numbers += [int(metadata.get(name, 0)) for name in further]
+        numbers += [int(metadata.get(name, 0)) for name in extra]
     return tuple(numbers)
 
 
 def measures_of(series: str) -> tuple[str, ...]:
     """The names of a series' measures, in the order of their sums."""
-    return MEASURES + _FURTHER.get(model_of(series), ())
+    return MEASURES + _EXTRA.get(model_of(series), ())
 
 
 def model_of(series: str) -> str:

@@ -1,6 +1,6 @@
 """What a bucket sums: whole numbers, always in the same order. Pure.
 
-The first six are fields of the API. A model may have further ones (record_types: `extra`), which a
+The first six are fields of the API. A model may have extra ones (record_types: `extra`), which a
 bucket keeps in its metadata under their own names; within the package they are sums like the
 others, so whatever holds for one measure holds for all.
 """
@@ -54,7 +54,7 @@ class Measures(_Fields):
         return tuple.__new__(cls, six + extra)
 
     def __repr__(self) -> str:
-        """By name; further ones, whose names only the record type knows, as `extra`."""
+        """By name; the extra ones, whose names only the record type knows, together."""
         named = [f"{name}={value}" for name, value in zip(self._fields, self, strict=False)]
         return f"Measures({', '.join([*named, *([f'extra={self.extra}'] if self.extra else [])])})"
 

@@ -41,6 +41,7 @@ GRACE = timedelta(seconds=20)
 PARAMETERS = {
     "GraceSeconds": str(int(GRACE.total_seconds())),
     "SettleSeconds": "1",
+    "BackfillConcurrency": "2",
     "Breakdowns": "scoreResultsByScorecard,evaluationsByScorecard,feedbackItemsByScorecard",
 }
 _FEWEST_ROWS = 300

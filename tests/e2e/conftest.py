@@ -12,7 +12,12 @@ from testbench.emulated.world import GRACE, World
 
 @pytest.fixture(scope="session")
 def world() -> Iterator[World]:
-    parameters = {"GraceSeconds": str(int(GRACE.total_seconds())), "SettleSeconds": "1"}
+    parameters = {
+        "GraceSeconds": str(int(GRACE.total_seconds())),
+        "SettleSeconds": "1",
+        # each function at once is a process to start
+        "BackfillConcurrency": "2",
+    }
     with EmulatedStack(LOCAL / "e2e", parameters) as stack:
         reader = check.api_client(stack, stack.user("reader", *check.READ_FIELDS))
         vandal = check.api_client(stack, stack.user("vandal", *check.WRITE_FIELDS))

@@ -146,8 +146,9 @@ class Account:
         ways[function]()
 
 
-@pytest.mark.parametrize("function", DOCUMENTS)
+@pytest.mark.parametrize("function", [name for name in DOCUMENTS if name != "Backfiller"])
 def test_a_function_works_with_its_role(world: World, function: str) -> None:
+    """The backfiller does too: test_operations has whole tables counted, which is all it does."""
     Account(world).do(function)
 
 

@@ -21,7 +21,7 @@ ANY_REGION := AWS_DEFAULT_REGION=us-east-1
 # can keep apart what they print, each when it is done (GNU make 4).
 ifneq ($(filter output-sync,$(.FEATURES)),)
 ifneq ($(filter lint test,$(MAKECMDGOALS)),)
-ifeq ($(words $(MAKECMDGOALS)),1)
+ifeq ($(filter-out lint test,$(MAKECMDGOALS)),)
 MAKEFLAGS += --jobs=2 --output-sync=target --keep-going
 endif
 endif

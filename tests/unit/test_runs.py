@@ -12,7 +12,7 @@ from aggregated_metrics.core.record_types import BREAKDOWNS, MODELS
 from aggregated_metrics.core.row_sums import GroupKey, Groups, Sums, pack, partition_of, unpack
 from aggregated_metrics.core.runs import Part, Table, decode_head, encode, head_length, plan_run
 from aggregated_metrics.core.series import Series, Target
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testbench import rows
@@ -75,12 +75,18 @@ _GROUPS: st.SearchStrategy[Groups] = st.lists(
 ).map(lambda entries: {key: _belonging(sums, key.account_id) for key, sums in entries})
 
 
+_LARGE = settings(max_examples=40)
+"""Of examples that take a while to draw."""
+
+
+@_LARGE
 @given(_GROUPS)
 def test_groups_come_back_as_they_were_packed_in_the_order_of_their_keys(groups: Groups) -> None:
     read = [(packed.key, packed.sums()) for packed in unpack(pack(groups))]
     assert read == sorted(groups.items(), key=lambda item: item[0])
 
 
+@_LARGE
 @given(_GROUPS, st.integers(1, 9))
 def test_every_group_of_a_part_is_in_its_partitions_block(groups: Groups, partitions: int) -> None:
     part = Part(3, {"id": {"S": "a"}}, 7, 1.5, 10.0, 11.0, {"accountId is missing": (1, ["x"])})

@@ -17,11 +17,11 @@ export SAM_CLI_TELEMETRY := 0
 # a deployment's commands take the profile's own.
 ANY_REGION := AWS_DEFAULT_REGION=us-east-1
 
-# `make lint` and `make test` do two things at a time: tests on the stack mostly wait. Only where make
-# can keep apart what they print, each when it is done (GNU make 4).
+# `make sync`, `make lint` and `make test` do two things at a time: tests on the stack mostly wait.
+# Only where make can keep apart what they print, each when it is done (GNU make 4).
 ifneq ($(filter output-sync,$(.FEATURES)),)
-ifneq ($(filter lint test,$(MAKECMDGOALS)),)
-ifeq ($(filter-out lint test,$(MAKECMDGOALS)),)
+ifneq ($(MAKECMDGOALS),)
+ifeq ($(filter-out sync lint test,$(MAKECMDGOALS)),)
 MAKEFLAGS += --jobs=2 --output-sync=target --keep-going
 endif
 endif

@@ -137,7 +137,7 @@ def check_range(process: Process, asked: Range, progress: Progress, *, repair: b
         for (_, part), after in zip(parts, rests, strict=True):
             found = check_step(checker, part, repair=repair)
             checked.findings.add(found)
-            checked.findings.forget_repaired()
+            checked.findings.shorten()
             rest = after
             progress.part(part, rest, found)
     except KeyboardInterrupt:

@@ -367,3 +367,15 @@ def test_findings_add_up() -> None:
     assert (findings.hours, findings.minutes, findings.rows, findings.pages) == (11, 22, 33, 44)
     assert (len(findings.drift), len(findings.moving), len(findings.repaired)) == (1, 1, 1)
     assert (findings.completed, findings.unreadable) == (55, 66)
+
+
+def test_a_long_list_of_wrong_buckets_is_cut_but_counted() -> None:
+    drifts = [Drift(ITEMS, TEN + i, 1, Measures(1), Measures(2), None) for i in range(10)]
+    findings = Findings(drift=drifts[:], repaired=drifts[:6])
+    findings.shorten(most=3)
+    findings.shorten(most=3)
+    assert findings.repaired == drifts[:3]
+    assert findings.drift == drifts[:3] + drifts[6:9]
+    assert (findings.drifted, findings.set_right) == (10, 6)
+    findings.add(Findings(drift=drifts[:1]))
+    assert (findings.drifted, findings.set_right) == (11, 6)

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from aggregated_metrics.core import buckets
@@ -60,7 +61,8 @@ class Findings:
         completed: buckets that had elapsed and were not complete; they are now.
         written: buckets written, parents included.
         unreadable: rows that the API could not give.
-        forgotten: repaired buckets that are only counted, because a long range has too many.
+        unlisted: wrong buckets that are only counted, because a long range has too many.
+        unlisted_repaired: those of them that have been set right.
         failed: a line for each group that could not be checked, or not to the end.
     """
 
@@ -74,26 +76,31 @@ class Findings:
     completed: int = 0
     written: int = 0
     unreadable: int = 0
-    forgotten: int = 0
+    unlisted: int = 0
+    unlisted_repaired: int = 0
     failed: list[str] = field(default_factory=list)
 
     @property
     def drifted(self) -> int:
         """How many buckets were wrong."""
-        return len(self.drift) + self.forgotten
+        return len(self.drift) + self.unlisted
 
     @property
     def set_right(self) -> int:
         """How many of them have been repaired."""
-        return len(self.repaired) + self.forgotten
+        return len(self.repaired) + self.unlisted_repaired
 
-    def forget_repaired(self, most: int = 10_000) -> None:
-        """Only count the repaired buckets beyond so many."""
-        kept = self.repaired[:most]
-        self.forgotten += len(self.repaired) - len(kept)
-        gone = {drift.bucket for drift in self.repaired[most:]}
+    def shorten(self, most: int = 10_000) -> None:
+        """Only count the wrong buckets beyond so many: of the repaired, and of the others."""
+        listed = {drift.bucket for drift in self.repaired[:most]}
+        extra = {drift.bucket for drift in self.repaired[most:]}
+        known = listed | extra
+        others = (drift.bucket for drift in self.drift if drift.bucket not in known)
+        gone = extra | set(islice(others, most, None))
         if gone:
-            self.repaired = kept
+            self.unlisted += len(gone)
+            self.unlisted_repaired += len(extra)
+            self.repaired = self.repaired[:most]
             self.drift = [drift for drift in self.drift if drift.bucket not in gone]
 
     def add(self, other: "Findings") -> None:
@@ -108,7 +115,8 @@ class Findings:
         self.completed += other.completed
         self.written += other.written
         self.unreadable += other.unreadable
-        self.forgotten += other.forgotten
+        self.unlisted += other.unlisted
+        self.unlisted_repaired += other.unlisted_repaired
         self.failed += other.failed
 
 

@@ -156,10 +156,11 @@ class LongRange:
         for number in wrong:
             unreadable = max(first.unreadable, second.unreadable)
             sums = first.sums.part(number), second.sums.part(number)
-            group = self._groups[number]._replace(hours=tuple(self._hours(number, *sums)))
-            looks = Looks(group, *sums, fence, unreadable, self._doubtful)
-            self._found.add(settle(self._checker, [looks], repair=repair))
-            self._found.forget_repaired()
+            for hours in _parts(self._hours(number, *sums)):
+                group = self._groups[number]._replace(hours=tuple(hours))
+                looks = Looks(group, *sums, fence, unreadable, self._doubtful)
+                self._found.add(settle(self._checker, [looks], repair=repair))
+                self._found.shorten()
 
     def _hours(self, number: int, *looks: Sums) -> list[HourId]:
         """A window's hours; of breakdowns those of all scopes that are stored or have rows."""

@@ -41,7 +41,7 @@ def check_range(
                 raise ContentionError(TOO_MANY_ROWS) from error
             return findings, replace(rest, days=step.days // 2)
         findings.add(found)
-        findings.forget_repaired()
+        findings.shorten()
         done = True
     return findings, None
 

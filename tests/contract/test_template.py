@@ -270,6 +270,7 @@ def test_alarms_that_need_several_periods_have_some_that_sparse_retries_meet() -
         ("HoursSetAsideAlarm", "HoursSetAside"),
         ("LedgerDroppedAlarm", "LedgerDropped"),
         ("DriftAlarm", "Drift"),  # of the hourly check alone: a range's is RangeDrift
+        ("DeepDriftAlarm", "DeepDrift"),
     ],
 )
 def test_what_would_stay_unnoticed_has_an_alarm(name: str, metric: str) -> None:

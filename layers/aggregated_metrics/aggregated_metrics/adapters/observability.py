@@ -39,6 +39,7 @@ METRICS: Mapping[str, tuple[str, MetricUnit]] = {
     "replacedStreams": ("ReplacedStreams", MetricUnit.Count),
     "rangeDrift": ("RangeDrift", MetricUnit.Count),
     "rangeRepaired": ("RangeRepaired", MetricUnit.Count),
+    "deepDrift": ("DeepDrift", MetricUnit.Count),
     "setAside": ("HoursSetAside", MetricUnit.Count),
     "oldestClosedSeconds": ("OldestClosedHour", MetricUnit.Seconds),
 }

@@ -200,6 +200,8 @@ class Backfiller:
         self.files.put(run.name, "report.json", summary | {"samples": samples})
         report: Report = {"run": run.name, "scanned": rows.total()}
         report |= {f"run{name.title()}": counter.total() for name, counter in counted.items()}
+        if not run.repair:
+            report["deepDrift"] = counted["drift"].total()
         return Step(summary, report)
 
     def _forget_set_aside(self, run: Run, summary: Mapping[str, Any]) -> int:

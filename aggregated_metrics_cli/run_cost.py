@@ -1,11 +1,13 @@
 """What a backfill of a deployed stack's tables would cost and take."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 from aggregated_metrics.core.errors import SettingsError
-from aggregated_metrics.core.record_types import MODELS
+from aggregated_metrics.core.models import Model
+from aggregated_metrics.core.record_types import BREAKDOWNS, MODELS
 from aggregated_metrics.core.runs import LOOKS
 
 from aggregated_metrics_cli.parameters import stream_parameter
@@ -16,8 +18,8 @@ _BYTES_A_PAGE = 1_000_000
 _DOLLARS_A_MILLION_UNITS = 0.125
 _DOLLARS_A_MILLION_REQUESTS = 4.0
 """us-east-1, on demand: DynamoDB's reads and AppSync's requests."""
-_ROWS_A_REQUEST = 10
-"""A minute and its parents are a load and some aliases of a save, for each of two record types."""
+_HOURS_A_REQUEST = 40 / 6
+"""Six requests find, load and save forty hours that have one row each: four buckets an hour."""
 _REQUESTS_A_SECOND = 20
 
 
@@ -31,11 +33,15 @@ class Stack:
     read_units: float
     concurrency: int
     settle: int
+    breakdowns: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a run would take; `requests` and `dollars` are at most so many."""
+    """What a run would take; `requests`, `dollars` and `minutes` are the most.
+
+    So many they are if each row has an hour to itself. Rows that share their minutes cost less.
+    """
 
     rows: Mapping[str, int]
     read_units: int
@@ -64,6 +70,7 @@ def stack_of(cloudformation: Any, name: str) -> Stack:
             float(given["BackfillReadUnits"]),
             int(given["BackfillConcurrency"]),
             int(given["SettleSeconds"]),
+            _breakdowns(given.get("Breakdowns", "")),
         )
     except KeyError as error:
         raise SettingsError(
@@ -74,14 +81,15 @@ def stack_of(cloudformation: Any, name: str) -> Stack:
 def cost_of(dynamodb: Any, stack: Stack, models: Sequence[str]) -> Cost:
     """What a run over these models' tables would take; DynamoDB counts rows every six hours."""
     rows: dict[str, int] = {}
-    size = 0
+    size = hours = 0
     for model, arn in stack.streams.items():
         if not models or model in models:
             table = dynamodb.describe_table(TableName=arn.split("/")[1])["Table"]
             rows[model] = table.get("ItemCount", 0)
             size += table.get("TableSizeBytes", 0)
+            hours += rows[model] * _series_of(MODELS[model].only(stack.breakdowns))
     units = len(LOOKS) * -(-size // _BYTES_A_UNIT)
-    requests = -(-sum(rows.values()) // _ROWS_A_REQUEST)
+    requests = ceil(hours / _HOURS_A_REQUEST)
     dollars = (units * _DOLLARS_A_MILLION_UNITS + requests * _DOLLARS_A_MILLION_REQUESTS) / 1e6
     seconds = units / stack.read_units + requests / (_REQUESTS_A_SECOND * stack.concurrency)
     return Cost(
@@ -92,3 +100,12 @@ def cost_of(dynamodb: Any, stack: Stack, models: Sequence[str]) -> Cost:
         dollars,
         (seconds + stack.settle) / 60,
     )
+
+
+def _series_of(model: Model) -> int:
+    """How many series a row counts into at most."""
+    return 1 + bool(model.splits) + len(model.scopes)
+
+
+def _breakdowns(given: str) -> Collection[str]:
+    return BREAKDOWNS if given == "all" else given.split(",")

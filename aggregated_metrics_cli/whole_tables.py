@@ -100,9 +100,9 @@ def _tell_cost(cost: Cost, options: argparse.Namespace, out: TextIO) -> None:
         return
     out.write(
         "".join(f"{model:<14}{number:>14,} rows\n" for model, number in cost.rows.items())
-        + f"{cost.read_units:,} read units in {cost.scans:,} scans (two looks), at most "
-        f"{cost.requests:,} requests to the API: about ${cost.dollars:,.2f} and "
-        f"{cost.minutes:,.0f} minutes\n"
+        + f"{cost.read_units:,} read units in {cost.scans:,} scans (two looks)\n"
+        f"at most {cost.requests:,} requests to the API, ${cost.dollars:,.2f} and "
+        f"{cost.minutes:,.0f} minutes: less where rows share their minutes\n"
     )
 
 

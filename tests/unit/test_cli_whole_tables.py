@@ -103,7 +103,7 @@ def test_the_cost_is_said_before_anything_starts_and_no_is_taken_for_no(aws: _Aw
     assert code == 0
     assert "1,000,000 rows" in said
     assert "4,000,000 read units" in said  # two tables, two looks
-    assert "$1.30" in said
+    assert "at most 450,000 requests to the API, $2.30" in said
     assert aws.started == []
     assert _run(aws, "--plan", "--yes")[0] == 0
     assert aws.started == []

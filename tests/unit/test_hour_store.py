@@ -418,3 +418,23 @@ def test_a_bucket_that_is_too_large_by_itself_is_sent_all_the_same(stack: Stack)
     store._request_bytes = 10
     store.update([HOUR], add(1))
     assert total(stack) == 1
+
+
+def test_the_hours_of_many_days_are_found_by_scope_not_bucket_by_bucket(stack: Stack) -> None:
+    store = stack.store()
+    by_score = [Series("acct-1", "scoreResultsByScore", "card", f"score-{i}") for i in range(3)]
+    stored = [
+        HourId(series, TEN - 60 * hours_ago)
+        for series in by_score
+        for hours_ago in (0, 1, 30, 300, 700)
+    ]
+    store.update(stored, add(*range(0, 60, 3)))
+    wanted = [hour.start for hour in hours(700)]
+    found: set[HourId] = set()
+    asked = stack.requests(
+        lambda: found.update(store.scoped_hours("acct-1", "scoreResultsByScore", wanted))
+    )
+    assert found == {hour for hour in stored if hour.start != TEN - 60 * 700}
+    assert len(asked) == 4 + 3, "the next scope, four times, and 30 days of three scopes"
+    few = store.scoped_hours("acct-1", "scoreResultsByScore", wanted[:2])
+    assert few == {hour for hour in stored if hour.start >= TEN - 60}

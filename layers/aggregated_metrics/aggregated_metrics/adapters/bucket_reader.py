@@ -85,7 +85,7 @@ class BucketReader:
                 found[series][tile] = bucket
 
     def _gets(self, part: Sequence[tuple[Series, Tile]]) -> list[tuple[Series, Tile, Bucket]]:
-        data = self._hours.query(*gets_document(part))
+        data = self._hours.execute(*gets_document(part))
         return [
             (series, tile, bucket_of(tile.start, tile.size, row, extra_of(series.record_type)))
             for i, (series, tile) in enumerate(part)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from aggregated_metrics.adapters.appsync import Client, body_of
@@ -13,12 +14,15 @@ from aggregated_metrics.adapters.hour_documents import (
     load_document,
 )
 from aggregated_metrics.adapters.retries import Retries
-from aggregated_metrics.core.buckets import HOUR, floor, iso, minute_of
+from aggregated_metrics.adapters.scopes import scopes
+from aggregated_metrics.core.buckets import DAY, HOUR, floor, iso, minute_of
 from aggregated_metrics.core.hours import Hour, HourId
 from aggregated_metrics.core.series import Series
 
 HOURS_PER_LOAD = 40
 """One account's batch with its breakdowns by twenty scores; AppSync reads aliases side by side."""
+_LISTED_HOURS = 12
+"""Of twenty scores they have 18,000 buckets: a page for each thousand, one after the other."""
 
 
 class HourReader:
@@ -43,32 +47,38 @@ class HourReader:
         """
         hours: list[Hour] = []
         for part in self.parts(ids, HOURS_PER_LOAD, load_document):
-            data = self.query(*load_document(part))
+            data = self.execute(*load_document(part))
             hours += [self._hour(hour_id, data[f"h{i}"]) for i, hour_id in enumerate(part)]
         return hours
 
     def scoped_hours(self, account_id: str, record_type: str, hours: Sequence[int]) -> set[HourId]:
         """The stored hours of a breakdown, of every scope, among those that start then.
 
-        They come from an index, which may be a moment behind.
+        A few hours come from an index, which reads each of their buckets and may be a moment
+        behind. Of more hours those with a 60-minute bucket are found, scope by scope.
 
         Raises:
             ApiError: the API refused, or did not answer in time.
         """
         wanted = frozenset(hours)
+        if len(wanted) > _LISTED_HOURS:
+            named = scopes(self, account_id, record_type, most=None)[record_type]
+            days = sorted({floor(hour, DAY) for hour in wanted})
+            found = self._hours_of([(each, day) for each in named for day in days])
+            return {hour for hour, _ in found if hour.start in wanted}
         bounds = [min(wanted), max(wanted) + HOUR - 1]
         between = [{"recordType": record_type, "timeRangeStart": iso(bound)} for bound in bounds]
         variables: dict[str, Any] = {"account": account_id, "range": {"between": between}}
-        found: set[HourId] = set()
+        listed: set[HourId] = set()
         while True:
-            page = self.query(SCOPED_HOURS, variables)["page"]
+            page = self.execute(SCOPED_HOURS, variables)["page"]
             for row in page["items"]:
                 series = Series(account_id, record_type, row["scorecardId"], row["scoreId"])
                 start = floor(minute_of(row["timeRangeStart"]), HOUR)
                 if series.scope and start in wanted:
-                    found.add(HourId(series, start))
+                    listed.add(HourId(series, start))
             if not page["nextToken"]:
-                return found
+                return listed
             variables["token"] = page["nextToken"]
 
     def counted_hours(self, days: Sequence[tuple[Series, int]]) -> list[HourId]:
@@ -77,29 +87,32 @@ class HourReader:
         Raises:
             ApiError: the API refused, or did not answer in time.
         """
-        parts = list(self.parts(days, HOURS_PER_LOAD, day_document))
-        return [hour for part in map_concurrently(self._counted_hours, parts) for hour in part]
+        return [hour for hour, count in self._hours_of(days) if count]
 
-    def _counted_hours(self, days: Sequence[tuple[Series, int]]) -> list[HourId]:
-        found: list[HourId] = []
+    def _hours_of(self, days: Sequence[tuple[Series, int]]) -> Iterator[tuple[HourId, int]]:
+        """The hours of whole UTC days that have a 60-minute bucket, and its count."""
+        parts = list(self.parts(days, HOURS_PER_LOAD, day_document))
+        return chain.from_iterable(map_concurrently(self._hours_of_part, parts))
+
+    def _hours_of_part(self, days: Sequence[tuple[Series, int]]) -> list[tuple[HourId, int]]:
+        found: list[tuple[HourId, int]] = []
         tokens: dict[int, str | None] = dict.fromkeys(range(len(days)))
         while tokens:
             asked = [days[i] for i in tokens]
-            data = self.query(*day_document(asked, [*tokens.values()]))
+            data = self.execute(*day_document(asked, [*tokens.values()]))
             left = {}
             for alias, i in enumerate(tokens):
                 page = data[f"d{alias}"]
                 found += [
-                    HourId(days[i][0], minute_of(row["timeRangeStart"]))
+                    (HourId(days[i][0], minute_of(row["timeRangeStart"])), row["count"])
                     for row in page["items"]
-                    if row["count"]
                 ]
                 if page.get("nextToken"):
                     left[i] = page["nextToken"]
             tokens = left
         return found
 
-    def query(self, document: str, variables: dict[str, Any]) -> dict[str, Any]:
+    def execute(self, document: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
         """Carry out a query; where it is throttled, again after a while.
 
         Raises:
@@ -112,7 +125,7 @@ class HourReader:
     def _hour(self, hour_id: HourId, page: Mapping[str, Any]) -> Hour:
         rows = list(page["items"])
         while page.get("nextToken"):  # rows that are not ours share the prefix
-            page = self.query(*load_document([hour_id], page["nextToken"]))["h0"]
+            page = self.execute(*load_document([hour_id], page["nextToken"]))["h0"]
             rows += page["items"]
         return Hour(hour_id, rows)
 

@@ -12,13 +12,15 @@ from aggregated_metrics.adapters.hour_documents import Keys, list_document
 from aggregated_metrics.core.series import Series, key_stem
 
 MOST_SCOPES = 500
-"""At most so many of one record type are named."""
+"""At most so many of one record type are named to a person."""
 _SELECTED = "recordType scorecardId scoreId"
 _LAST = "~"
 """Sorts after whatever follows a scope in a key, which is a time."""
 
 
-def scopes(client: Client, account_id: str, *record_types: str) -> dict[str, list[Series]]:
+def scopes(
+    client: Client, account_id: str, *record_types: str, most: int | None = MOST_SCOPES
+) -> dict[str, list[Series]]:
     """The series of each of these record types that have a scope, in the order of their keys.
 
     One request finds the next scope of every record type.
@@ -27,6 +29,7 @@ def scopes(client: Client, account_id: str, *record_types: str) -> dict[str, lis
         client: the API.
         account_id: whose.
         record_types: such as `scoreResultsByScore`.
+        most: how many of each are named; None for all.
 
     Raises:
         ApiError: (with this package's client) the API refused, or did not answer.
@@ -40,7 +43,7 @@ def scopes(client: Client, account_id: str, *record_types: str) -> dict[str, lis
         data = client.execute(*list_document("FindScopes", "s", keys, 1, _SELECTED))
         for i, name in enumerate(names):
             series = _series(account_id, data[f"s{i}"]["items"])
-            if series is None or len(found[name]) == MOST_SCOPES:
+            if series is None or len(found[name]) == most:
                 del after[name]
                 continue
             found[name].append(series)

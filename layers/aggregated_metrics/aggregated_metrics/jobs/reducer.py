@@ -204,9 +204,9 @@ class Reducer:
             for name in looks.group.model.scopes:
                 days.setdefault((looks.group.account_id, name), set()).add(_day(looks)[-1])
         for (account_id, name), firsts in days.items():
-            for first in sorted(firsts):
-                hours = range(first, first + DAY, buckets.HOUR)
-                yield from self.checker.store.scoped_hours(account_id, name, hours)
+            days_hours = (range(first, first + DAY, buckets.HOUR) for first in firsts)
+            hours = [*chain.from_iterable(days_hours)]
+            yield from self.checker.store.scoped_hours(account_id, name, hours)
 
 
 def _members(look: int, block: bytes) -> Iterator[_Member]:

@@ -91,7 +91,7 @@ class _Life:
         return {"status": self.draw.choice(("COMPLETED", "FAILED", "RUNNING"))}
 
 
-def backfill(rows: int, seed: int, *, die: float = 0.02) -> Backfilled:
+def backfill(rows: int, seed: int, *, die: float = 0.05) -> Backfilled:
     """Run once over so many rows; `die` is the probability of a death at a page or a file."""
     draw = random.Random(f"backfill/{seed}")
     world = World(MemoryTable())

@@ -22,8 +22,9 @@ from aggregated_metrics.core.runs import Part, Run, Segment, add_uncountable, en
 
 HELD = 100_000
 """So many minutes' sums are held at most."""
-ROWS = 500_000
-"""After so many rows a part is put down however few minutes they come to."""
+ROWS = 100_000
+"""After so many rows a part is put down however few minutes they come to: so many are read again at
+most if a scanner dies."""
 _SPARE_SECONDS = 30.0
 _NOTHING: Mapping[str, Any] = {}
 

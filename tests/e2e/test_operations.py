@@ -14,6 +14,7 @@ from rich.console import Console
 
 from aggregated_metrics_cli import attach, main
 from testbench import rows
+from testbench.emulated import corruption
 from testbench.emulated.functions import invoke
 from testbench.emulated.stack import APP_STACK, REGION, ROOT_CREDENTIALS
 from testbench.emulated.world import World, wait
@@ -36,6 +37,25 @@ def counts(world: World, account: str, at: datetime) -> set[int]:
     return {bucket.count for bucket in found}
 
 
+def executed(world: World, asked: str) -> dict[str, Any]:
+    """How an execution of the backfill's state machine ended."""
+    states = world.stack.client("stepfunctions")
+    arn = states.start_execution(
+        stateMachineArn=world.stack.app["BackfillStateMachine"], input=asked
+    )["executionArn"]
+    wait(lambda: states.describe_execution(executionArn=arn)["status"] != "RUNNING")
+    ended: dict[str, Any] = states.describe_execution(executionArn=arn)
+    return ended
+
+
+def report_of(world: World, asked: str) -> dict[str, Any]:
+    """What an execution that succeeds gives back."""
+    ended = executed(world, asked)
+    assert ended["status"] == "SUCCEEDED", ended.get("cause")
+    report: dict[str, Any] = json.loads(ended["output"])
+    return report
+
+
 def test_a_backfill_works_through_the_units_of_a_range_and_sets_it_right(world: World) -> None:
     """Three days, two at once, of a model that is listed by createdAt are two units."""
     account = corrupted(world, START)
@@ -46,45 +66,49 @@ def test_a_backfill_works_through_the_units_of_a_range_and_sets_it_right(world: 
         "recordTypes": ["items"],
         "days": 2,
     }
-    states = world.stack.client("stepfunctions")
-    arn = states.start_execution(
-        stateMachineArn=world.stack.app["BackfillStateMachine"], input=json.dumps(asked)
-    )["executionArn"]
-
-    def look() -> dict[str, Any]:
-        described: dict[str, Any] = states.describe_execution(executionArn=arn)
-        return described
-
-    wait(lambda: look()["status"] != "RUNNING")
-    assert look()["status"] == "SUCCEEDED", look().get("cause")
-    totals = json.loads(look()["output"])
+    totals = report_of(world, json.dumps(asked))
     assert (totals["units"], totals["hours"]) == (2, 3 * 24 - 8)
     assert totals["drift"] == totals["repaired"] > 0
     assert counts(world, account, START) == {0}
 
 
-def test_a_backfill_of_whole_tables_counts_what_no_stream_has_brought(world: World) -> None:
-    """A false count of an account in a day with rows is set right with everything else."""
+def test_a_backfill_counts_whole_tables_and_a_deep_verify_only_says_what_is_wrong(
+    world: World,
+) -> None:
+    """The deep verify is asked as its schedule asks."""
     made = world.traffic("whole", 60, minutes=5, hours_ago=30)
     world.write(made)
-    states = world.stack.client("stepfunctions")
-    arn = states.start_execution(
-        stateMachineArn=world.stack.app["BackfillStateMachine"], input="{}"
-    )["executionArn"]
-    wait(lambda: states.describe_execution(executionArn=arn)["status"] != "RUNNING")
-    described = states.describe_execution(executionArn=arn)
-    assert described["status"] == "SUCCEEDED", described.get("cause")
-    assert sum(json.loads(described["output"])["rows"].values()) > 0
+    assert sum(report_of(world, "{}")["rows"].values()) > 0
+    buckets = {
+        key: bucket
+        for key, bucket in world.stored().items()
+        if made.start <= bucket.timeRangeStart < made.end
+    }
+    assert sum(bucket.count for bucket in buckets.values()) > 60
+    wrong = corruption.corrupt(world.vandal, buckets, seed=5, each=1)
+    minutes = {each.key: each.after or 0 for each in wrong if each.key[3] == 1}
+    (timer,) = (
+        each["PhysicalResourceId"]
+        for each in world.resources(APP_STACK)
+        if each["LogicalResourceId"] == "DeepVerifyTimer"
+    )
+    schedule = world.stack.client("scheduler").get_schedule(Name=timer)
+    assert schedule["State"] == "DISABLED"
+    report = report_of(world, schedule["Target"]["Input"])
+    assert sum(report["drift"].values()) >= len(minutes)
+    assert (report["repaired"], report["written"], report["completed"]) == ({}, 0, 0)
+    stored = world.stored()
+    left = {key: stored[key].count if key in stored else 0 for key in minutes}
+    assert left == minutes
+    report = report_of(world, "{}")
+    assert report["drift"] == report["repaired"]
+    assert corruption.reconcile(world.stack, minutes, repair=False).drift == {}
 
 
 def test_a_backfill_of_a_range_that_ends_before_it_starts_says_so(world: World) -> None:
-    states = world.stack.client("stepfunctions")
     asked = {"accountId": "a", "start": "2026-11-23T00:00:00Z", "end": "2026-11-22T00:00:00Z"}
-    arn = states.start_execution(
-        stateMachineArn=world.stack.app["BackfillStateMachine"], input=json.dumps(asked)
-    )["executionArn"]
-    wait(lambda: states.describe_execution(executionArn=arn)["status"] == "FAILED")
-    assert states.describe_execution(executionArn=arn)["error"] == "EventError"
+    ended = executed(world, json.dumps(asked))
+    assert (ended["status"], ended["error"]) == ("FAILED", "EventError")
 
 
 def test_a_failed_batch_is_noted_and_its_hours_are_repaired(

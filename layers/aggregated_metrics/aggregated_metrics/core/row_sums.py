@@ -22,7 +22,9 @@ from aggregated_metrics.core.series import Series, Target
 
 SKEW = timedelta(seconds=10)
 """How far the clocks of the rows' writers and of this process may be apart."""
-_CHUNK = 65_536
+_CHUNK = 8192
+"""So much is expanded of a block at once, and remembered: a reducer reads hundreds side by side."""
+_WINDOW_BITS = 13
 
 type Texts = tuple[str, str]
 """The least and the greatest sort-key text."""
@@ -172,7 +174,7 @@ class PackedGroup(NamedTuple):
 
 def pack(groups: Groups) -> bytes:
     """Groups as a compressed block: a line each, in the order of their keys."""
-    squeeze = zlib.compressobj(6)
+    squeeze = zlib.compressobj(6, wbits=_WINDOW_BITS)
     lines = (b"%b\t%b\n" % (_json(key), _json(_as_json(groups[key]))) for key in sorted(groups))
     return b"".join(map(squeeze.compress, lines)) + squeeze.flush()
 
@@ -190,7 +192,7 @@ def unpack(block: bytes) -> Iterator[PackedGroup]:
 
 def _lines(block: bytes) -> Iterator[bytes]:
     """A block's lines without holding it whole."""
-    expand, rest, given = zlib.decompressobj(), b"", block
+    expand, rest, given = zlib.decompressobj(wbits=_WINDOW_BITS), b"", block
     while given:
         rest += expand.decompress(given, _CHUNK)
         given = expand.unconsumed_tail

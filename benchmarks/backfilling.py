@@ -239,9 +239,10 @@ def _range_check(rows_a_day: int) -> Callable[[], int]:
     )
 
     def work() -> int:
-        found = LongRange(_checker(_EmptyApi(whole, rows_a_day)), asked).check(repair=False)
-        if found.rows != 2 * whole:
-            raise AssertionError(f"{found.rows} rows read, not {2 * whole}")
+        long_range = LongRange(_checker(_EmptyApi(whole, rows_a_day)), asked)
+        long_range.check(repair=False)
+        if long_range.found.rows != 2 * whole:
+            raise AssertionError(f"{long_range.found.rows} rows read, not {2 * whole}")
         return whole
 
     return work

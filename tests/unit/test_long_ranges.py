@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from aggregated_metrics.core.record_types import BREAKDOWNS
 from aggregated_metrics.jobs import long_ranges
+from aggregated_metrics.jobs.reconciler import Checked
 
 from testbench import rows
 from testbench.fakes.aws import MemoryTable
@@ -117,6 +118,19 @@ def test_a_minute_that_was_written_after_the_fence_is_moving(world: World) -> No
     stored = world.stored()
     key = (rows.ACCOUNT, "tasks", "2026-11-02T08:03:00Z", 1)
     assert stored[key][0] == truth(world.api)[key][0]
+
+
+def test_what_was_repaired_of_a_range_that_fails_half_way_is_reported(world: World) -> None:
+    def refuse() -> None:
+        raise RuntimeError("nothing more is saved")
+
+    _history(world, 32)
+    world.at("save", lambda: None, *[refuse] * 10)  # the older window, and not the newer one
+    checked = world.checks().run(_ask(32) | {"recordTypes": ["tasks"]})
+    assert isinstance(checked, Checked)
+    assert len(checked.findings.failed) == 1
+    minutes = [key for key in world.stored() if key[3] == 1]
+    assert checked.findings.set_right == len(minutes) > 0
 
 
 def test_every_scope_of_a_long_range_is_counted_and_lowered(world: World) -> None:

@@ -13,7 +13,7 @@ from aggregated_metrics.core.findings import Drift, Findings
 from aggregated_metrics.core.hours import HourId, Series
 from aggregated_metrics.core.measures import Measures
 from aggregated_metrics.jobs.reconciler import Checked
-from aggregated_metrics.jobs.recovery import Recovery
+from aggregated_metrics.jobs.recovery import Recovered, Recovery
 
 BUCKET = "failed-batches"
 DRIFT = Drift(HourId(Series("a", "items"), 0), 0, 1, Measures(1), Measures(2), None)
@@ -53,10 +53,13 @@ class World:
     def note(self, content: Any) -> None:
         self.sqs.send_message(QueueUrl=self.queue, MessageBody=json.dumps(content))
 
-    def recover(self) -> Report:
+    def recovered(self) -> Recovered:
         lost = LostBatches(self.sqs, self.s3, self.queue)
         reconciler: Any = self.reconciler
-        done = Recovery(lost, reconciler, 60, lambda: self.seconds).recover()
+        return Recovery(lost, reconciler, 60, lambda: self.seconds).recover()
+
+    def recover(self) -> Report:
+        done = self.recovered()
         return done.as_report() | done.result()
 
     def left(self) -> int:
@@ -88,6 +91,13 @@ def test_a_batch_whose_hours_move_or_that_failed_keeps_its_note(world: World) ->
         world.recover()
     assert sorted(world.reconciler.given) == ["fails", "good", "moves"]
     assert world.left() == 2
+
+
+def test_what_was_repaired_of_a_batch_that_failed_is_reported(world: World) -> None:
+    world.lose("fails", "fails")
+    done = world.recovered()
+    assert done.as_report()["rangeRepaired"] == 2
+    assert len(done.errors) == 1
 
 
 def test_a_batch_that_cannot_be_read_keeps_no_other_from_being_repaired(world: World) -> None:

@@ -40,6 +40,23 @@ class Fence(NamedTuple):
     last: float
     read: tuple[Range, ...] | None = ()
 
+    @classmethod
+    def between(
+        cls,
+        began: float,
+        ended: float,
+        began_again: float,
+        ended_again: float,
+        *,
+        read: tuple[Range, ...] | None,
+    ) -> Self:
+        """The fence of two readings.
+
+        The middle of the gap between them divides what is in the sums from what the stream still
+        adds. Half of the gap is the margin for clocks.
+        """
+        return cls(began, ended + (began_again - ended) / 2, ended_again, read)
+
     def holds(self, created: float | None, listed: str | None, unlisted: int) -> bool:
         """Whether a change of a row so listed is in the sum: it was there, and it was read."""
         if created is None or created > self.at:

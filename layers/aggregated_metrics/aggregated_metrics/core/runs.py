@@ -256,8 +256,7 @@ def fence_of(run: Run, first: Reading, second: Reading, settle: float) -> Fence:
             f"the second look began {second.began - first.ended:.1f} s after the first had ended: "
             f"SETTLE_SECONDS is {settle}"
         )
-    middle = first.ended + (second.began - first.ended) / 2
-    return Fence(run.began, middle, second.ended, None)
+    return Fence.between(run.began, first.ended, second.began, second.ended, read=None)
 
 
 def add_uncountable(

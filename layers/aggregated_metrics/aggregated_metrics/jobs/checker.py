@@ -203,11 +203,9 @@ class Checker:
                 hour, group.model, counted, reading.doubtful, unreadable=counted.unreadable
             )
             wrong |= {drift.bucket: drift for drift in differing}
-        # The middle of the gap divides what is in the sums from what the stream still adds.
-        middle = reading.ended + (began - reading.ended) / 2
-        fence = Fence(
-            reading.began.timestamp(), middle.timestamp(), ended.timestamp(), tuple(reading.ranges)
-        )
+        moments = (reading.began, reading.ended, began, ended)
+        read = tuple(reading.ranges)
+        fence = Fence.between(*(moment.timestamp() for moment in moments), read=read)
         return _SecondLook(counted, wrong, fence)
 
     def _set_right(

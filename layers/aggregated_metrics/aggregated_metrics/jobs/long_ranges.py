@@ -45,6 +45,9 @@ class LongRange:
     Args:
         checker: compares, waits and repairs.
         asked: the range; its record types belong to one model.
+
+    Attributes:
+        found: what the check has come to by now; where it fails, what has been repaired.
     """
 
     def __init__(self, checker: Checker, asked: Range) -> None:
@@ -58,9 +61,9 @@ class LongRange:
         ]
         self._stored: list[set[HourId]] = [set() for _ in self._groups]
         self._doubtful: set[int] = set()
-        self._found = Findings()
+        self.found = Findings()
 
-    def check(self, *, repair: bool) -> Findings:
+    def check(self, *, repair: bool) -> None:
         """Compare its hours with the source rows, and with `repair` set right what is wrong.
 
         Raises:
@@ -74,7 +77,6 @@ class LongRange:
             self._checker.wait_since(first.ended)
             second = self._look(ranges, first.began)
             self._settle(wrong, first, second, ranges, repair=repair)
-        return self._found
 
     def _ranges(self) -> list[TextRange]:
         """As far as the rows are listed: the buckets tell, so they are loaded first."""
@@ -103,9 +105,9 @@ class LongRange:
             self._model, self._account_id, hours, ranges, since or began, on_page
         )
         packed.take(counted)
-        self._found.rows += counted.rows
-        self._found.pages += counted.pages
-        self._found.unreadable = max(self._found.unreadable, counted.unreadable)
+        self.found.rows += counted.rows
+        self.found.pages += counted.pages
+        self.found.unreadable = max(self.found.unreadable, counted.unreadable)
         return _Look(packed, began, checker.clock(), counted.unreadable)
 
     def _packed(self) -> Packed:
@@ -129,7 +131,7 @@ class LongRange:
             return True
         if repair and late:
             found.completed = found.written = self._checker.complete(late)
-        self._found.add(found)
+        self.found.add(found)
         return False
 
     def _compare(self, hour: Hour, sums: Sums, look: _Look, found: Findings) -> bool:
@@ -149,18 +151,16 @@ class LongRange:
         *,
         repair: bool,
     ) -> None:
-        middle = first.ended + (second.began - first.ended) / 2
-        fence = Fence(
-            first.began.timestamp(), middle.timestamp(), second.ended.timestamp(), tuple(ranges)
-        )
+        moments = (first.began, first.ended, second.began, second.ended)
+        fence = Fence.between(*(moment.timestamp() for moment in moments), read=tuple(ranges))
         for number in wrong:
             unreadable = max(first.unreadable, second.unreadable)
             sums = first.sums.part(number), second.sums.part(number)
             for hours in _parts(self._hours(number, *sums)):
                 group = self._groups[number]._replace(hours=tuple(hours))
                 looks = Looks(group, *sums, fence, unreadable, self._doubtful)
-                self._found.add(settle(self._checker, [looks], repair=repair))
-                self._found.shorten()
+                self.found.add(settle(self._checker, [looks], repair=repair))
+                self.found.shorten()
 
     def _hours(self, number: int, *looks: Sums) -> list[HourId]:
         """A window's hours; of breakdowns those of all scopes that are stored or have rows."""

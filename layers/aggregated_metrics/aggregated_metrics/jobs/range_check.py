@@ -54,13 +54,15 @@ def check_step(checker: Checker, step: Range, *, repair: bool) -> Findings:
     """
     if not step.is_long():
         return checker.check(step.hours(), repair=repair)
+    long_range = LongRange(checker, step)
     try:
-        return LongRange(checker, step).check(repair=repair)
+        long_range.check(repair=repair)
     except OutOfTimeError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the other steps go on
         (group,) = groups(step.hours())
-        return Findings(failed=[group.failure(error)])
+        long_range.found.failed.append(group.failure(error))
+    return long_range.found
 
 
 def stop_in_time(time_left: Callable[[], float]) -> Callable[[Counted], None]:

@@ -75,9 +75,9 @@ class Recovery:
                 break
             try:
                 checked = self.reconciler.check_batch(self.lost.content(note), repair=True)
-                checked.raise_failure()
                 done.drift += checked.findings.drifted
                 done.repaired += checked.findings.set_right
+                checked.raise_failure()
                 if not checked.findings.moving:
                     self.lost.end(note)
                     done.batches += 1

@@ -13,6 +13,7 @@ from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any
 
+from aggregated_metrics.adapters.observability import logger
 from aggregated_metrics.adapters.run_files import RunFiles
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.buckets import DAY
@@ -112,9 +113,10 @@ class Reducer:
                 reduced.after = last
                 if self.time_left() < _SPARE_SECONDS:
                     return reduced
-        except Exception:
+        except Exception as error:
             if reduced.after is None:
                 raise
+            logger.warning("a partition goes on in another step", extra={"reason": str(error)})
             return reduced
         reduced.after = None
         return reduced

@@ -65,10 +65,11 @@ def corrupt(client: AppSyncClient, buckets: Buckets, seed: int, each: int = 2) -
     for record in buckets.values():
         start = record.timeRangeStart.replace(minute=0)
         hours.setdefault((record.accountId, record.recordType, start), []).append(record)
+    # Every kind of damage must find its bucket in the hour that falls to it.
     places = [
         hour
         for _, hour in sorted(hours.items())
-        if any(r.numberOfMinutes == 1 and r.count for r in hour)
+        if {r.numberOfMinutes > 1 for r in hour if r.count} == {True, False}
     ]
     draw.shuffle(places)
     kinds = [kind for kind in _KINDS for _ in range(each)]

@@ -9,7 +9,7 @@ import pytest
 from aggregated_metrics.adapters.hour_store import Outcome
 from aggregated_metrics.adapters.source_rows import Counted
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.errors import PendingHoursError
+from aggregated_metrics.core.errors import ContentionError, PendingHoursError
 from aggregated_metrics.core.findings import Drift, Findings
 from aggregated_metrics.core.groups import groups
 from aggregated_metrics.core.hours import Hour, HourId, Series, composite_key
@@ -17,7 +17,7 @@ from aggregated_metrics.core.listing import Range
 from aggregated_metrics.core.measures import INT_MAX, Measures
 from aggregated_metrics.core.metadata import Fence
 from aggregated_metrics.core.models import Model
-from aggregated_metrics.core.series import Target
+from aggregated_metrics.core.series import BucketId, Target
 from aggregated_metrics.jobs.checker import Checker
 
 NOW = datetime(2026, 11, 22, 14, 0, tzinfo=UTC)
@@ -84,7 +84,13 @@ class _World:
         self.loads.append(list(ids))
         return [self._hour(hour_id) for hour_id in ids]
 
-    def update(self, ids: Collection[HourId], edit: Any, before_save: Any = None) -> Outcome:
+    def update(
+        self,
+        ids: Collection[HourId],
+        edit: Any,
+        before_save: Any = None,
+        outcome: Outcome | None = None,
+    ) -> None:
         self.before_writing()
         for hour_id in ids:
             hour = self._hour(hour_id)
@@ -93,7 +99,8 @@ class _World:
                 if bucket.dirty and bucket.size == 1:
                     fence = bucket.metadata.fence
                     self.set[bucket.start - TEN] = (bucket.measures.count, fence)
-        return self.outcome
+        if outcome is not None:
+            outcome.add(self.outcome)
 
     def mark(self, hours: Mapping[HourId, int | None]) -> int:
         self.marked += hours
@@ -311,12 +318,13 @@ def test_minutes_that_were_pruned_are_set_again_where_the_rows_still_come_to_as_
     world.version = "2026-11-20T10:00:00Z"
     parents: list[dict[int, int]] = []
 
-    def update(ids: Collection[HourId], edit: Any, before_save: Any = None) -> Outcome:
+    def update(
+        ids: Collection[HourId], edit: Any, before_save: Any = None, outcome: Any = None
+    ) -> None:
         hour = world._hour(ITEMS)
         edit(hour)
         hour.roll_up(NOW)
         parents.append({bucket.size: bucket.measures.count for bucket in hour if bucket.size > 1})
-        return Outcome()
 
     world.update = update  # type: ignore[method-assign]
     assert len(world.check(repair=True).repaired) == 2
@@ -358,6 +366,24 @@ def test_a_second_look_that_fails_tells_what_it_has_repaired_by_then() -> None:
     assert _places(found.repaired) == {(7, 1): (3, 4)}
     assert _places(found.moving) == {(20, 1): (1, 2)}
     assert reading.found.repaired == reading.found.moving == [], "a reading stays as it was"
+
+
+def test_a_repair_that_fails_half_way_tells_what_it_has_set_right() -> None:
+    """The other minute drifts on: the next check finds it."""
+    world = _World(_all(7, 3) | _all(20, 1) | {(0, 60): 4}, {7: 4, 20: 2})
+
+    def update(
+        ids: Collection[HourId], edit: Any, before_save: Any = None, outcome: Any = None
+    ) -> None:
+        outcome.saved.add(BucketId(ITEMS, 1, TEN + 7))
+        raise ContentionError("the time is over")
+
+    world.update = update  # type: ignore[method-assign]
+    found = world.reconciler().check([ITEMS], repair=True)
+    assert found.failed == ["a Item 2026-11-22: ContentionError: the time is over"]
+    assert _places(found.drift) == {(7, 1): (3, 4), (20, 1): (1, 2)}
+    assert _places(found.repaired) == {(7, 1): (3, 4)}
+    assert found.written == 1
 
 
 def test_findings_add_up() -> None:

@@ -382,9 +382,27 @@ def test_an_error_in_one_group_lets_the_others_finish_and_is_raised(stack: Stack
 
     stack.gate.before = refuse
     bad = [HourId(Series("acct-bad", "items"), TEN - 60 * n) for n in range(HOURS_PER_LOAD)]
+    outcome = Outcome()
     with pytest.raises(GraphQLError):
-        stack.store().update([*hours(HOURS_PER_LOAD), *bad], add(0))
+        stack.store().update([*bad, *hours(HOURS_PER_LOAD)], add(0), outcome=outcome)
     assert total(stack) == HOURS_PER_LOAD
+    assert outcome.written == 4 * HOURS_PER_LOAD, "what went through is known"
+
+
+def test_what_a_group_has_saved_before_it_fails_is_known(stack: Stack) -> None:
+    """Two hours of 60 minutes are three requests; the second is refused."""
+    requests: list[Request] = []
+
+    def refuse(request: Request) -> Answer | None:
+        if kind(request) == "save":
+            requests.append(request)
+        return _INVALID if len(requests) > 1 else None
+
+    stack.gate.before = refuse
+    outcome = Outcome()
+    with pytest.raises(GraphQLError):
+        stack.store().update(hours(2), add(*range(60)), outcome=outcome)
+    assert total(stack) == outcome.written == BUCKETS_PER_SAVE
 
 
 def test_a_series_with_a_scope_has_hours_of_its_own(stack: Stack) -> None:

@@ -133,6 +133,22 @@ def test_what_was_repaired_of_a_range_that_fails_half_way_is_reported(world: Wor
     assert checked.findings.set_right == len(minutes) > 0
 
 
+def test_what_was_set_right_of_a_part_that_fails_half_way_is_reported(world: World) -> None:
+    """One part's hours are saved in several requests."""
+
+    def refuse() -> None:
+        raise RuntimeError("nothing more is saved")
+
+    _history(world, 31, each=20)
+    world.at("save", lambda: None, *[refuse] * 20)
+    checked = world.checks().run(_ask(32) | {"recordTypes": ["tasks"]})
+    assert isinstance(checked, Checked)
+    minutes = [key for key in world.stored() if key[3] == 1]
+    assert checked.findings.set_right == len(minutes) > 0
+    assert checked.findings.drifted > len(minutes)
+    assert len(checked.findings.failed) == 1
+
+
 def test_every_scope_of_a_long_range_is_counted_and_lowered(world: World) -> None:
     """Breakdowns are asked for without naming a scope: it comes from the rows, or is stored."""
     world.breakdowns = BREAKDOWNS

@@ -19,6 +19,7 @@ from aggregated_metrics.adapters.hour_reader import HOURS_PER_LOAD, HourReader
 from aggregated_metrics.adapters.retries import Retries
 from aggregated_metrics.core.errors import ConditionFailedError, GraphQLError, ThrottledError
 from aggregated_metrics.core.hours import Bucket, Hour, HourId, Tally, Write
+from aggregated_metrics.core.series import BucketId
 
 BUCKETS_PER_SAVE = 50
 """AppSync writes aliases one after the other, some 10 ms each; with Lambda resolvers 50 ms."""
@@ -38,7 +39,7 @@ class Outcome:
 
     Attributes:
         hours: each hour as it was last seen or written.
-        written: buckets written.
+        saved: the buckets that were written.
         conflicts: conditions that failed because somebody else was first.
         retries: rounds of load and save beyond the first.
         parents_left: hours with a parent that is left to the sweeper.
@@ -46,16 +47,21 @@ class Outcome:
     """
 
     hours: dict[HourId, Hour] = field(default_factory=dict)
-    written: int = 0
+    saved: set[BucketId] = field(default_factory=set)
     conflicts: int = 0
     retries: int = 0
     parents_left: set[HourId] = field(default_factory=set)
     tally: Tally = field(default_factory=Tally)
 
+    @property
+    def written(self) -> int:
+        """How many buckets were written."""
+        return len(self.saved)
+
     def add(self, other: "Outcome") -> None:
         """Add the outcome of other hours."""
         self.hours |= other.hours
-        self.written += other.written
+        self.saved |= other.saved
         self.conflicts += other.conflicts
         self.retries += other.retries
         self.parents_left |= other.parents_left
@@ -91,7 +97,11 @@ class HourStore(HourReader):
         self._grace = grace
 
     def update(
-        self, ids: Iterable[HourId], edit: Edit, before_save: BeforeSave = lambda _: None
+        self,
+        ids: Iterable[HourId],
+        edit: Edit,
+        before_save: BeforeSave = lambda _: None,
+        outcome: Outcome | None = None,
     ) -> Outcome:
         """Load hours, change them, save what differs; again where somebody else was first.
 
@@ -101,22 +111,29 @@ class HourStore(HourReader):
             ids: the hours.
             edit: what to do to each.
             before_save: called with the changed hours that are about to be written.
+            outcome: takes what it comes to, also where it then fails; a new one otherwise.
 
         Raises:
             ContentionError: the time ran out first.
             ApiError: the API refused, or did not answer in time.
         """
-        groups = list(batched(sorted(set(ids), key=_order), HOURS_PER_LOAD, strict=False))
-        outcome = Outcome()
+        outcome = Outcome() if outcome is None else outcome
+        groups = batched(sorted(set(ids), key=_order), HOURS_PER_LOAD, strict=False)
+        parts = [(group, Outcome()) for group in groups]
         work = partial(self._update_group, edit=edit, before_save=before_save)
-        for part in map_concurrently(work, groups):
-            outcome.add(part)
+        try:
+            for _ in map_concurrently(work, parts):
+                pass
+        finally:
+            for _, part in parts:
+                outcome.add(part)
         return outcome
 
-    def _update_group(self, ids: Sequence[HourId], edit: Edit, before_save: BeforeSave) -> Outcome:
-        outcome = Outcome()
+    def _update_group(
+        self, group: tuple[Sequence[HourId], Outcome], edit: Edit, before_save: BeforeSave
+    ) -> None:
+        todo, outcome = group
         written: dict[HourId, list[Bucket]] = {}
-        todo = ids
         for attempt in count():
             if attempt:
                 outcome.retries += 1
@@ -141,7 +158,7 @@ class HourStore(HourReader):
                     changed = kept
                 writes += changed
             if not writes:
-                return outcome
+                return
             # 3. The mark comes before the write. Dead after it: the sweeper visits an hour in which
             #    nothing is due. The other way round nobody would come to an hour half written.
             ids_changed = {write.hour for write in writes}
@@ -149,28 +166,27 @@ class HourStore(HourReader):
             # 4. Minutes before parents, each under its own condition. Dead between two requests:
             #    the minutes that are written have signed for the batch, so its redelivery adds only
             #    to the others, and sums up the parents; if it never comes the sweeper does.
-            saved, failed = self._save(writes)
-            for write in saved:
-                written.setdefault(write.hour, []).append(write.bucket)
-            outcome.written += len(saved)
+            failed: list[Write] = []
+            for write, is_saved in self._save(writes):
+                if is_saved:
+                    written.setdefault(write.hour, []).append(write.bucket)
+                    outcome.saved.add(write.bucket_id)
+                else:
+                    failed.append(write)
             outcome.conflicts += len(failed)
             if not failed:
-                return outcome
+                return
             # 5. Somebody else was first there: again, with those hours alone.
             todo = list(dict.fromkeys(write.hour for write in failed))
-        return outcome
 
-    def _save(self, writes: Sequence[Write]) -> tuple[list[Write], list[Write]]:
-        """Send the writes, minutes before parents: those that went through, and the others."""
-        saved: list[Write] = []
-        failed: list[Write] = []
+    def _save(self, writes: Sequence[Write]) -> Iterator[tuple[Write, bool]]:
+        """Send the writes, minutes before parents; each with whether it went through."""
         ordered = sorted(writes, key=lambda write: (write.bucket.size > 1, bool(write.condition)))
         for part in self._saves(ordered):
             self._retries.stop_in_time("some buckets are not written")
             lost = self._send(part)
             for i, write in enumerate(part):
-                (failed if f"b{i}" in lost else saved).append(write)
-        return saved, failed
+                yield write, f"b{i}" not in lost
 
     def _saves(self, writes: Sequence[Write]) -> Iterator[Sequence[Write]]:
         """Writes that one request can carry: by number, by their metadata, and by a firewall."""

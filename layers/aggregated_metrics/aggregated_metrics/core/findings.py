@@ -90,6 +90,15 @@ class Findings:
         """How many of them have been repaired."""
         return len(self.repaired) + self.unlisted_repaired
 
+    def set_right_only(self) -> "Findings":
+        """What was set right: of a check that failed half way and is to be made again."""
+        return Findings(
+            drift=[*self.repaired],
+            repaired=[*self.repaired],
+            completed=self.completed,
+            written=self.written,
+        )
+
     def shorten(self, most: int = 10_000) -> None:
         """Only count the wrong buckets beyond so many: of the repaired, and of the others."""
         listed = {drift.bucket for drift in self.repaired[:most]}

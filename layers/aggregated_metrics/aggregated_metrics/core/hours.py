@@ -26,7 +26,7 @@ from aggregated_metrics.core.measures import (
 )
 from aggregated_metrics.core.metadata import MEMORY_SECONDS, Fence
 from aggregated_metrics.core.record_types import extra_of
-from aggregated_metrics.core.series import HourId, Series, composite_key, key_stem
+from aggregated_metrics.core.series import BucketId, HourId, Series, composite_key, key_stem
 
 __all__ = ["Bucket", "Hour", "HourId", "Series", "Tally", "Write", "composite_key", "key_stem"]
 
@@ -40,6 +40,11 @@ class Write(NamedTuple):
     bucket: Bucket
     record: dict[str, Any]
     condition: dict[str, Any] | None
+
+    @property
+    def bucket_id(self) -> BucketId:
+        """Which bucket it writes."""
+        return BucketId(self.hour, self.bucket.size, self.bucket.start)
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from aggregated_metrics.adapters.hour_store import HourStore
+from aggregated_metrics.adapters.hour_store import HourStore, Outcome
 from aggregated_metrics.adapters.pending_hours import PendingHours
 from aggregated_metrics.adapters.source_rows import Counted, SourceRows
 from aggregated_metrics.core import comparing
@@ -176,9 +176,7 @@ class Checker:
                 # 3. Set that right. Dead in between: each minute is as it was, or right and fenced,
                 #    and its hour is marked, so it is swept, closed and checked again.
                 if repair and found.drift:
-                    right, moved, found.written = self._set_right(found.drift, again)
-                    found.drift, found.repaired = right, [*right]
-                    found.moving += moved
+                    self._set_right(found, again)
                 # 4. What moves is only marked now, when all of it is known. Dead before: a closed
                 #    hour keeps its mark until its caller has these findings.
                 if repair and found.moving:
@@ -208,16 +206,10 @@ class Checker:
         fence = Fence.between(*(moment.timestamp() for moment in moments), read=read)
         return _SecondLook(counted, wrong, fence)
 
-    def _set_right(
-        self, drifts: Sequence[Drift], again: "_SecondLook"
-    ) -> tuple[list[Drift], list[Drift], int]:
-        """Set what is sure.
-
-        Returns what is right now, what somebody else has changed meanwhile, and how many buckets
-        were written.
-        """
+    def _set_right(self, found: Findings, again: "_SecondLook") -> None:
+        """Set what is sure; what somebody else has changed meanwhile is moving instead."""
         wanted: dict[HourId, list[Drift]] = {}
-        for drift in drifts:
+        for drift in found.drift:
             wanted.setdefault(drift.hour, []).append(drift)
         moved: set[BucketId] = set()
 
@@ -231,13 +223,20 @@ class Checker:
                     else:
                         moved.add(drift.bucket)
 
-        outcome = self.store.update(wanted, edit, before_save=self.mark)
+        outcome = Outcome()
+        try:
+            self.store.update(wanted, edit, before_save=self.mark, outcome=outcome)
+        except Exception:
+            # Half of it may be set: that is reported, and the rest drifts on.
+            found.repaired = [drift for drift in found.drift if drift.bucket in outcome.saved]
+            raise
+        finally:
+            found.written = outcome.written
         right: list[Drift] = []
-        left: list[Drift] = []
-        for drift in drifts:
+        for drift in found.drift:
             is_left = drift.size > 1 and drift.hour in outcome.parents_left
-            (left if is_left or drift.bucket in moved else right).append(drift)
-        return right, left, outcome.written
+            (found.moving if is_left or drift.bucket in moved else right).append(drift)
+        found.drift, found.repaired = right, [*right]
 
     def _count(
         self,

@@ -159,7 +159,7 @@ class LongRange:
             for hours in _parts(self._hours(number, *sums)):
                 group = self._groups[number]._replace(hours=tuple(hours))
                 looks = Looks(group, *sums, fence, unreadable, self._doubtful)
-                self.found.add(settle(self._checker, [looks], repair=repair))
+                settle(self._checker, [looks], self.found, repair=repair)
                 self.found.shorten()
 
     def _hours(self, number: int, *looks: Sums) -> list[HourId]:

@@ -109,7 +109,13 @@ class Reducer:
         reduced = Reduced()
         try:
             for last, looks in self._batches(run, partition, after):
-                reduced.add(settle(self.checker, self._with_stored(looks), repair=run.repair))
+                found = Findings()
+                try:
+                    settle(self.checker, self._with_stored(looks), found, repair=run.repair)
+                except Exception:
+                    reduced.add(found.set_right_only())  # the next step finds the rest again
+                    raise
+                reduced.add(found)
                 reduced.after = last
                 if self.time_left() < _SPARE_SECONDS:
                     return reduced

@@ -91,7 +91,8 @@ class Sweeper:
         try:
             # 1. The buckets first. Dead after it: the hours are still due, and nothing is left to
             #    be written when they are visited again.
-            swept.outcome = self.store.update([mark.hour for mark in marks], self._close)
+            hours = [mark.hour for mark in marks]
+            self.store.update(hours, self._close, outcome=swept.outcome)
             # 2. Then the marks, each unless its hour was marked again meanwhile: a writer that
             #    marked it is still to come. A parent that is left keeps its hour due.
             for mark in marks:
@@ -100,7 +101,7 @@ class Sweeper:
                     swept.closed += self.pending.reschedule(mark, due) == "closed"
         except Exception as error:  # noqa: BLE001 - whatever it is, the other hours go on
             if len(marks) > 1:
-                return _together([self._visit([mark]) for mark in marks])
+                return _together([swept, *(self._visit([mark]) for mark in marks)])
             swept.errors.append(error)
         return swept
 

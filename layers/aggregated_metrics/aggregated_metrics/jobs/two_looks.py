@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from aggregated_metrics.adapters.concurrency import GROUPS_AT_ONCE
 from aggregated_metrics.adapters.hour_reader import HOURS_PER_LOAD
+from aggregated_metrics.adapters.hour_store import Outcome
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.findings import Drift, Findings
 from aggregated_metrics.core.groups import Group
@@ -47,20 +48,28 @@ class Looks(NamedTuple):
         )
 
 
-def settle(checker: Checker, looks: Sequence[Looks], *, repair: bool) -> Findings:
+def settle(checker: Checker, looks: Sequence[Looks], found: Findings, *, repair: bool) -> None:
     """Compare hours with the second look, and with `repair` set right what is sure.
+
+    Args:
+        checker: compares, and has the ports.
+        looks: at the hours.
+        found: takes what it comes to, also where it then fails.
+        repair: whether to set right what is wrong.
 
     Raises:
         ApiError: the API refused, or did not answer.
         ContentionError: the time ran out; what was repaired is valid.
     """
-    findings = Findings()
     by_hour = {hour: each for each in looks for hour in each.group.hours}
     hours = [*by_hour]
     for first in range(0, len(hours), _HOURS_AT_ONCE):
         part = hours[first : first + _HOURS_AT_ONCE]
-        findings.add(_Settling(checker, by_hour).run(part, repair=repair))
-    return findings
+        settling = _Settling(checker, by_hour)
+        try:
+            settling.run(part, repair=repair)
+        finally:
+            found.add(settling.found)
 
 
 @dataclass(slots=True)
@@ -73,24 +82,38 @@ class _Settling:
     late: dict[HourId, int] = field(default_factory=dict)
     sure: dict[BucketId, Drift] = field(default_factory=dict)
     moving: dict[BucketId, Drift] = field(default_factory=dict)
+    found: Findings = field(default_factory=Findings)
 
-    def run(self, ids: Sequence[HourId], *, repair: bool) -> Findings:
-        checker, found = self.checker, Findings(hours=len(ids))
-        if repair:
-            outcome = checker.store.update(ids, self._set_right, before_save=checker.mark)
-            for bucket in [bucket for bucket in self.sure if bucket.size > 1]:
-                if bucket.hour in outcome.parents_left:
-                    self.moving[bucket] = self.sure.pop(bucket)
-            found.repaired = [*self.sure.values()]
-            found.completed, found.written = sum(self.late.values()), outcome.written
-            if self.moving:
-                checker.pending.mark({drift.hour: None for drift in self.moving.values()})
-        else:
-            for hour in checker.store.load(ids):
-                self._judge(hour)
-        found.minutes = sum(self.minutes.values())
-        found.drift, found.moving = [*self.sure.values()], [*self.moving.values()]
-        return found
+    def run(self, ids: Sequence[HourId], *, repair: bool) -> None:
+        self.found.hours = len(ids)
+        try:
+            if repair:
+                self._repair(ids)
+            else:
+                for hour in self.checker.store.load(ids):
+                    self._judge(hour)
+        finally:
+            self.found.minutes = sum(self.minutes.values())
+            self.found.drift = [*self.sure.values()]
+            self.found.moving = [*self.moving.values()]
+        if repair and self.moving:
+            self.checker.pending.mark({drift.hour: None for drift in self.moving.values()})
+
+    def _repair(self, ids: Sequence[HourId]) -> None:
+        checker, found, outcome = self.checker, self.found, Outcome()
+        try:
+            checker.store.update(ids, self._set_right, before_save=checker.mark, outcome=outcome)
+        except Exception:
+            # Half of it may be set: that is reported, and the rest drifts on.
+            found.repaired = [self.sure[each] for each in self.sure if each in outcome.saved]
+            raise
+        finally:
+            found.written = outcome.written
+        for bucket in [bucket for bucket in self.sure if bucket.size > 1]:
+            if bucket.hour in outcome.parents_left:
+                self.moving[bucket] = self.sure.pop(bucket)
+        found.repaired = [*self.sure.values()]
+        found.completed = sum(self.late.values())
 
     def _judge(self, hour: Hour) -> list[Drift]:
         """What is wrong and sure; called again where somebody else has changed the hour."""

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from aggregated_metrics.adapters.appsync import Client
-from aggregated_metrics.core.models import Model
 from aggregated_metrics.core.record_types import MODELS, own_models
+from aggregated_metrics.core.source_models import Model
 from botocore.exceptions import ClientError
 
 from aggregated_metrics_cli import api_settings, documents, schema_fields, sources

@@ -11,9 +11,9 @@ from aggregated_metrics.core.comparing import is_expired, without_rows
 from aggregated_metrics.core.groups import ranges_of
 from aggregated_metrics.core.hours import Bucket, Hour, HourId, Series
 from aggregated_metrics.core.measures import Measures, clamped, shown, total, zero
-from aggregated_metrics.core.models import Model
 from aggregated_metrics.core.record_types import extra_of, model_of
 from aggregated_metrics.core.series import Target
+from aggregated_metrics.core.source_models import Model
 from aggregated_metrics.wiring import Process
 
 from aggregated_metrics_cli.check import NO_DEADLINE

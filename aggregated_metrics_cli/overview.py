@@ -14,9 +14,9 @@ from typing import Any
 from aggregated_metrics import Summary, freshness, scopes
 from aggregated_metrics.adapters.appsync import Client
 from aggregated_metrics.core.cover import Step, edges, minutes
-from aggregated_metrics.core.models import Model
 from aggregated_metrics.core.record_types import BREAKDOWNS, MODELS
 from aggregated_metrics.core.series import Series
+from aggregated_metrics.core.source_models import Model
 from aggregated_metrics.reading import read_points
 
 LABELS = {

@@ -15,7 +15,7 @@ from aggregated_metrics.adapters.source_rows import SourceRows, part_of
 from aggregated_metrics.core.changes import Folded, fold, is_expiry, model_of_stream
 from aggregated_metrics.core.errors import ApiError, UncountableError
 from aggregated_metrics.core.listing import where
-from aggregated_metrics.core.models import Model, Row
+from aggregated_metrics.core.source_models import Model, Row
 
 from aggregated_metrics_cli.check import NO_DEADLINE
 from aggregated_metrics_cli.deployment import Deployment

@@ -6,9 +6,9 @@ from math import ceil
 from typing import Any
 
 from aggregated_metrics.core.errors import SettingsError
-from aggregated_metrics.core.models import Model
 from aggregated_metrics.core.record_types import BREAKDOWNS, MODELS
 from aggregated_metrics.core.runs import LOOKS
+from aggregated_metrics.core.source_models import Model
 
 from aggregated_metrics_cli.parameters import stream_parameter
 

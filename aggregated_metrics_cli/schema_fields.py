@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from aggregated_metrics.core.models import Model
 from aggregated_metrics.core.record_types import MODELS, own_models
+from aggregated_metrics.core.source_models import Model
 from botocore.exceptions import ClientError
 
 from aggregated_metrics_cli import documents

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aggregated_metrics.core.errors import UncountableError
-from aggregated_metrics.core.models import Model, contribution
 from aggregated_metrics.core.record_types import MODELS
+from aggregated_metrics.core.source_models import Model, contribution
 from boto3.dynamodb.types import TypeDeserializer
 
 from aggregated_metrics_cli.findings import Aws, Finding, unless_denied

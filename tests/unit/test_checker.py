@@ -16,8 +16,8 @@ from aggregated_metrics.core.hours import Hour, HourId, Series, composite_key
 from aggregated_metrics.core.listing import Range
 from aggregated_metrics.core.measures import INT_MAX, Measures
 from aggregated_metrics.core.metadata import Fence
-from aggregated_metrics.core.models import Model
 from aggregated_metrics.core.series import BucketId, Target
+from aggregated_metrics.core.source_models import Model
 from aggregated_metrics.jobs.checker import Checker
 
 NOW = datetime(2026, 11, 22, 14, 0, tzinfo=UTC)

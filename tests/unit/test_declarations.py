@@ -13,9 +13,9 @@ from aggregated_metrics.core.declarations import (
 )
 from aggregated_metrics.core.errors import DeclarationError, UncountableError
 from aggregated_metrics.core.measures import Measures
-from aggregated_metrics.core.models import Model, contribution
 from aggregated_metrics.core.record_types import KNOWN
 from aggregated_metrics.core.series import Series
+from aggregated_metrics.core.source_models import Model, contribution
 
 LISTING = ("listReviewByTenantAndUpdatedAt", "updatedAt")
 REVIEW = Declaration(

@@ -5,8 +5,8 @@ import pytest
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import UncountableError
 from aggregated_metrics.core.measures import Measures
-from aggregated_metrics.core.models import contribution
 from aggregated_metrics.core.record_types import BREAKDOWNS, MODELS, RECORD_TYPES, model_of
+from aggregated_metrics.core.source_models import contribution
 
 from testbench import rows
 from testbench.counted import measured

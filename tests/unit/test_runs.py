@@ -7,11 +7,11 @@ from aggregated_metrics.core import runs
 from aggregated_metrics.core.errors import EventError, UncountableError
 from aggregated_metrics.core.images import part_of_image
 from aggregated_metrics.core.measures import Measures
-from aggregated_metrics.core.models import contribution
 from aggregated_metrics.core.record_types import BREAKDOWNS, MODELS
 from aggregated_metrics.core.row_sums import GroupKey, Groups, Sums, pack, partition_of, unpack
 from aggregated_metrics.core.runs import Part, Table, decode_head, encode, head_length, plan_run
 from aggregated_metrics.core.series import Series, Target
+from aggregated_metrics.core.source_models import contribution
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -11,9 +11,9 @@ from aggregated_metrics.core.buckets import to_minute
 from aggregated_metrics.core.errors import GraphQLError
 from aggregated_metrics.core.listing import ranges
 from aggregated_metrics.core.measures import ZERO, Measures
-from aggregated_metrics.core.models import Model
 from aggregated_metrics.core.record_types import MODELS
 from aggregated_metrics.core.series import Series, Target
+from aggregated_metrics.core.source_models import Model
 
 from testbench import rows
 from testbench.counted import measured

@@ -17,11 +17,11 @@ from aggregated_metrics.adapters.hour_documents import LOADED
 from aggregated_metrics.adapters.hour_reader import HOURS_PER_LOAD, HourReader
 from aggregated_metrics.adapters.retries import Retries
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.bucket import Bucket, bucket_of
 from aggregated_metrics.core.bucket_sums import needs_parts
 from aggregated_metrics.core.cover import Tile
 from aggregated_metrics.core.record_types import extra_of
 from aggregated_metrics.core.series import HourId, Series, composite_key
+from aggregated_metrics.core.stored_bucket import Bucket, bucket_of
 
 GETS_PER_REQUEST = 120
 LIST_FROM = 10

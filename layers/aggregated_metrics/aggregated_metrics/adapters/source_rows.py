@@ -18,8 +18,15 @@ from aggregated_metrics.adapters.retries import Retries
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import GraphQLError, UncountableError
 from aggregated_metrics.core.listing import Range, condition, where
-from aggregated_metrics.core.models import Contribution, Model, Row, ahead, contribution, is_ahead
 from aggregated_metrics.core.row_sums import Since, Sums, last_write, written
+from aggregated_metrics.core.source_models import (
+    Contribution,
+    Model,
+    Row,
+    ahead,
+    contribution,
+    is_ahead,
+)
 
 PAGE = 1000
 

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aggregated_metrics.core.models import Model
 from aggregated_metrics.core.runs import Table
+from aggregated_metrics.core.source_models import Model
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

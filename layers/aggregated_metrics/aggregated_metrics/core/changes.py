@@ -18,9 +18,9 @@ from aggregated_metrics.core.errors import EventError, UncountableError
 from aggregated_metrics.core.images import Part, count_alike, part_of
 from aggregated_metrics.core.listing import Listed
 from aggregated_metrics.core.measures import Measures, minus, negative
-from aggregated_metrics.core.models import Model, Place
 from aggregated_metrics.core.record_types import MODELS
 from aggregated_metrics.core.series import HourId
+from aggregated_metrics.core.source_models import Model, Place
 
 _EXPIRY_PRINCIPAL = "dynamodb.amazonaws.com"
 VIEW_TYPE = "NEW_AND_OLD_IMAGES"

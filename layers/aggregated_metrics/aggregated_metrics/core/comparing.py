@@ -11,9 +11,9 @@ from aggregated_metrics.core import buckets
 from aggregated_metrics.core.findings import Drift
 from aggregated_metrics.core.hours import Bucket, Hour, HourId
 from aggregated_metrics.core.measures import Measures, clamped, shown, total, zero
-from aggregated_metrics.core.models import Model
 from aggregated_metrics.core.row_sums import Sums
 from aggregated_metrics.core.series import Target
+from aggregated_metrics.core.source_models import Model
 
 
 def compare(

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from aggregated_metrics.core.errors import DeclarationError, UncountableError
 from aggregated_metrics.core.measures import Measures, calls, micro_dollars
 from aggregated_metrics.core.metadata import RESERVED
-from aggregated_metrics.core.models import Model
+from aggregated_metrics.core.source_models import Model
 
 _MODEL = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
 _RECORD_TYPE = re.compile(r"[a-z][A-Za-z0-9]{0,39}")

@@ -7,8 +7,8 @@ from typing import NamedTuple
 from aggregated_metrics.core import buckets, listing
 from aggregated_metrics.core.hours import Hour, HourId, Series
 from aggregated_metrics.core.listing import Listed, Range
-from aggregated_metrics.core.models import Model
 from aggregated_metrics.core.record_types import model_of
+from aggregated_metrics.core.source_models import Model
 
 
 class Group(NamedTuple):

@@ -13,7 +13,6 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.bucket import Bucket, bucket_of
 from aggregated_metrics.core.changes import Batch, Delta
 from aggregated_metrics.core.measures import (
     Measures,
@@ -27,6 +26,7 @@ from aggregated_metrics.core.measures import (
 from aggregated_metrics.core.metadata import MEMORY_SECONDS, Fence
 from aggregated_metrics.core.record_types import extra_of
 from aggregated_metrics.core.series import BucketId, HourId, Series, composite_key, key_stem
+from aggregated_metrics.core.stored_bucket import Bucket, bucket_of
 
 __all__ = ["Bucket", "Hour", "HourId", "Series", "Tally", "Write", "composite_key", "key_stem"]
 

@@ -10,7 +10,7 @@ from typing import Any
 from aggregated_metrics.core.errors import UncountableError
 from aggregated_metrics.core.listing import IN_RANGE, NOWHERE, Where, is_time, where
 from aggregated_metrics.core.measures import Measures
-from aggregated_metrics.core.models import (
+from aggregated_metrics.core.source_models import (
     Contribution,
     Model,
     Place,

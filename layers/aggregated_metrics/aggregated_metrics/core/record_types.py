@@ -8,8 +8,8 @@ from typing import Any
 
 from aggregated_metrics.core.declarations import registry, text_of
 from aggregated_metrics.core.measures import Measures, calls, micro_dollars
-from aggregated_metrics.core.models import Model
 from aggregated_metrics.core.own_models import OWN_MODELS
+from aggregated_metrics.core.source_models import Model
 
 ERROR_CODE = 400
 _FAILED = frozenset({"FAILED", "ERROR"})

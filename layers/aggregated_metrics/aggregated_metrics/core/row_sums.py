@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.listing import IN_RANGE, Where
 from aggregated_metrics.core.measures import Measures, plus, zero
-from aggregated_metrics.core.models import Contribution, is_ahead
 from aggregated_metrics.core.record_types import MODELS
 from aggregated_metrics.core.series import Series, Target
+from aggregated_metrics.core.source_models import Contribution, is_ahead
 
 SKEW = timedelta(seconds=10)
 """How far the clocks of the rows' writers and of this process may be apart."""

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, Self
 
 from aggregated_metrics.core.errors import EventError
 from aggregated_metrics.core.metadata import Fence
-from aggregated_metrics.core.models import Model
 from aggregated_metrics.core.record_types import MODELS, model_of
 from aggregated_metrics.core.row_sums import Groups, pack, partition_of
+from aggregated_metrics.core.source_models import Model
 
 LOOKS = (1, 2)
 SAMPLED = 100

@@ -31,9 +31,9 @@ from aggregated_metrics.core.groups import (
 from aggregated_metrics.core.hours import Hour, HourId
 from aggregated_metrics.core.listing import Listed, Range
 from aggregated_metrics.core.metadata import Fence
-from aggregated_metrics.core.models import Model
 from aggregated_metrics.core.row_sums import Sums
 from aggregated_metrics.core.series import BucketId, Target
+from aggregated_metrics.core.source_models import Model
 
 
 @dataclass(frozen=True, slots=True)

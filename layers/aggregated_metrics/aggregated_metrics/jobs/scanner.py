@@ -16,9 +16,9 @@ from aggregated_metrics.adapters.table_rows import TableRows
 from aggregated_metrics.core.buckets import DAY
 from aggregated_metrics.core.errors import RunError, UncountableError
 from aggregated_metrics.core.images import part_of_image
-from aggregated_metrics.core.models import Model
 from aggregated_metrics.core.row_sums import GroupKey, Since, Sums, written
 from aggregated_metrics.core.runs import Part, Run, Segment, add_uncountable, encode, reason_of
+from aggregated_metrics.core.source_models import Model
 
 HELD = 100_000
 """So many minutes' sums are held at most."""

@@ -19,6 +19,11 @@ class Sample:
         return statistics.median(self.values)
 
     @property
+    def least(self) -> float:
+        """Of a process of its own: whatever else the machine does only adds to what it takes."""
+        return min(self.values)
+
+    @property
     def spread(self) -> float:
         """Half the distance between the quartiles."""
         if len(self.values) < 3:

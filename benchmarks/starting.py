@@ -1,8 +1,9 @@
 """Cold start: what a function's imports cost over a bare interpreter, and what they consist of.
 
 The floor is a script that imports exactly the third-party modules that the function's module ends
-up with, in the same order. Every run is a fresh process with warm files; runs are interleaved. As
-in Lambda, what can be imported is the layer and botocore, and not whatever a laptop has.
+up with, in the same order. Every run is a fresh process with warm files; runs are interleaved, and
+the ratio is of the fastest of each. As in Lambda, what can be imported is the layer and botocore,
+and not whatever a laptop has.
 """
 
 import ast
@@ -69,7 +70,7 @@ def _imports(site: str, function: str, runs: int) -> list[Line]:
         more = Line(
             "cold start",
             f"{function}: imports / third-party floor, {kind}",
-            (whole.median - bare.median) / (floor.median - bare.median),
+            (whole.least - bare.least) / (floor.least - bare.least),
             "x",
             whole.over(floor, less=bare).spread,
             bar,

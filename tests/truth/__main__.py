@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.truth import mutations, shrink
+from tests.truth import deployment, mutations, shrink
 from tests.truth.plans import Plan, Repairs, Verdict
 from tests.truth.side_by_side import run_all
 
@@ -118,6 +118,7 @@ def _explain(console: Console, verdict: Verdict, *, shrinking: bool) -> None:
     console.print("failures:", dict(verdict.failures), "faults:", dict(verdict.faults))
     if shrinking:
         console.print("shrinking …")
+        deployment.preload()
         for life in shrink.shrink(verdict.plan, console.print):
             console.print(life)
 

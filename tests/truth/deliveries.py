@@ -5,6 +5,7 @@ the same first record, and so may one that succeeded, or it is given up. A mappi
 at LATEST, not know its table, or be made again.
 """
 
+import math
 import random
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ class Cursor:
         self.written: list[Written] = []
         self.position = 0
         self._times = shard.times
+        self._elsewhere: dict[int, float] = {}
         self.skipped = range(0)
         self._draw = random.Random(f"deliver/{run.plan.seed}/{shard.model}/{shard.number}")
 
@@ -41,10 +43,13 @@ class Cursor:
         waiting = self.written[self.position :]
         return {minute for written in waiting for minute in written.minutes}
 
-    def hidden(self) -> set[Minute]:
-        """Those of them with a row of which nobody can know yet where it is listed."""
-        waiting = self.written[self.position :]
-        return {minute for each in waiting if each.elsewhere for minute in each.minutes}
+    def hidden(self, since: float) -> set[Minute]:
+        """The minutes with a row of which nobody knew where it is listed, then or later.
+
+        Only its record tells. It may be written and delivered while a check is under way.
+        """
+        numbers = [number for number, at in [*self._elsewhere.items()] if at >= since]
+        return {minute for number in numbers for minute in self.written[number].minutes}
 
     def epoch(self, number: int, until: datetime) -> Iterator[None]:
         """Let an epoch pass, a batch at a time."""
@@ -52,7 +57,7 @@ class Cursor:
         if number in self.trouble.skipped:
             self._skip(end)
         elif number in self.trouble.off:
-            self._write(end)
+            self.write(end)
         else:
             if number in self.trouble.replays:
                 yield from self._make_again(number)
@@ -64,9 +69,9 @@ class Cursor:
     def _skip(self, end: int) -> None:
         first = min(self.position, len(self.written))
         self.skipped = range(self.skipped.start if self.skipped else first, end)
-        self._write(end)
+        self.write(end)
         self._lose(first, end)
-        self.position = end
+        self.come_to(end)
 
     def _make_again(self, number: int) -> Iterator[None]:
         """The mapping is deleted and made again: it begins with the oldest record there is."""
@@ -93,9 +98,9 @@ class Cursor:
         first = self.position
         size = self._size(end - first)
         # The table is ahead of its stream: sometimes by more than the batch that comes.
-        self._write(min(end, first + size * self._draw.choice((1, 1, 3))))
+        self.write(min(end, first + size * self._draw.choice((1, 1, 3))))
         for attempt in range(_ATTEMPTS):
-            self._write(first + size)
+            self.write(first + size)
             mortal = attempt < _MORTAL
             error = self._invoke(first, size, mortal=mortal, misnamed=misnamed)
             if error is None:
@@ -111,14 +116,24 @@ class Cursor:
             size = self._again(first, size, end - first)
         else:
             raise RuntimeError(f"{self.shard.name(first)} does not get on: {error}")
-        self.position = first + size
+        self.come_to(first + size)
         self.run.delivered(size)
 
-    def _write(self, until: int) -> None:
+    def write(self, until: int) -> None:
         """Let the table have its writes up to a record's number."""
         for change in self.shard.changes[len(self.written) : until]:
             written = self.run.tables.write(self.shard.model, change, self.shard.stream)
             self.written.append(written)
+            if written.elsewhere:
+                self._elsewhere[len(self.written) - 1] = math.inf
+
+    def come_to(self, end: int) -> None:
+        """Take note that the records up to a number have come, or never will."""
+        now = self.run.deployment.clock.now().timestamp()
+        for number in range(self.position, end):
+            if self._elsewhere.get(number) == math.inf:
+                self._elsewhere[number] = now
+        self.position = end
 
     def _lose(self, first: int, end: int) -> None:
         for written in self.written[first:end]:

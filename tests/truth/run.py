@@ -173,7 +173,6 @@ class Run:
         seconds = _SECONDS.get(function, _INVOCATION_SECONDS)
         worker = self._idle.get()
         checks = function in _SECONDS
-        hidden = self._hidden() if checks else set()
         began = self.deployment.clock.now().timestamp()
         try:
             error, result = worker.do(Job(function, event, seconds, die_at, misnamed))
@@ -184,13 +183,10 @@ class Run:
             if error:
                 self.verdict.failures[error.split(":")[0][:60]] += 1
             if checks:
-                hidden |= self._hidden()
                 ended = self.deployment.clock.now().timestamp()
+                hidden = {minute for cursor in self.cursors for minute in cursor.hidden(began)}
                 self.judge.checked(began, ended, result, hidden)
         return error, result
-
-    def _hidden(self) -> set[Minute]:
-        return {minute for cursor in self.cursors for minute in cursor.hidden()}
 
     def sweep_once(self) -> None:
         """One sweep."""

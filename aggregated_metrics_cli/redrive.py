@@ -14,7 +14,8 @@ from typing import Any
 from aggregated_metrics.adapters.source_rows import SourceRows, part_of
 from aggregated_metrics.core.changes import Folded, fold, is_expiry, model_of_stream
 from aggregated_metrics.core.errors import ApiError, UncountableError
-from aggregated_metrics.core.listing import where
+from aggregated_metrics.core.hours import HourId
+from aggregated_metrics.core.listing import Listed, where
 from aggregated_metrics.core.source_models import Model, Row
 
 from aggregated_metrics_cli.check import NO_DEADLINE
@@ -78,6 +79,7 @@ def classify(
         if row_id is None:
             raise UncountableError("the record names no row")  # noqa: TRY301 - one way to say why
         row = row_of(model, str(row_id))
+        job = replace(job, listed=_somewhere(job.listed))
         if row is not None:
             job = _with_row(job, model, row, now)
         _demand_old_image(record)
@@ -107,6 +109,8 @@ def _demand_old_image(record: Mapping[str, Any]) -> None:
 def _with_row(job: Job, model: Model, row: Row, now: datetime) -> Job:
     """A job that includes where its row counts now, and where it is listed.
 
+    One that no index lists stays: a check only keeps its minute from being lowered.
+
     Raises:
         UncountableError: it counts nowhere, or no check can find it.
     """
@@ -115,15 +119,18 @@ def _with_row(job: Job, model: Model, row: Row, now: datetime) -> Job:
     if model.listing is None:
         raise UncountableError(f"{model.name} has no listing: only a whole reading can repair it")
     key = model.listing[1]
-    text = row.get(key)
-    if not text:
-        raise UncountableError(f"no index lists its row, because it has no {key}: write it again")
     listed = dict(job.listed)
-    elsewhere, _ = where(key, text, minute)
-    if elsewhere is not None:
+    elsewhere, nowhere = where(key, row.get(key), minute)
+    if elsewhere is not None or nowhere:
         for hour in hours:
             listed[hour] = {*listed.get(hour, ()), (minute, elsewhere)}
-    return replace(job, hours=job.hours | hours, listed=listed)
+    left = f"no index lists its row, for want of a plain {key}: write it again" if nowhere else None
+    return replace(job, hours=job.hours | hours, listed=listed, left=left)
+
+
+def _somewhere(listed: Mapping[HourId, Collection[Listed]]) -> dict[HourId, list[Listed]]:
+    """Where images were listed: whether a row is listed at all is asked of it as it is now."""
+    return {hour: [each for each in texts if each[1]] for hour, texts in listed.items()}
 
 
 def _folded_images(

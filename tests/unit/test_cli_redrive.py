@@ -78,7 +78,7 @@ def test_a_record_that_was_too_large_to_be_kept_whole_is_redriven_all_the_same()
         (SPOILED, "cost is not JSON"),
         (rows.score_result(accountId=None), "accountId is missing"),
         (rows.score_result(cost=None, **AHEAD), "more than a day after the write"),
-        (rows.score_result(cost=None, updatedAt=None), "it has no updatedAt"),
+        (rows.score_result(cost=None, updatedAt=None), "for want of a plain updatedAt"),
     ],
 )
 def test_a_record_whose_row_no_check_can_count_stays_and_its_old_hours_are_checked(
@@ -142,6 +142,16 @@ def test_a_row_that_is_listed_outside_its_hours_range_says_where() -> None:
     assert {listed for texts in job.listed.values() for _, listed in texts} == {text}
     plain = _classified(Stream("Item").insert(rows.item(accountId=None)), rows.item())
     assert plain.listed == {}
+
+
+def test_whether_an_index_lists_a_row_is_asked_of_the_row_as_it_is_now() -> None:
+    nowhere = rows.score_result(cost=None, updatedAt=None)
+    record = Stream("ScoreResult").modify(rows.score_result(cost=None), nowhere)
+    job = _classified(record, nowhere)
+    assert job.listed.keys() == job.hours, "a check must lower nothing there"
+    assert {text for texts in job.listed.values() for _, text in texts} == {None}
+    mended = _classified(record, rows.score_result(cost=None))
+    assert not any(mended.listed.values())
 
 
 @pytest.mark.parametrize(

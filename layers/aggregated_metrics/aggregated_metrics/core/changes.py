@@ -90,11 +90,13 @@ class Folded:
         return {hour for batch in self.batches for hour in batch.hours}
 
     def listed(self) -> dict[HourId, set[Listed]]:
-        """Where records have rows listed that their hours' own ranges do not hold."""
+        """Where records have rows listed that their hours' own ranges do not hold, or nowhere."""
         found: dict[HourId, set[Listed]] = {}
         for batch in self.batches:
             for hour, minute, deltas in batch.minutes():
-                texts = {(minute, delta.listed) for delta in deltas if delta.listed}
+                texts: set[Listed] = {(minute, delta.listed) for delta in deltas if delta.listed}
+                if any(delta.unlisted > 0 for delta in deltas):
+                    texts.add((minute, None))
                 if texts:
                     found.setdefault(hour, set()).update(texts)
         return found

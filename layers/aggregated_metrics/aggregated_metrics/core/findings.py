@@ -8,7 +8,7 @@ from typing import Any
 
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.groups import Group
-from aggregated_metrics.core.listing import Range
+from aggregated_metrics.core.listing import Listed, Range
 from aggregated_metrics.core.measures import Measures
 from aggregated_metrics.core.record_types import extra_of
 from aggregated_metrics.core.series import BucketId, HourId
@@ -142,6 +142,7 @@ class Reading:
         began, ended: when its rows were read.
         late: how many buckets of an hour have elapsed and are not complete.
         doubtful: minutes of which a row is in no index: of whatever scope it is.
+        news: where rows are listed, of which the stored minutes do not know.
     """
 
     group: Group
@@ -153,3 +154,4 @@ class Reading:
     ended: datetime
     late: Mapping[HourId, int]
     doubtful: Collection[int] = ()
+    news: Mapping[HourId, Collection[Listed]] = field(default_factory=dict)

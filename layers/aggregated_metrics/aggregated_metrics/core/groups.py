@@ -8,6 +8,7 @@ from aggregated_metrics.core import buckets, listing
 from aggregated_metrics.core.hours import Hour, HourId, Series
 from aggregated_metrics.core.listing import Listed, Range
 from aggregated_metrics.core.record_types import model_of
+from aggregated_metrics.core.series import Target
 from aggregated_metrics.core.source_models import Model
 
 
@@ -17,13 +18,15 @@ class Group(NamedTuple):
     An hour of a breakdown that names no scope stands for that hour of all its scopes. `model` has
     just those breakdowns that the hours belong to.
 
-    `listed` are rows that the caller knows of; what the stream has brought the minutes know.
+    `listed` are rows that the caller knows of, and `nowhere` the minutes with one that no index
+    lists; what the stream has brought the minutes know.
     """
 
     model: Model
     account_id: str
     hours: tuple[HourId, ...]
-    listed: frozenset[Listed] = frozenset()
+    listed: frozenset[str] = frozenset()
+    nowhere: frozenset[Target] = frozenset()
 
     def failure(self, error: Exception) -> str:
         """A line that says of which group it is that something failed."""
@@ -49,7 +52,13 @@ def groups(
             model.only({hour.series.record_type for hour in hours}),
             account,
             tuple(hours),
-            frozenset(each for hour in hours for each in listed.get(hour, ())),
+            frozenset(text for hour in hours for _, text in listed.get(hour, ()) if text),
+            frozenset(
+                Target(hour.series, minute)
+                for hour in hours
+                for minute, text in listed.get(hour, ())
+                if text is None
+            ),
         )
         for (account, _), (model, hours) in found.items()
     ]
@@ -94,7 +103,7 @@ def listed_of(stored: Iterable[Hour]) -> list[tuple[str, str]]:
 def ranges_of(
     model: Model,
     stored: Sequence[Hour],
-    listed: Collection[Listed] = (),
+    listed: Collection[str] = (),
     starts: Collection[int] = (),
 ) -> list[Range]:
     """Where the rows of loaded hours are listed: their own ranges, and what their minutes say.
@@ -103,5 +112,5 @@ def ranges_of(
     """
     if model.listing is None:
         return []
-    texts = listed_of(stored) + [(text, text) for _, text in listed]
+    texts = listed_of(stored) + [(text, text) for text in listed]
     return listing.ranges(model.listing[1], {*starts, *(hour.id.start for hour in stored)}, texts)

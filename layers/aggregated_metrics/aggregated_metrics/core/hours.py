@@ -173,6 +173,24 @@ class Hour:
         if before != (known.listed, known.unlisted):
             bucket.dirty = True
 
+    def learn(self, minute: int, text: str | None) -> bool:
+        """Keep of a stored minute that it has a row so listed; gives whether that is new.
+
+        It changes no count, only how far a check of the minute reads (None: what it may lower).
+        """
+        bucket = self._buckets.get((1, minute))
+        if bucket is None:
+            return False
+        known = bucket.metadata
+        before = known.listed, known.unlisted
+        if text is None:
+            known.unlisted = max(1, known.unlisted)
+        else:
+            known.list_text(text)
+        is_new = before != (known.listed, known.unlisted)
+        bucket.dirty |= is_new
+        return is_new
+
     def roll_up(self, now: datetime) -> None:
         """Make every parent the sum of its minutes, and of those that somebody has pruned."""
         sums: dict[tuple[int, int], list[Measures]] = {

@@ -25,8 +25,9 @@ type Where = tuple[str | None, int]
 IN_RANGE: Where = (None, 0)
 NOWHERE: Where = (None, 1)
 
-type Listed = tuple[int, str]
-"""A minute, and the sort-key text of a row of it that its hour's own range does not hold."""
+type Listed = tuple[int, str | None]
+"""A minute, and the sort-key text of a row of it that its hour's own range does not hold: None if
+no index lists it."""
 
 
 def is_time(text: Any) -> bool:

@@ -9,7 +9,7 @@ up to it. So a repair need not know how far the stream is behind, or whether any
 Anything else is *moving*: it is left alone, and its hour is looked at again.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -100,6 +100,7 @@ class Checker:
         stored = self.store.load([*named, *self.stored_scopes(group, every, set(named))])
         whole = self._load(whole_hours(group, every).difference(named))
         starts = {hour.start for hour in group.hours}
+        news = _learn([*stored, *whole], ((place, None) for place in group.nowhere))
         ranges = ranges_of(group.model, [*stored, *whole], group.listed, starts)
         doubtful = doubtful_of([*stored, *whole], group.model)
         # 2. Then the rows.
@@ -110,6 +111,7 @@ class Checker:
         new = self._load(_unknown(counted, every) - ids)
         hasty = {BucketId(hour.id, bucket.size, bucket.start) for hour in new for bucket in hour}
         stored += new
+        news += _learn(stored, _texts(counted))
         found = Findings(hours=len(stored), unreadable=counted.unreadable)
         found.rows, found.pages = counted.rows, counted.pages
         wrong: dict[BucketId, Drift] = {}
@@ -129,6 +131,7 @@ class Checker:
             self.clock(),
             self.late(stored),
             doubtful,
+            _by_hour(news),
         )
 
     def _load(self, ids: Collection[HourId]) -> list[Hour]:
@@ -181,7 +184,11 @@ class Checker:
                 #    hour keeps its mark until its caller has these findings.
                 if repair and found.moving:
                     self.pending.mark({drift.hour: None for drift in found.moving})
-            # 5. Last what has elapsed and nobody is going to sweep: no count depends on it.
+            # 5. Of a count that is right a minute may not know yet where its rows are listed: the
+            #    record that tells it was lost. The next check would take them for absent.
+            if repair and reading.news:
+                found.written += self._teach(reading.news)
+            # 6. Last what has elapsed and nobody is going to sweep: no count depends on it.
             if repair and reading.late:
                 found.completed = self.complete(reading.late)
                 found.written += found.completed
@@ -237,6 +244,15 @@ class Checker:
             is_left = drift.size > 1 and drift.hour in outcome.parents_left
             (found.moving if is_left or drift.bucket in moved else right).append(drift)
         found.drift, found.repaired = right, [*right]
+
+    def _teach(self, news: Mapping[HourId, Collection[Listed]]) -> int:
+        """Have stored minutes keep where their rows are listed; returns how many did not know."""
+
+        def edit(hour: Hour) -> None:
+            for minute, text in news[hour.id]:
+                hour.learn(minute, text)
+
+        return self.store.update(news, edit, before_save=self.mark).written
 
     def _count(
         self,
@@ -305,6 +321,30 @@ class _SecondLook:
     counted: Counted
     wrong: Mapping[BucketId, Drift]
     fence: Fence
+
+
+type _News = list[tuple[Target, str | None]]
+
+
+def _learn(hours: Sequence[Hour], listed: Iterable[tuple[Target, str | None]]) -> _News:
+    """Have loaded hours know where rows are listed; gives what is new to them."""
+    by_id = {hour.id: hour for hour in hours}
+    return [
+        (place, text)
+        for place, text in listed
+        if (hour := by_id.get(place.hour)) and hour.learn(place.minute, text)
+    ]
+
+
+def _texts(counted: Counted) -> Iterator[tuple[Target, str | None]]:
+    return ((place, text) for place, texts in counted.listed.items() for text in texts)
+
+
+def _by_hour(news: _News) -> dict[HourId, list[Listed]]:
+    hours: dict[HourId, list[Listed]] = {}
+    for place, text in news:
+        hours.setdefault(place.hour, []).append((place.minute, text))
+    return hours
 
 
 def _unknown(counted: Counted, every: Mapping[str, Sequence[int]]) -> set[HourId]:

@@ -5,10 +5,16 @@ import pytest
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import UncountableError
 from aggregated_metrics.core.measures import Measures
-from aggregated_metrics.core.record_types import BREAKDOWNS, MODELS, RECORD_TYPES, model_of
-from aggregated_metrics.core.source_models import contribution
+from aggregated_metrics.core.record_types import (
+    BREAKDOWNS,
+    KNOWN,
+    MODELS,
+    RECORD_TYPES,
+    model_of,
+)
+from aggregated_metrics.core.source_models import Model, contribution
 
-from testbench import rows
+from testbench import oracle, rows
 from testbench.counted import measured
 
 CALLS = {"total_cost": "0.00123", "api_calls": 2, "cached_api_calls": 1}
@@ -23,6 +29,21 @@ def counted(model: str, row: dict[str, Any]) -> tuple[tuple[str, ...], Measures]
 
 def result(**changes: Any) -> Measures:
     return counted("ScoreResult", rows.score_result(**changes))[1]
+
+
+@pytest.mark.parametrize("model", KNOWN, ids=lambda model: model.name)
+def test_a_models_measures_have_a_number_for_every_name_and_the_oracle_the_same_names(
+    model: Model,
+) -> None:
+    names = (*oracle.MEASURES, *model.extra)
+    assert oracle.measures_of(model.record_type) == names, (
+        "`extra` of core/record_types.py and `_EXTRA` of testbench/oracle.py differ"
+    )
+    _, added = counted(model.name, rows.MAKERS[model.name]("row-1"))
+    assert len(added) == len(names), (
+        f"the measure of {model.name} in core/record_types.py gives {len(added)} numbers for "
+        f"{', '.join(names)}"
+    )
 
 
 def test_twelve_record_types_are_counted_and_six_breakdowns() -> None:

@@ -149,6 +149,35 @@ def test_what_was_set_right_of_a_part_that_fails_half_way_is_reported(world: Wor
     assert len(checked.findings.failed) == 1
 
 
+@pytest.mark.parametrize("early", ["2026-11-19T03:00:00.000Z", "2026-01-22T03:00:00.000Z"])
+def test_a_row_that_is_listed_elsewhere_and_comes_during_the_first_look_stays(
+    world: World, early: str
+) -> None:
+    """Neither look reads where it is listed: the range was known before."""
+    at = "2026-11-20T11:30:30Z"
+    world.insert("Task", "plain", createdAt=at)
+    world.deliver()
+    world.insert("Task", "odd", createdAt=at, updatedAt=early)
+    world.clock.advance(600)
+    world.at("page", world.deliver)
+    world.run(_ask(40) | {"recordTypes": ["tasks"]})
+    assert world.stored() == truth(world.api)
+
+
+def test_where_a_long_range_finds_a_row_is_kept_although_its_count_is_right(world: World) -> None:
+    """The record that moved it was lost: the next check would look where it was."""
+    world.insert("Task", "odd", createdAt="2026-11-22T12:10:30Z")
+    world.deliver()
+    world.update("Task", "odd", updatedAt="2026-11-22T03:00:00.000Z")
+    world.undelivered.clear()
+    world.clock.advance(3_600)
+    world.run(_ask(40) | {"recordTypes": ["tasks"], "end": "2026-11-23T00:00:00Z"})
+    for _ in range(2):
+        world.sweep()
+        world.run({"repair": True})
+    assert world.stored() == truth(world.api)
+
+
 def test_every_scope_of_a_long_range_is_counted_and_lowered(world: World) -> None:
     """Breakdowns are asked for without naming a scope: it comes from the rows, or is stored."""
     world.breakdowns = BREAKDOWNS

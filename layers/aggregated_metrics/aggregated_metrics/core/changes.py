@@ -95,7 +95,7 @@ class Folded:
         for batch in self.batches:
             for hour, minute, deltas in batch.minutes():
                 texts: set[Listed] = {(minute, delta.listed) for delta in deltas if delta.listed}
-                if any(delta.unlisted > 0 for delta in deltas):
+                if sum(delta.unlisted for delta in deltas) > 0:
                     texts.add((minute, None))
                 if texts:
                     found.setdefault(hour, set()).update(texts)

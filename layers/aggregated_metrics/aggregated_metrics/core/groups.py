@@ -94,6 +94,19 @@ def doubtful_of(hours: Sequence[Hour], model: Model) -> set[int]:
     }
 
 
+def news_of(
+    hours: Iterable[Hour], listed: Iterable[tuple[Target, str | None]]
+) -> dict[HourId, list[Listed]]:
+    """Have loaded hours know where rows are listed (None: nowhere); gives what is new to them."""
+    by_id = {hour.id: hour for hour in hours}
+    news: dict[HourId, list[Listed]] = {}
+    for place, text in listed:
+        hour = by_id.get(place.hour)
+        if hour is not None and hour.learn(place.minute, text):
+            news.setdefault(hour.id, []).append((place.minute, text))
+    return news
+
+
 def listed_of(stored: Iterable[Hour]) -> list[tuple[str, str]]:
     """The least and greatest texts that the minutes of loaded hours keep of rows elsewhere."""
     known = (bucket.metadata.listed for hour in stored for bucket in hour if bucket.size == 1)

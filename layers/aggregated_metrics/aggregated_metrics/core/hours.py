@@ -136,7 +136,8 @@ class Hour:
             if delta.listed is not None:
                 known.list_text(delta.listed)
         for delta in counted:
-            known.unlisted += delta.unlisted
+            # Never below none: a row whose first record was lost must not hide another one.
+            known.unlisted = max(0, known.unlisted + delta.unlisted)
         # 4. The ledger is signed up to the batch's end, in the record that holds the sums. Nothing
         #    is stored before all four are done: a crash leaves the minute as it was.
         known.sign(shard, max(last, taken), now.timestamp())
@@ -160,17 +161,18 @@ class Hour:
             self._change(bucket, measures)
             self._restored |= {(size, buckets.floor(minute, size)) for size in buckets.PARENT_SIZES}
 
-    def set_listing(self, minute: int, listed: tuple[str, str] | None, unlisted: int) -> None:
-        """Keep where an index lists a stored minute's rows: beyond its hour, or not at all."""
+    def set_listing(self, minute: int, listed: Iterable[str], unlisted: int, fence: Fence) -> None:
+        """Keep where an index lists a stored minute's rows: beyond its hour, or not at all.
+
+        The minute holds the rows' sums of that time. So what the stream still brings from before is
+        fenced off, or it would change the number of rows that no index lists once more.
+        """
+        for text in listed:
+            self.learn(minute, text)
         bucket = self._buckets.get((1, minute))
-        if bucket is None:
-            return
-        known = bucket.metadata
-        before = known.listed, known.unlisted
-        for text in listed or ():
-            known.list_text(text)
-        known.unlisted = unlisted
-        if before != (known.listed, known.unlisted):
+        if bucket is not None and bucket.metadata.unlisted != unlisted:
+            bucket.metadata.unlisted = unlisted
+            bucket.metadata.fence = fence
             bucket.dirty = True
 
     def learn(self, minute: int, text: str | None) -> bool:

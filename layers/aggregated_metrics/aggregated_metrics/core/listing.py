@@ -6,6 +6,7 @@ updated before its time. The stream sees both attributes: of rows outside, the h
 the least and greatest text.
 """
 
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
@@ -14,6 +15,7 @@ from aggregated_metrics.core import buckets
 
 UPDATED = "updatedAt"
 _T = slice(10, 11)
+_OFFSET = re.compile(r"\d[+-]\d\d:\d\d(:\d\d)?\Z")
 _LAST = "~"
 """Sorts after every character of a time."""
 
@@ -31,8 +33,12 @@ no index lists it."""
 
 
 def is_time(text: Any) -> bool:
-    """Whether AppSync can give it as an AWSDateTime: with a T, which Python does not demand."""
-    return isinstance(text, str) and text[_T] == "T"
+    """Whether AppSync can give it as an AWSDateTime: with a T and a zone; Python takes more."""
+    return (
+        isinstance(text, str)
+        and text[_T] == "T"
+        and ((text[-1] == "Z" and text[-2].isdigit()) or _OFFSET.search(text) is not None)
+    )
 
 
 def where(key: str, text: Any, minute: int) -> Where:
@@ -40,7 +46,7 @@ def where(key: str, text: Any, minute: int) -> Where:
 
     A row that the API cannot give is as good as listed nowhere.
     """
-    if not isinstance(text, str) or text[_T] != "T":  # is_time, without the call: the hot path
+    if not is_time(text):
         return NOWHERE
     prefix = _prefix(minute - minute % buckets.HOUR)
     plain = text >= prefix if key == UPDATED else text.startswith(prefix)

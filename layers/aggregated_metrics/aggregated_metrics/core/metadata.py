@@ -63,10 +63,12 @@ class Fence(NamedTuple):
             return False
         if self.read is None:
             return True
-        if unlisted:
-            return False
-        return listed is None or any(
-            first <= listed and (last is None or listed <= last) for first, last in self.read
+        return not unlisted and (listed is None or self.reads(listed))
+
+    def reads(self, text: str) -> bool:
+        """Whether a row that is listed under this text was read."""
+        return self.read is None or any(
+            first <= text and (last is None or text <= last) for first, last in self.read
         )
 
 

@@ -86,16 +86,18 @@ class Sums:
         listed, unlisted = where
         for series in part.series:
             place = Target(series, part.minute)
+            # Where it is listed is kept of every row: a check that does not find one again would
+            # neither count it nor know that it is unclear.
+            if listed is not None:
+                self._list(place, (listed, listed))
+            if unlisted:
+                self.unlisted[place] = self.unlisted.get(place, 0) + unlisted
             if ahead:
                 self.unclear.add(place)
                 continue
             self._sum(place, part.measures)
             if moving:
                 self.unsure.add(place)
-            if listed is not None:
-                self._list(place, (listed, listed))
-            if unlisted:
-                self.unlisted[place] = self.unlisted.get(place, 0) + unlisted
 
     def merge(self, other: "Sums") -> None:
         """Add what other rows of the same account and model come to."""
@@ -112,6 +114,10 @@ class Sums:
         """Forget everything."""
         for kept in (self.minutes, self.unsure, self.unclear, self.listed, self.unlisted):
             kept.clear()
+
+    def texts(self) -> Iterator[tuple[Target, str]]:
+        """Each minute with a text under which a row of it is listed, outside its hour's range."""
+        return ((place, text) for place, texts in self.listed.items() for text in texts)
 
     def places(self) -> set[Target]:
         """Every minute that a row counts into, or may."""

@@ -9,7 +9,7 @@ up to it. So a repair need not know how far the stream is behind, or whether any
 Anything else is *moving*: it is left alone, and its hour is looked at again.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -25,6 +25,7 @@ from aggregated_metrics.core.groups import (
     divided,
     doubtful_of,
     groups,
+    news_of,
     ranges_of,
     whole_hours,
 )
@@ -100,7 +101,7 @@ class Checker:
         stored = self.store.load([*named, *self.stored_scopes(group, every, set(named))])
         whole = self._load(whole_hours(group, every).difference(named))
         starts = {hour.start for hour in group.hours}
-        news = _learn([*stored, *whole], ((place, None) for place in group.nowhere))
+        news = news_of([*stored, *whole], ((place, None) for place in group.nowhere))
         ranges = ranges_of(group.model, [*stored, *whole], group.listed, starts)
         doubtful = doubtful_of([*stored, *whole], group.model)
         # 2. Then the rows.
@@ -111,7 +112,8 @@ class Checker:
         new = self._load(_unknown(counted, every) - ids)
         hasty = {BucketId(hour.id, bucket.size, bucket.start) for hour in new for bucket in hour}
         stored += new
-        news += _learn(stored, _texts(counted))
+        for hour_id, places in news_of(stored, counted.texts()).items():
+            news.setdefault(hour_id, []).extend(places)
         found = Findings(hours=len(stored), unreadable=counted.unreadable)
         found.rows, found.pages = counted.rows, counted.pages
         wrong: dict[BucketId, Drift] = {}
@@ -131,7 +133,7 @@ class Checker:
             self.clock(),
             self.late(stored),
             doubtful,
-            _by_hour(news),
+            news,
         )
 
     def _load(self, ids: Collection[HourId]) -> list[Hour]:
@@ -187,7 +189,7 @@ class Checker:
             # 5. Of a count that is right a minute may not know yet where its rows are listed: the
             #    record that tells it was lost. The next check would take them for absent.
             if repair and reading.news:
-                found.written += self._teach(reading.news)
+                found.written += self.teach(reading.news)
             # 6. Last what has elapsed and nobody is going to sweep: no count depends on it.
             if repair and reading.late:
                 found.completed = self.complete(reading.late)
@@ -245,7 +247,7 @@ class Checker:
             (found.moving if is_left or drift.bucket in moved else right).append(drift)
         found.drift, found.repaired = right, [*right]
 
-    def _teach(self, news: Mapping[HourId, Collection[Listed]]) -> int:
+    def teach(self, news: Mapping[HourId, Collection[Listed]]) -> int:
         """Have stored minutes keep where their rows are listed; returns how many did not know."""
 
         def edit(hour: Hour) -> None:
@@ -321,30 +323,6 @@ class _SecondLook:
     counted: Counted
     wrong: Mapping[BucketId, Drift]
     fence: Fence
-
-
-type _News = list[tuple[Target, str | None]]
-
-
-def _learn(hours: Sequence[Hour], listed: Iterable[tuple[Target, str | None]]) -> _News:
-    """Have loaded hours know where rows are listed; gives what is new to them."""
-    by_id = {hour.id: hour for hour in hours}
-    return [
-        (place, text)
-        for place, text in listed
-        if (hour := by_id.get(place.hour)) and hour.learn(place.minute, text)
-    ]
-
-
-def _texts(counted: Counted) -> Iterator[tuple[Target, str | None]]:
-    return ((place, text) for place, texts in counted.listed.items() for text in texts)
-
-
-def _by_hour(news: _News) -> dict[HourId, list[Listed]]:
-    hours: dict[HourId, list[Listed]] = {}
-    for place, text in news:
-        hours.setdefault(place.hour, []).append((place.minute, text))
-    return hours
 
 
 def _unknown(counted: Counted, every: Mapping[str, Sequence[int]]) -> set[HourId]:

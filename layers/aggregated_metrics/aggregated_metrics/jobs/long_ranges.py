@@ -13,7 +13,14 @@ from datetime import datetime
 from aggregated_metrics.adapters.source_rows import Counted
 from aggregated_metrics.core import buckets, listing
 from aggregated_metrics.core.findings import Findings
-from aggregated_metrics.core.groups import Group, divided, doubtful_of, listed_of, whole_hours
+from aggregated_metrics.core.groups import (
+    Group,
+    divided,
+    doubtful_of,
+    listed_of,
+    news_of,
+    whole_hours,
+)
 from aggregated_metrics.core.hours import Hour, HourId
 from aggregated_metrics.core.listing import UPDATED
 from aggregated_metrics.core.listing import Range as TextRange
@@ -127,6 +134,10 @@ class LongRange:
             for hour in stored:
                 wrong |= self._compare(hour, sums, look, found)
             late |= self._checker.late(stored)
+            # What has no record left to tell it: a later check of the hour looks no further.
+            news = news_of(stored, sums.texts())
+            if repair and news:
+                self.found.written += self._checker.teach(news)
         if wrong:
             return True
         if repair and late:

@@ -172,16 +172,27 @@ class _Settling:
     def _keep_listing(self, hour: Hour, looks: Looks) -> None:
         """A later check reads through an index: tell it what that does not list where it looks."""
         for minute in buckets.starts(hour.id.start, 1):
-            if _is_settled(hour, minute, looks):
-                place = Target(hour.id.series, minute)
-                listed = looks.second.listed.get(place)
-                hour.set_listing(minute, listed, looks.second.unlisted.get(place, 0))
+            place = Target(hour.id.series, minute)
+            listed = looks.second.listed.get(place, ())
+            unlisted = looks.second.unlisted.get(place, 0)
+            holds = hour.get_or_new(minute).measures == looks.second.at(place)
+            if holds and _is_settled(hour, minute, looks):
+                hour.set_listing(minute, listed, unlisted, looks.fence)
+            else:
+                for text in (*listed, *([None] if unlisted else ())):
+                    hour.learn(minute, text)
 
 
 def _is_settled(hour: Hour, minute: int, looks: Looks) -> bool:
-    """Whether a minute is sure, and its stored version holds nothing from after the fence."""
-    place = Target(hour.id.series, minute)
-    return looks.is_sure(place) and _is_before(hour.get(minute), looks.fence)
+    """Whether a minute is sure, and its stored version holds nothing from after the fence.
+
+    Nor a row that the stream brought while the looks were taken, and that is listed elsewhere.
+    """
+    place, bucket = Target(hour.id.series, minute), hour.get(minute)
+    if not looks.is_sure(place):
+        return False
+    known = bucket.metadata.listed if bucket is not None else None
+    return _is_before(bucket, looks.fence) and all(map(looks.fence.reads, known or ()))
 
 
 def _is_before(bucket: Bucket | None, fence: Fence) -> bool:

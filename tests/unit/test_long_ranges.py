@@ -149,15 +149,14 @@ def test_what_was_set_right_of_a_part_that_fails_half_way_is_reported(world: Wor
     assert len(checked.findings.failed) == 1
 
 
-@pytest.mark.parametrize("early", ["2026-11-19T03:00:00.000Z", "2026-01-22T03:00:00.000Z"])
 def test_a_row_that_is_listed_elsewhere_and_comes_during_the_first_look_stays(
-    world: World, early: str
+    world: World,
 ) -> None:
     """Neither look reads where it is listed: the range was known before."""
     at = "2026-11-20T11:30:30Z"
     world.insert("Task", "plain", createdAt=at)
     world.deliver()
-    world.insert("Task", "odd", createdAt=at, updatedAt=early)
+    world.insert("Task", "odd", createdAt=at, updatedAt="2026-01-22T03:00:00.000Z")
     world.clock.advance(600)
     world.at("page", world.deliver)
     world.run(_ask(40) | {"recordTypes": ["tasks"]})

@@ -52,7 +52,7 @@ class Settings(BaseModel):
     STREAM_ARNS: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     BACKFILL_BUCKET: str = ""
     BACKFILL_READ_UNITS: float = Field(default=1_000, gt=0)
-    BACKFILL_CONCURRENCY: int = Field(default=4, ge=1, le=64)
+    BACKFILL_CONCURRENCY: int = Field(default=4, ge=1, le=40)
     SOURCE_TABLES: Annotated[dict[str, str], BeforeValidator(_parsed)] = Field(default_factory=dict)
     SOURCE_LIFETIME_DAYS: Annotated[dict[str, float], BeforeValidator(_parsed)] = Field(
         default_factory=dict

@@ -61,8 +61,8 @@ class Findings:
         completed: buckets that had elapsed and were not complete; they are now.
         written: buckets written, parents included.
         unreadable: rows that the API could not give.
-        unlisted: wrong buckets that are only counted, because a long range has too many.
-        unlisted_repaired: those of them that have been set right.
+        left_out: wrong buckets that are only counted, because a long range has too many.
+        left_out_repaired: those of them that have been set right.
         failed: a line for each group that could not be checked, or not to the end.
     """
 
@@ -76,19 +76,19 @@ class Findings:
     completed: int = 0
     written: int = 0
     unreadable: int = 0
-    unlisted: int = 0
-    unlisted_repaired: int = 0
+    left_out: int = 0
+    left_out_repaired: int = 0
     failed: list[str] = field(default_factory=list)
 
     @property
     def drifted(self) -> int:
         """How many buckets were wrong."""
-        return len(self.drift) + self.unlisted
+        return len(self.drift) + self.left_out
 
     @property
     def set_right(self) -> int:
         """How many of them have been repaired."""
-        return len(self.repaired) + self.unlisted_repaired
+        return len(self.repaired) + self.left_out_repaired
 
     def set_right_only(self) -> "Findings":
         """What was set right: of a check that failed half way and is to be made again."""
@@ -107,8 +107,8 @@ class Findings:
         others = (drift.bucket for drift in self.drift if drift.bucket not in known)
         gone = extra | set(islice(others, most, None))
         if gone:
-            self.unlisted += len(gone)
-            self.unlisted_repaired += len(extra)
+            self.left_out += len(gone)
+            self.left_out_repaired += len(extra)
             self.repaired = self.repaired[:most]
             self.drift = [drift for drift in self.drift if drift.bucket not in gone]
 
@@ -124,8 +124,8 @@ class Findings:
         self.completed += other.completed
         self.written += other.written
         self.unreadable += other.unreadable
-        self.unlisted += other.unlisted
-        self.unlisted_repaired += other.unlisted_repaired
+        self.left_out += other.left_out
+        self.left_out_repaired += other.left_out_repaired
         self.failed += other.failed
 
 

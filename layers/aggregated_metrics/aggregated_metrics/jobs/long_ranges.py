@@ -135,8 +135,7 @@ class LongRange:
                 wrong |= self._compare(hour, sums, look, found)
             late |= self._checker.late(stored)
             # What has no record left to tell it: a later check of the hour looks no further.
-            news = news_of(stored, sums.texts())
-            if repair and news:
+            if repair and (news := news_of(stored, sums.texts())):
                 self.found.written += self._checker.teach(news)
         if wrong:
             return True

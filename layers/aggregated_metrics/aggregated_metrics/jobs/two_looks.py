@@ -176,7 +176,8 @@ class _Settling:
             listed = looks.second.listed.get(place, ())
             unlisted = looks.second.unlisted.get(place, 0)
             holds = hour.get_or_new(minute).measures == looks.second.at(place)
-            if holds and _is_settled(hour, minute, looks):
+            is_clear = place not in looks.second.unclear
+            if holds and is_clear and _is_settled(hour, minute, looks):
                 hour.set_listing(minute, listed, unlisted, looks.fence)
             else:
                 for text in (*listed, *([None] if unlisted else ())):

@@ -2,7 +2,7 @@
 
 AggregatedMetricsError
 ├── SettingsError             a setting is missing or wrong; the message names the variable
-├── DeclarationError         own_models.py declares a model wrongly; the message says what to write
+├── DeclarationError          own_models.py declares a model wrongly; the message says what to write
 ├── EventError                an invocation's event is not what its function takes
 ├── NaiveDatetimeError        a datetime without an offset was passed in (also a ValueError)
 ├── RangeError                a range or step of time that cannot be read (also a ValueError)
@@ -21,7 +21,7 @@ AggregatedMetricsError
 ├── ChecksFailedError         some groups of hours could not be checked; the others were
 ├── TooManyRowsError          a check would list more rows than CHECK_ROWS_LIMIT
 ├── OutOfTimeError            reading the source rows took what time there was
-├── RunError                 a run over whole tables does not find something that it needs
+├── RunError                  a run over whole tables does not find something that it needs
 └── QuarantineError           the quarantine queue did not take a record
 """
 
@@ -134,7 +134,16 @@ class ChecksFailedError(AggregatedMetricsError):
 
 
 class TooManyRowsError(AggregatedMetricsError):
-    """Reading the rows of a group was given up, because it lists too many."""
+    """Reading the rows of a group was given up, because it lists too many.
+
+    Attributes:
+        since: the sort-key text from which on to its end an index by updatedAt lists too many; None
+            of an index by the time that counts.
+    """
+
+    def __init__(self, message: str, *, since: str | None = None) -> None:
+        super().__init__(message)
+        self.since = since
 
 
 class OutOfTimeError(AggregatedMetricsError):

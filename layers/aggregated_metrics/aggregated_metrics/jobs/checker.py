@@ -268,7 +268,8 @@ class Checker:
             if rows_limit is not None and counted.rows > rows_limit:
                 raise TooManyRowsError(
                     f"it lists more than {rows_limit} rows (CHECK_ROWS_LIMIT): check it from the "
-                    "command line"
+                    "command line",
+                    since=next((first for first, last in ranges if last is None), None),
                 )
             self.on_page(counted)
 

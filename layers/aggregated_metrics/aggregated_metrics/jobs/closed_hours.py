@@ -11,9 +11,9 @@ from datetime import datetime
 
 from aggregated_metrics.adapters.observability import logger
 from aggregated_metrics.adapters.pending_hours import Mark, PendingHours
-from aggregated_metrics.core import buckets
+from aggregated_metrics.core import buckets, listing
 from aggregated_metrics.core.buckets import DAY
-from aggregated_metrics.core.errors import TooManyRowsError
+from aggregated_metrics.core.errors import OutOfTimeError, TooManyRowsError
 from aggregated_metrics.core.findings import Findings, Reading
 from aggregated_metrics.core.groups import groups
 from aggregated_metrics.core.record_types import model_of
@@ -56,6 +56,7 @@ class ClosedHours:
     rows_limit: int | None = None
     done: Closed = field(default_factory=Closed)
     _waiting: list[Marks] = field(default_factory=list)
+    _parts: list[Marks] = field(default_factory=list)
 
     def check(self, *, repair: bool) -> Closed:
         """Check the closed hours while there is time, those that waited longest first.
@@ -81,6 +82,10 @@ class ClosedHours:
                     self._postpone(marks)
                 else:
                     self._settle(marks, found)
+        # A group whose parts took all the time does not keep the others waiting next time as well.
+        for marks in self._parts:
+            if marks in self._waiting:
+                self._postpone(marks)
         return self.done
 
     def _needed(self) -> float:
@@ -100,7 +105,7 @@ class ClosedHours:
         return readings
 
     def _look(self, marks: Marks) -> Reading | None:
-        """The first look at a group; one with too many rows is halved, down to single hours."""
+        """The first look at a group; one with too many rows is divided."""
         try:
             (group,) = groups([mark.hour for mark in marks])
         except KeyError as error:
@@ -109,15 +114,47 @@ class ClosedHours:
         try:
             return self.checker.look(group, self.rows_limit)
         except TooManyRowsError as error:
-            parts = _halves(marks)
-            if len(parts) > 1:
-                self._waiting[:0] = parts
-            else:
-                self._set_aside(marks, error)
+            self._divide(marks, error)
+        except OutOfTimeError:
+            why = OutOfTimeError(
+                "its rows were not read in the time that was left; if that comes again, set "
+                "CheckRowsLimit lower, or check it from the command line"
+            )
+            self.done.findings.failed.append(group.failure(why))
+            self._postpone(marks)
         except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
             self.done.findings.failed.append(group.failure(error))
             self._postpone(marks)
         return None
+
+    def _divide(self, marks: Marks, error: TooManyRowsError) -> None:
+        """Have the halves of a group looked at instead; a single hour is set aside."""
+        parts = _halves(marks)
+        if len(parts) > 1:
+            self._waiting[:0] = parts
+            self._parts += parts
+        else:
+            self._set_aside(marks, error)
+        if error.since is not None:
+            self._rule_out(_whose(marks), error.since, error)
+
+    def _rule_out(self, whose: tuple[str, str], since: str, error: TooManyRowsError) -> None:
+        """Set aside all hours from which on an index by updatedAt lists too many rows as well.
+
+        It is read from an hour to its end. So of that account and model the latest come first now:
+        the first of them that lists too many rules out all that are left, without reading them.
+        """
+        kept: list[Marks] = []
+        for marks in filter(lambda each: _whose(each) == whose, self._waiting):
+            early = [mark for mark in marks if _listed_from(mark) <= since]
+            if early:
+                self._set_aside(early, error)
+            kept.append([mark for mark in marks if mark not in early])
+        latest_first = iter(sorted(filter(None, kept), key=lambda each: -each[0].hour.start))
+        places = (
+            next(latest_first, []) if _whose(each) == whose else each for each in self._waiting
+        )
+        self._waiting = [marks for marks in places if marks]
 
     def _settle(self, marks: Marks, found: Findings) -> None:
         """Forget the hours that are right; the others stay, to be looked at again."""
@@ -148,6 +185,18 @@ def _names(marks: Marks) -> str:
     return f"{series.account_id} {series.record_type} {buckets.iso(start)[:10]}"
 
 
+def _whose(marks: Marks) -> tuple[str, str]:
+    """Their account and model."""
+    series = marks[0].hour.series
+    return series.account_id, _model_name(series.record_type)
+
+
+def _listed_from(mark: Mark) -> str:
+    """The text from which on an index by updatedAt lists an hour's rows, and all later ones."""
+    ((first, _),) = listing.ranges(listing.UPDATED, [mark.hour.start], [])
+    return first
+
+
 def _halves(marks: Marks) -> list[Marks]:
     """The marks of the earlier and of the later hours; only one part if it is one hour."""
     starts = sorted({mark.hour.start for mark in marks})
@@ -162,8 +211,7 @@ def _by_account_model_and_day(marks: Sequence[Mark]) -> list[Marks]:
     """The groups in the order in which their longest waiting hours were given."""
     groups: dict[tuple[int, str, str], Marks] = {}
     for mark in marks:
-        series = mark.hour.series
-        key = (mark.hour.start // DAY, series.account_id, _model_name(series.record_type))
+        key = (mark.hour.start // DAY, *_whose([mark]))
         groups.setdefault(key, []).append(mark)
     return list(groups.values())
 

@@ -88,8 +88,9 @@ class Checked:
 
 
 def left(findings: Findings) -> int:
-    """How many buckets are wrong, or may be because they were moving."""
-    return findings.drifted - findings.set_right + len(findings.moving)
+    """How many buckets are wrong, or may be: they were moving, or not all rows can be read."""
+    open_buckets = len(findings.moving) + len(findings.undecided)
+    return findings.drifted - findings.set_right + open_buckets
 
 
 def range_of(options: Namespace, counted: Sequence[str]) -> Range | None:
@@ -135,9 +136,12 @@ def check_range(process: Process, asked: Range, progress: Progress, *, repair: b
     rest = asked
     try:
         for (_, part), after in zip(parts, rests, strict=True):
-            found = check_step(checker, part, repair=repair)
-            checked.findings.add(found)
-            checked.findings.shorten()
+            found = Findings()
+            try:
+                check_step(checker, part, found, repair=repair)
+            finally:  # what is repaired of a step that somebody interrupts is shown
+                checked.findings.add(found)
+                checked.findings.shorten()
             rest = after
             progress.part(part, rest, found)
     except KeyboardInterrupt:

@@ -92,8 +92,15 @@ def findings(found: Findings, *, repair: bool) -> RenderableType:
     if found.unreadable:
         lines.append(
             Text(
-                f"{found.unreadable:,} rows are unreadable (the API cannot give them): nothing is "
-                "lowered where they are."
+                f"{found.unreadable:,} rows are unreadable (the API cannot give them): their "
+                "minutes are left alone."
+            )
+        )
+    if found.undecided:
+        lines.append(
+            Text(
+                f"{len(found.undecided):,} hours differ from those of their rows that can be read: "
+                "correct the others (updatedAt, required fields), or run a backfill."
             )
         )
     if found.completed:

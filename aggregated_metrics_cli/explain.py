@@ -153,7 +153,7 @@ def explain(
     counted = SourceRows(process.client(lambda: NO_DEADLINE), clock=process.clock).count(
         model, account_id, [hour_id.start], ranges_of(model, [hour])
     )
-    kept = _kept_because(process, model, hour, counted.unreadable)
+    kept = _kept_because(process, model, hour, counted)
     if kept is None and _is_pruned(hour, counted, (minutes, at), process.clock()):
         kept = "somebody has removed minutes, and rows, that it is all that is left of"
     both: dict[int, tuple[Measures, Measures]] = {}
@@ -177,7 +177,7 @@ def explain(
     )
 
 
-def _kept_because(process: Process, model: Model, hour: Hour, unreadable: int) -> str | None:
+def _kept_because(process: Process, model: Model, hour: Hour, counted: Counted) -> str | None:
     """Why a check lowers nothing in an hour: as the reconciler decides it."""
     days = process.settings.SOURCE_LIFETIME_DAYS.get(model.name)
     lifetime = None if days is None else timedelta(days=days)
@@ -185,8 +185,9 @@ def _kept_because(process: Process, model: Model, hour: Hour, unreadable: int) -
         return "rows of that age have expired"
     if any(bucket.metadata.unlisted > 0 for bucket in hour if bucket.size == 1):
         return "rows of its hour are in no index"
-    if unreadable:
-        return f"{unreadable} rows cannot be read through the API"
+    unclear = {buckets.floor(place.minute, buckets.HOUR) for place in counted.unclear}
+    if counted.unplaced or hour.id.start in unclear:
+        return "some of its rows cannot be read through the API"
     return None
 
 

@@ -53,7 +53,6 @@ class Job:
         hours: those to be checked and set right.
         listed: their rows that are listed outside their own ranges.
         rejects: its records that cannot be counted: they go into quarantine.
-        may_lower: whether counts may have to be lowered; not if its rows were only inserted.
         left: why it is not done; None when it is, or can be.
     """
 
@@ -62,7 +61,6 @@ class Job:
     hours: frozenset[HourId] = frozenset()
     listed: Mapping[HourId, Collection[Listed]] = field(default_factory=dict)
     rejects: Sequence[Reject] = ()
-    may_lower: bool = True
     left: str | None = None
 
     def hours_as_json(self) -> list[str]:
@@ -143,9 +141,9 @@ def _body(text: str) -> Body:
 
 
 _MOVING = "its hour is moving: run this again in a few minutes"
-_UNREADABLE = (
-    "rows listed with its own cannot be read through the API, so nothing is lowered there: "
-    "correct them first (verify says how many)"
+_UNDECIDED = (
+    "its hour differs from its rows, but not all of them can be read through the API: correct "
+    "those (updatedAt, required fields), or let a backfill read the whole table, and run this again"
 )
 
 
@@ -157,21 +155,17 @@ class Repaired:
         findings: of the hours that could be checked.
         failed: a line for each group of hours that could not.
         unsettled: hours that are not right yet, and why.
-        unlowered: hours that may be too high, because rows cannot be read.
     """
 
     findings: Findings = field(default_factory=Findings)
     failed: list[str] = field(default_factory=list)
     unsettled: dict[HourId, str] = field(default_factory=dict)
-    unlowered: set[HourId] = field(default_factory=set)
 
     def after(self, job: Job) -> Job:
         """What has become of a job."""
         left = job.left
         for hour in sorted(job.hours & self.unsettled.keys()):
             left = left or self.unsettled[hour]
-        if job.may_lower and job.hours & self.unlowered:
-            left = left or _UNREADABLE
         return replace(job, left=left)
 
 
@@ -185,8 +179,9 @@ def repair(process: Process, jobs: Sequence[Job]) -> Repaired:
             listed.setdefault(hour, set()).update(texts)
     checker = checker_of(process)
     repaired.findings = checker.check(hours, repair=True, listed=listed)
-    if repaired.findings.failed or repaired.findings.unreadable:
+    if repaired.findings.failed:
         _apart(checker, hours, listed, repaired)
+    repaired.unsettled |= dict.fromkeys(repaired.findings.undecided, _UNDECIDED)
     for drift in repaired.findings.moving:
         repaired.unsettled[drift.hour] = _MOVING
     return repaired
@@ -204,12 +199,11 @@ def _apart(
         repaired.findings.drift += found.drift
         repaired.findings.repaired += found.repaired
         repaired.findings.moving += found.moving
+        repaired.findings.undecided |= found.undecided
         repaired.failed += found.failed
         if found.failed:
             why = f"its hour could not be checked: {found.failed[0]}"
             repaired.unsettled |= dict.fromkeys(group.hours, why)
-        if found.unreadable:
-            repaired.unlowered.update(group.hours)
 
 
 def work_through(

@@ -73,7 +73,6 @@ def classify(
             job,
             hours=frozenset(images.hours()),
             listed=images.listed(),
-            may_lower=record.get("eventName") != "INSERT",
         )
         row_id = keys_of(message).get("id")
         if row_id is None:

@@ -20,6 +20,7 @@ from aggregated_metrics.adapters.run_files import RunFiles
 from aggregated_metrics.adapters.source_rows import SourceRows
 from aggregated_metrics.adapters.table_rows import TableRows, TokenBucket
 from aggregated_metrics.core import buckets
+from aggregated_metrics.core.findings import Findings
 from aggregated_metrics.core.measures import Measures
 from aggregated_metrics.core.ranges import MOST_DAYS, parse_range
 from aggregated_metrics.core.row_sums import GroupKey, Sums, partition_of
@@ -239,10 +240,11 @@ def _range_check(rows_a_day: int) -> Callable[[], int]:
     )
 
     def work() -> int:
-        long_range = LongRange(_checker(_EmptyApi(whole, rows_a_day)), asked)
+        found = Findings()
+        long_range = LongRange(_checker(_EmptyApi(whole, rows_a_day)), asked, found)
         long_range.check(repair=False)
-        if long_range.found.rows != 2 * whole:
-            raise AssertionError(f"{long_range.found.rows} rows read, not {2 * whole}")
+        if found.rows != 2 * whole:
+            raise AssertionError(f"{found.rows} rows read, not {2 * whole}")
         return whole
 
     return work

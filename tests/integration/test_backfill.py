@@ -86,6 +86,26 @@ def test_a_reducer_that_fails_is_gone_on_with_and_the_report_has_all_that_was_wr
     assert report["written"] == len(world.api.rows("AggregatedMetrics"))
 
 
+def test_a_reducer_that_fails_in_its_first_part_reports_what_it_had_set_right(
+    world: World,
+) -> None:
+    """A part is saved in several requests: the first ones went through."""
+    for hour in range(24):
+        at = f"2026-11-21T{hour:02}:05:00.000Z"
+        for kind in ("prediction", "evaluation"):
+            world.insert("Item", f"{kind}-{hour}", createdAt=at, updatedAt=at, createdByType=kind)
+    world.undelivered.clear()
+
+    def die() -> None:
+        raise Died
+
+    world.at("save", lambda: None, die)
+    report = Backfilling(world).run(partitions=1)
+    minutes = [key for key in world.stored() if key[3] == 1]
+    assert sum(report["repaired"].values()) == len(minutes)
+    assert world.stored() == truth(world.api)
+
+
 def test_of_two_scanners_of_a_segment_the_second_goes_on_from_what_the_first_put_down(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from testbench import rows
 from testbench.backfilling import Backfilling
-from testbench.reconciliation import World, truth
+from testbench.reconciliation import World, hour_id, truth
 
 
 @pytest.fixture
@@ -187,12 +188,59 @@ def test_a_row_that_the_api_cannot_give_is_neither_lowered_nor_counted_twice(
     world.clock.advance(3_600)
     found = world.check(repair=True)
     assert found.unreadable == 1
-    assert _minutes(world, "scoreResults") == [2]
+    assert _minutes(world, "scoreResults") == [1]  # its minute is left to the stream
     world.deliver()
     assert _minutes(world, "scoreResults") == [3]
     world.clock.advance(3_600)
     assert world.check(repair=True).drift == []
     assert _minutes(world, "scoreResults") == [3]
+
+
+def test_a_row_that_the_api_cannot_give_keeps_only_its_own_minute_from_being_lowered(
+    world: World,
+) -> None:
+    """A model listed by updatedAt is read to the end of the index: each check lists that row."""
+    for name in ("gone", "stays"):
+        world.insert("ScoreResult", name)
+    world.deliver()
+    world.remove("ScoreResult", "gone")
+    world.undelivered.clear()  # that record is lost
+    world.clock.advance(3 * 3_600)
+    world.insert("ScoreResult", "odd", value=None)
+    world.deliver()
+    found = world.check(repair=True)
+    assert (found.unreadable, found.undecided) == (1, set())
+    assert world.stored() == truth(world.api)
+
+
+def test_a_row_whose_time_the_api_cannot_give_keeps_all_that_it_is_listed_with_from_being_lowered(
+    world: World,
+) -> None:
+    for name in ("gone", "stays"):
+        world.insert("Item", name)
+    world.deliver()
+    world.remove("Item", "gone")
+    world.undelivered.clear()
+    world.api.put("Item", rows.item("odd", createdAt="2026-11-22T12:40:30"))
+    world.clock.advance(3_600)
+    found = world.check(repair=True)
+    assert _minutes(world, "items") == [2]
+    assert hour_id("items", 12) in found.undecided
+
+
+def test_an_hour_that_its_rows_do_not_decide_is_told(world: World) -> None:
+    """Of its two rows the check reads the one that was lost, and not the one that is counted."""
+    world.insert("Task", "lost")
+    world.undelivered.clear()
+    world.insert("Task", "unlisted", updatedAt=None)
+    world.deliver()
+    world.clock.advance(3_600)
+    assert world.check(repair=True).undecided == {hour_id("tasks", 12)}
+    assert _minutes(world, "tasks") == [1]
+    world.clock.advance(60)
+    Backfilling(world).run()
+    assert _minutes(world, "tasks") == [2]
+    assert world.check(repair=True).undecided == set()
 
 
 def test_the_rows_of_a_batch_that_aged_out_are_found_where_its_records_say(world: World) -> None:

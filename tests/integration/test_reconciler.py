@@ -1,11 +1,13 @@
 """The reconciler against the API in memory, the real aggregator and the real sweeper."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from aggregated_metrics.adapters import source_rows as source
+from aggregated_metrics.core.changes import Reject
 from aggregated_metrics.core.findings import Findings
 
 from testbench import rows
@@ -326,6 +328,37 @@ def test_on_failure_the_hours_of_a_lost_batch_are_repaired(world: World, shape: 
     result = world.run({"onFailure": forms[shape]})
     assert (result["hours"], result["repaired"]) == (4, 4)
     assert world.stored() == truth(world.api)
+
+
+class _Quarantine:
+    """Takes what cannot be counted."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def send(self, rejects: Sequence[Reject]) -> int:
+        self.taken += len(rejects)
+        return len(rejects)
+
+
+def test_what_a_lost_batch_cannot_count_goes_to_quarantine_once_its_hours_are_right(
+    world: World,
+) -> None:
+    world.insert("Task", "a")
+    world.insert("Task", "bad", accountId=None)
+    event = {"onFailure": {"Records": [record for _, record in world.undelivered]}}
+    world.undelivered.clear()
+    world.clock.advance(23 * 3_600)
+    quarantine: Any = _Quarantine()
+    checks = replace(world.checks(), quarantine=quarantine)
+    checks.run(event | {"repair": False})
+    assert quarantine.taken == 0
+    world.at("wait", lambda: world.update("Task", "a", status="FAILED"))
+    assert checks.run(event).result()["movingCount"] == 1
+    assert quarantine.taken == 0
+    world.clock.advance(3_600)
+    assert checks.run(event).result()["movingCount"] == 0
+    assert quarantine.taken == 1
 
 
 def test_a_backfill_of_its_plan_is_exact(world: World) -> None:

@@ -68,7 +68,7 @@ class _World:
         self.loads: list[list[HourId]] = []
         self.unsure: set[Target] = set()
         self.unclear: set[Target] = set()
-        self.unreadable = 0
+        self.unplaced = 0
         self.metadata: dict[int, Any] = {}
         self.between: Callable[[], None] = lambda: None
         self.before_writing: Callable[[], None] = lambda: None
@@ -125,7 +125,8 @@ class _World:
             set(self.unclear),
             rows=10,
             pages=2,
-            unreadable=self.unreadable,
+            unreadable=self.unplaced,
+            unplaced=self.unplaced,
         )
         on_page(counted)
         return counted
@@ -283,13 +284,13 @@ def test_a_minute_with_a_row_that_only_the_stream_can_judge_is_left() -> None:
     assert _places(world.check(repair=True).drift).keys() == {(9, 1)}
 
 
-@pytest.mark.parametrize("why", ["unlisted", "unreadable"])
+@pytest.mark.parametrize("why", ["unlisted", "unplaced"])
 def test_where_a_row_may_be_missing_nothing_is_lowered_and_the_rest_is_raised(why: str) -> None:
     world = _World({**_all(7, 3), (20, 1): 1, (20, 5): 1, (15, 15): 1, (0, 60): 4}, {7: 2, 20: 2})
     if why == "unlisted":
         world.metadata = {7: {"unlisted": 1}}
     else:
-        world.unreadable = 1
+        world.unplaced = 1
     found = world.check(repair=True)
     assert {place: drift for place, drift in _places(found.repaired).items() if place[1] == 1} == {
         (20, 1): (1, 2)

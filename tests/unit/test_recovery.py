@@ -31,6 +31,8 @@ class FakeReconciler:
         found = Findings(drift=[DRIFT] * 2, repaired=[DRIFT] * 2)
         if batch["fate"] == "moves":
             found = Findings(drift=[DRIFT], repaired=[DRIFT], moving=[DRIFT])
+        if batch["fate"] == "is undecided":
+            found = Findings(undecided={DRIFT.hour})
         error = ContentionError("no time") if batch["fate"] == "fails" else None
         return Checked(found, repair, error=error)
 
@@ -83,14 +85,15 @@ def test_every_lost_batch_is_repaired_and_its_note_ended(world: World) -> None:
     assert world.left() == 0
 
 
-def test_a_batch_whose_hours_move_or_that_failed_keeps_its_note(world: World) -> None:
+def test_a_batch_whose_hours_are_not_known_to_be_right_keeps_its_note(world: World) -> None:
     world.lose("moves", "moves")
+    world.lose("undecided", "is undecided")
     world.lose("fails", "fails")
     world.lose("good")
     with pytest.raises(ContentionError):
         world.recover()
-    assert sorted(world.reconciler.given) == ["fails", "good", "moves"]
-    assert world.left() == 2
+    assert sorted(world.reconciler.given) == ["fails", "good", "moves", "undecided"]
+    assert world.left() == 3
 
 
 def test_what_was_repaired_of_a_batch_that_failed_is_reported(world: World) -> None:
@@ -126,3 +129,20 @@ def test_a_queue_that_does_not_answer_ends_the_run(world: World) -> None:
     world.sqs.delete_queue(QueueUrl=world.queue)
     with pytest.raises(LostBatchError, match="did not answer"):
         world.recover()
+
+
+def test_what_was_repaired_is_reported_where_the_queue_then_does_not_answer(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.lose("a")
+    then: Any = world.reconciler.check_batch
+
+    def repaired_and_gone(batch: dict[str, Any], *, repair: bool) -> Checked:
+        world.sqs.delete_queue(QueueUrl=world.queue)
+        checked: Checked = then(batch, repair=repair)
+        return checked
+
+    monkeypatch.setattr(world.reconciler, "check_batch", repaired_and_gone)
+    done = world.recovered()
+    assert done.as_report()["rangeRepaired"] == 2
+    assert done.errors != []

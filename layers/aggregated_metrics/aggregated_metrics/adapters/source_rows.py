@@ -19,6 +19,7 @@ from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import GraphQLError, UncountableError
 from aggregated_metrics.core.listing import Range, condition, where
 from aggregated_metrics.core.row_sums import Since, Sums, last_write, written
+from aggregated_metrics.core.series import Series, Target
 from aggregated_metrics.core.source_models import (
     Contribution,
     Model,
@@ -26,6 +27,7 @@ from aggregated_metrics.core.source_models import (
     ahead,
     contribution,
     is_ahead,
+    place_of,
 )
 
 PAGE = 1000
@@ -38,12 +40,14 @@ class Counted(Sums):
     Attributes:
         rows: rows read; more than counted where an index sorts by another time.
         pages: requests made.
-        unreadable: rows that the API could not give.
+        unreadable: rows that the API could not give; their minutes are unclear.
+        unplaced: those of them of which not even the time is known.
     """
 
     rows: int = 0
     pages: int = 0
     unreadable: int = 0
+    unplaced: int = 0
 
 
 class SourceRows:
@@ -114,21 +118,33 @@ class SourceRows:
     ) -> Iterator[list[dict[str, Any]]]:
         if model.listing is None:
             return
-        variables = {"account": account_id, "range": condition}
-        token = None
+        query = partial(_query, model.name, model.listing, model.account)
+        every, times = query((*model.attributes[1:], "updatedAt")), query(model.times)
+        variables: dict[str, Any] = {"account": account_id, "range": condition}
         while True:
-            more: dict[str, Any] = {"token": token} if token else {}
-            query = _query(model.name, model.listing, model.account, model.attributes)
-            request = partial(self._client.execute, query, variables | more)
-            try:
-                page = self._retries.until_taken(request, "rows are not listed")["page"]
-            except GraphQLError as error:
-                page, unreadable = _readable(error)
+            page, unreadable = self._page(every, variables)
+            if unreadable:
+                # Mostly the times alone can be read: then only those minutes are unclear.
+                again, _ = self._page(times, variables)
+                minutes = _minutes_beside(page["items"], again["items"], model, account_id)
+                whole = Series(account_id, model.record_type)
+                for minute in minutes:
+                    counted.add_unread(Target(whole, minute))
                 counted.unreadable += unreadable
+                counted.unplaced += max(0, unreadable - len(minutes))
+                counted.pages += 1
             yield page["items"]
-            token = page["nextToken"]
-            if not token:
+            if not page["nextToken"]:
                 return
+            variables |= {"token": page["nextToken"]}
+
+    def _page(self, query: str, variables: dict[str, Any]) -> tuple[dict[str, Any], int]:
+        """A page of rows, and how many more the API could not give."""
+        request = partial(self._client.execute, query, variables)
+        try:
+            return self._retries.until_taken(request, "rows are not listed")["page"], 0
+        except GraphQLError as error:
+            return _readable(error)
 
 
 def _readable(error: GraphQLError) -> tuple[dict[str, Any], int]:
@@ -148,6 +164,23 @@ def _readable(error: GraphQLError) -> tuple[dict[str, Any], int]:
     bad = {place[2] for place in places}
     rows = [row for i, row in enumerate(page["items"]) if row is not None and i not in bad]
     return page | {"items": rows}, len(bad)
+
+
+def _minutes_beside(
+    readable: Sequence[Row], every: Sequence[Row], model: Model, account_id: str
+) -> list[int]:
+    """The minutes of those rows of a page that could not be read, where their times could."""
+    known = {row["id"] for row in readable}
+    minutes = []
+    for row in every:
+        if row["id"] not in known:
+            values = [{**row, model.account: account_id}.get(name) for name in model.places]
+            try:
+                _, minute, _, _ = place_of(model, values)
+            except UncountableError:
+                continue  # as good as not known
+            minutes.append(minute)
+    return minutes
 
 
 def _count(
@@ -178,7 +211,7 @@ def part_of(model: Model, row: Row, now: datetime) -> Contribution:
 @lru_cache(maxsize=16)
 def _query(name: str, listing: tuple[str, str], account: str, attributes: tuple[str, ...]) -> str:
     field_name, key = listing
-    selected = " ".join(dict.fromkeys(("id", *attributes[1:], "updatedAt")))
+    selected = " ".join(dict.fromkeys(("id", *attributes)))
     return (
         f"query Count{name}($account: String!, $range: ModelStringKeyConditionInput, "
         f"$token: String) {{ page: {field_name}({account}: $account, {key}: $range, "

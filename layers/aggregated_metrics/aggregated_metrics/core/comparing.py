@@ -5,15 +5,32 @@ not tell that: rows that no index lists, that cannot be read, that have expired 
 """
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum, auto
+from typing import NamedTuple
 
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.findings import Drift
 from aggregated_metrics.core.hours import Bucket, Hour, HourId
 from aggregated_metrics.core.measures import Measures, clamped, shown, total, zero
 from aggregated_metrics.core.row_sums import Sums
-from aggregated_metrics.core.series import Target
+from aggregated_metrics.core.series import Series, Target
 from aggregated_metrics.core.source_models import Model
+
+
+class Comparison(NamedTuple):
+    """An hour against its rows.
+
+    Attributes:
+        minutes: how many there are to compare.
+        wrong: the buckets that are wrong.
+        is_decided: whether none differs of which the rows do not tell what is right.
+    """
+
+    minutes: int
+    wrong: list[Drift]
+    is_decided: bool
 
 
 def compare(
@@ -24,10 +41,10 @@ def compare(
     now: datetime,
     lifetime: timedelta | None = None,
     doubtful: Collection[int] = (),
-    unreadable: int = 0,
+    unplaced: int = 0,
     whole: bool = False,
-) -> tuple[int, list[Drift]]:
-    """How many minutes there are to compare, and the buckets that are wrong.
+) -> Comparison:
+    """Compare an hour with what its rows come to.
 
     Args:
         hour: as it is stored.
@@ -36,14 +53,23 @@ def compare(
         now: the time now.
         lifetime: how long its rows live; None for ever.
         doubtful: minutes of which a row is in no index: of whatever scope it is.
-        unreadable: how many could not be read.
+        unplaced: how many could not be read, not even their time.
         whole: whether the whole table was read, rows that no index lists included.
     """
-    expired = is_expired(hour.id, now, lifetime)
     gone = without_rows(hour, counted, now)
+    rows = _Rows(
+        model,
+        counted,
+        doubtful,
+        unplaced=unplaced,
+        whole=whole,
+        expired=is_expired(hour.id, now, lifetime),
+        gone=gone,
+    )
     stored: dict[int, Measures] = {}
     expected: dict[int, Measures] = {}
     wrong: list[Drift] = []
+    is_decided = True
     for minute in buckets.starts(hour.id.start, 1):
         bucket = hour.get(minute)
         counted_here = counted.at(Target(hour.id.series, minute))
@@ -51,14 +77,9 @@ def compare(
             continue
         bucket = bucket or hour.get_or_new(minute)
         stored[minute] = expected[minute] = bucket.measures
-        known = (
-            (whole or _is_listed(hour.id, bucket, model, doubtful))
-            and Target(hour.id.series, minute) not in counted.unclear
-            and not (unreadable and is_less(counted_here, bucket.measures))
-            and not (expired and any(bucket.measures))
-            and not _covers(gone, minute)
-        )
-        if known and bucket.measures != counted_here:
+        verdict = rows.judge(hour.id, bucket, counted_here)
+        is_decided &= verdict is not _Verdict.UNDECIDED
+        if verdict is _Verdict.WRONG:
             expected[minute] = counted_here
             wrong.append(_drift(hour.id, bucket, counted_here))
     for size in buckets.PARENT_SIZES:
@@ -69,7 +90,59 @@ def compare(
                 continue
             if shown(parent.measures) != _sum(stored, parent):
                 wrong.append(_drift(hour.id, parent, right))
-    return len(stored), wrong
+    return Comparison(len(stored), wrong, is_decided)
+
+
+class _Verdict(Enum):
+    RIGHT = auto()
+    WRONG = auto()
+    UNDECIDED = auto()
+    """It differs, and the rows do not tell what is right."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What is known of the rows beside their sums; as `compare` is told it."""
+
+    model: Model
+    counted: Sums
+    doubtful: Collection[int]
+    unplaced: int
+    whole: bool
+    expired: bool
+    gone: Collection[tuple[int, int]]
+
+    def judge(self, hour: HourId, bucket: Bucket, counted: Measures) -> _Verdict:
+        """What a minute is, of which the rows that were read come to `counted`."""
+        if not (self.whole or _is_listed(hour, bucket, self.model, self.doubtful)):
+            return _Verdict.UNDECIDED if _is_short(bucket, counted) else _Verdict.RIGHT
+        if self._is_unclear(hour, bucket):
+            return _Verdict.RIGHT if self._may_be(hour, bucket, counted) else _Verdict.UNDECIDED
+        if bucket.measures == counted:
+            return _Verdict.RIGHT
+        if self.unplaced and is_less(counted, bucket.measures):
+            return _Verdict.UNDECIDED
+        if (self.expired and any(bucket.measures)) or _covers(self.gone, bucket.start):
+            short = is_less(bucket.measures, counted)
+            return _Verdict.UNDECIDED if short else _Verdict.RIGHT
+        return _Verdict.WRONG
+
+    def _is_unclear(self, hour: HourId, bucket: Bucket) -> bool:
+        """What the series of all rows says of a minute holds for each part of them."""
+        places = Target(hour.series, bucket.start), self._whole(hour, bucket)
+        return not self.counted.unclear.isdisjoint(places)
+
+    def _may_be(self, hour: HourId, bucket: Bucket, counted: Measures) -> bool:
+        """Whether a minute may be right: with the rows that the API cannot give it comes to it."""
+        whole = self._whole(hour, bucket)
+        unread = self.counted.unlisted.get(whole, 0)
+        if not unread:
+            return bucket.measures == counted
+        more = bucket.measures.count - counted.count
+        return more == unread if whole.series == hour.series else 0 <= more <= unread
+
+    def _whole(self, hour: HourId, bucket: Bucket) -> Target:
+        return Target(Series(hour.series.account_id, self.model.record_type), bucket.start)
 
 
 def without_rows(hour: Hour, counted: Sums, now: datetime) -> set[tuple[int, int]]:
@@ -98,6 +171,11 @@ def _is_listed(hour: HourId, bucket: Bucket, model: Model, doubtful: Collection[
         and bucket.metadata.unlisted <= 0
         and not (hour.series.scope and bucket.start in doubtful)
     )
+
+
+def _is_short(bucket: Bucket, counted: Measures) -> bool:
+    """Whether a minute holds fewer rows than those that an index lists and those that none does."""
+    return bucket.measures.count < counted.count + max(0, bucket.metadata.unlisted)
 
 
 def _drift(hour: HourId, bucket: Bucket, expected: Measures) -> Drift:

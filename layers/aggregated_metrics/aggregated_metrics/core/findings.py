@@ -61,6 +61,7 @@ class Findings:
         completed: buckets that had elapsed and were not complete; they are now.
         written: buckets written, parents included.
         unreadable: rows that the API could not give.
+        undecided: hours with a minute that differs, of which the rows do not tell what is right.
         left_out: wrong buckets that are only counted, because a long range has too many.
         left_out_repaired: those of them that have been set right.
         failed: a line for each group that could not be checked, or not to the end.
@@ -76,6 +77,7 @@ class Findings:
     completed: int = 0
     written: int = 0
     unreadable: int = 0
+    undecided: set[HourId] = field(default_factory=set)
     left_out: int = 0
     left_out_repaired: int = 0
     failed: list[str] = field(default_factory=list)
@@ -124,6 +126,7 @@ class Findings:
         self.completed += other.completed
         self.written += other.written
         self.unreadable += other.unreadable
+        self.undecided |= other.undecided
         self.left_out += other.left_out
         self.left_out_repaired += other.left_out_repaired
         self.failed += other.failed

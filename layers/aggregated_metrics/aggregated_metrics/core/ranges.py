@@ -29,6 +29,10 @@ class Range:
     end: int
     days: int = MOST_DAYS
 
+    def whole_days(self) -> int:
+        """How many UTC days it touches, of those that are checked at once."""
+        return min(self.days, -(-self.end // DAY) - self.start // DAY)
+
     def windows(self) -> Iterator["Range"]:
         """Its parts of at most so many UTC days, the newest first."""
         end = self.end

@@ -49,9 +49,9 @@ class Sums:
     Attributes:
         minutes: sums by series and minute.
         unsure: those with a row that was updated since the check began.
-        unclear: those with a row of which the stream alone knows whether it counts.
+        unclear: those with a row of which the stream alone knows whether it counts, or what.
         listed: what an index lists outside of the hour's own range (listing).
-        unlisted: how many rows no index lists.
+        unlisted: how many rows no index lists, or the API cannot give.
         extra: the measures of the model's own.
     """
 
@@ -98,6 +98,11 @@ class Sums:
             self._sum(place, part.measures)
             if moving:
                 self.unsure.add(place)
+
+    def add_unread(self, place: Target) -> None:
+        """Add a row of which only the minute is known."""
+        self.unclear.add(place)
+        self.unlisted[place] = self.unlisted.get(place, 0) + 1
 
     def merge(self, other: "Sums") -> None:
         """Add what other rows of the same account and model come to."""

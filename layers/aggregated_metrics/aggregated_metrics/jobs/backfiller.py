@@ -162,7 +162,7 @@ class Backfiller:
         report: Report = {"run": run.name, "hours": reduced.hours, "minutes": reduced.minutes}
         report |= {f"run{name.title()}": sum(content[name].values()) for name in _COUNTED}
         next_event = dict(asked) | {"after": reduced.after, "number": number + 1}
-        is_done = reduced.after is None
+        is_done = reduced.is_done
         return Step({"done": is_done, "next": None if is_done else next_event}, report)
 
     def _report(self, asked: Any) -> Step:

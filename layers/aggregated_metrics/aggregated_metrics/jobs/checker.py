@@ -18,6 +18,7 @@ from aggregated_metrics.adapters.hour_store import HourStore, Outcome
 from aggregated_metrics.adapters.pending_hours import PendingHours
 from aggregated_metrics.adapters.source_rows import Counted, SourceRows
 from aggregated_metrics.core import comparing
+from aggregated_metrics.core.comparing import Comparison
 from aggregated_metrics.core.errors import OutOfTimeError, TooManyRowsError
 from aggregated_metrics.core.findings import Drift, Findings, Reading
 from aggregated_metrics.core.groups import (
@@ -61,6 +62,7 @@ class Checker:
         *,
         repair: bool,
         listed: Mapping[HourId, Collection[Listed]] = MappingProxyType({}),
+        findings: Findings | None = None,
     ) -> Findings:
         """Compare hours with the source rows, and with `repair` set right what is wrong.
 
@@ -70,20 +72,22 @@ class Checker:
             ids: the hours.
             repair: whether to set right what is wrong.
             listed: rows of the hours that the caller knows to be listed elsewhere.
+            findings: takes what it comes to, also where it then ends half way; given back.
 
         Raises:
-            OutOfTimeError: `on_page` says that there is no time; nothing is repaired yet.
+            OutOfTimeError: `on_page` says that there is no time; some groups may be done.
             KeyError: no model counts into an hour's record type.
         """
-        findings = Findings()
-        readings = []
+        findings = Findings() if findings is None else findings
+        readings, failed = [], []
         for group in groups(ids, listed):
             try:
                 readings.append(self.look(group))
             except OutOfTimeError:
                 raise  # the caller says where to go on
             except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
-                findings.failed.append(group.failure(error))
+                failed.append(group.failure(error))
+        findings.failed += failed
         self.wait(readings)
         for reading in readings:
             findings.add(self.confirm(reading, repair=repair))
@@ -118,11 +122,11 @@ class Checker:
         found.rows, found.pages = counted.rows, counted.pages
         wrong: dict[BucketId, Drift] = {}
         for hour in stored:
-            compared, differing = self.compare(
-                hour, group.model, counted, doubtful, unreadable=counted.unreadable
-            )
-            found.minutes += compared
-            wrong |= {drift.bucket: drift for drift in differing}
+            compared = self.compare(hour, group.model, counted, doubtful, unplaced=counted.unplaced)
+            found.minutes += compared.minutes
+            wrong |= {drift.bucket: drift for drift in compared.wrong}
+            if not compared.is_decided:
+                found.undecided.add(hour.id)
         return Reading(
             group,
             found,
@@ -162,7 +166,10 @@ class Checker:
     def confirm(self, reading: Reading, *, repair: bool) -> Findings:
         """The second look, at the hours that differ; with `repair` sets right what is sure.
 
-        It never fails: what could not be done is in `failed`, beside what was done by then.
+        What could not be done is in `failed`, beside what was done by then.
+
+        Raises:
+            OutOfTimeError: there was no time for the second look; nothing of it is repaired.
         """
         found = Findings()
         found.add(reading.found)
@@ -194,6 +201,8 @@ class Checker:
             if repair and reading.late:
                 found.completed = self.complete(reading.late)
                 found.written += found.completed
+        except OutOfTimeError:
+            raise  # less at once may do
         except Exception as error:  # noqa: BLE001 - whatever it is, the other groups go on
             found.failed.append(reading.group.failure(error))
         return found
@@ -206,10 +215,10 @@ class Checker:
         ended = self.clock()
         wrong: dict[BucketId, Drift] = {}
         for hour in self.store.load(sorted(hours, key=lambda hour: hour.start)):
-            _, differing = self.compare(
-                hour, group.model, counted, reading.doubtful, unreadable=counted.unreadable
+            compared = self.compare(
+                hour, group.model, counted, reading.doubtful, unplaced=counted.unplaced
             )
-            wrong |= {drift.bucket: drift for drift in differing}
+            wrong |= {drift.bucket: drift for drift in compared.wrong}
         moments = (reading.began, reading.ended, began, ended)
         read = tuple(reading.ranges)
         fence = Fence.between(*(moment.timestamp() for moment in moments), read=read)
@@ -283,9 +292,9 @@ class Checker:
         counted: Sums,
         doubtful: Collection[int] = (),
         *,
-        unreadable: int = 0,
+        unplaced: int = 0,
         whole: bool = False,
-    ) -> tuple[int, list[Drift]]:
+    ) -> Comparison:
         """An hour against what its rows come to, now: see core/comparing.py."""
         return comparing.compare(
             hour,
@@ -294,7 +303,7 @@ class Checker:
             now=self.clock(),
             lifetime=self.lifetimes.get(model.name),
             doubtful=doubtful,
-            unreadable=unreadable,
+            unplaced=unplaced,
             whole=whole,
         )
 

@@ -20,6 +20,11 @@ from aggregated_metrics.core.record_types import model_of
 from aggregated_metrics.jobs.checker import Checker
 from aggregated_metrics.jobs.range_check import SPARE_SECONDS
 
+_NO_TIME = (
+    "its rows were not read in the time that was left: if that comes again, set CheckRowsLimit "
+    "lower, or check it from the command line"
+)
+
 type Marks = list[Mark]
 """Of the hours of one account, model and day: one reading of the source counts them all."""
 
@@ -76,7 +81,7 @@ class ClosedHours:
             readings = self._first_looks()
             self.checker.wait([reading for _, reading in readings])
             for marks, reading in readings:
-                found = self.checker.confirm(reading, repair=repair)
+                found = self._confirm(reading, repair=repair)
                 self.done.findings.add(found)
                 if found.failed:
                     self._postpone(marks)
@@ -104,6 +109,12 @@ class ClosedHours:
                 readings.append((marks, reading))
         return readings
 
+    def _confirm(self, reading: Reading, *, repair: bool) -> Findings:
+        try:
+            return self.checker.confirm(reading, repair=repair)
+        except OutOfTimeError:
+            return Findings(failed=[reading.group.failure(OutOfTimeError(_NO_TIME))])
+
     def _look(self, marks: Marks) -> Reading | None:
         """The first look at a group; one with too many rows is divided."""
         try:
@@ -116,11 +127,7 @@ class ClosedHours:
         except TooManyRowsError as error:
             self._divide(marks, error)
         except OutOfTimeError:
-            why = OutOfTimeError(
-                "its rows were not read in the time that was left; if that comes again, set "
-                "CheckRowsLimit lower, or check it from the command line"
-            )
-            self.done.findings.failed.append(group.failure(why))
+            self.done.findings.failed.append(group.failure(OutOfTimeError(_NO_TIME)))
             self._postpone(marks)
         except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
             self.done.findings.failed.append(group.failure(error))

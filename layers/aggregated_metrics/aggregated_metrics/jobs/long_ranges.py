@@ -38,12 +38,12 @@ _HOURS_AT_ONCE = 480
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """One reading: its sums by window, when it was made, and how many rows it could not read."""
+    """One reading: its sums by window, when it was made, and of how many rows it knows no time."""
 
     sums: Packed
     began: datetime
     ended: datetime
-    unreadable: int
+    unplaced: int
 
 
 class LongRange:
@@ -52,12 +52,10 @@ class LongRange:
     Args:
         checker: compares, waits and repairs.
         asked: the range; its record types belong to one model.
-
-    Attributes:
-        found: what the check has come to by now; where it fails, what has been repaired.
+        found: takes what the check has come to by now; where it fails, what has been repaired.
     """
 
-    def __init__(self, checker: Checker, asked: Range) -> None:
+    def __init__(self, checker: Checker, asked: Range, found: Findings) -> None:
         self._checker = checker
         self._account_id = asked.account_id
         self._model = model_of(asked.record_types[0]).only(asked.record_types)
@@ -68,7 +66,8 @@ class LongRange:
         ]
         self._stored: list[set[HourId]] = [set() for _ in self._groups]
         self._doubtful: set[int] = set()
-        self.found = Findings()
+        self._found = found
+        self._unreadable = 0
 
     def check(self, *, repair: bool) -> None:
         """Compare its hours with the source rows, and with `repair` set right what is wrong.
@@ -112,10 +111,13 @@ class LongRange:
             self._model, self._account_id, hours, ranges, since or began, on_page
         )
         packed.take(counted)
-        self.found.rows += counted.rows
-        self.found.pages += counted.pages
-        self.found.unreadable = max(self.found.unreadable, counted.unreadable)
-        return _Look(packed, began, checker.clock(), counted.unreadable)
+        self._found.rows += counted.rows
+        self._found.pages += counted.pages
+        # Of two looks those of the one that could read the fewest.
+        more = max(0, counted.unreadable - self._unreadable)
+        self._unreadable += more
+        self._found.unreadable += more
+        return _Look(packed, began, checker.clock(), counted.unplaced)
 
     def _packed(self) -> Packed:
         return Packed(self._account_id, self._model.name, self._part_of)
@@ -136,21 +138,23 @@ class LongRange:
             late |= self._checker.late(stored)
             # What has no record left to tell it: a later check of the hour looks no further.
             if repair and (news := news_of(stored, sums.texts())):
-                self.found.written += self._checker.teach(news)
+                self._found.written += self._checker.teach(news)
         if wrong:
             return True
         if repair and late:
             found.completed = found.written = self._checker.complete(late)
-        self.found.add(found)
+        self._found.add(found)
         return False
 
     def _compare(self, hour: Hour, sums: Sums, look: _Look, found: Findings) -> bool:
-        minutes, differing = self._checker.compare(
-            hour, self._model, sums, self._doubtful, unreadable=look.unreadable
+        compared = self._checker.compare(
+            hour, self._model, sums, self._doubtful, unplaced=look.unplaced
         )
         found.hours += 1
-        found.minutes += minutes
-        return bool(differing)
+        found.minutes += compared.minutes
+        if not compared.is_decided:
+            found.undecided.add(hour.id)
+        return bool(compared.wrong)
 
     def _settle(
         self,
@@ -164,13 +168,13 @@ class LongRange:
         moments = (first.began, first.ended, second.began, second.ended)
         fence = Fence.between(*(moment.timestamp() for moment in moments), read=tuple(ranges))
         for number in wrong:
-            unreadable = max(first.unreadable, second.unreadable)
+            unplaced = max(first.unplaced, second.unplaced)
             sums = first.sums.part(number), second.sums.part(number)
             for hours in _parts(self._hours(number, *sums)):
                 group = self._groups[number]._replace(hours=tuple(hours))
-                looks = Looks(group, *sums, fence, unreadable, self._doubtful)
-                settle(self._checker, [looks], self.found, repair=repair)
-                self.found.shorten()
+                looks = Looks(group, *sums, fence, unplaced, self._doubtful)
+                settle(self._checker, [looks], self._found, repair=repair)
+                self._found.shorten()
 
     def _hours(self, number: int, *looks: Sums) -> list[HourId]:
         """A window's hours; of breakdowns those of all scopes that are stored or have rows."""

@@ -33,36 +33,42 @@ def check_range(
         if done and time_left() < SPARE_SECONDS + checker.settle:
             return findings, rest
         try:
-            found = check_step(checker, step, repair=repair)
+            check_step(checker, step, findings, repair=repair)
         except OutOfTimeError as error:
             if done:
                 return findings, rest
-            if step.is_long() or step.days == 1:
+            days = step.whole_days()
+            if step.is_long() or days == 1:
                 raise ContentionError(TOO_MANY_ROWS) from error
-            return findings, replace(rest, days=step.days // 2)
-        findings.add(found)
+            return findings, replace(rest, days=days // 2)
         findings.shorten()
         done = True
     return findings, None
 
 
-def check_step(checker: Checker, step: Range, *, repair: bool) -> Findings:
+def check_step(checker: Checker, step: Range, findings: Findings, *, repair: bool) -> None:
     """Check one step of a range; a group that cannot be checked is a line in what is found.
 
+    Args:
+        checker: compares, and has the ports.
+        step: what is checked at once.
+        findings: takes what it comes to, also where it then ends half way.
+        repair: whether to set right what is wrong.
+
     Raises:
-        OutOfTimeError: there is no time for it; nothing of it is repaired.
+        OutOfTimeError: there is no time for it; some of it may be done.
     """
     if not step.is_long():
-        return checker.check(step.hours(), repair=repair)
-    long_range = LongRange(checker, step)
+        checker.check(step.hours(), repair=repair, findings=findings)
+        return
+    long_range = LongRange(checker, step, findings)
     try:
         long_range.check(repair=repair)
     except OutOfTimeError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the other steps go on
         (group,) = groups(step.hours())
-        long_range.found.failed.append(group.failure(error))
-    return long_range.found
+        findings.failed.append(group.failure(error))
 
 
 def stop_in_time(time_left: Callable[[], float]) -> Callable[[Counted], None]:

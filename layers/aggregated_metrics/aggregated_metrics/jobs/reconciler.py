@@ -13,7 +13,7 @@ invocation fails with all their names.
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -27,18 +27,22 @@ from aggregated_metrics.core.errors import (
     ContentionError,
     EventError,
     OutOfTimeError,
+    QuarantineError,
 )
 from aggregated_metrics.core.findings import Drift, Findings
 from aggregated_metrics.core.ranges import Range, parse_range, plan
 from aggregated_metrics.core.record_types import RECORD_TYPES, extra_of
 from aggregated_metrics.jobs.checker import Checker
 from aggregated_metrics.jobs.closed_hours import Closed, ClosedHours
-from aggregated_metrics.jobs.range_check import TOO_MANY_ROWS, check_range
+from aggregated_metrics.jobs.range_check import check_range
 
 LISTED = 200
 """At most so many buckets are listed in a result, which a state machine takes up to 256 KB of."""
 LOGGED = 10
 """So many are in the log line: enough to say where to look."""
+_BATCH_TOO_LARGE = (
+    "its hours list too many rows for one invocation: use the command line (repair-batches)"
+)
 _SHAPES = "see events/reconciler/ for the events that this function takes"
 
 
@@ -66,7 +70,7 @@ class Checked:
         repair: whether what was wrong was to be set right.
         closed: of a check of the closed hours, what is left.
         rest: of a range, what is still to be done.
-        quarantined: of a lost batch, how many records cannot be counted.
+        quarantined: of a lost batch that is done, how many records cannot be counted.
         error: what ended it half way; what was done by then is in the findings.
     """
 
@@ -94,6 +98,11 @@ class Checked:
         if self.findings.drift:
             report["drifted"] = [_place(drift) for drift in self.findings.drift[:LOGGED]]
         return report
+
+    def is_settled(self) -> bool:
+        """Whether all hours are known to be right now."""
+        found = self.findings
+        return not (self.error or found.failed or found.moving or found.undecided)
 
     def raise_failure(self) -> None:
         """Fail where not everything was done.
@@ -159,18 +168,26 @@ class Reconciler:
     def check_batch(self, given: Any, *, repair: bool) -> Checked:
         """Check the hours that the records of an on-failure object touch.
 
+        Once these are right, its records that cannot be counted go to quarantine: a batch that is
+        tried again does not send them again.
+
         Raises:
             EventError: it is no such object.
-            QuarantineError: a record that cannot be counted was not taken.
         """
         folded = folded_batch(given, self.source_tables, self.breakdowns)
-        quarantined = self.quarantine.send(folded.rejects)
-        findings, error = Findings(), None
+        checked = Checked(Findings(), repair)
         try:
-            findings = self.checker.check(folded.hours(), repair=repair, listed=folded.listed())
+            self.checker.check(
+                folded.hours(), repair=repair, listed=folded.listed(), findings=checked.findings
+            )
+            if repair and checked.is_settled():
+                sent = self.quarantine.send(folded.rejects)
+                return replace(checked, quarantined=sent)
         except OutOfTimeError:
-            error = ContentionError(TOO_MANY_ROWS)
-        return Checked(findings, repair, quarantined=quarantined, error=error)
+            return replace(checked, error=ContentionError(_BATCH_TOO_LARGE))
+        except QuarantineError as error:
+            return replace(checked, error=error)
+        return checked
 
     def _check_closed(self, *, repair: bool) -> Checked:
         check = ClosedHours(self.checker, self.pending, self.time_left, self.clock, self.rows_limit)
@@ -195,6 +212,7 @@ def result(findings: Findings, rest: Range | None, *, repair: bool) -> dict[str,
         "moving": [drift.as_json() for drift in findings.moving[:LISTED]],
         "completed": findings.completed,
         "unreadable": findings.unreadable,
+        "undecided": len(findings.undecided),
         "done": rest is None,
         "next": None if rest is None else rest.as_event(repair=repair),
     }
@@ -218,6 +236,7 @@ def _numbers(findings: Findings) -> Report:
         "moving": len(findings.moving),
         "completed": findings.completed,
         "unreadable": findings.unreadable,
+        "undecided": len(findings.undecided),
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from aggregated_metrics.adapters.lost_batches import LostBatches
 from aggregated_metrics.adapters.observability import Report, logger
-from aggregated_metrics.core.errors import AggregatedMetricsError
+from aggregated_metrics.core.errors import AggregatedMetricsError, LostBatchError
 from aggregated_metrics.jobs.reconciler import Reconciler
 
 _SPARE_SECONDS = 60.0
@@ -23,7 +23,7 @@ class Recovered:
     Attributes:
         batches: how many are done.
         drift, repaired: buckets that were wrong, and that were set right.
-        errors: one for each batch that failed.
+        errors: one for each batch that failed, and for the queue if it did not answer.
     """
 
     batches: int = 0
@@ -44,7 +44,7 @@ class Recovered:
         """What the function returns.
 
         Raises:
-            AggregatedMetricsError: of the first batch that failed.
+            AggregatedMetricsError: the first of the errors.
         """
         if self.errors:
             raise self.errors[0]
@@ -63,14 +63,16 @@ class Recovery:
     def recover(self) -> Recovered:
         """Repair the hours of every lost batch that there is time for.
 
-        A batch whose hours are still moving, or that failed, keeps its note for the next run.
-
-        Raises:
-            LostBatchError: the queue did not answer.
+        A batch whose hours are not known to be right now, or that failed, keeps its note for the
+        next run.
         """
         done = Recovered()
         while self.time_left() > 2 * _SPARE_SECONDS + self.settle:
-            note = self.lost.next()
+            try:
+                note = self.lost.next()
+            except LostBatchError as error:
+                done.errors.append(error)  # what is repaired by now is reported
+                break
             if note is None:
                 break
             try:
@@ -78,10 +80,11 @@ class Recovery:
                 done.drift += checked.findings.drifted
                 done.repaired += checked.findings.set_right
                 checked.raise_failure()
-                if not checked.findings.moving:
+                if checked.is_settled():
                     self.lost.end(note)
                     done.batches += 1
             except AggregatedMetricsError as error:
-                logger.warning("a lost batch is not repaired", extra={"reason": str(error)})
+                why = {"reason": str(error), "note": note.body[:500]}
+                logger.warning("a lost batch is not repaired", extra=why)
                 done.errors.append(error)
         return done

@@ -46,7 +46,8 @@ class Reduced:
         completed: buckets that had elapsed and were not complete.
         written: buckets written, parents included.
         samples: the first wrong buckets.
-        after: the last group that is done; None when all are.
+        after: the last group that is done.
+        is_done: whether all are.
     """
 
     hours: int = 0
@@ -58,6 +59,7 @@ class Reduced:
     written: int = 0
     samples: list[dict[str, Any]] = field(default_factory=list)
     after: GroupKey | None = None
+    is_done: bool = False
 
     def add(self, found: Findings) -> None:
         """Add what a check found."""
@@ -83,7 +85,7 @@ class Reduced:
             "moving": dict(self.moving),
             "completed": self.completed,
             "written": self.written,
-            "done": self.after is None,
+            "done": self.is_done,
             "samples": self.samples,
         }
 
@@ -106,7 +108,7 @@ class Reducer:
             RunError: the run has not been gathered.
             AggregatedMetricsError: nothing could be done.
         """
-        reduced = Reduced()
+        reduced = Reduced(after=after)
         try:
             for last, looks in self._batches(run, partition, after):
                 found = Findings()
@@ -120,11 +122,11 @@ class Reducer:
                 if self.time_left() < _SPARE_SECONDS:
                     return reduced
         except Exception as error:
-            if reduced.after is None:
+            if reduced.after == after and not reduced.repaired:
                 raise
             logger.warning("a partition goes on in another step", extra={"reason": str(error)})
             return reduced
-        reduced.after = None
+        reduced.is_done = True
         return reduced
 
     def _batches(

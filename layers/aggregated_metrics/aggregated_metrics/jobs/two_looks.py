@@ -28,15 +28,15 @@ _HOURS_AT_ONCE = GROUPS_AT_ONCE * HOURS_PER_LOAD
 class Looks(NamedTuple):
     """Two looks at hours of one account and model, and the fence between them.
 
-    `unreadable` is how many rows could not be read: then nothing is lowered. `doubtful` are the
-    minutes of which a row is in no index.
+    `unplaced` is of how many rows not even the time could be read: then nothing is lowered.
+    `doubtful` are the minutes of which a row is in no index.
     """
 
     group: Group
     first: Sums
     second: Sums
     fence: Fence
-    unreadable: int = 0
+    unplaced: int = 0
     doubtful: Collection[int] = ()
 
     def is_sure(self, place: Target) -> bool:
@@ -118,14 +118,16 @@ class _Settling:
     def _judge(self, hour: Hour) -> list[Drift]:
         """What is wrong and sure; called again where somebody else has changed the hour."""
         looks = self.by_hour[hour.id]
-        self.minutes[hour.id], wrong = self.checker.compare(
+        self.minutes[hour.id], wrong, is_decided = self.checker.compare(
             hour,
             looks.group.model,
             looks.second,
             looks.doubtful,
-            unreadable=looks.unreadable,
+            unplaced=looks.unplaced,
             whole=looks.fence.read is None,
         )
+        if not is_decided:
+            self.found.undecided.add(hour.id)
         sure = []
         open_minutes = {
             drift.start

@@ -89,6 +89,7 @@ class Backfilling:
         for partition in plan["partitions"]:
             for _ in self._reduce(partition):
                 pass
+        self.world._happen("report")
         report: dict[str, Any] = self.invoke({"report": {"run": name}})
         return report
 

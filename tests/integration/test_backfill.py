@@ -196,6 +196,45 @@ def test_hours_that_were_set_aside_are_checked_and_forgotten(world: World) -> No
     assert world.pending.aside() == []
 
 
+@pytest.mark.parametrize("moves", [False, True])
+def test_an_hour_that_was_set_aside_and_moves_is_not_forgotten_by_a_verification(
+    world: World,
+    *,
+    moves: bool,
+) -> None:
+    """Its count is wrong: a look that finds it moving does not know that it is right."""
+    at = "2026-11-22T09:05:00.000Z"
+    world.insert("Task", "a", createdAt=at)
+    world.deliver()
+    if moves:
+        world.insert("Task", "lost", createdAt=at)
+        world.undelivered.clear()
+        world.at("wait", lambda: world.update("Task", "a"))
+    world.sweep()
+    (mark,) = world.pending.closed()
+    world.pending.set_aside(mark)
+    world.clock.advance(60)
+    report = Backfilling(world).run(repair=False)
+    assert report["drift"] == {}
+    assert bool(report["moving"]) is moves
+    assert [each.hour for each in world.pending.aside()] == [mark.hour] * moves
+
+
+def test_hours_that_are_set_aside_after_the_run_has_looked_are_kept(world: World) -> None:
+    """Closed long before the run, but set aside too late for it: no row of their day is left."""
+    world.insert("Task", "a", createdAt="2026-11-22T09:05:00.000Z")
+    world.deliver()
+    world.remove("Task", "a")
+    world.undelivered.clear()
+    world.sweep()
+    (mark,) = world.pending.closed()
+    world.clock.advance(60)
+    world.at("report", lambda: world.pending.set_aside(mark))
+    report = Backfilling(world).run(repair=False)
+    assert (report["drift"], report["setAsideDone"]) == ({}, 0)
+    assert [each.hour for each in world.pending.aside()] == [mark.hour]
+
+
 def test_a_look_that_is_not_whole_is_not_gathered(world: World) -> None:
     _write(world, 4)
     run = Backfilling(world)

@@ -203,6 +203,20 @@ def test_a_checked_hour_is_forgotten_unless_it_was_marked_again(
     assert pending.due(1) == []
 
 
+def test_an_hour_that_is_set_aside_says_since_when_and_when_it_was_closed(
+    pending: PendingHours, clock: Clock, now: Callable[[], int]
+) -> None:
+    mark = _marked(pending, OLD, clock)
+    clock.advance(seconds=LEASE_SECONDS + 1)
+    pending.reschedule(mark, None)
+    (closed,) = pending.closed()
+    clock.advance(seconds=600)
+    assert pending.set_aside(closed)
+    (aside,) = pending.aside()
+    assert (aside.hour, aside.due, aside.closed) == (OLD, now(), now() - 600)
+    assert pending.closed() == []
+
+
 def test_marking_a_closed_hour_opens_it_again(
     pending: PendingHours, another: PendingHours, clock: Clock
 ) -> None:

@@ -37,7 +37,8 @@ type State = Literal["pending", "closed", "aside"]
 class Mark(NamedTuple):
     """One touched hour; times are epoch seconds, `token` names this very marking.
 
-    `closed` is when it was closed; 0 before.
+    `closed` is when it was closed; 0 before. `due` of one that is set aside is since when it is: a
+    former version left there when it had been closed or looked at last.
     """
 
     hour: HourId
@@ -164,7 +165,7 @@ class PendingHours:
 
     def set_aside(self, mark: Mark) -> bool:
         """Keep a closed hour for somebody who asks for it: no run by itself can check it."""
-        return self._move(mark, "aside", mark.due, closed=mark.closed)
+        return self._move(mark, "aside", int(self._clock().timestamp()), closed=mark.closed)
 
     def _move(self, mark: Mark, state: State, due: int, *, closed: int) -> bool:
         return self._conditionally(

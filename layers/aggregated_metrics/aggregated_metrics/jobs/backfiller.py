@@ -208,13 +208,16 @@ class Backfiller:
         """Hours that were set aside before the run have been checked by it.
 
         What it found wrong and has not repaired stays: so it does in a record type that has any.
+        What was moving stays too, unless the run repairs: then it has marked such hours anew.
         """
         done = 0
         pending = self.checker.pending
         for mark in pending.aside():
             name = mark.hour.series.record_type
             left = summary["drift"].get(name, 0) - summary["repaired"].get(name, 0)
-            if mark.closed <= run.began and not left and _is_read(name, run):
+            left += 0 if run.repair else summary["moving"].get(name, 0)
+            # Not by when it was closed: set aside since, it may not have been there to be compared.
+            if mark.due <= run.began and not left and _is_read(name, run):
                 done += pending.remove(mark)
         return done
 

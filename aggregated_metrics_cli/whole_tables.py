@@ -25,6 +25,12 @@ from aggregated_metrics_cli.run_progress import Progress, watched
 _LOOK_SECONDS = 2.0
 _OF_A_RANGE = ("--account", "--start", "--end", "--record-types")
 """What only the other form of the command takes."""
+_MOVING = {
+    True: "What is moving may be right or wrong: their hours are marked, and the hourly check "
+    "looks again.",
+    False: "What is moving may be right or wrong: run this again in a few minutes.",
+}
+"""By whether the run repairs; one that does not marks nothing either."""
 
 type Aws = Callable[[str], Any]
 
@@ -188,5 +194,8 @@ def _tell_report(files: RunFiles, name: str, options: argparse.Namespace, out: T
             if uncountable
             else ""
         )
-    left = sum(report["drift"].values()) - sum(report["repaired"].values())
-    return LEFT if left else DONE
+        out.write(f"{_MOVING[report['repair']]}\n" if report["moving"] else "")
+    drift, repaired, moving = (
+        sum(report[kind].values()) for kind in ("drift", "repaired", "moving")
+    )
+    return LEFT if drift - repaired + moving else DONE

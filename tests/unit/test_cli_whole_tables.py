@@ -129,6 +129,23 @@ def test_a_verification_that_finds_something_says_so_by_its_exit_code(aws: _Aws)
     assert json.loads(said.splitlines()[-1])["drift"]["items"] == 1
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ([], "their hours are marked, and the hourly check looks again"),
+        (["--verify"], "run this again"),
+    ],
+)
+def test_what_was_moving_is_left_and_it_is_said_who_looks_again(
+    aws: _Aws, given: list[str], says: str
+) -> None:
+    aws.world.at("wait", lambda: aws.world.update("Item", "i0"))
+    code, said = _run(aws, "--yes", *given)
+    assert code == 1
+    assert "0 wrong        0 set right      1 moving" in said
+    assert says in said
+
+
 def test_progress_has_each_looks_rate_and_what_is_left_of_it(aws: _Aws) -> None:
     run, clock = aws.backfilling, aws.world.clock
     aws.world.at("page", *[lambda: clock.advance(2)] * 100)

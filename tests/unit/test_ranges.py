@@ -138,6 +138,18 @@ def test_a_plan_leaves_out_models_that_nobody_asked_for() -> None:
     assert [part["recordTypes"] for part in planned] == [["evaluationItems"], ["tasks"]]
 
 
+def test_a_plan_that_is_not_to_repair_has_no_event_that_does() -> None:
+    for repair in (True, False):
+        planned = plan(ASKED | {"repair": repair})
+        assert {part["repair"] for part in planned} == {repair}
+
+
+@pytest.mark.parametrize("repair", ["false", 0, None])
+def test_a_plan_that_does_not_say_whether_to_repair_is_refused(repair: Any) -> None:
+    with pytest.raises(EventError, match=r"repair is .*, not true or false"):
+        plan(ASKED | {"repair": repair})
+
+
 @pytest.mark.parametrize("days", [0, 32, "7", 1.5, True])
 def test_a_window_has_one_to_31_days(days: Any) -> None:
     with pytest.raises(EventError, match="days"):

@@ -109,6 +109,18 @@ def parse_range(event: Mapping[str, Any], counted: Sequence[str] = RECORD_TYPES)
     )
 
 
+def repair_of(event: Mapping[str, Any], *, otherwise: bool) -> bool:
+    """Whether an event asks to set right what is wrong; `otherwise` where it does not say.
+
+    Raises:
+        EventError: it says neither true nor false.
+    """
+    repair = event.get("repair", otherwise)
+    if not isinstance(repair, bool):
+        raise EventError(f"repair is {repair!r}, not true or false")
+    return repair
+
+
 def _record_types(asked: Any, counted: Sequence[str]) -> tuple[str, ...]:
     known = (*RECORD_TYPES, *BREAKDOWNS)
     if not asked:
@@ -146,11 +158,11 @@ def steps(asked: Range) -> Iterator[tuple[Range, Range]]:
 def plan(asked: Any, counted: Sequence[str] = RECORD_TYPES) -> list[dict[str, Any]]:
     """A backfill's units, each an event that one invocation carries out: one model's each.
 
+    They repair, unless `asked` says that they do not.
+
     Raises:
         EventError: a field is missing or wrong.
     """
-    return [
-        part.as_event(repair=True)
-        for one in parse_range(asked, counted).by_model()
-        for _, part in steps(one)
-    ]
+    whole = parse_range(asked, counted)
+    repair = repair_of(asked, otherwise=True)
+    return [part.as_event(repair=repair) for one in whole.by_model() for _, part in steps(one)]

@@ -3,7 +3,8 @@
     {"accountId", "start", "end", "recordTypes"?, "repair"?}   a range, each row read once a look
     {"repair"?}                                                the closed pending hours
     {"onFailure": …}                                           the hours of a lost batch
-    {"plan": {"accountId", "start", "end", …}}                 a backfill's units, as events
+    {"plan": {"accountId", "start", "end", …}}                 a backfill's units, as events, which
+                                                               repair unless it says "repair": false
 
 A range is done window by window, the newest first, until the time is nearly over; then `next` is
 the event to go on with. A model that is listed by updatedAt is read once for all windows.
@@ -30,7 +31,7 @@ from aggregated_metrics.core.errors import (
     QuarantineError,
 )
 from aggregated_metrics.core.findings import Drift, Findings
-from aggregated_metrics.core.ranges import Range, parse_range, plan
+from aggregated_metrics.core.ranges import Range, parse_range, plan, repair_of
 from aggregated_metrics.core.record_types import RECORD_TYPES, extra_of
 from aggregated_metrics.jobs.checker import Checker
 from aggregated_metrics.jobs.closed_hours import Closed, ClosedHours
@@ -154,7 +155,7 @@ class Reconciler:
             raise EventError(f"the event is not a JSON object: {_SHAPES}")
         if "plan" in event:
             return Planned(plan(event["plan"], self.counted))
-        repair = _repair(event, otherwise="onFailure" in event)
+        repair = repair_of(event, otherwise="onFailure" in event)
         if set(event) <= {"repair"}:
             return self._check_closed(repair=repair)
         if "onFailure" in event:
@@ -216,13 +217,6 @@ def result(findings: Findings, rest: Range | None, *, repair: bool) -> dict[str,
         "done": rest is None,
         "next": None if rest is None else rest.as_event(repair=repair),
     }
-
-
-def _repair(event: Mapping[str, Any], *, otherwise: bool) -> bool:
-    repair = event.get("repair", otherwise)
-    if not isinstance(repair, bool):
-        raise EventError(f"repair is {repair!r}, not true or false")
-    return repair
 
 
 def _numbers(findings: Findings) -> Report:

@@ -193,3 +193,24 @@ def test_all_scanners_of_a_table_together_keep_to_its_read_units() -> None:
 def test_what_is_wrong_with_a_run_is_said(asked: dict[str, Any]) -> None:
     with pytest.raises(EventError):
         _plan(asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ({"acountId": "a", "start": "2026-11-22T00:00:00Z", "repar": False}, "acountId"),
+        ({"models": ["Item"], "repar": False}, "repar"),
+        ({"Comment": "Insert your JSON here"}, "Comment"),
+    ],
+)
+def test_a_name_that_a_run_does_not_take_is_refused_not_taken_for_whole_tables(
+    asked: dict[str, Any], name: str
+) -> None:
+    says = f"'{name}' is not known: a run takes run, repair, models, segments, partitions"
+    with pytest.raises(EventError, match=says):
+        _plan(asked)
+
+
+def test_a_run_takes_all_that_it_knows() -> None:
+    run = _plan({"repair": False, "models": ["Task"], "segments": 3, "partitions": 5})
+    assert (run.repair, run.segments, run.partitions) == (False, {"Task": 3}, 5)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self
 
 from aggregated_metrics.core.errors import EventError
 from aggregated_metrics.core.metadata import Fence
+from aggregated_metrics.core.ranges import repair_of
 from aggregated_metrics.core.record_types import MODELS, model_of
 from aggregated_metrics.core.row_sums import Groups, pack, partition_of
 from aggregated_metrics.core.source_models import Model
@@ -24,6 +25,7 @@ _ROWS_A_SEGMENT = 100_000
 _ROWS_A_PARTITION = 100_000
 _MOST_SEGMENTS = 64
 _PARTITIONS = (4, 256)
+_ASKED = ("run", "repair", "models", "segments", "partitions")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _LENGTH = 4
@@ -114,15 +116,19 @@ def plan_run(
     more than a quarter is used.
 
     Raises:
-        EventError: a field is missing or wrong.
+        EventError: a field is missing, wrong or not known.
     """
+    # A range with a misspelt name would else be all tables, and be repaired.
+    if unknown := [name for name in asked if name not in _ASKED]:
+        raise EventError(
+            f"{unknown[0]!r} is not known: a run takes {', '.join(_ASKED)}; "
+            "a range of one account takes accountId, start and end"
+        )
     name = asked.get("run")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise EventError(f"run is {name!r}, not the name of an execution")
     models = _models(asked.get("models"), tables)
-    repair = asked.get("repair", True)
-    if not isinstance(repair, bool):
-        raise EventError(f"repair is {repair!r}, not true or false")
+    repair = repair_of(asked, otherwise=True)
     segments = {
         model: _number(asked, "segments")
         or min(_MOST_SEGMENTS, max(1, -(-tables[model].items // _ROWS_A_SEGMENT)))

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from aggregated_metrics.adapters import source_rows as source
 from aggregated_metrics.core.changes import Reject
+from aggregated_metrics.core.errors import EventError
 from aggregated_metrics.core.findings import Findings
 
 from testbench import rows
-from testbench.in_process import ROOT
+from testbench.in_process import ROOT, Stack
 from testbench.reconciliation import World, hour_id, truth
 
 AT = "2026-11-22T12:05:30.000Z"
@@ -277,6 +278,23 @@ def test_every_event_of_the_reconciler_is_used_in_a_test() -> None:
     )
     names = [path.stem for path in (ROOT / "events/reconciler").glob("*.json")]
     assert [name for name in names if f"reconciler/{name}" not in here] == []
+
+
+@pytest.mark.parametrize(
+    ("event", "says"),
+    [
+        ({"lostBatches": "true"}, "lostBatches is 'true', not true or false"),
+        ({"lostBatches": 1}, "lostBatches is 1, not true or false"),
+        (None, "not a JSON object"),
+        (5, "not a JSON object"),
+        ("lostBatches", "not a JSON object"),
+        (["lostBatches"], "not a JSON object"),
+    ],
+)
+def test_the_function_refuses_what_it_does_not_take(stack: Stack, event: Any, says: str) -> None:
+    with pytest.raises(EventError, match=says):
+        stack.invoke("reconciler", event)
+    assert stack.log == []
 
 
 def test_verify_range_finds_and_writes_nothing(world: World) -> None:

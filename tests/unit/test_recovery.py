@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aggregated_metrics.adapters.lost_batches import LostBatches
 from aggregated_metrics.adapters.observability import Report
-from aggregated_metrics.core.errors import ContentionError, LostBatchError
+from aggregated_metrics.core.errors import ContentionError, EventError, LostBatchError
 from aggregated_metrics.core.findings import Drift, Findings
 from aggregated_metrics.core.hours import HourId, Series
 from aggregated_metrics.core.measures import Measures
@@ -55,10 +55,13 @@ class World:
     def note(self, content: Any) -> None:
         self.sqs.send_message(QueueUrl=self.queue, MessageBody=json.dumps(content))
 
-    def recovered(self) -> Recovered:
+    def recovery(self) -> Recovery:
         lost = LostBatches(self.sqs, self.s3, self.queue)
         reconciler: Any = self.reconciler
-        return Recovery(lost, reconciler, 60, lambda: self.seconds).recover()
+        return Recovery(lost, reconciler, 60, lambda: self.seconds)
+
+    def recovered(self) -> Recovered:
+        return self.recovery().recover()
 
     def recover(self) -> Report:
         done = self.recovered()
@@ -123,6 +126,25 @@ def test_nothing_is_begun_that_there_is_no_time_for(world: World) -> None:
 
 def test_without_lost_batches_nothing_is_done(world: World) -> None:
     assert world.recover()["lostBatches"] == 0
+
+
+def test_where_repairs_are_not_wanted_no_batch_is_touched(world: World) -> None:
+    """The schedule says which, as the template's parameter does."""
+    world.lose("a")
+    assert world.recovery().run({"lostBatches": False}).result() == {"lostBatches": 0}
+    assert (world.reconciler.given, world.left()) == ([], 1)
+    assert world.recovery().run({"lostBatches": True}).result() == {"lostBatches": 1}
+    assert world.left() == 0
+
+
+@pytest.mark.parametrize(
+    "event", [{"lostBatches": "true"}, {"lostBatches": 1}, {"lostBatches": None}, {}]
+)
+def test_an_event_that_says_neither_true_nor_false_is_refused(world: World, event: Any) -> None:
+    world.lose("a")
+    with pytest.raises(EventError, match=r"lostBatches is .*, not true or false"):
+        world.recovery().run(event)
+    assert world.left() == 1
 
 
 def test_a_queue_that_does_not_answer_ends_the_run(world: World) -> None:

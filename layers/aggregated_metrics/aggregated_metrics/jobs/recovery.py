@@ -4,13 +4,13 @@ A mapping that begins at the oldest record finds some that are nearly as old as 
 a batch that failed for a day ends in the same way. Both are kept whole, and repaired from here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from aggregated_metrics.adapters.lost_batches import LostBatches
 from aggregated_metrics.adapters.observability import Report, logger
-from aggregated_metrics.core.errors import AggregatedMetricsError, LostBatchError
+from aggregated_metrics.core.errors import AggregatedMetricsError, EventError, LostBatchError
 from aggregated_metrics.jobs.reconciler import Reconciler
 
 _SPARE_SECONDS = 60.0
@@ -59,6 +59,17 @@ class Recovery:
     reconciler: Reconciler
     settle: int
     time_left: Callable[[], float]
+
+    def run(self, event: Mapping[str, Any]) -> Recovered:
+        """Do what the event says: {"lostBatches": true}, or false where nothing is to be repaired.
+
+        Raises:
+            EventError: it says neither.
+        """
+        wanted = event.get("lostBatches")
+        if not isinstance(wanted, bool):
+            raise EventError(f"lostBatches is {wanted!r}, not true or false")
+        return self.recover() if wanted else Recovered()
 
     def recover(self) -> Recovered:
         """Repair the hours of every lost batch that there is time for.

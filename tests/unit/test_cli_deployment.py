@@ -36,11 +36,11 @@ def _options(*given: str) -> Namespace:
 
 
 def test_an_option_goes_before_the_stack_and_the_stack_before_the_environment() -> None:
-    options = _options("repair", "--pending-table", "option", "--settle", "5")
+    options = _options("repair", "--pending-table", "option", "--settle", "15")
     described = {"PENDING_HOURS_TABLE": "stack", "QUARANTINE_QUEUE_URL": "stack"}
-    settings = settings_of(variables_of(options, KNOWN | {"SETTLE_SECONDS": "9"}, described))
+    settings = settings_of(variables_of(options, KNOWN | {"SETTLE_SECONDS": "90"}, described))
     assert (settings.PENDING_HOURS_TABLE, settings.QUARANTINE_QUEUE_URL) == ("option", "stack")
-    assert (settings.GRAPHQL_ENDPOINT, settings.SETTLE_SECONDS) == (ENDPOINT, 5)
+    assert (settings.GRAPHQL_ENDPOINT, settings.SETTLE_SECONDS) == (ENDPOINT, 15)
 
 
 @pytest.mark.parametrize(

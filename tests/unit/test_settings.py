@@ -43,9 +43,18 @@ def test_what_is_no_number_of_seconds_is_named(name: str, value: str) -> None:
         read(**{name: value})
 
 
-def test_two_looks_at_one_moment_are_refused() -> None:
+@pytest.mark.parametrize("seconds", ["0", "1", "9", "301"])
+def test_two_looks_that_are_too_close_or_too_far_apart_are_refused(seconds: str) -> None:
+    """A record's creation time has whole seconds: it must not lie on the fence's wrong side."""
     with pytest.raises(SettingsError, match="SETTLE_SECONDS"):
-        read(SETTLE_SECONDS="0")
+        read(SETTLE_SECONDS=seconds)
+    assert read(SETTLE_SECONDS="10").SETTLE_SECONDS == 10
+
+
+def test_looks_may_be_closer_only_on_the_tests_emulator() -> None:
+    assert read(SETTLE_SECONDS="1", GRAPHQL_ENDPOINT="http://127.0.0.1:4566/graphql")
+    with pytest.raises(SettingsError, match="SETTLE_SECONDS"):
+        read(SETTLE_SECONDS="0", GRAPHQL_ENDPOINT="http://127.0.0.1:4566/graphql")
 
 
 @pytest.mark.parametrize(

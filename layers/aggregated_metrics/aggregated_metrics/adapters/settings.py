@@ -5,13 +5,23 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from aggregated_metrics.adapters.endpoints import is_safe, region_of
 from aggregated_metrics.core.changes import model_of_stream
 from aggregated_metrics.core.errors import SettingsError, UncountableError
 from aggregated_metrics.core.record_types import BREAKDOWNS, MODELS, checkable
 
+_LEAST_SETTLE = 10
+"""A record's creation time has whole seconds: closer looks leave no room for a safe fence."""
 _STREAM = re.compile(r"arn:[^:]+:dynamodb:[^:]*:[^:]*:table/[^/]+/stream/.+")
 
 
@@ -69,6 +79,14 @@ class Settings(BaseModel):
             "must be the https:// URL of the GraphQL API (amplify_outputs.json: data.url); "
             "http:// is only for the loopback and the container host"
         )
+
+    @field_validator("SETTLE_SECONDS")
+    @classmethod
+    def _leaves_room_for_a_fence(cls, value: int, info: ValidationInfo) -> int:
+        # http is only of this machine: there the tests' emulator runs, and nobody waits so long
+        if value < _LEAST_SETTLE and not info.data.get("GRAPHQL_ENDPOINT", "").startswith("http:"):
+            raise ValueError(f"must be at least {_LEAST_SETTLE}: the fence is between two looks")
+        return value
 
     @field_validator("STREAM_ARNS")
     @classmethod

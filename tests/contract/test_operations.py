@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 from aggregated_metrics.adapters.observability import METRICS
+from aggregated_metrics.core.findings import Findings
+from aggregated_metrics.jobs.closed_hours import Closed
+from aggregated_metrics.jobs.reconciler import Checked
+from aggregated_metrics.jobs.sweeper import Swept
 
 from testbench.templates import resources, template
 
@@ -38,6 +42,18 @@ def test_an_alarm_says_what_it_is_about_and_may_notify(alarm: str) -> None:
         assert condition == "NotifyAlarms"
         assert topic == [{"!Ref": "AlarmTopicArn"}]
         assert nothing == {"!Ref": "AWS::NoValue"}
+
+
+def test_a_filter_names_what_the_function_logs() -> None:
+    lines = {
+        "BucketSweeperLogs": Swept().as_report(),
+        "ReconcilerLogs": Checked(Findings(), repair=False, closed=Closed()).as_report(),
+    }
+    filters = re.findall(r"output (\w+Logs)\).* --filter-pattern '(\{.*\})'", RUNBOOK)
+    assert {log for log, _ in filters} > lines.keys()
+    for log, pattern in filters:
+        named = set(re.findall(r"\$\.(\w+)", pattern))
+        assert named <= {"level", *METRICS, *lines.get(log, ())}, (log, pattern)
 
 
 def test_the_outputs_that_it_names_are_there() -> None:

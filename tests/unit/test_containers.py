@@ -8,6 +8,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from aggregated_metrics.jobs.sweeper import Swept
 
 from testbench.emulated.containers import numbered, read
 from testbench.emulated.events import BACKFILL, EVENTS, FOLDER, FUNCTIONS, is_good
@@ -41,8 +42,11 @@ def test_an_error_is_no_good_answer(function: str) -> None:
     assert not is_good(function, {"errorType": "ApiError", "errorMessage": "", "stackTrace": []})
 
 
-def test_a_sweep_with_a_failed_group_is_no_good_answer() -> None:
-    assert not is_good("BucketSweeperFunction", {"failedGroups": 1})
+@pytest.mark.parametrize(("errors", "good"), [([], True), ([ValueError("odd")], False)])
+def test_a_sweep_with_a_failed_hour_is_no_good_answer(
+    errors: list[Exception], *, good: bool
+) -> None:
+    assert is_good("BucketSweeperFunction", Swept(errors=errors).as_report()) is good
 
 
 def test_what_was_logged_and_how_long_it_took_is_read() -> None:

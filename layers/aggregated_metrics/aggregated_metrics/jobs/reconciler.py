@@ -9,7 +9,7 @@
 A range is done window by window, the newest first, until the time is nearly over; then `next` is
 the event to go on with. A model that is listed by updatedAt is read once for all windows.
 Each group (account, model, window) fails alone: the others are checked and reported, and then the
-invocation fails with all their names.
+invocation fails with the names of the first 10 (LOGGED), and how many they are.
 """
 
 import json

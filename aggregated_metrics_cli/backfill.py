@@ -45,6 +45,7 @@ def _line(part: Range, rest: Range, found: Findings) -> dict[str, Any]:
         "moving": len(found.moving),
         "completed": found.completed,
         "unreadable": found.unreadable,
+        "undecided": len(found.undecided),
         "resumeWithEnd": buckets.iso(rest.end),
         "resumeWithRecordTypes": list(rest.record_types),
     }

@@ -27,6 +27,7 @@ from aggregated_metrics_cli.redrive import as_json
 
 __all__ = ["Bars", "batches", "chart", "explanation", "findings", "overview", "redriven"]
 
+MOST_UNDECIDED = 20
 MOST_DRIFTS = 200
 _UUID = 36
 """Characters of a row's id, which is there to be copied: only longer ones are broken up."""
@@ -100,9 +101,12 @@ def findings(found: Findings, *, repair: bool) -> RenderableType:
         lines.append(
             Text(
                 f"{len(found.undecided):,} hours differ from those of their rows that can be read: "
-                "correct the others (updatedAt, required fields), or run a backfill."
+                "correct the others (updatedAt, required fields), or run a backfill:"
             )
         )
+        lines += [
+            Text("  " + " ".join(hour.values())) for hour in found.undecided_as_json(MOST_UNDECIDED)
+        ]
     if found.completed:
         lines.append(Text(f"{found.completed:,} elapsed buckets were not complete, and are now."))
     parts: list[RenderableType] = []

@@ -268,6 +268,7 @@ def test_alarms_that_need_several_periods_have_some_that_sparse_retries_meet() -
         ("BackfillFailedAlarm", "ExecutionsFailed"),
         ("OldestClosedHourAlarm", "OldestClosedHour"),
         ("HoursSetAsideAlarm", "HoursSetAside"),
+        ("HoursUndecidedAlarm", "HoursUndecided"),
         ("LedgerDroppedAlarm", "LedgerDropped"),
         ("DriftAlarm", "Drift"),  # of the hourly check alone: a range's is RangeDrift
         ("DeepDriftAlarm", "DeepDrift"),

@@ -15,6 +15,9 @@ def world(aws: Callable[[str], Any]) -> World:
     return World(aws("dynamodb"))
 
 
+_DAY = {"accountId": "acct-1", "start": "2026-11-22T00:00:00Z", "end": "2026-11-23T00:00:00Z"}
+
+
 def _rows(world: World, count: int, first: int = 0) -> None:
     for n in range(first, first + count):
         world.insert("Item", f"row-{n}")
@@ -236,6 +239,9 @@ def test_an_hour_that_its_rows_do_not_decide_is_told(world: World) -> None:
     world.deliver()
     world.clock.advance(3_600)
     assert world.check(repair=True).undecided == {hour_id("tasks", 12)}
+    checked = world.checks().run({**_DAY, "repair": True})
+    assert checked.result()["undecided"] == checked.as_report()["undecidedHours"]
+    assert checked.result()["undecidedCount"] == checked.as_report()["undecided"] == 1
     assert _minutes(world, "tasks") == [1]
     world.clock.advance(60)
     Backfilling(world).run()

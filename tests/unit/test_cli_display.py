@@ -192,3 +192,10 @@ def test_progress_tells_steps_and_where_to_go_on() -> None:
         progress.part(day, day, Findings(rows=1000, drift=[_drift()]))
     assert "2026-11-22 items…: 1,000 rows, 1 wrong, 0 repaired" in out.getvalue()
     assert "go on with --end 2026-11-22T11:00:00Z" in out.getvalue()
+
+
+def test_hours_that_their_rows_do_not_decide_are_named() -> None:
+    hour = HourId(Series("acct-1", "tasks"), buckets.minute_of("2026-11-22T10:00:00Z"))
+    text = _text(display.findings(Findings(undecided={hour}), repair=True))
+    assert "1 hours differ" in text
+    assert "acct-1 tasks 2026-11-22T10:00:00Z" in text

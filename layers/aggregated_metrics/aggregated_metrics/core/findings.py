@@ -92,6 +92,18 @@ class Findings:
         """How many of them have been repaired."""
         return len(self.repaired) + self.left_out_repaired
 
+    def undecided_as_json(self, most: int) -> list[dict[str, Any]]:
+        """The first of the undecided hours, for results and lines."""
+        return [
+            {
+                "accountId": hour.series.account_id,
+                "recordType": hour.series.record_type,
+                **hour.series.scope_as_json(),
+                "hour": buckets.iso(hour.start),
+            }
+            for hour in sorted(self.undecided)[:most]
+        ]
+
     def set_right_only(self) -> "Findings":
         """What was set right: of a check that failed half way and is to be made again."""
         return Findings(

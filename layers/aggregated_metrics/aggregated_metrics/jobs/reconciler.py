@@ -96,6 +96,8 @@ class Checked:
             report |= {"rangeDrift": report.pop("drift"), "rangeRepaired": report.pop("repaired")}
         if self.quarantined is not None:
             report["quarantined"] = self.quarantined
+        if self.findings.undecided:
+            report["undecidedHours"] = self.findings.undecided_as_json(LOGGED)
         if self.findings.drift:
             report["drifted"] = [_place(drift) for drift in self.findings.drift[:LOGGED]]
         return report
@@ -213,7 +215,8 @@ def result(findings: Findings, rest: Range | None, *, repair: bool) -> dict[str,
         "moving": [drift.as_json() for drift in findings.moving[:LISTED]],
         "completed": findings.completed,
         "unreadable": findings.unreadable,
-        "undecided": len(findings.undecided),
+        "undecidedCount": len(findings.undecided),
+        "undecided": findings.undecided_as_json(LISTED),
         "done": rest is None,
         "next": None if rest is None else rest.as_event(repair=repair),
     }

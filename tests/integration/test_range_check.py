@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from aggregated_metrics.adapters.source_rows import Counted
 from aggregated_metrics.core.errors import ContentionError
+from aggregated_metrics.core.findings import Findings
 from aggregated_metrics.core.ranges import Range, parse_range
 from aggregated_metrics.jobs.range_check import check_range, stop_in_time
 
@@ -39,7 +40,8 @@ def _invoke(world: World, asked: Range, seconds_a_row: float) -> Range | None:
         stop(counted)
 
     checker = world.reconciler(on_page=on_page)
-    found, rest = check_range(checker, asked, left, repair=True)
+    found = Findings()
+    rest = check_range(checker, asked, left, found, repair=True)
     assert found.failed == []
     return rest
 

@@ -80,6 +80,8 @@ class _Checker:
         self.confirmed.append((list(reading.group.hours), repair))
         found = Findings()
         found.add(reading.found)
+        if isinstance(self.fail_confirming.get(number), OutOfTimeError):
+            raise self.fail_confirming[number]
         found.drift = list(reading.wrong.values())
         if repair:
             found.repaired = list(found.drift)
@@ -207,11 +209,20 @@ def test_so_is_a_lost_batch() -> None:
         _run(reconciler, event)
 
 
-@pytest.mark.parametrize("error", [OutOfTimeError("no time"), KeyError("x"), ValueError("odd")])
+def test_what_was_repaired_is_reported_where_the_time_then_ends_in_a_second_look() -> None:
+    reconciler, report = _Checker(find=lambda hour: hour.start == TEN), cast("dict[str, Any]", {})
+    reconciler.fail_confirming = {1: OutOfTimeError("no time")}
+    day = {"start": "2026-11-22T00:00:00Z", "end": "2026-11-23T00:00:00Z"}
+    both = RANGE | day | {"repair": True, "recordTypes": ["items", "tasks"]}
+    with pytest.raises(ContentionError):
+        _run(reconciler, both, report)
+    assert report["rangeRepaired"] == 1
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), ValueError("odd")])
 def test_a_group_of_a_range_that_fails_is_named_and_the_others_are_checked(
     error: Exception,
 ) -> None:
-    """Out of time in a second look: what was repaired before is reported all the same."""
     reconciler, report = _Checker(find=lambda hour: hour.start == TEN), cast("dict[str, Any]", {})
     reconciler.fail_confirming = {0: error}
     with pytest.raises(ChecksFailedError, match="a Item 2026-11-22"):

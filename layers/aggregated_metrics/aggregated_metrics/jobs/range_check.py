@@ -20,30 +20,41 @@ TOO_MANY_ROWS = (
 
 
 def check_range(
-    checker: Checker, asked: Range, time_left: Callable[[], float], *, repair: bool
-) -> tuple[Findings, Range | None]:
-    """Check a range while there is time; returns what is left of it too.
+    checker: Checker,
+    asked: Range,
+    time_left: Callable[[], float],
+    findings: Findings,
+    *,
+    repair: bool,
+) -> Range | None:
+    """Check a range while there is time; returns what is left of it.
+
+    Args:
+        checker: compares, and has the ports.
+        asked: the range.
+        time_left: seconds.
+        findings: takes what it comes to, also where it then ends half way.
+        repair: whether to set right what is wrong.
 
     Raises:
         ContentionError: there is not even time for its first step.
     """
-    findings = Findings()
     done = False
     for rest, step in steps(asked):
         if done and time_left() < SPARE_SECONDS + checker.settle:
-            return findings, rest
+            return rest
         try:
             check_step(checker, step, findings, repair=repair)
         except OutOfTimeError as error:
             if done:
-                return findings, rest
+                return rest
             days = step.whole_days()
             if step.is_long() or days == 1:
                 raise ContentionError(TOO_MANY_ROWS) from error
-            return findings, replace(rest, days=days // 2)
+            return replace(rest, days=days // 2)
         findings.shorten()
         done = True
-    return findings, None
+    return None
 
 
 def check_step(checker: Checker, step: Range, findings: Findings, *, repair: bool) -> None:

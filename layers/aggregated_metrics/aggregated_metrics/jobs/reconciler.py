@@ -165,7 +165,11 @@ class Reconciler:
         if "accountId" not in event:
             raise EventError(f"accountId is missing: {_SHAPES}")
         asked = parse_range(event, self.counted)
-        findings, rest = check_range(self.checker, asked, self.time_left, repair=repair)
+        findings = Findings()
+        try:
+            rest = check_range(self.checker, asked, self.time_left, findings, repair=repair)
+        except ContentionError as error:
+            return Checked(findings, repair, error=error)
         return Checked(findings, repair, rest=rest)
 
     def check_batch(self, given: Any, *, repair: bool) -> Checked:

@@ -185,8 +185,8 @@ def _kept_because(process: Process, model: Model, hour: Hour, counted: Counted) 
         return "rows of that age have expired"
     if any(bucket.metadata.unlisted > 0 for bucket in hour if bucket.size == 1):
         return "rows of its hour are in no index"
-    unclear = {buckets.floor(place.minute, buckets.HOUR) for place in counted.unclear}
-    if counted.unplaced or hour.id.start in unclear:
+    unread = {buckets.floor(place.minute, buckets.HOUR) for place in counted.unread}
+    if counted.unplaced or hour.id.start in unread:
         return "some of its rows cannot be read through the API"
     return None
 

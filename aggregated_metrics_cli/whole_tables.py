@@ -165,6 +165,7 @@ def _follow(
 
 def _tell_report(files: RunFiles, name: str, options: argparse.Namespace, out: TextIO) -> int:
     report = files.get(name, "report.json")
+    undecided = report.get("undecided", {})  # a former version's report has none
     uncountable = files.get(name, "uncountable.json")
     if options.report:
         whole = report | {"uncountableRows": uncountable}
@@ -195,7 +196,11 @@ def _tell_report(files: RunFiles, name: str, options: argparse.Namespace, out: T
             else ""
         )
         out.write(f"{_MOVING[report['repair']]}\n" if report["moving"] else "")
+        out.writelines(
+            f"  {number:,} hours of {name} differ, and their rows do not tell what is right\n"
+            for name, number in undecided.items()
+        )
     drift, repaired, moving = (
         sum(report[kind].values()) for kind in ("drift", "repaired", "moving")
     )
-    return LEFT if drift - repaired + moving else DONE
+    return LEFT if drift - repaired + moving or undecided else DONE

@@ -165,6 +165,19 @@ def test_a_count_without_any_row_is_lowered(world: World) -> None:
     assert world.stored() == truth(world.api)
 
 
+def test_hours_that_their_rows_do_not_decide_are_reported(world: World) -> None:
+    """Whether a row more than a day ahead of its write counts only the stream knows."""
+    at = "2026-11-24T12:10:30.000Z"
+    world.insert("Task", "ahead", createdAt=at)
+    world.undelivered.clear()  # in quarantine
+    world.clock.advance(30 * 3_600)
+    world.insert("Task", "lost", createdAt=at)
+    world.undelivered.clear()
+    world.clock.advance(3_600)
+    report = Backfilling(world).run()
+    assert (report["undecided"], report["drift"]) == ({"tasks": 1}, {})
+
+
 def test_what_cannot_be_counted_is_reported_by_reason(world: World) -> None:
     for i in range(150):
         world.insert("Task", f"lost-{i:03}", accountId=rows.REMOVED)

@@ -28,7 +28,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     source_rows._query.cache_clear()
 
 
-def _hourly(world: World, page_seconds: float) -> Closed:
+def _hourly(world: World, page_seconds: float, rows_limit: int = ROWS_LIMIT) -> Closed:
     """One run of 900 s in which a page takes so long; the next one begins an hour later."""
     began = world.clock.now
 
@@ -42,15 +42,17 @@ def _hourly(world: World, page_seconds: float) -> Closed:
         stop(counted)
 
     checker = world.reconciler(on_page=on_page)
-    check = ClosedHours(checker, world.pending, left, world.clock, ROWS_LIMIT)
+    check = ClosedHours(checker, world.pending, left, world.clock, rows_limit)
     check.check(repair=True)
     world.clock.now = began + timedelta(hours=1)
     return check.done
 
 
-def _later_rows(world: World) -> None:
+def _later_rows(world: World, *, delivered: bool = False) -> None:
     for number in range(LATER):
         world.insert("Task", f"later-{number}")
+    if delivered:
+        world.deliver()
     world.undelivered.clear()
 
 
@@ -67,7 +69,7 @@ def _is_repaired(world: World) -> bool:
     return [numbers[0] for numbers in minutes.values()] == [2]
 
 
-@pytest.mark.parametrize("page_seconds", [1.0, 6.0, 10.0, 10.5])
+@pytest.mark.parametrize("page_seconds", [1.0, 6.0, 10.0, 10.5, 20.0, 22.0, 25.0, 40.0])
 def test_an_old_day_of_a_large_account_does_not_keep_the_others_waiting(
     world: World, page_seconds: float
 ) -> None:
@@ -80,6 +82,18 @@ def test_an_old_day_of_a_large_account_does_not_keep_the_others_waiting(
     _other_account_with_a_lost_row(world)
     runs = [_hourly(world, page_seconds) for _ in range(4)]
     assert _is_repaired(world), runs
+
+
+def test_a_group_that_takes_all_the_time_leaves_what_was_found_wrong_its_second_look(
+    world: World,
+) -> None:
+    _other_account_with_a_lost_row(world)
+    _later_rows(world, delivered=True)
+    world.sweep()
+    first = _hourly(world, 25.0, rows_limit=10 * LATER)
+    assert (first.findings.failed, _is_repaired(world)) == ([], True)
+    second = _hourly(world, 25.0, rows_limit=10 * LATER)
+    assert len(second.findings.failed) == 1  # it had all of the time
 
 
 @pytest.mark.parametrize("page_seconds", [0.1, 3.0])

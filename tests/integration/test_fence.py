@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from aggregated_metrics.core.buckets import DAY
+from aggregated_metrics.core.hours import HourId
 
 from testbench import rows
 from testbench.backfilling import Backfilling
@@ -247,6 +249,70 @@ def test_an_hour_that_its_rows_do_not_decide_is_told(world: World) -> None:
     Backfilling(world).run()
     assert _minutes(world, "tasks") == [2]
     assert world.check(repair=True).undecided == set()
+
+
+def test_an_hour_that_may_be_right_with_what_cannot_be_read_is_not_undecided(
+    world: World,
+) -> None:
+    """A row counted that every check takes for one a day ahead, and one that nobody can count."""
+    world.insert("Task", "odd", updatedAt="2026-11-20T03:00:00.000Z")
+    world.insert("Evaluation", "good")
+    world.deliver()
+    world.insert("Evaluation", "bad", cost="abc")  # in quarantine; the API cannot give it either
+    world.undelivered.clear()
+    world.clock.advance(3_600)
+    found = world.check(repair=True)
+    assert (found.unreadable, found.undecided) == (1, set())
+    assert _minutes(world, "tasks") == _minutes(world, "evaluations") == [1]
+
+
+@pytest.mark.parametrize("changes", [{"updatedAt": None}, {"status": None}])
+def test_a_lost_row_that_no_check_can_read_is_told_where_nobody_has_counted_its_minute(
+    world: World, changes: dict[str, Any]
+) -> None:
+    world.insert("Task", "odd", **changes)
+    records = [record for _, record in world.undelivered]
+    world.undelivered.clear()
+    world.clock.advance(3_600)
+    batch = {"payload": {"Records": records}}
+    assert not world.checks().check_batch(batch, repair=True).is_settled()
+    Backfilling(world).run()
+    world.clock.advance(60)
+    assert _minutes(world, "tasks") == [1]
+    assert world.checks().check_batch(batch, repair=True).is_settled()
+
+
+def test_a_row_ahead_of_its_write_keeps_no_series_back_that_it_does_not_count_into(
+    world: World,
+) -> None:
+    at = "2026-11-24T12:10:30.000Z"
+    world.insert("Item", "ahead", createdAt=at, createdByType="evaluation")
+    world.undelivered.clear()  # in quarantine
+    world.clock.advance(30 * 3_600)
+    world.insert("Item", "counted", createdAt=at, createdByType="prediction")
+    world.deliver()
+    world.insert("Item", "lost", createdAt=at, createdByType="prediction")
+    world.undelivered.clear()
+    world.clock.advance(3_600)
+    series, start = hour_id("predictionItems", 12)
+    world.check(repair=True, hours=[HourId(series, start + 2 * DAY)])
+    assert _minutes(world, "predictionItems") == [2]
+
+
+def test_a_range_tells_of_no_hour_that_the_stream_decides_while_it_is_saved(world: World) -> None:
+    world.insert("Task", "unlisted", updatedAt=None)
+    world.deliver()
+    world.insert("Task", "lost", createdAt="2026-11-22T12:20:30.000Z")
+    world.undelivered.clear()
+    world.clock.advance(3_600)
+    world.insert(
+        "Task", "late", createdAt="2026-11-22T12:10:30.000Z", updatedAt="2026-11-22T12:30:30.000Z"
+    )
+    world.at("save", world.deliver)
+    asked = {"accountId": "acct-1", "start": "2026-10-01T00:00:00Z", "end": "2026-11-23T00:00:00Z"}
+    result = world.run({**asked, "recordTypes": ["tasks"], "repair": True})
+    assert world.stored() == truth(world.api)
+    assert result["undecided"] == []
 
 
 def test_the_rows_of_a_batch_that_aged_out_are_found_where_its_records_say(world: World) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -230,6 +231,19 @@ def test_an_expired_hour_is_left_as_it_is_for_its_rows_no_longer_tell_what_was(
     world.clock.advance(86_400 * 2)
     world.checks(lifetimes={"Item": _days(1)}).run(REPAIR | {"repair": True}).result()
     assert world.stored()[MINUTE] == (0, 0, 0, 0, 0, 3)
+
+
+def test_an_expired_hour_with_all_its_rows_counted_is_decided_whatever_they_cost(
+    world: World,
+) -> None:
+    world.insert("Evaluation", "gone", cost=-1.0)
+    world.insert("Evaluation", "stays", cost=1.0)
+    world.deliver()
+    world.clock.advance(3 * 86_400)
+    world.remove("Evaluation", "gone", expired=True)
+    world.deliver()
+    checker = world.reconciler(lifetimes={"Evaluation": timedelta(days=2)})
+    assert checker.check([hour_id("evaluations", 12)], repair=True).undecided == set()
 
 
 def test_an_expired_hour_of_which_nothing_is_stored_counts_the_rows_that_are_left(

@@ -55,7 +55,7 @@ class _Checker:
         self.fail_confirming: dict[int, Exception] = {}
         self.rows: Callable[[HourId], int] = lambda _: 1
 
-    def look(self, group: Group, rows_limit: int | None = None) -> Reading:
+    def look(self, group: Group, rows_limit: int | None = None, on_page: Any = None) -> Reading:
         number = len(self.looked)
         self.looked.append(list(group.hours))
         self.left -= self.seconds

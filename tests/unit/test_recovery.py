@@ -99,6 +99,13 @@ def test_a_batch_whose_hours_are_not_known_to_be_right_keeps_its_note(world: Wor
     assert world.left() == 3
 
 
+def test_a_batch_that_its_rows_do_not_decide_is_told(world: World) -> None:
+    world.lose("undecided", "is undecided")
+    report = world.recover()
+    assert (report["lostBatches"], report["undecided"]) == (0, 1)
+    assert report["undecidedHours"] != []
+
+
 def test_what_was_repaired_of_a_batch_that_failed_is_reported(world: World) -> None:
     world.lose("fails", "fails")
     done = world.recovered()

@@ -40,6 +40,7 @@ def _sums(model: str) -> st.SearchStrategy[Sums]:
         st.sets(places, max_size=3),
         st.dictionaries(places, _TEXTS, max_size=2),
         st.dictionaries(places, st.integers(1, 9), max_size=2),
+        st.dictionaries(places, st.integers(1, 9), max_size=2),
         st.just(extra),
     )
 
@@ -56,6 +57,7 @@ def _belonging(sums: Sums, account_id: str) -> Sums:
         set(map(of, sums.unclear)),
         {of(place): texts for place, texts in sums.listed.items()},
         {of(place): number for place, number in sums.unlisted.items()},
+        {of(place): number for place, number in sums.unread.items()},
         sums.extra,
     )
 

@@ -40,7 +40,7 @@ class Counted(Sums):
     Attributes:
         rows: rows read; more than counted where an index sorts by another time.
         pages: requests made.
-        unreadable: rows that the API could not give; their minutes are unclear.
+        unreadable: rows that the API could not give.
         unplaced: those of them of which not even the time is known.
     """
 
@@ -124,7 +124,7 @@ class SourceRows:
         while True:
             page, unreadable = self._page(every, variables)
             if unreadable:
-                # Mostly the times alone can be read: then only those minutes are unclear.
+                # Mostly the times alone can be read: then only those minutes are left alone.
                 again, _ = self._page(times, variables)
                 minutes = _minutes_beside(page["items"], again["items"], model, account_id)
                 whole = Series(account_id, model.record_type)

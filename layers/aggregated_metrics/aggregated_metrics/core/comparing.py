@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
+from math import inf
 from typing import NamedTuple
 
 from aggregated_metrics.core import buckets
@@ -97,7 +98,7 @@ class _Verdict(Enum):
     RIGHT = auto()
     WRONG = auto()
     UNDECIDED = auto()
-    """It differs, and the rows do not tell what is right."""
+    """It differs by more than what cannot be read, and the rows do not tell what is right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,35 +115,37 @@ class _Rows:
 
     def judge(self, hour: HourId, bucket: Bucket, counted: Measures) -> _Verdict:
         """What a minute is, of which the rows that were read come to `counted`."""
-        if not (self.whole or _is_listed(hour, bucket, self.model, self.doubtful)):
-            return _Verdict.UNDECIDED if _is_short(bucket, counted) else _Verdict.RIGHT
-        if self._is_unclear(hour, bucket):
-            return _Verdict.RIGHT if self._may_be(hour, bucket, counted) else _Verdict.UNDECIDED
+        if _covers(self.gone, bucket.start):
+            return _Verdict.RIGHT
+        beyond = self._beyond(hour, bucket)
+        if beyond is not None:
+            least, most = beyond
+            is_right = least <= bucket.measures.count - counted.count <= most
+            return _Verdict.RIGHT if is_right else _Verdict.UNDECIDED
         if bucket.measures == counted:
             return _Verdict.RIGHT
         if self.unplaced and is_less(counted, bucket.measures):
             return _Verdict.UNDECIDED
-        if (self.expired and any(bucket.measures)) or _covers(self.gone, bucket.start):
-            short = is_less(bucket.measures, counted)
-            return _Verdict.UNDECIDED if short else _Verdict.RIGHT
         return _Verdict.WRONG
 
-    def _is_unclear(self, hour: HourId, bucket: Bucket) -> bool:
-        """What the series of all rows says of a minute holds for each part of them."""
-        places = Target(hour.series, bucket.start), self._whole(hour, bucket)
-        return not self.counted.unclear.isdisjoint(places)
+    def _beyond(self, hour: HourId, bucket: Bucket) -> tuple[int, float] | None:
+        """How many rows more it may count than were read, at least and at most; None: not one."""
+        if not (self.whole or _is_listed(hour, bucket, self.model, self.doubtful)):
+            return max(0, bucket.metadata.unlisted), inf
+        if Target(hour.series, bucket.start) in self.counted.unclear:
+            return 0, inf
+        if unread := self._unread(hour, bucket):
+            return 0, unread  # nobody knows what they count into, nor whether they count
+        if self.expired and any(bucket.measures):
+            return 0, inf
+        return None
 
-    def _may_be(self, hour: HourId, bucket: Bucket, counted: Measures) -> bool:
-        """Whether a minute may be right: with the rows that the API cannot give it comes to it."""
-        whole = self._whole(hour, bucket)
-        unread = self.counted.unlisted.get(whole, 0)
-        if not unread:
-            return bucket.measures == counted
-        more = bucket.measures.count - counted.count
-        return more == unread if whole.series == hour.series else 0 <= more <= unread
-
-    def _whole(self, hour: HourId, bucket: Bucket) -> Target:
-        return Target(Series(hour.series.account_id, self.model.record_type), bucket.start)
+    def _unread(self, hour: HourId, bucket: Bucket) -> int:
+        """How many rows of a minute could not be read: of whatever series they are."""
+        if not self.counted.unread:
+            return 0
+        whole = Series(hour.series.account_id, self.model.record_type)
+        return self.counted.unread.get(Target(whole, bucket.start), 0)
 
 
 def without_rows(hour: Hour, counted: Sums, now: datetime) -> set[tuple[int, int]]:
@@ -171,11 +174,6 @@ def _is_listed(hour: HourId, bucket: Bucket, model: Model, doubtful: Collection[
         and bucket.metadata.unlisted <= 0
         and not (hour.series.scope and bucket.start in doubtful)
     )
-
-
-def _is_short(bucket: Bucket, counted: Measures) -> bool:
-    """Whether a minute holds fewer rows than those that an index lists and those that none does."""
-    return bucket.measures.count < counted.count + max(0, bucket.metadata.unlisted)
 
 
 def _drift(hour: HourId, bucket: Bucket, expected: Measures) -> Drift:

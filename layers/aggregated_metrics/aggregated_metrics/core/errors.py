@@ -147,7 +147,7 @@ class TooManyRowsError(AggregatedMetricsError):
 
 
 class OutOfTimeError(AggregatedMetricsError):
-    """Reading the source rows took what time there was; nothing is repaired yet."""
+    """Reading the source rows took what time there was; what was repaired by then is valid."""
 
 
 class RunError(AggregatedMetricsError):

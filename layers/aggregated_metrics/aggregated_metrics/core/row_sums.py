@@ -49,9 +49,10 @@ class Sums:
     Attributes:
         minutes: sums by series and minute.
         unsure: those with a row that was updated since the check began.
-        unclear: those with a row of which the stream alone knows whether it counts, or what.
+        unclear: those with a row of which the stream alone knows whether it counts.
         listed: what an index lists outside of the hour's own range (listing).
-        unlisted: how many rows no index lists, or the API cannot give.
+        unlisted: how many rows no index lists.
+        unread: how many rows of the series of all rows are listed, and the API cannot give them.
         extra: the measures of the model's own.
     """
 
@@ -60,6 +61,7 @@ class Sums:
     unclear: set[Target] = field(default_factory=set)
     listed: dict[Target, Texts] = field(default_factory=dict)
     unlisted: dict[Target, int] = field(default_factory=dict)
+    unread: dict[Target, int] = field(default_factory=dict)
     extra: tuple[str, ...] = ()
 
     def at(self, target: Target) -> Measures:
@@ -101,8 +103,7 @@ class Sums:
 
     def add_unread(self, place: Target) -> None:
         """Add a row of which only the minute is known."""
-        self.unclear.add(place)
-        self.unlisted[place] = self.unlisted.get(place, 0) + 1
+        self.unread[place] = self.unread.get(place, 0) + 1
 
     def merge(self, other: "Sums") -> None:
         """Add what other rows of the same account and model come to."""
@@ -114,11 +115,15 @@ class Sums:
             self._list(place, texts)
         for place, number in other.unlisted.items():
             self.unlisted[place] = self.unlisted.get(place, 0) + number
+        for place, number in other.unread.items():
+            self.unread[place] = self.unread.get(place, 0) + number
 
     def clear(self) -> None:
         """Forget everything."""
-        for kept in (self.minutes, self.unsure, self.unclear, self.listed, self.unlisted):
+        for kept in (self.minutes, self.listed, self.unlisted, self.unread):
             kept.clear()
+        self.unsure.clear()
+        self.unclear.clear()
 
     def texts(self) -> Iterator[tuple[Target, str]]:
         """Each minute with a text under which a row of it is listed, outside its hour's range."""
@@ -220,6 +225,7 @@ def _as_json(sums: Sums) -> dict[str, Any]:
         "unclear": [_named(place) for place in sums.unclear],
         "listed": [[*_named(place), *texts] for place, texts in sums.listed.items()],
         "unlisted": [[*_named(place), number] for place, number in sums.unlisted.items()],
+        "unread": [[*_named(place), number] for place, number in sums.unread.items()],
     }
     return {name: value for name, value in content.items() if value}
 
@@ -240,6 +246,7 @@ def _from_json(key: GroupKey, content: dict[str, Any]) -> Sums:
         {place for place, _ in read("unclear")},
         {place: (least, most) for place, (least, most) in read("listed")},
         {place: number for place, (number,) in read("unlisted")},
+        {place: number for place, (number,) in read("unread")},
         MODELS[key.model].extra,
     )
 
@@ -285,4 +292,6 @@ def _split(sums: Sums, part_of: Callable[[int], int]) -> dict[int, Sums]:
         parts[part_of(place.minute)].listed[place] = texts
     for place, number in sums.unlisted.items():
         parts[part_of(place.minute)].unlisted[place] = number
+    for place, number in sums.unread.items():
+        parts[part_of(place.minute)].unread[place] = number
     return parts

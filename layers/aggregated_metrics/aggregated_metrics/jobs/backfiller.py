@@ -35,7 +35,7 @@ from aggregated_metrics.jobs.checker import Checker
 from aggregated_metrics.jobs.reducer import LISTED, Reducer
 from aggregated_metrics.jobs.scanner import Scanner
 
-_COUNTED = ("drift", "repaired", "moving")
+_COUNTED = ("drift", "repaired", "moving", "undecided")
 _TOTALS = ("hours", "minutes", "completed", "written")
 
 
@@ -173,7 +173,7 @@ class Backfiller:
         totals: Counter[str] = Counter()
         for _, each in self.files.reduced(run.name):
             for name in _COUNTED:
-                counted[name].update(each[name])
+                counted[name].update(each.get(name, {}))  # a former version wrote fewer
             totals.update({name: each[name] for name in _TOTALS})
             samples += each["samples"][: LISTED - len(samples)]
         uncountable: dict[str, tuple[int, Sequence[str]]] = {}
@@ -216,6 +216,7 @@ class Backfiller:
             name = mark.hour.series.record_type
             left = summary["drift"].get(name, 0) - summary["repaired"].get(name, 0)
             left += 0 if run.repair else summary["moving"].get(name, 0)
+            left += summary["undecided"].get(name, 0)
             # Not by when it was closed: set aside since, it may not have been there to be compared.
             if mark.due <= run.began and not left and _is_read(name, run):
                 done += pending.remove(mark)

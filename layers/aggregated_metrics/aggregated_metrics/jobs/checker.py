@@ -93,10 +93,18 @@ class Checker:
             findings.add(self.confirm(reading, repair=repair))
         return findings
 
-    def look(self, group: Group, rows_limit: int | None = None) -> Reading:
+    def look(
+        self,
+        group: Group,
+        rows_limit: int | None = None,
+        on_page: Callable[[Counted], None] = lambda _: None,
+    ) -> Reading:
         """The first look at a group: what differs.
 
+        `on_page` is called after each page as the Checker's own, which stops by raising too.
+
         Raises:
+            OutOfTimeError: either says that there is no time.
             TooManyRowsError: it lists more than `rows_limit` rows.
         """
         # 1. The buckets come first: what is stored later than this is not set, and their metadata
@@ -110,7 +118,7 @@ class Checker:
         doubtful = doubtful_of([*stored, *whole], group.model)
         # 2. Then the rows.
         began = self.clock()
-        counted = self._count(group, group.hours, ranges, began, rows_limit)
+        counted = self._count(group, group.hours, ranges, began, rows_limit, on_page)
         # 3. Scopes that nobody had stored: a bucket that is there now was written meanwhile.
         ids = {hour.id for hour in stored}
         new = self._load(_unknown(counted, every) - ids)
@@ -119,6 +127,10 @@ class Checker:
         for hour_id, places in news_of(stored, counted.texts()).items():
             news.setdefault(hour_id, []).extend(places)
         found = Findings(hours=len(stored), unreadable=counted.unreadable)
+        # A row that no index lists, of a minute that nobody has counted: the caller alone knows it.
+        by_id = {hour.id: hour for hour in stored}
+        known = (place for place in group.nowhere if place.hour in by_id)
+        found.undecided = {p.hour for p in known if by_id[p.hour].get(p.minute) is None}
         found.rows, found.pages = counted.rows, counted.pages
         wrong: dict[BucketId, Drift] = {}
         for hour in stored:
@@ -272,8 +284,9 @@ class Checker:
         ranges: Sequence[Range],
         since: datetime,
         rows_limit: int | None = None,
+        on_page: Callable[[Counted], None] = lambda _: None,
     ) -> Counted:
-        def on_page(counted: Counted) -> None:
+        def each_page(counted: Counted) -> None:
             if rows_limit is not None and counted.rows > rows_limit:
                 raise TooManyRowsError(
                     f"it lists more than {rows_limit} rows (CHECK_ROWS_LIMIT): check it from the "
@@ -281,9 +294,10 @@ class Checker:
                     since=next((first for first, last in ranges if last is None), None),
                 )
             self.on_page(counted)
+            on_page(counted)
 
         starts = {hour.start for hour in hours}
-        return self.source.count(group.model, group.account_id, starts, ranges, since, on_page)
+        return self.source.count(group.model, group.account_id, starts, ranges, since, each_page)
 
     def compare(
         self,

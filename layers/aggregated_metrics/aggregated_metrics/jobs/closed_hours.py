@@ -1,8 +1,8 @@
 """The check of the closed hours: every hour that was written is compared once it is closed.
 
-A closed hour keeps its mark until it is known to be right: what is wrong or moving, and what could
-not be checked, waits behind the others and is looked at again. What no run can check by itself is
-set aside.
+A closed hour keeps its mark while it is wrong or moving, or could not be checked: it waits behind
+the others and is looked at again. What no run can check by itself is set aside. What the rows do
+not decide is told once: a later run would read no more.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +11,7 @@ from datetime import datetime
 
 from aggregated_metrics.adapters.observability import logger
 from aggregated_metrics.adapters.pending_hours import Mark, PendingHours
+from aggregated_metrics.adapters.source_rows import Counted
 from aggregated_metrics.core import buckets, listing
 from aggregated_metrics.core.buckets import DAY
 from aggregated_metrics.core.errors import OutOfTimeError, TooManyRowsError
@@ -61,7 +62,9 @@ class ClosedHours:
     rows_limit: int | None = None
     done: Closed = field(default_factory=Closed)
     _waiting: list[Marks] = field(default_factory=list)
-    _parts: list[Marks] = field(default_factory=list)
+    _divided: set[tuple[str, str]] = field(default_factory=set)
+    _reserved: float = 0.0
+    _is_over: bool = False
 
     def check(self, *, repair: bool) -> Closed:
         """Check the closed hours while there is time, those that waited longest first.
@@ -77,7 +80,7 @@ class ClosedHours:
         self.done.waiting = len(marks)
         self.done.oldest = max((now - mark.closed for mark in marks if mark.closed), default=0.0)
         self._waiting = _by_account_model_and_day(marks)
-        while self._waiting and self.time_left() >= self._needed():
+        while self._waiting and not self._is_over and self.time_left() >= self._needed():
             readings = self._first_looks()
             self.checker.wait([reading for _, reading in readings])
             for marks, reading in readings:
@@ -87,33 +90,41 @@ class ClosedHours:
                     self._postpone(marks)
                 else:
                     self._settle(marks, found)
-        # A group whose parts took all the time does not keep the others waiting next time as well.
-        for marks in self._parts:
-            if marks in self._waiting:
+        # What took all the time in parts does not keep the others waiting next time as well.
+        for marks in self._waiting:
+            if _whose(marks) in self._divided:
                 self._postpone(marks)
         return self.done
 
     def _needed(self) -> float:
-        """Seconds for one more first look, the wait, and a second one."""
-        return 2 * SPARE_SECONDS + self.checker.settle
+        """Seconds for one more first look, the wait, and the second ones."""
+        return 2 * SPARE_SECONDS + self.checker.settle + self._reserved
 
     def _first_looks(self) -> list[tuple[Marks, Reading]]:
         readings: list[tuple[Marks, Reading]] = []
-        again = 0.0
-        while self._waiting and self.time_left() >= self._needed() + again:
+        self._reserved = 0.0
+        while self._waiting and not self._is_over and self.time_left() >= self._needed():
             marks = self._waiting.pop(0)
             before = self.time_left()
             reading = self._look(marks)
             if reading is not None:
-                again += (before - self.time_left()) if reading.wrong else 0.0
+                self._reserved += (before - self.time_left()) if reading.wrong else 0.0
                 readings.append((marks, reading))
+        self._reserved = 0.0
         return readings
+
+    def _keep_time(self, _: Counted) -> None:
+        """Stop a first look that would use up the time for the second looks at what is wrong."""
+        if self._reserved and self.time_left() < self._needed():
+            raise OutOfTimeError(_NO_TIME)
 
     def _confirm(self, reading: Reading, *, repair: bool) -> Findings:
         try:
             return self.checker.confirm(reading, repair=repair)
         except OutOfTimeError:
-            return Findings(failed=[reading.group.failure(OutOfTimeError(_NO_TIME))])
+            found = Findings(failed=[reading.group.failure(OutOfTimeError(_NO_TIME))])
+            found.add(reading.found)
+            return found
 
     def _look(self, marks: Marks) -> Reading | None:
         """The first look at a group; one with too many rows is divided."""
@@ -123,12 +134,16 @@ class ClosedHours:
             self._set_aside(marks, error)  # a record type that nobody counts any more
             return None
         try:
-            return self.checker.look(group, self.rows_limit)
+            return self.checker.look(group, self.rows_limit, self._keep_time)
         except TooManyRowsError as error:
             self._divide(marks, error)
         except OutOfTimeError:
-            self.done.findings.failed.append(group.failure(OutOfTimeError(_NO_TIME)))
-            self._postpone(marks)
+            if self._reserved:  # it is among the first next time, with all of the time
+                self._waiting.insert(0, marks)
+                self._is_over = True
+            else:
+                self.done.findings.failed.append(group.failure(OutOfTimeError(_NO_TIME)))
+                self._postpone(marks)
         except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
             self.done.findings.failed.append(group.failure(error))
             self._postpone(marks)
@@ -139,7 +154,7 @@ class ClosedHours:
         parts = _halves(marks)
         if len(parts) > 1:
             self._waiting[:0] = parts
-            self._parts += parts
+            self._divided.add(_whose(marks))
         else:
             self._set_aside(marks, error)
         if error.since is not None:
@@ -164,7 +179,7 @@ class ClosedHours:
         self._waiting = [marks for marks in places if marks]
 
     def _settle(self, marks: Marks, found: Findings) -> None:
-        """Forget the hours that are right; the others stay, to be looked at again."""
+        """Forget the hours that are right or undecided; the others are looked at again."""
         unsettled = {drift.hour for drift in (*found.drift, *found.moving)}
         for mark in marks:
             self.done.waiting -= 1

@@ -75,6 +75,7 @@ class LongRange:
         Raises:
             ApiError: the API refused, or did not answer.
             ContentionError: the time ran out; what was repaired is valid.
+            OutOfTimeError: there was no time for a look; nothing is repaired.
         """
         ranges = self._ranges()
         first = self._look(ranges)

@@ -96,8 +96,6 @@ class Checked:
             report |= {"rangeDrift": report.pop("drift"), "rangeRepaired": report.pop("repaired")}
         if self.quarantined is not None:
             report["quarantined"] = self.quarantined
-        if self.findings.undecided:
-            report["undecidedHours"] = self.findings.undecided_as_json(LOGGED)
         if self.findings.drift:
             report["drifted"] = [_place(drift) for drift in self.findings.drift[:LOGGED]]
         return report
@@ -237,8 +235,16 @@ def _numbers(findings: Findings) -> Report:
         "moving": len(findings.moving),
         "completed": findings.completed,
         "unreadable": findings.unreadable,
-        "undecided": len(findings.undecided),
+        **undecided(findings),
     }
+
+
+def undecided(findings: Findings) -> Report:
+    """How many hours their rows do not decide, and which the first ones are."""
+    report: Report = {"undecided": len(findings.undecided)}
+    if findings.undecided:
+        report["undecidedHours"] = findings.undecided_as_json(LOGGED)
+    return report
 
 
 def _place(drift: Drift) -> dict[str, Any]:

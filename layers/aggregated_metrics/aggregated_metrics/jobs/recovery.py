@@ -11,7 +11,8 @@ from typing import Any
 from aggregated_metrics.adapters.lost_batches import LostBatches
 from aggregated_metrics.adapters.observability import Report, logger
 from aggregated_metrics.core.errors import AggregatedMetricsError, EventError, LostBatchError
-from aggregated_metrics.jobs.reconciler import Reconciler
+from aggregated_metrics.core.findings import Findings
+from aggregated_metrics.jobs.reconciler import Reconciler, undecided
 
 _SPARE_SECONDS = 60.0
 
@@ -22,23 +23,23 @@ class Recovered:
 
     Attributes:
         batches: how many are done.
-        drift, repaired: buckets that were wrong, and that were set right.
+        findings: of the hours of all of them.
         errors: one for each batch that failed, and for the queue if it did not answer.
     """
 
     batches: int = 0
-    drift: int = 0
-    repaired: int = 0
+    findings: Findings = field(default_factory=Findings)
     errors: list[AggregatedMetricsError] = field(default_factory=list)
 
     def as_report(self) -> Report:
         """For the invocation's line and its metrics."""
-        return {
+        report: Report = {
             "lostBatches": self.batches,
             "lostBatchesFailed": len(self.errors),
-            "rangeDrift": self.drift,
-            "rangeRepaired": self.repaired,
+            "rangeDrift": self.findings.drifted,
+            "rangeRepaired": self.findings.set_right,
         }
+        return report | undecided(self.findings)
 
     def result(self) -> dict[str, Any]:
         """What the function returns.
@@ -88,12 +89,15 @@ class Recovery:
                 break
             try:
                 checked = self.reconciler.check_batch(self.lost.content(note), repair=True)
-                done.drift += checked.findings.drifted
-                done.repaired += checked.findings.set_right
+                done.findings.add(checked.findings)
+                done.findings.shorten()
                 checked.raise_failure()
                 if checked.is_settled():
                     self.lost.end(note)
                     done.batches += 1
+                else:
+                    why = {"note": note.body[:500], **undecided(checked.findings)}
+                    logger.warning("a lost batch waits: its hours move or are undecided", extra=why)
             except AggregatedMetricsError as error:
                 why = {"reason": str(error), "note": note.body[:500]}
                 logger.warning("a lost batch is not repaired", extra=why)

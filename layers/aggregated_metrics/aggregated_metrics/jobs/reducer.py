@@ -43,6 +43,7 @@ class Reduced:
     Attributes:
         hours, minutes: how many were compared.
         drift, repaired, moving: numbers of buckets by record type.
+        undecided: hours with a minute of which the rows do not tell what is right.
         completed: buckets that had elapsed and were not complete.
         written: buckets written, parents included.
         samples: the first wrong buckets.
@@ -55,6 +56,7 @@ class Reduced:
     drift: Counter[str] = field(default_factory=Counter)
     repaired: Counter[str] = field(default_factory=Counter)
     moving: Counter[str] = field(default_factory=Counter)
+    undecided: Counter[str] = field(default_factory=Counter)
     completed: int = 0
     written: int = 0
     samples: list[dict[str, Any]] = field(default_factory=list)
@@ -73,6 +75,7 @@ class Reduced:
             (self.moving, found.moving),
         ):
             counter.update(drift.hour.series.record_type for drift in drifts)
+        self.undecided.update(hour.series.record_type for hour in found.undecided)
         self.samples += [drift.as_json() for drift in found.drift[: LISTED - len(self.samples)]]
 
     def as_json(self) -> dict[str, Any]:
@@ -83,6 +86,7 @@ class Reduced:
             "drift": dict(self.drift),
             "repaired": dict(self.repaired),
             "moving": dict(self.moving),
+            "undecided": dict(self.undecided),
             "completed": self.completed,
             "written": self.written,
             "done": self.is_done,

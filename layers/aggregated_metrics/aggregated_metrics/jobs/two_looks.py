@@ -126,6 +126,7 @@ class _Settling:
             unplaced=looks.unplaced,
             whole=looks.fence.read is None,
         )
+        self.found.undecided.discard(hour.id)
         if not is_decided:
             self.found.undecided.add(hour.id)
         sure = []

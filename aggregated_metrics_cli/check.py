@@ -82,6 +82,7 @@ class Checked:
             **result(self.findings, None, repair=repair),
             "drift": [drift.as_json() for drift in self.findings.drift],
             "moving": [drift.as_json() for drift in self.findings.moving],
+            "undecided": self.findings.undecided_as_json(),
             "failed": self.findings.failed,
             "setAside": self.set_aside,
         }

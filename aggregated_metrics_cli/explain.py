@@ -153,7 +153,7 @@ def explain(
     counted = SourceRows(process.client(lambda: NO_DEADLINE), clock=process.clock).count(
         model, account_id, [hour_id.start], ranges_of(model, [hour])
     )
-    kept = _kept_because(process, model, hour, counted)
+    kept = _kept_because(process, model, hour, counted, range(at, at + minutes))
     if kept is None and _is_pruned(hour, counted, (minutes, at), process.clock()):
         kept = "somebody has removed minutes, and rows, that it is all that is left of"
     both: dict[int, tuple[Measures, Measures]] = {}
@@ -177,16 +177,17 @@ def explain(
     )
 
 
-def _kept_because(process: Process, model: Model, hour: Hour, counted: Counted) -> str | None:
-    """Why a check lowers nothing in an hour: as the reconciler decides it."""
+def _kept_because(
+    process: Process, model: Model, hour: Hour, counted: Counted, shown_minutes: range
+) -> str | None:
+    """Why a check does not lower these minutes of an hour: as the reconciler decides it."""
     days = process.settings.SOURCE_LIFETIME_DAYS.get(model.name)
     lifetime = None if days is None else timedelta(days=days)
     if is_expired(hour.id, process.clock(), lifetime):
         return "rows of that age have expired"
     if any(bucket.metadata.unlisted > 0 for bucket in hour if bucket.size == 1):
         return "rows of its hour are in no index"
-    unread = {buckets.floor(place.minute, buckets.HOUR) for place in counted.unread}
-    if counted.unplaced or hour.id.start in unread:
+    if counted.unplaced or any(place.minute in shown_minutes for place in counted.unread):
         return "some of its rows cannot be read through the API"
     return None
 

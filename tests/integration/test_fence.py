@@ -25,6 +25,15 @@ def _rows(world: World, count: int, first: int = 0) -> None:
         world.insert("Item", f"row-{n}")
 
 
+def _lose_a_removal(world: World, model: str) -> None:
+    """Two rows are counted; one is gone, and nobody brings that."""
+    for name in ("gone", "stays"):
+        world.insert(model, name)
+    world.deliver()
+    world.remove(model, "gone")
+    world.undelivered.clear()
+
+
 def _is_exact(world: World) -> bool:
     return world.stored() == truth(world.api)
 
@@ -205,11 +214,7 @@ def test_a_row_that_the_api_cannot_give_keeps_only_its_own_minute_from_being_low
     world: World,
 ) -> None:
     """A model listed by updatedAt is read to the end of the index: each check lists that row."""
-    for name in ("gone", "stays"):
-        world.insert("ScoreResult", name)
-    world.deliver()
-    world.remove("ScoreResult", "gone")
-    world.undelivered.clear()  # that record is lost
+    _lose_a_removal(world, "ScoreResult")
     world.clock.advance(3 * 3_600)
     world.insert("ScoreResult", "odd", value=None)
     world.deliver()
@@ -221,11 +226,7 @@ def test_a_row_that_the_api_cannot_give_keeps_only_its_own_minute_from_being_low
 def test_a_row_whose_time_the_api_cannot_give_keeps_all_that_it_is_listed_with_from_being_lowered(
     world: World,
 ) -> None:
-    for name in ("gone", "stays"):
-        world.insert("Item", name)
-    world.deliver()
-    world.remove("Item", "gone")
-    world.undelivered.clear()
+    _lose_a_removal(world, "Item")
     world.api.put("Item", rows.item("odd", createdAt="2026-11-22T12:40:30"))
     world.clock.advance(3_600)
     found = world.check(repair=True)

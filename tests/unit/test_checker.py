@@ -281,7 +281,12 @@ def test_the_fence_is_the_middle_of_the_gap_between_the_looks() -> None:
 def test_a_minute_with_a_row_that_only_the_stream_can_judge_is_left() -> None:
     world = _World(_all(7, 3), {7: 0, 9: 1})
     world.unclear = {at(7)}
-    assert _places(world.check(repair=True).drift).keys() == {(9, 1)}
+    found = world.check(repair=True)
+    assert _places(found.drift).keys() == {(9, 1)}
+    assert found.undecided == set()  # the stream may have counted it
+    world.stored = {(7, 1): 0}
+    world.rows = {7: 1}
+    assert len(world.check().undecided) == 1
 
 
 @pytest.mark.parametrize("why", ["unlisted", "unplaced"])

@@ -34,7 +34,6 @@ METRICS: Mapping[str, tuple[str, MetricUnit]] = {
     "drift": ("Drift", MetricUnit.Count),
     "repaired": ("Repaired", MetricUnit.Count),
     "moving": ("Moving", MetricUnit.Count),
-    "unreadable": ("RowsUnreadable", MetricUnit.Count),
     "undecided": ("HoursUndecided", MetricUnit.Count),
     "oldestPendingSeconds": ("OldestPendingHour", MetricUnit.Seconds),
     "stoppedConsumers": ("StoppedConsumers", MetricUnit.Count),

@@ -92,8 +92,8 @@ class Findings:
         """How many of them have been repaired."""
         return len(self.repaired) + self.left_out_repaired
 
-    def undecided_as_json(self, most: int) -> list[dict[str, Any]]:
-        """The first of the undecided hours, for results and lines."""
+    def undecided_as_json(self, most: int | None = None) -> list[dict[str, Any]]:
+        """The first of the undecided hours, or all, for results and lines."""
         return [
             {
                 "accountId": hour.series.account_id,

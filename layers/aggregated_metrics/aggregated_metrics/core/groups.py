@@ -107,6 +107,13 @@ def news_of(
     return news
 
 
+def uncounted_of(hours: Iterable[Hour], nowhere: Collection[Target]) -> set[HourId]:
+    """The loaded hours of places with a row that no index lists, and that nobody has counted."""
+    by_id = {hour.id: hour for hour in hours}
+    known = (place for place in nowhere if place.hour in by_id)
+    return {place.hour for place in known if by_id[place.hour].get(place.minute) is None}
+
+
 def listed_of(stored: Iterable[Hour]) -> list[tuple[str, str]]:
     """The least and greatest texts that the minutes of loaded hours keep of rows elsewhere."""
     known = (bucket.metadata.listed for hour in stored for bucket in hour if bucket.size == 1)

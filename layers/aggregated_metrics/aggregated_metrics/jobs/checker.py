@@ -28,6 +28,7 @@ from aggregated_metrics.core.groups import (
     groups,
     news_of,
     ranges_of,
+    uncounted_of,
     whole_hours,
 )
 from aggregated_metrics.core.hours import Hour, HourId
@@ -127,11 +128,8 @@ class Checker:
         for hour_id, places in news_of(stored, counted.texts()).items():
             news.setdefault(hour_id, []).extend(places)
         found = Findings(hours=len(stored), unreadable=counted.unreadable)
-        # A row that no index lists, of a minute that nobody has counted: the caller alone knows it.
-        by_id = {hour.id: hour for hour in stored}
-        known = (place for place in group.nowhere if place.hour in by_id)
-        found.undecided = {p.hour for p in known if by_id[p.hour].get(p.minute) is None}
         found.rows, found.pages = counted.rows, counted.pages
+        found.undecided = uncounted_of(stored, group.nowhere)
         wrong: dict[BucketId, Drift] = {}
         for hour in stored:
             compared = self.compare(hour, group.model, counted, doubtful, unplaced=counted.unplaced)

@@ -102,7 +102,6 @@ class ClosedHours:
 
     def _first_looks(self) -> list[tuple[Marks, Reading]]:
         readings: list[tuple[Marks, Reading]] = []
-        self._reserved = 0.0
         while self._waiting and not self._is_over and self.time_left() >= self._needed():
             marks = self._waiting.pop(0)
             before = self.time_left()

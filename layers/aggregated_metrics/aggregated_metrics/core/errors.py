@@ -14,6 +14,7 @@ AggregatedMetricsError
 │   └── GraphQLError          an answer with errors; keeps `data`, `errors` and `failed` aliases
 │       ├── ConditionFailedError   some aliases failed their condition, the others were done
 │       └── ThrottledError         some or all of the request was throttled
+├── ServiceError              an AWS service other than the API did not answer as it should
 ├── ContentionError           the time ran out before every request had got through
 ├── PendingHoursError         the table of pending hours did not take a mark
 ├── ConsumersError            AWS did not say who reads the streams
@@ -115,6 +116,10 @@ class ThrottledError(GraphQLError):
 
 class ContentionError(AggregatedMetricsError):
     """The time was over before every request had got through; what was saved is valid."""
+
+
+class ServiceError(AggregatedMetricsError):
+    """An AWS service other than the API did not answer as it should; the message says what to do."""
 
 
 class PendingHoursError(AggregatedMetricsError):

@@ -1,0 +1,271 @@
+"""Two queues: records that cannot be counted, and notes of batches that aged out.
+
+A message of quarantine is JSON: `reason`, `table`, `at` (when it was refused), `eventID`,
+`truncated` and `record`, the whole stream record. One that is too large for a message keeps only
+the attributes that counting reads.
+"""
+
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from itertools import batched
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from aggregated_metrics.core.changes import Reject
+from aggregated_metrics.core.errors import ServiceError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+
+MESSAGE_BYTES = 256_000
+"""What SQS takes in one request, and therefore in one message, in every region."""
+_PER_REQUEST = 10
+_REASON_CHARACTERS = 500
+_HIDDEN_SECONDS = 960
+"""Longer than an invocation, therefore no other one receives the message meanwhile."""
+_WAIT_SECONDS = 2
+"""SQS asks all of its servers only if it may wait; otherwise an empty answer means nothing."""
+
+
+class Message(NamedTuple):
+    """A message of quarantine; `record` and `reason` are None if it has none."""
+
+    record: Mapping[str, Any] | None
+    reason: str | None
+    receipt: str
+
+
+class Quarantine:
+    """The quarantine queue.
+
+    Args:
+        client: boto3's SQS client.
+        queue_url: the queue; empty only if nothing is ever refused.
+        clock: the time now, aware.
+        kept: the attributes that a record too large for a message keeps.
+    """
+
+    def __init__(
+        self,
+        client: "SQSClient",
+        queue_url: str,
+        *,
+        clock: Callable[[], datetime],
+        kept: Collection[str] = (),
+    ) -> None:
+        self._client = client
+        self._queue_url = queue_url
+        self._clock = clock
+        self._kept = kept
+
+    def send(self, rejects: Sequence[Reject]) -> int:
+        """Send every record, at least once each; return how many.
+
+        Raises:
+            ServiceError: the queue did not accept a record; the batch must be retried.
+        """
+        at = self._clock().astimezone(UTC).isoformat(timespec="milliseconds")
+        for part in _parts([message(reject, at, self._kept) for reject in rejects]):
+            self._send(part)
+        return len(rejects)
+
+    def receive(self, limit: int) -> list[Message]:
+        """At most `limit` messages, hidden from other receivers until deleted or released.
+
+        Raises:
+            ServiceError: the queue did not answer.
+        """
+        found: list[Message] = []
+        while len(found) < limit:
+            with _quarantine():
+                answer = _receive(self._client, self._queue_url, limit - len(found))
+            if not answer:
+                break
+            found += [_read(each["Body"], each["ReceiptHandle"]) for each in answer]
+        return found
+
+    def delete(self, messages: Sequence[Message]) -> None:
+        """Delete messages whose hours have entries.
+
+        Raises:
+            ServiceError: the queue did not delete one; it is received again later.
+        """
+        for entries in _entries(messages):
+            with _quarantine():
+                answer = self._client.delete_message_batch(
+                    QueueUrl=self._queue_url, Entries=entries
+                )
+            _demand_all(answer, "the quarantine queue did not delete")
+
+    def release(self, messages: Sequence[Message]) -> None:
+        """Let other receivers see messages again.
+
+        Raises:
+            ServiceError: the queue did not answer; they are seen again after 16 minutes.
+        """
+        for entries in _entries(messages, VisibilityTimeout=0):
+            with _quarantine():
+                self._client.change_message_visibility_batch(
+                    QueueUrl=self._queue_url, Entries=entries
+                )
+
+    def _send(self, bodies: Sequence[str]) -> None:
+        entries: Any = [{"Id": str(i), "MessageBody": body} for i, body in enumerate(bodies)]
+        with _quarantine():
+            answer = self._client.send_message_batch(QueueUrl=self._queue_url, Entries=entries)
+        _demand_all(answer, "the quarantine queue refused")
+
+
+class Note(NamedTuple):
+    """EventBridge's event about the S3 object of a failed batch, and the receipt of its message."""
+
+    body: str
+    receipt: str
+
+
+class FailedBatches:
+    """The queue of notes, and the bucket with the batches.
+
+    Args:
+        queues: boto3's SQS client.
+        objects: boto3's S3 client.
+        queue_url: the queue of notes.
+    """
+
+    def __init__(self, queues: "SQSClient", objects: "S3Client", queue_url: str) -> None:
+        self._queues = queues
+        self._objects = objects
+        self._queue_url = queue_url
+
+    def next(self) -> Note | None:
+        """A note, hidden from other receivers for 16 minutes; None if none is left.
+
+        Raises:
+            ServiceError: the queue did not answer.
+        """
+        with _failed_batches():
+            messages = _receive(self._queues, self._queue_url, 1)
+        return Note(messages[0]["Body"], messages[0]["ReceiptHandle"]) if messages else None
+
+    def event(self, note: Note) -> Any:
+        """The event that the stream function was invoked with.
+
+        Raises:
+            ServiceError: the note names no object, it does not exist, or it is not JSON.
+        """
+        try:
+            place = json.loads(note.body)["detail"]
+            bucket, key = place["bucket"]["name"], place["object"]["key"]
+            kept = json.loads(self._objects.get_object(Bucket=bucket, Key=key)["Body"].read())
+            payload = kept["payload"]
+            return json.loads(payload) if isinstance(payload, str) else payload
+        except (BotoCoreError, ClientError, ValueError, KeyError, TypeError) as error:
+            raise ServiceError(
+                f"a failed batch cannot be read ({error!r}); its note: {note.body[:500]}"
+            ) from error
+
+    def end(self, note: Note) -> None:
+        """Delete a note: the hours of its batch have entries.
+
+        Raises:
+            ServiceError: the queue did not answer.
+        """
+        with _failed_batches():
+            self._queues.delete_message(QueueUrl=self._queue_url, ReceiptHandle=note.receipt)
+
+
+def message(reject: Reject, at: str, kept: Collection[str]) -> str:
+    """The body of the message that keeps a record."""
+    body = {
+        "reason": reject.reason[:_REASON_CHARACTERS],
+        "table": _table(reject.record),
+        "at": at,
+        "eventID": reject.record.get("eventID"),
+        "truncated": False,
+        "record": reject.record,
+    }
+    text = json.dumps(body, default=str)
+    if len(text) <= MESSAGE_BYTES:
+        return text
+    slim = body | {"truncated": True, "record": _slim(reject.record, kept)}
+    return json.dumps(slim, default=str)
+
+
+def _table(record: Mapping[str, Any]) -> str | None:
+    parts = str(record.get("eventSourceARN") or "").split("/")
+    return parts[1] if len(parts) > 1 else None
+
+
+def _slim(record: Mapping[str, Any], kept: Collection[str]) -> dict[str, Any]:
+    most = MESSAGE_BYTES // (4 * max(1, len(kept)))  # two images leave half a message for the rest
+    change = dict(record.get("dynamodb") or {})
+    for name in ("OldImage", "NewImage"):
+        if isinstance(change.get(name), Mapping):
+            change[name] = {
+                attribute: value
+                for attribute, value in change[name].items()
+                if attribute in kept and len(json.dumps(value, default=str)) < most
+            }
+    return {**record, "dynamodb": change}
+
+
+def _parts(bodies: Sequence[str]) -> Iterator[list[str]]:
+    """At most ten messages and at most MESSAGE_BYTES a request."""
+    part: list[str] = []
+    for body in bodies:
+        if part and (len(part) == _PER_REQUEST or sum(map(len, part)) + len(body) > MESSAGE_BYTES):
+            yield part
+            part = []
+        part.append(body)
+    if part:
+        yield part
+
+
+def _read(body: str, receipt: str) -> Message:
+    try:
+        content = json.loads(body)
+    except ValueError:
+        content = None
+    given = content if isinstance(content, Mapping) else {}
+    record = given.get("record")
+    return Message(record if isinstance(record, Mapping) else None, given.get("reason"), receipt)
+
+
+def _receive(client: "SQSClient", url: str, limit: int) -> Sequence[Any]:
+    answer = client.receive_message(
+        QueueUrl=url,
+        MaxNumberOfMessages=min(_PER_REQUEST, limit),
+        VisibilityTimeout=_HIDDEN_SECONDS,
+        WaitTimeSeconds=_WAIT_SECONDS,
+    )
+    return answer.get("Messages") or ()
+
+
+def _entries(messages: Sequence[Message], **more: Any) -> Iterator[Any]:
+    for part in batched(messages, _PER_REQUEST, strict=False):
+        yield [{"Id": str(i), "ReceiptHandle": m.receipt, **more} for i, m in enumerate(part)]
+
+
+def _demand_all(answer: Mapping[str, Any], what: str) -> None:
+    if failed := answer.get("Failed"):
+        why = failed[0].get("Message") or failed[0]["Code"]
+        raise ServiceError(f"{what} {len(failed)} messages ({why}); they are tried again")
+
+
+@contextmanager
+def _asking(queue: str, setting: str) -> Iterator[None]:
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise ServiceError(
+            f"{queue} did not answer ({error}): check {setting} and the role"
+        ) from error
+
+
+_quarantine = partial(_asking, "the quarantine queue", "QUARANTINE_QUEUE_URL")
+_failed_batches = partial(_asking, "the queue of failed batches", "FAILED_BATCHES_QUEUE_URL")

@@ -1,45 +1,61 @@
-"""What reads the source tables' streams: the stream function's event source mappings.
+"""What reads the source tables' streams, and up to when each stream is known to be applied.
 
-Lambda emits IteratorAge only for batches that it has processed. A mapping that is off, gone, or on
-a stream that its table no longer has therefore looks like a quiet table; only asking tells.
+Lambda emits IteratorAge only for batches that it has processed. A mapping that is off, deleted, or
+on a stream that its table no longer has therefore looks like a quiet table; only its state shows
+the difference.
 """
 
-from collections.abc import Collection, Iterator
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from aggregated_metrics.core.errors import ConsumersError
+from aggregated_metrics.adapters.hour_store import HourStore
+from aggregated_metrics.adapters.observability import Report
+from aggregated_metrics.adapters.pending_hours import Note
+from aggregated_metrics.core import buckets
+from aggregated_metrics.core.errors import ServiceError
+from aggregated_metrics.core.hour import Bucket, Hour
+from aggregated_metrics.core.metadata import decoded
+from aggregated_metrics.core.series import HourId, Series
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_lambda import LambdaClient
 
-_ENABLED = "Enabled"
-_RESULTS = ("", "OK", "No records processed")
-"""What LastProcessingResult begins with where nothing is wrong."""
+RECENT_SECONDS = 600.0
+"""A mapping that was modified this recently may still be about to read its first batch."""
+STREAMS = HourId(Series("_streams", "_streams"), 0)
+"""Where the as of of every record type is stored: the 60-minute bucket of this hour."""
 _GONE = "ResourceNotFoundException"
 
+type AsOf = Mapping[str, float | None]
+"""Record type to the time up to which its stream is known to be applied: epoch seconds."""
 
-class Mapping(NamedTuple):
-    """One event source mapping.
+
+class Consumer(NamedTuple):
+    """What reads the stream of one model's table.
 
     Attributes:
-        stream: the ARN of the stream that it reads.
-        state: such as `Enabled`; anything else reads nothing.
-        result: what Lambda says of the last batch.
+        model: the model's name.
+        stream: the stream that the stack was deployed with: `table/label`.
+        problem: why its changes are not counted now; empty if they are.
+        latest: the label of the table's stream now; empty if it has none.
+        modified: when the mapping was last modified: epoch seconds.
     """
 
+    model: str
     stream: str
-    state: str
-    result: str
+    problem: str
+    latest: str
+    modified: float
 
     @property
-    def trouble(self) -> str:
-        """Why it does not count what comes; empty where it does."""
-        if self.state != _ENABLED:
-            return self.state
-        return "" if self.result in _RESULTS or self.result.startswith("OK") else self.result
+    def is_running(self) -> bool:
+        """Whether the table's stream is the one that is read, and it is read."""
+        return not self.problem and self.stream.endswith(f"/{self.latest}")
 
 
 class Consumers:
@@ -49,70 +65,193 @@ class Consumers:
         functions: boto3's Lambda client.
         tables: boto3's DynamoDB client.
         function: the stream function's name.
+        streams: model name to its table's stream, `table/label`.
     """
 
-    def __init__(self, functions: "LambdaClient", tables: "DynamoDBClient", function: str) -> None:
+    def __init__(
+        self,
+        functions: "LambdaClient",
+        tables: "DynamoDBClient",
+        function: str,
+        streams: Mapping[str, str],
+    ) -> None:
         self._functions = functions
         self._tables = tables
         self._function = function
+        self._streams = streams
 
-    def troubles(self, streams: Collection[str]) -> dict[str, str]:
-        """The streams that nobody reads as they come, and why.
-
-        Raises:
-            ConsumersError: Lambda did not answer.
-        """
-        found = {mapping.stream: mapping.trouble for mapping in self._mappings()}
-        troubles = {stream: found.get(stream, "no mapping") for stream in streams}
-        return {stream: trouble for stream, trouble in troubles.items() if trouble}
-
-    def replaced(self, streams: Collection[str]) -> dict[str, str]:
-        """The streams that are no longer their table's, with the one that is (empty if none is).
+    def state(self) -> list[Consumer]:
+        """The state of every stream's consumer.
 
         Raises:
-            ConsumersError: DynamoDB did not answer.
+            ServiceError: Lambda or DynamoDB did not answer.
         """
-        latest = {stream: self._latest(table_of(stream)) for stream in streams}
-        return {stream: now for stream, now in latest.items() if now != stream}
+        if not self._streams:
+            return []
+        found = self._mappings()
+        missing = ("no mapping", 0.0)
+        return [
+            Consumer(model, stream, problem, self._latest(stream.partition("/")[0]), modified)
+            for model, stream in self._streams.items()
+            for problem, modified in [found.get(stream, missing)]
+        ]
 
-    def _mappings(self) -> Iterator[Mapping]:
+    def _mappings(self) -> dict[str, tuple[str, float]]:
+        """Stream to its mapping's problem and when it was modified."""
         try:
-            pages = self._functions.get_paginator("list_event_source_mappings").paginate(
-                FunctionName=self._function
-            )
-            for page in pages:
-                for given in page["EventSourceMappings"]:
-                    yield Mapping(
-                        given.get("EventSourceArn", ""),
-                        given.get("State", ""),
-                        given.get("LastProcessingResult", ""),
-                    )
+            asked = {"FunctionName": self._function}
+            reserved = self._functions.get_function_concurrency(FunctionName=self._function)
+            pages = self._functions.get_paginator("list_event_source_mappings").paginate(**asked)
+            mappings = [each for page in pages for each in page["EventSourceMappings"]]
         except (BotoCoreError, ClientError) as error:
-            raise ConsumersError(
-                f"the mappings of {self._function} cannot be listed ({error}); check "
-                "STREAM_FUNCTION and the role's lambda:ListEventSourceMappings"
+            raise ServiceError(
+                f"the mappings of {self._function} cannot be listed ({error}): check "
+                "STREAM_FUNCTION and the role's lambda:ListEventSourceMappings and "
+                "lambda:GetFunctionConcurrency"
             ) from error
+        is_throttled = reserved.get("ReservedConcurrentExecutions") == 0
+        return {
+            _short(each.get("EventSourceArn", "")): (
+                "the function is throttled" if is_throttled else _problem(each),
+                each["LastModified"].timestamp() if "LastModified" in each else 0.0,
+            )
+            for each in mappings
+        }
 
     def _latest(self, table: str) -> str:
+        """The label of a table's stream; empty if it has none."""
         try:
             described: Any = self._tables.describe_table(TableName=table)["Table"]
-        except ClientError as error:
-            if error.response["Error"]["Code"] == _GONE:
+        except (BotoCoreError, ClientError) as error:
+            if isinstance(error, ClientError) and error.response["Error"]["Code"] == _GONE:
                 return ""
-            raise ConsumersError(_remedy(table, error)) from error
-        except BotoCoreError as error:
-            raise ConsumersError(_remedy(table, error)) from error
+            raise ServiceError(
+                f"the table {table} cannot be described ({error}): check STREAM_ARNS and the "
+                "role's dynamodb:DescribeTable"
+            ) from error
         enabled = (described.get("StreamSpecification") or {}).get("StreamEnabled")
-        return str(described.get("LatestStreamArn") or "") if enabled else ""
+        return str(described.get("LatestStreamLabel") or "") if enabled else ""
 
 
-def table_of(stream: str) -> str:
-    """The table's name in a stream's ARN: `arn:…:table/<name>/stream/<label>`."""
-    return stream.split("/")[1]
+def _problem(mapping: Mapping[str, Any]) -> str:
+    if mapping.get("State") != "Enabled":
+        return str(mapping.get("State"))
+    result = str(mapping.get("LastProcessingResult") or "OK")
+    return "" if result.startswith(("OK", "No records processed")) else result
 
 
-def _remedy(table: str, why: object) -> str:
-    return (
-        f"the table {table} cannot be described ({why}); check STREAM_ARNS and the role's "
-        "dynamodb:DescribeTable"
-    )
+def _short(arn: str) -> str:
+    """`table/label` of `arn:…:table/<table>/stream/<label>`."""
+    _, *names = arn.split("/")
+    return "/".join(names[::2])
+
+
+def report(consumers: Sequence[Consumer]) -> Report:
+    """How many streams are not consumed, and which."""
+    stopped = [each for each in consumers if not each.is_running]
+    found: Report = {"streamsNotConsumed": len(stopped)}
+    if stopped:
+        found["streams"] = [
+            {
+                "table": each.stream.partition("/")[0],
+                "consumer": each.problem or "Enabled",
+                "latestStream": each.latest,
+            }
+            for each in stopped
+        ]
+    return found
+
+
+def as_of(
+    consumers: Iterable[Consumer],
+    counted: Mapping[str, Sequence[str]],
+    notes: Sequence[Note],
+    stored: AsOf,
+    now: float,
+    *,
+    recent: float = RECENT_SECONDS,
+) -> AsOf:
+    """The time up to which each record type's stream is known to be applied.
+
+    The least of now and the model's notes. While its stream is not consumed, or its mapping was
+    modified recently, it stays where it was; None before the first.
+
+    Args:
+        consumers: the state of each model's consumer.
+        counted: model name to its record types.
+        notes: late batches of the last ten minutes.
+        stored: the result of the previous call.
+        now: epoch seconds.
+        recent: for how many seconds a modified mapping counts as stopped.
+    """
+    found: dict[str, float | None] = {}
+    for consumer in consumers:
+        late = [note.first for note in notes if note.model == consumer.model]
+        is_current = consumer.is_running and consumer.modified <= now - recent
+        for name in counted[consumer.model]:
+            known = now if is_current else stored.get(name)
+            found[name] = None if known is None else min(now, known, *late)
+    return found
+
+
+class StreamsRecord:
+    """The record that tells readers the as of of every record type.
+
+    Args:
+        store: the hours of the API.
+    """
+
+    def __init__(self, store: HourStore) -> None:
+        self._store = store
+
+    def load(self) -> AsOf:
+        """What is stored; empty before the first update.
+
+        Raises:
+            ApiError: the API refused, or did not answer.
+        """
+        (hour,) = self._store.load([STREAMS])
+        return _stored(hour)
+
+    def update(self, change: Callable[[AsOf], AsOf], complete_after: int) -> AsOf:
+        """Replace what is stored; returns it. One read and one write.
+
+        Args:
+            change: makes the new values of the stored ones.
+            complete_after: seconds after its end at which a bucket is completed.
+
+        Raises:
+            ApiError: the API refused, or did not answer.
+        """
+        found: AsOf = {}
+
+        def edit(hour: Hour) -> None:
+            nonlocal found
+            found = change(_stored(hour))
+            texts = {name: None if t is None else _text(t) for name, t in found.items()}
+            content = json.dumps({"asOf": texts, "completeAfter": complete_after})
+            bucket = hour.get(STREAMS.start, buckets.HOUR) or Bucket(STREAMS.start, buckets.HOUR)
+            bucket.given, bucket.parsed, bucket.dirty = content, None, True
+            hour.overlay(bucket)
+
+        self._store.update([STREAMS], edit)
+        return found
+
+
+def _stored(hour: Hour) -> AsOf:
+    bucket = hour.get(STREAMS.start, buckets.HOUR)
+    content = decoded(bucket.given) if bucket else None
+    given = content.get("asOf") if isinstance(content, Mapping) else None
+    return {name: _seconds(t) for name, t in given.items()} if isinstance(given, Mapping) else {}
+
+
+def _seconds(text: Any) -> float | None:
+    try:
+        return buckets.parse(text).timestamp()
+    except (TypeError, ValueError):
+        return None
+
+
+def _text(seconds: float) -> str:
+    moment = datetime.fromtimestamp(int(seconds), UTC)
+    return moment.isoformat().replace("+00:00", "Z")

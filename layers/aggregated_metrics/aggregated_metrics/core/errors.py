@@ -119,7 +119,7 @@ class ContentionError(AggregatedMetricsError):
 
 
 class ServiceError(AggregatedMetricsError):
-    """An AWS service other than the API did not answer as it should; the message says what to do."""
+    """An AWS service other than the API did not answer as it should; the message has the remedy."""
 
 
 class PendingHoursError(AggregatedMetricsError):

@@ -99,9 +99,10 @@ class Consumers:
     def _mappings(self) -> dict[str, tuple[str, float]]:
         """Stream to its mapping's problem and when it was modified."""
         try:
-            asked = {"FunctionName": self._function}
             reserved = self._functions.get_function_concurrency(FunctionName=self._function)
-            pages = self._functions.get_paginator("list_event_source_mappings").paginate(**asked)
+            pages = self._functions.get_paginator("list_event_source_mappings").paginate(
+                FunctionName=self._function
+            )
             mappings = [each for page in pages for each in page["EventSourceMappings"]]
         except (BotoCoreError, ClientError) as error:
             raise ServiceError(

@@ -13,37 +13,28 @@ logger = Logger()
 metrics = Metrics(namespace=environ.get("POWERTOOLS_METRICS_NAMESPACE", "AggregatedMetrics"))
 
 type Report = dict[str, int | float | str | list[dict[str, Any]] | None]
-"""What an invocation did: the fields of its line. Numbers named in `METRICS` are metrics too."""
+"""What an invocation did: the fields of its line. Numbers named in `METRICS` are metrics too.
+
+`check`, where it is given, is a dimension of them: hourly, range, deep or backfill.
+"""
 
 METRICS: Mapping[str, tuple[str, MetricUnit]] = {
     "records": ("Records", MetricUnit.Count),
-    "deltas": ("Deltas", MetricUnit.Count),
     "written": ("BucketsWritten", MetricUnit.Count),
     "conflicts": ("Conflicts", MetricUnit.Count),
-    "retries": ("Retries", MetricUnit.Count),
-    "quarantined": ("Quarantined", MetricUnit.Count),
-    "clamped": ("Clamped", MetricUnit.Count),
-    "overflowed": ("Overflowed", MetricUnit.Count),
-    "ledgerDropped": ("LedgerDropped", MetricUnit.Count),
-    "parentsLeft": ("ParentsLeft", MetricUnit.Count),
     "freshnessSeconds": ("Freshness", MetricUnit.Seconds),
-    "swept": ("HoursSwept", MetricUnit.Count),
-    "closed": ("HoursClosed", MetricUnit.Count),
-    "waiting": ("HoursWaiting", MetricUnit.Count),
-    "scanned": ("RowsScanned", MetricUnit.Count),
-    "drift": ("Drift", MetricUnit.Count),
-    "repaired": ("Repaired", MetricUnit.Count),
-    "moving": ("Moving", MetricUnit.Count),
-    "undecided": ("HoursUndecided", MetricUnit.Count),
+    "quarantined": ("Quarantined", MetricUnit.Count),
+    "evicted": ("CheckpointsEvicted", MetricUnit.Count),
     "oldestPendingSeconds": ("OldestPendingHour", MetricUnit.Seconds),
-    "stoppedConsumers": ("StoppedConsumers", MetricUnit.Count),
-    "replacedStreams": ("ReplacedStreams", MetricUnit.Count),
-    "rangeDrift": ("RangeDrift", MetricUnit.Count),
-    "rangeRepaired": ("RangeRepaired", MetricUnit.Count),
-    "deepDrift": ("DeepDrift", MetricUnit.Count),
-    "setAside": ("HoursSetAside", MetricUnit.Count),
-    "oldestClosedSeconds": ("OldestClosedHour", MetricUnit.Seconds),
+    "streamsNotConsumed": ("StreamNotConsumed", MetricUnit.Count),
+    "oldestOpenCheckSeconds": ("OldestOpenCheck", MetricUnit.Seconds),
+    "deferred": ("Deferred", MetricUnit.Count),
+    "drift": ("Drift", MetricUnit.Count),
+    "inFlux": ("InFlux", MetricUnit.Count),
+    "unverified": ("Unverified", MetricUnit.Count),
 }
+HEARTBEATS = frozenset({"streamsNotConsumed", "oldestOpenCheckSeconds"})
+"""Emitted even if zero: their alarms treat missing data as breaching."""
 
 
 @contextmanager
@@ -77,11 +68,15 @@ def _milliseconds(started: float) -> float:
 
 def _measure(report: Report) -> None:
     measured = {
-        METRICS[name]: value
+        name: value
         for name, value in report.items()
-        if name in METRICS and isinstance(value, int | float)
+        if name in METRICS and isinstance(value, int | float) and (value or name in HEARTBEATS)
     }
-    for (metric, unit), value in measured.items():
+    if not measured:
+        return
+    if check := report.get("check"):
+        metrics.add_dimension(name="check", value=str(check))
+    for name, value in measured.items():
+        metric, unit = METRICS[name]
         metrics.add_metric(name=metric, unit=unit, value=value)
-    if measured:  # Powertools warns of an invocation without any, such as a plan
-        metrics.flush_metrics()
+    metrics.flush_metrics()

@@ -1,32 +1,124 @@
 """What a run over whole tables keeps in the stack's bucket, under runs/<name>/.
 
     run.json                              the plan
-    <look>/<model>/<segment>/<number>     a scanner's parts (runs.encode)
-    gathered.json                         which parts there are, and the fences
-    reduced/<partition>-<number>.json     what a reducer has done
-    report.json, uncountable.json         what it all came to
+    checks/<partition>.json               the open checks before pass 1
+    <pass>/<model>/<segment>/<number>     a scanner's parts
+    gathered.json                         the keys of all parts, and when each pass was
+    reduced/<partition>-<number>.json     what reducers have found
+    report.json, uncountable.json         the report, and samples of the rows that cannot be counted
 
-Parts are never written twice: of two scanners of the same segment one is first, and the other goes
-on from what that one has put down.
+A part holds totals, and the key where its scan continues: it is the result and the checkpoint in
+one. Parts are never written twice: of two scanners of a segment one is first, and the other
+continues from what that one has written.
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from botocore.exceptions import ClientError
 
 from aggregated_metrics.adapters.concurrency import map_concurrently
 from aggregated_metrics.core.errors import RunError
-from aggregated_metrics.core.runs import Part, Run, Segment, decode_head, head_length
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _HEAD = 16_384
-_TAKEN = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
+_LENGTH = 4
+_EXISTS = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
 _MISSING = frozenset({"NoSuchKey", "404"})
+
+type Uncountable = Mapping[str, tuple[int, Sequence[str]]]
+"""Reason to the number of rows that cannot be counted, and the ids of the first of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The plan of one run.
+
+    Attributes:
+        name: the execution's.
+        began: epoch seconds, before anything was read.
+        repair: whether drift is repaired.
+        segments: model to the number of segments that its table is scanned in.
+        partitions: how many parts the totals are reduced in.
+        read_units: model to the read units a second of one scanner.
+        breakdowns: the breakdowns that are counted.
+    """
+
+    name: str
+    began: float
+    repair: bool
+    segments: Mapping[str, int]
+    partitions: int
+    read_units: Mapping[str, float]
+    breakdowns: Sequence[str] = ()
+
+    def units(self) -> list[dict[str, Any]]:
+        """The scanners' events, without the pass."""
+        return [
+            {"run": self.name, "model": model, "segment": segment}
+            for model, number in self.segments.items()
+            for segment in range(number)
+        ]
+
+
+class Segment(NamedTuple):
+    """One scanner's work: a segment of a model's table in pass 1 or 2."""
+
+    run: str
+    number: int
+    model: str
+    segment: int
+
+    @property
+    def prefix(self) -> str:
+        """What the keys of its parts begin with."""
+        return f"runs/{self.run}/{self.number}/{self.model}/{self.segment:04}/"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The head of a scanner's part; rows and units are those of the whole segment so far.
+
+    Attributes:
+        number: from 0.
+        next: DynamoDB's key to continue from; None at the segment's end.
+        rows, units: rows read, and read units consumed.
+        began, ended: when this part's rows were read: epoch seconds.
+        uncountable: of this part.
+        offsets: where each partition's block begins, and where the last one ends.
+    """
+
+    number: int
+    next: Mapping[str, Any] | None
+    rows: int
+    units: float
+    began: float
+    ended: float
+    uncountable: Uncountable = field(default_factory=dict)
+    offsets: Sequence[int] = ()
+
+    @property
+    def done(self) -> bool:
+        """Whether the segment is read to its end."""
+        return self.next is None
+
+    def encode(self, blocks: Sequence[bytes]) -> bytes:
+        """The part with a block for each partition: the head's length, the head, the blocks."""
+        offsets = [0]
+        for block in blocks:
+            offsets.append(offsets[-1] + len(block))
+        head = json.dumps(asdict(self) | {"offsets": offsets}, separators=(",", ":")).encode()
+        return b"".join([len(head).to_bytes(_LENGTH), head, *blocks])
+
+    @classmethod
+    def decode(cls, content: bytes) -> Self:
+        """A part, of at least its head's bytes."""
+        return cls(**json.loads(content[_LENGTH : _head_length(content)]))
 
 
 class RunFiles:
@@ -42,51 +134,41 @@ class RunFiles:
         self._bucket = bucket
 
     def begin(self, run: Run) -> Run:
-        """Keep a run's plan; returns the one that was there first."""
-        key = f"runs/{run.name}/run.json"
-        self._put_once(key, run.as_json().encode())
+        """Keep a run's plan; returns the one that was written first."""
+        self._put_once(f"runs/{run.name}/run.json", json.dumps(asdict(run)).encode())
         return self.run(run.name)
 
     def run(self, name: str) -> Run:
         """A run's plan.
 
         Raises:
-            RunError: there is none.
+            RunError: it does not exist.
         """
-        return Run.from_json(self._text(f"runs/{name}/run.json"))
+        return Run(**self.get(name, "run.json"))
 
     def put_part(self, segment: Segment, number: int, content: bytes) -> bool:
-        """Put a part down; False if another scanner was first."""
-        return self._put_once(f"{_prefix(segment)}{number:06}", content)
+        """Write a part; False if another scanner was first."""
+        return self._put_once(f"{segment.prefix}{number:06}", content)
 
     def last_part(self, segment: Segment) -> Part | None:
         """The newest part of a segment."""
-        keys = list(self._keys(_prefix(segment)))
+        keys = list(self._keys(segment.prefix))
         return self.head(keys[-1]) if keys else None
 
-    def parts(self, run: str, look: int) -> Iterator[tuple[str, str]]:
-        """Every part of a look: model and key, segment by segment in their order."""
-        for key in self._keys(f"runs/{run}/{look}/"):
-            yield key.split("/")[3], key
+    def parts(self, run: str, number: int) -> list[tuple[str, str]]:
+        """Every part of a pass: model and key."""
+        return [(key.split("/")[3], key) for key in self._keys(f"runs/{run}/{number}/")]
 
     def head(self, key: str) -> Part:
         """A part without its blocks."""
-        return decode_head(self._start(key))
+        return Part.decode(self._start(key))
 
     def blocks(self, keys: Sequence[str], partition: int) -> list[bytes]:
-        """What parts hold of a partition, packed (row_sums.unpack); empty if nothing."""
+        """The blocks of a partition in these parts (totals.unpack), some of them empty."""
         return list(map_concurrently(partial(self._block, partition), keys))
 
-    def _block(self, partition: int, key: str) -> bytes:
-        start = self._start(key)
-        before, offsets = head_length(start), decode_head(start).offsets
-        first, end = before + offsets[partition], before + offsets[partition + 1]
-        if first == end:
-            return b""
-        return start[first:end] if end <= len(start) else self._bytes(key, first, end)
-
     def put(self, run: str, name: str, content: Any) -> None:
-        """Keep a document."""
+        """Write a document."""
         body = json.dumps(content).encode()
         self._client.put_object(Bucket=self._bucket, Key=f"runs/{run}/{name}", Body=body)
 
@@ -94,21 +176,25 @@ class RunFiles:
         """A document.
 
         Raises:
-            RunError: there is none.
+            RunError: it does not exist.
         """
-        return json.loads(self._text(f"runs/{run}/{name}"))
+        return self._document(f"runs/{run}/{name}")
 
-    def reduced(
-        self, run: str, known: Collection[str] = ()
-    ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """What the reducers have done, by key; nothing of what is known already."""
-        for key in self._keys(f"runs/{run}/reduced/"):
-            if key not in known:
-                yield key, json.loads(self._text(key))
+    def reduced(self, run: str) -> Iterator[Mapping[str, Any]]:
+        """What the reducers have found."""
+        return map(self._document, self._keys(f"runs/{run}/reduced/"))
+
+    def _block(self, partition: int, key: str) -> bytes:
+        start = self._start(key)
+        before, offsets = _head_length(start), Part.decode(start).offsets
+        first, end = before + offsets[partition], before + offsets[partition + 1]
+        if first == end:
+            return b""
+        return start[first:end] if end <= len(start) else self._bytes(key, first, end)
 
     def _start(self, key: str) -> bytes:
         start = self._bytes(key, 0, _HEAD)
-        length = head_length(start)
+        length = _head_length(start)
         return start if length <= len(start) else self._bytes(key, 0, length)
 
     def _bytes(self, key: str, first: int, end: int) -> bytes:
@@ -117,14 +203,14 @@ class RunFiles:
         )
         return answer["Body"].read()
 
-    def _text(self, key: str) -> str:
+    def _document(self, key: str) -> Any:
         try:
             answer = self._client.get_object(Bucket=self._bucket, Key=key)
         except ClientError as error:
             if error.response["Error"]["Code"] in _MISSING:
-                raise RunError(f"s3://{self._bucket}/{key} is not there") from error
+                raise RunError(f"s3://{self._bucket}/{key} does not exist") from error
             raise
-        return answer["Body"].read().decode()
+        return json.loads(answer["Body"].read())
 
     def _keys(self, prefix: str) -> Iterator[str]:
         pages = self._client.get_paginator("list_objects_v2")
@@ -136,11 +222,12 @@ class RunFiles:
         try:
             self._client.put_object(Bucket=self._bucket, Key=key, Body=content, IfNoneMatch="*")
         except ClientError as error:
-            if error.response["Error"]["Code"] in _TAKEN:
+            if error.response["Error"]["Code"] in _EXISTS:
                 return False
             raise
         return True
 
 
-def _prefix(segment: Segment) -> str:
-    return f"runs/{segment.run}/{segment.look}/{segment.model}/{segment.number:04}/"
+def _head_length(content: bytes) -> int:
+    """How many bytes of an encoded part precede its blocks."""
+    return _LENGTH + int.from_bytes(content[:_LENGTH])

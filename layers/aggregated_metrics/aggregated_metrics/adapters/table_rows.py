@@ -4,15 +4,21 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aggregated_metrics.core.runs import Table
-from aggregated_metrics.core.source_models import Model
+from aggregated_metrics.core.models import Model
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 
+class Table(NamedTuple):
+    """About how many rows a source table has, and its provisioned read units a second, if any."""
+
+    items: int
+    provisioned: int | None = None
+
+
 class Page(NamedTuple):
-    """Rows as DynamoDB JSON, where the scan goes on (None: nowhere), and what it has consumed."""
+    """Rows as DynamoDB JSON, the key to continue from (None at the end), consumed read units."""
 
     rows: list[dict[str, Any]]
     next: Mapping[str, Any] | None
@@ -20,7 +26,7 @@ class Page(NamedTuple):
 
 
 class TokenBucket:
-    """Lets so many units a second through; up to a second's worth may be saved up.
+    """Limits units a second; unused ones of up to a second may be spent later.
 
     Args:
         rate: units a second.
@@ -41,7 +47,7 @@ class TokenBucket:
         self._at = monotonic()
 
     def spend(self, units: float) -> None:
-        """Take what has been consumed; wait until nothing is owed."""
+        """Subtract consumed units; wait until the balance is not negative."""
         now = self._monotonic()
         self._left = min(self._rate, self._left + (now - self._at) * self._rate) - units
         self._at = now
@@ -55,7 +61,7 @@ class TableRows:
     Args:
         client: boto3's DynamoDB client.
         tables: model name to table name.
-        bucket: makes what limits one scan to so many read units a second.
+        bucket: makes the limiter of one scan, from its read units a second.
     """
 
     def __init__(
@@ -69,7 +75,7 @@ class TableRows:
         self._bucket = bucket
 
     def describe(self) -> dict[str, Table]:
-        """What is known of each table; DynamoDB counts its rows about every six hours."""
+        """Each table by model; DynamoDB counts its rows about every six hours."""
         found = {}
         for model, name in self._tables.items():
             table = self._client.describe_table(TableName=name)["Table"]
@@ -89,11 +95,8 @@ class TableRows:
         start: Mapping[str, Any] | None,
         read_units: float,
     ) -> Iterator[Page]:
-        """The pages of a segment, from a key on; only what counting reads is asked for."""
-        listed = (model.listing[1],) if model.listing else ()
-        wanted = ("id", *model.attributes, *model.required, *listed, "updatedAt")
-        names = dict.fromkeys(wanted)
-        projection = {f"#{i}": name for i, name in enumerate(names)}
+        """The pages of a segment, from a key on, with the attributes that counting reads."""
+        projection = {f"#{i}": name for i, name in enumerate(model.selected)}
         bucket = self._bucket(read_units)
         request: dict[str, Any] = {
             "TableName": self._tables[model.name],

@@ -1,4 +1,4 @@
-"""bucket_sweeper: closes the buckets that have elapsed; invoked by a schedule."""
+"""bucket_sweeper: completes the buckets that have elapsed; invoked by a schedule."""
 
 from typing import Any
 
@@ -7,13 +7,14 @@ from aggregated_metrics.adapters import observability
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG001 - a schedule says nothing
-    """Look at the streams, and visit every pending hour that is due; returns what was done."""
+    """Ask how far the streams are applied, and visit every hour that is due."""
     with observability.invocation("bucket_sweeper", context) as report:
         process = wiring.process()
+        as_of = {}
         try:
-            report.update(wiring.probe(process).look())
-        finally:  # neither keeps the other from being done
-            swept = wiring.sweeper(process, context).sweep()
-            report.update(swept.as_report())
-            swept.raise_failure()
+            as_of = wiring.probe(process, context).update(report)
+        finally:  # run both even if one fails; without as of nothing is completed
+            result = wiring.sweeper(process, context, as_of).sweep()
+            report.update(result.as_report())
+            result.raise_failure()
     return report

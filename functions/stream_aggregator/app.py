@@ -9,12 +9,9 @@ from aggregated_metrics.adapters import observability
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Apply one batch of a stream.
 
-    The mapping has a tumbling window, only so that events name their shard; its state stays unused,
-    but Lambda takes a response without `state` as a failure.
+    The mapping has a tumbling window, only because events then name their shard; its state stays
+    unused, but Lambda treats a response without `state` as a failure.
     """
     with observability.invocation("stream_aggregator", context) as report:
-        aggregator = wiring.aggregator(wiring.process(), context)
-        taken = aggregator.fold(event)
-        report.update(taken.as_report())
-        report.update(aggregator.apply(taken).as_report())
+        wiring.aggregator(wiring.process(), context).aggregate(event, report)
     return {"state": {}}

@@ -5,7 +5,7 @@ each factory imports the job that it makes and no other.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -17,24 +17,23 @@ from botocore.config import Config
 
 from aggregated_metrics.adapters.appsync import AppSyncClient, SigV4, open_session
 from aggregated_metrics.adapters.hour_store import HourStore
-from aggregated_metrics.adapters.pending_hours import PendingHours
-from aggregated_metrics.adapters.quarantine import Quarantine
+from aggregated_metrics.adapters.pending_hours import LEASE_SECONDS, PendingHours
+from aggregated_metrics.adapters.queues import Quarantine
 from aggregated_metrics.adapters.retries import Retries
 from aggregated_metrics.adapters.settings import Settings
 from aggregated_metrics.core.errors import SettingsError
-from aggregated_metrics.core.hours import HourId
+from aggregated_metrics.core.metadata import NEVER
+from aggregated_metrics.core.series import HourId
 
 if TYPE_CHECKING:
     import requests
 
-    from aggregated_metrics.adapters.source_rows import Counted
+    from aggregated_metrics.adapters.consumers import AsOf
     from aggregated_metrics.jobs.aggregator import Aggregator
     from aggregated_metrics.jobs.backfiller import Backfiller
-    from aggregated_metrics.jobs.checker import Checker
-    from aggregated_metrics.jobs.probe import Probe
     from aggregated_metrics.jobs.reconciler import Reconciler
-    from aggregated_metrics.jobs.recovery import Recovery
-    from aggregated_metrics.jobs.sweeper import Sweeper
+    from aggregated_metrics.jobs.recount import Recount
+    from aggregated_metrics.jobs.sweeper import Probe, Sweeper
 
 _CONFIG = Config(
     connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 4}
@@ -58,8 +57,8 @@ class Process:
     session: "requests.Session"
     aws: Callable[[str], Any]
     clock: Callable[[], datetime] = now
+    sleep: Callable[[float], None] = time.sleep
     remembered: dict[HourId, int] = field(default_factory=dict)
-    probed: dict[str, float] = field(default_factory=dict)
 
     def aws_on_use(self, service: str) -> Any:
         """A client that is made when it is first called: most invocations never do."""
@@ -74,25 +73,31 @@ class Process:
         return HourStore(
             self.client(time_left),
             clock=self.clock,
-            grace=self.settings.GRACE_SECONDS,
+            models=self.settings.models,
             time_left=time_left,
             request_bytes=self.settings.MAX_REQUEST_BYTES,
+            sleep=self.sleep,
         )
 
-    def pending(self) -> PendingHours:
-        """The table of pending hours."""
+    def pending(self, lease: Callable[[], float] = lambda: LEASE_SECONDS) -> PendingHours:
+        """The table of pending hours, for an invocation that ends within the lease (seconds)."""
         return PendingHours(
             self.aws("dynamodb"),
             self.settings.PENDING_HOURS_TABLE,
             clock=self.clock,
-            grace=self.settings.GRACE_SECONDS,
+            grace=self.settings.complete_after,
+            lease=lease,
             remembered=self.remembered,
+            sleep=self.sleep,
         )
 
     def quarantine(self) -> Quarantine:
         """The quarantine queue."""
         return Quarantine(
-            self.aws_on_use("sqs"), self.settings.QUARANTINE_QUEUE_URL, clock=self.clock
+            self.aws_on_use("sqs"),
+            self.settings.QUARANTINE_QUEUE_URL,
+            clock=self.clock,
+            kept=self.settings.models.attributes,
         )
 
 
@@ -105,14 +110,39 @@ def aggregator(process: Process, context: Any) -> "Aggregator":
         store=process.store(time_left(context)),
         pending=process.pending(),
         quarantine=process.quarantine(),
+        models=settings.models,
         source_tables=settings.SOURCE_TABLES,
         clock=process.clock,
-        grace=settings.GRACE_SECONDS,
-        breakdowns=settings.BREAKDOWNS,
+        grace=settings.complete_after,
+        window=settings.BATCHING_WINDOW_SECONDS,
     )
 
 
-def sweeper(process: Process, context: Any) -> "Sweeper":
+def probe(process: Process, context: Any) -> "Probe":
+    """bucket_sweeper's question how far the streams are applied, for one invocation."""
+    from aggregated_metrics.adapters.consumers import (  # noqa: PLC0415 - cold start
+        Consumers,
+        StreamsRecord,
+    )
+    from aggregated_metrics.jobs.sweeper import Probe  # noqa: PLC0415 - cold start
+
+    settings = process.settings
+    return Probe(
+        consumers=Consumers(
+            process.aws_on_use("lambda"),
+            process.aws("dynamodb"),
+            settings.STREAM_FUNCTION,
+            settings.streams,
+        ),
+        record=StreamsRecord(process.store(time_left(context))),
+        pending=process.pending(),
+        models=settings.models,
+        clock=process.clock,
+        complete_after=settings.complete_after,
+    )
+
+
+def sweeper(process: Process, context: Any, as_of: "AsOf") -> "Sweeper":
     """bucket_sweeper's job, for one invocation."""
     from aggregated_metrics.jobs.sweeper import Sweeper  # noqa: PLC0415 - cold start
 
@@ -120,60 +150,33 @@ def sweeper(process: Process, context: Any) -> "Sweeper":
     return Sweeper(
         store=process.store(left),
         pending=process.pending(),
+        models=process.settings.models,
         clock=process.clock,
-        grace=process.settings.GRACE_SECONDS,
+        grace=process.settings.complete_after,
         time_left=left,
-    )
-
-
-def probe(process: Process) -> "Probe":
-    """bucket_sweeper's look at the streams, for one invocation."""
-    from aggregated_metrics.adapters.consumers import Consumers  # noqa: PLC0415 - cold start
-    from aggregated_metrics.jobs.probe import Probe  # noqa: PLC0415 - cold start
-
-    settings = process.settings
-    return Probe(
-        consumers=Consumers(
-            process.aws_on_use("lambda"), process.aws("dynamodb"), settings.STREAM_FUNCTION
-        ),
-        streams=settings.STREAM_ARNS if settings.STREAM_FUNCTION else (),
-        clock=process.clock,
-        looked=process.probed,
+        complete_until=_complete_until(as_of),
     )
 
 
 def reconciler(process: Process, context: Any) -> "Reconciler":
     """Reconciler's job, for one invocation."""
-    from aggregated_metrics.jobs.range_check import stop_in_time  # noqa: PLC0415 - cold start
+    from aggregated_metrics.adapters.queues import FailedBatches  # noqa: PLC0415 - cold start
     from aggregated_metrics.jobs.reconciler import Reconciler  # noqa: PLC0415 - cold start
 
-    left = time_left(context)
+    settings, left = process.settings, time_left(context)
     return Reconciler(
-        checker=checker(process, left, on_page=stop_in_time(left)),
-        pending=process.pending(),
+        recount=lambda rows_limit: recount(process, left, rows_limit),
+        pending=process.pending(left),
         quarantine=process.quarantine(),
-        source_tables=process.settings.SOURCE_TABLES,
-        time_left=left,
-        clock=process.clock,
-        rows_limit=process.settings.CHECK_ROWS_LIMIT,
-        breakdowns=process.settings.BREAKDOWNS,
-        counted=process.settings.record_types,
-    )
-
-
-def recovery(process: Process, context: Any) -> "Recovery":
-    """Reconciler's repair of lost batches, for one invocation."""
-    from aggregated_metrics.adapters.lost_batches import LostBatches  # noqa: PLC0415 - cold start
-    from aggregated_metrics.jobs.recovery import Recovery  # noqa: PLC0415 - cold start
-
-    settings = process.settings
-    return Recovery(
-        lost=LostBatches(
+        failed_batches=FailedBatches(
             process.aws_on_use("sqs"), process.aws_on_use("s3"), settings.FAILED_BATCHES_QUEUE_URL
         ),
-        reconciler=reconciler(process, context),
-        settle=settings.SETTLE_SECONDS,
-        time_left=time_left(context),
+        models=settings.models,
+        source_tables=settings.SOURCE_TABLES,
+        clock=process.clock,
+        time_left=left,
+        grace=settings.complete_after,
+        rows_limit=settings.CHECK_ROWS_LIMIT,
     )
 
 
@@ -193,38 +196,51 @@ def backfiller(process: Process, context: Any) -> "Backfiller":
     return Backfiller(
         rows=TableRows(process.aws("dynamodb"), settings.tables),
         files=RunFiles(process.aws("s3"), settings.BACKFILL_BUCKET),
-        checker=checker(process, left, on_page=lambda _: None),
+        recount=recount(process, left, settings.CHECK_ROWS_LIMIT),
+        pending=process.pending(left),
+        models=settings.models,
         clock=process.clock,
         time_left=left,
         read_units=settings.BACKFILL_READ_UNITS,
         concurrency=settings.BACKFILL_CONCURRENCY,
-        breakdowns=settings.BREAKDOWNS,
     )
 
 
-def checker(
-    process: Process, time_left: Callable[[], float], *, on_page: Callable[["Counted"], None]
-) -> "Checker":
-    """What compares hours with the source rows, as a process's settings say."""
-    from aggregated_metrics.adapters.source_rows import SourceRows  # noqa: PLC0415 - cold start
-    from aggregated_metrics.jobs.checker import Checker  # noqa: PLC0415 - cold start
+def recount(process: Process, left: Callable[[], float], rows_limit: int) -> "Recount":
+    """What counts again, compares and repairs, for one invocation."""
+    from aggregated_metrics.adapters.consumers import StreamsRecord  # noqa: PLC0415 - cold start
+    from aggregated_metrics.adapters.index_rows import IndexRows  # noqa: PLC0415 - cold start
+    from aggregated_metrics.jobs.recount import Recount  # noqa: PLC0415 - cold start
 
     settings = process.settings
-    return Checker(
-        store=process.store(time_left),
-        source=SourceRows(
-            process.client(time_left), clock=process.clock, retries=Retries(time_left)
-        ),
-        pending=process.pending(),
+    as_of = lru_cache(maxsize=1)(lambda: StreamsRecord(process.store(left)).load())
+    return Recount(
+        store=process.store(left),
+        rows=IndexRows(process.client(left), Retries(left, process.sleep)),
+        pending=process.pending(left),
+        models=settings.models,
         clock=process.clock,
-        grace=settings.GRACE_SECONDS,
-        settle=settings.SETTLE_SECONDS,
-        sleep=time.sleep,
+        sleep=process.sleep,
+        time_left=left,
+        grace=settings.complete_after,
+        settle_seconds=settings.SETTLE_SECONDS,
+        complete_until=lambda name: _complete_until(as_of())(name),
         lifetimes={
             model: timedelta(days=days) for model, days in settings.SOURCE_LIFETIME_DAYS.items()
         },
-        on_page=on_page,
+        rows_limit=rows_limit,
     )
+
+
+def _complete_until(as_of: "AsOf") -> Callable[[str], float]:
+    """Until when a record type's buckets may be completed; never, where that is not known."""
+
+    def until(record_type: str) -> float:
+        known: Mapping[str, float | None] = as_of
+        found = known.get(record_type)
+        return NEVER if found is None else found
+
+    return until
 
 
 @lru_cache(maxsize=1)

@@ -1,6 +1,6 @@
 """The GraphQL documents that find, load and save buckets: an alias for each thing that is asked.
 
-Their texts depend on numbers alone, so that each is made once; what varies are the variables.
+Their texts depend on numbers alone, and each is made once; what varies are the variables.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,11 +8,12 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from aggregated_metrics.core.buckets import HOUR, iso
-from aggregated_metrics.core.hours import HourId, Series, Write, key_stem
+from aggregated_metrics.core.hour import Write
+from aggregated_metrics.core.series import HourId, Series, key_stem
 
 LOADED = (
     "compositeKey count cost decisionCount externalAiApiCount cachedAiApiCount errorCount "
-    "metadata complete createdAt updatedAt"
+    "metadata complete updatedAt"
 )
 FIELDS = (
     "accountId compositeKey scorecardId scoreId recordType timeRangeStart timeRangeEnd "
@@ -20,13 +21,14 @@ FIELDS = (
     "metadata complete createdAt updatedAt"
 )
 """Subscribers get only what a mutation selects, so a mutation selects everything."""
-SCOPES_PER_PAGE = 1000
-SCOPED_HOURS = (
-    "query FindScopedHours($account: String!, $token: String, "
-    "$range: ModelAggregatedMetricsByAccountRecordTypeCompositeKeyConditionInput) "
+BUCKETS_PER_PAGE = 1000
+BREAKDOWN_HOURS = (
+    "query FindBreakdownHours($account: String!, $token: String, "
+    "$range: ModelAggregatedMetricsByAccountRecordTypeCompositeKeyConditionInput, "
+    "$filter: ModelAggregatedMetricsFilterInput) "
     "{ page: listAggregatedMetricsByAccountIdAndRecordTypeAndTimeRangeStart(accountId: $account, "
-    f"recordTypeTimeRangeStart: $range, limit: {SCOPES_PER_PAGE}, nextToken: $token) "
-    "{ items { scorecardId scoreId timeRangeStart } nextToken } }"
+    f"recordTypeTimeRangeStart: $range, filter: $filter, limit: {BUCKETS_PER_PAGE}, "
+    "nextToken: $token) { items { scorecardId scoreId timeRangeStart } nextToken } }"
 )
 
 type Document = tuple[str, dict[str, Any]]
@@ -43,8 +45,16 @@ class Keys(NamedTuple):
 
 def load_document(ids: Sequence[HourId], token: str | None = None) -> Document:
     """The query that loads these hours (an alias `h<i>` each); `token` is a single one's page."""
-    keys = [Keys(hour.series.account_id, {"beginsWith": hour.prefix}, token) for hour in ids]
-    return list_document("LoadHours", "h", keys, 100, LOADED)
+    return list_document("LoadHours", "h", _keys_of(ids, token), 100, LOADED)
+
+
+def keys_document(hour: HourId, token: str | None = None) -> Document:
+    """The query that reads the keys of an hour's buckets alone (alias `h0`)."""
+    return list_document("LoadKeys", "h", _keys_of([hour], token), 100, "compositeKey")
+
+
+def _keys_of(ids: Sequence[HourId], token: str | None) -> list[Keys]:
+    return [Keys(hour.series.account_id, {"beginsWith": hour.prefix}, token) for hour in ids]
 
 
 def day_document(days: Sequence[tuple[Series, int]], tokens: Sequence[str | None] = ()) -> Document:
@@ -53,7 +63,7 @@ def day_document(days: Sequence[tuple[Series, int]], tokens: Sequence[str | None
         Keys(series.account_id, {"beginsWith": f"{key_stem(series)}{iso(first)[:11]}"}, token)
         for (series, first), token in zip(days, tokens or [None] * len(days), strict=True)
     ]
-    return list_document("FindHours", "d", keys, 1000, "timeRangeStart count", minutes=HOUR)
+    return list_document("FindHours", "d", keys, 1000, "timeRangeStart", minutes=HOUR)
 
 
 def list_document(
@@ -71,7 +81,7 @@ def list_document(
         name: the operation's.
         alias: what the aliases begin with; a number follows.
         keys: which buckets.
-        limit: how many of each are looked at; a page may have more to come.
+        limit: how many of each are read; a page may have more to come.
         selected: the fields.
         minutes: only buckets of this size.
     """
@@ -92,7 +102,7 @@ def save_document(writes: Sequence[Write]) -> Document:
         variables[f"i{i}"] = write.record
         if write.condition is not None:
             variables[f"c{i}"] = write.condition
-    return _save_text(tuple(write.condition is None for write in writes)), variables
+    return _save_text(tuple(write.is_new for write in writes)), variables
 
 
 @lru_cache(maxsize=128)

@@ -1,83 +1,99 @@
 """Loading and saving hours through the API, exactly once.
 
 One query loads many hours, one mutation saves many buckets, each under its own condition. Where a
-condition fails somebody else was first: those hours are loaded again, changed again, saved again.
+condition fails another writer was first: those hours are loaded again, changed again, saved again.
+A stored bucket that the API cannot give costs its own hour only.
 """
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from itertools import batched, count
+from itertools import batched, chain, count
+from typing import Any
 
-from aggregated_metrics.adapters.appsync import Client
+from aggregated_metrics.adapters.appsync import Client, body_of
 from aggregated_metrics.adapters.concurrency import map_concurrently
-from aggregated_metrics.adapters.hour_documents import save_document
-from aggregated_metrics.adapters.hour_reader import HOURS_PER_LOAD, HourReader
+from aggregated_metrics.adapters.hour_documents import (
+    BREAKDOWN_HOURS,
+    Document,
+    day_document,
+    keys_document,
+    load_document,
+    save_document,
+)
 from aggregated_metrics.adapters.retries import Retries
+from aggregated_metrics.core.buckets import HOUR, floor, iso, minute_of
 from aggregated_metrics.core.errors import ConditionFailedError, GraphQLError, ThrottledError
-from aggregated_metrics.core.hours import Bucket, Hour, HourId, Tally, Write
-from aggregated_metrics.core.series import BucketId
+from aggregated_metrics.core.hour import Bucket, Hour, Tally, Write, places_of
+from aggregated_metrics.core.models import BUILT_IN, Models
+from aggregated_metrics.core.series import BucketId, HourId, Series, composite_key
 
+HOURS_PER_LOAD = 40
+"""One account's batch with its breakdowns by twenty scores; AppSync reads aliases side by side."""
 BUCKETS_PER_SAVE = 50
 """AppSync writes aliases one after the other, some 10 ms each; with Lambda resolvers 50 ms."""
 BYTES_PER_SAVE = 500_000
-"""Half of what AppSync takes: metadata with full ledgers is large."""
-PARENT_TRIES = 3
+"""Half of what AppSync takes: metadata with full checkpoints is large."""
+ROLLUP_TRIES = 3
 
 type Edit = Callable[[Hour], Tally | None]
 """Changes an hour in place. It may be called again on a newer state of the same hour."""
 type BeforeSave = Callable[[Sequence[Hour]], None]
 """Is given the changed hours that are about to be written."""
+type Done = Callable[[Hour], None]
+"""Is given each hour once, in its last state: nothing more of it is written."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What changing some hours came to.
+    """What changing some hours did.
 
     Attributes:
-        hours: each hour as it was last seen or written.
+        hours: how many were loaded and changed to the end.
         saved: the buckets that were written.
-        conflicts: conditions that failed because somebody else was first.
+        conflicts: conditions that failed because another writer was first.
         retries: rounds of load and save beyond the first.
-        parents_left: hours with a parent that is left to the sweeper.
+        rollups_left: hours with a rollup that is left to the sweeper.
+        unreadable: hours with a stored bucket that the API could not give: the bucket's key.
+        left_out: those of them of which nothing was written, because it is a minute.
         tally: clamps and overflows among what was written.
     """
 
-    hours: dict[HourId, Hour] = field(default_factory=dict)
+    hours: int = 0
     saved: set[BucketId] = field(default_factory=set)
     conflicts: int = 0
     retries: int = 0
-    parents_left: set[HourId] = field(default_factory=set)
+    rollups_left: set[HourId] = field(default_factory=set)
+    unreadable: dict[HourId, str] = field(default_factory=dict)
+    left_out: dict[HourId, str] = field(default_factory=dict)
     tally: Tally = field(default_factory=Tally)
-
-    @property
-    def written(self) -> int:
-        """How many buckets were written."""
-        return len(self.saved)
 
     def add(self, other: "Outcome") -> None:
         """Add the outcome of other hours."""
-        self.hours |= other.hours
+        self.hours += other.hours
         self.saved |= other.saved
         self.conflicts += other.conflicts
         self.retries += other.retries
-        self.parents_left |= other.parents_left
+        self.rollups_left |= other.rollups_left
+        self.unreadable |= other.unreadable
+        self.left_out |= other.left_out
         self.tally.add(other.tally)
 
 
-class HourStore(HourReader):
-    """The hours of the API, to be read and changed.
+class HourStore:
+    """The hours of the API.
 
     Args:
         client: carries out GraphQL documents.
         clock: the time now, aware.
-        grace: seconds after its end at which a bucket is complete.
+        models: what is counted; says which measures a record type keeps in metadata.
         time_left: seconds that the caller still has.
         request_bytes: how large a request may be (a firewall's limit); 0 for any size. A single
             bucket is never split.
+        retries: how to wait while the API throttles; made of the others where left out.
         sleep, jitter: how to wait between tries; a test passes its own.
     """
 
@@ -86,32 +102,51 @@ class HourStore(HourReader):
         client: Client,
         *,
         clock: Callable[[], datetime],
-        grace: int,
+        models: Models = BUILT_IN,
         time_left: Callable[[], float] = lambda: 60.0,
         request_bytes: int = 0,
+        retries: Retries | None = None,
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        super().__init__(client, Retries(time_left, sleep, jitter), request_bytes)
+        self._client = client
         self._clock = clock
-        self._grace = grace
+        self._models = models
+        self._request_bytes = request_bytes
+        self._retries = retries or Retries(time_left, sleep, jitter)
+
+    def load(self, ids: Sequence[HourId]) -> list[Hour]:
+        """The hours, in the order asked for; an hour without buckets is empty.
+
+        Raises:
+            ApiError: the API refused, or did not answer in time.
+        """
+        hours: list[Hour] = []
+        for part in self.parts(ids, HOURS_PER_LOAD, load_document):
+            data = self._given(*load_document(part))
+            hours += [self._hour(hour_id, data.get(f"h{i}")) for i, hour_id in enumerate(part)]
+        return hours
 
     def update(
         self,
         ids: Iterable[HourId],
         edit: Edit,
+        *,
         before_save: BeforeSave = lambda _: None,
+        done: Done = lambda _: None,
         outcome: Outcome | None = None,
     ) -> Outcome:
-        """Load hours, change them, save what differs; again where somebody else was first.
+        """Load hours, change them, save what differs; again where another writer was first.
 
-        Hours are handled in groups that one query can load; groups run side by side.
+        Hours are handled in groups that one query can load; groups run side by side, and no hour
+        is kept longer than its group.
 
         Args:
             ids: the hours.
             edit: what to do to each.
             before_save: called with the changed hours that are about to be written.
-            outcome: takes what it comes to, also where it then fails; a new one otherwise.
+            done: called with each hour when nothing more of it is written.
+            outcome: is added to, also where it then fails; a new one otherwise.
 
         Raises:
             ContentionError: the time ran out first.
@@ -120,7 +155,7 @@ class HourStore(HourReader):
         outcome = Outcome() if outcome is None else outcome
         groups = batched(sorted(set(ids), key=_order), HOURS_PER_LOAD, strict=False)
         parts = [(group, Outcome()) for group in groups]
-        work = partial(self._update_group, edit=edit, before_save=before_save)
+        work = partial(self._update_group, edit=edit, before_save=before_save, done=done)
         try:
             for _ in map_concurrently(work, parts):
                 pass
@@ -130,7 +165,11 @@ class HourStore(HourReader):
         return outcome
 
     def _update_group(
-        self, group: tuple[Sequence[HourId], Outcome], edit: Edit, before_save: BeforeSave
+        self,
+        group: tuple[Sequence[HourId], Outcome],
+        edit: Edit,
+        before_save: BeforeSave,
+        done: Done,
     ) -> None:
         todo, outcome = group
         written: dict[HourId, list[Bucket]] = {}
@@ -145,53 +184,68 @@ class HourStore(HourReader):
             for hour in hours:
                 for bucket in written.get(hour.id, ()):
                     hour.overlay(bucket)
-                # 2. Change the minutes, and only then sum up the parents. After some tries these
-                #    are left to the sweeper: they are where all writers meet.
-                outcome.tally.add(edit(hour) or Tally())
-                hour.roll_up(self._clock())
-                outcome.hours[hour.id] = hour
-                changed, tally = hour.writes(self._clock(), self._grace)
-                outcome.tally.add(tally)
-                kept = [write for write in changed if write.bucket.size == 1]
-                if attempt >= PARENT_TRIES and len(kept) < len(changed):
-                    outcome.parents_left.add(hour.id)
-                    changed = kept
-                writes += changed
-            if not writes:
-                return
-            # 3. The mark comes before the write. Dead after it: the sweeper visits an hour in which
-            #    nothing is due. The other way round nobody would come to an hour half written.
-            ids_changed = {write.hour for write in writes}
-            before_save([hour for hour in hours if hour.id in ids_changed])
-            # 4. Minutes before parents, each under its own condition. Dead between two requests:
-            #    the minutes that are written have signed for the batch, so its redelivery adds only
-            #    to the others, and sums up the parents; if it never comes the sweeper does.
-            failed: list[Write] = []
+                writes += self._change(hour, edit, outcome, with_rollups=attempt < ROLLUP_TRIES)
+            # 2. The entry comes before the write. Dead after it: the sweeper visits an hour in
+            #    which nothing is due. The other way round an hour half written would have no visit.
+            changed = {write.hour for write in writes}
+            if changed:
+                before_save([hour for hour in hours if hour.id in changed])
+            # 3. Minutes before rollups, each under its own condition. Dead between two requests:
+            #    the minutes that are written have their checkpoint, so a redelivery adds only to
+            #    the others, and sums up the rollups; if it never comes the sweeper does.
+            failed: set[HourId] = set()
             for write, is_saved in self._save(writes):
                 if is_saved:
                     written.setdefault(write.hour, []).append(write.bucket)
                     outcome.saved.add(write.bucket_id)
                 else:
-                    failed.append(write)
-            outcome.conflicts += len(failed)
-            if not failed:
+                    outcome.conflicts += 1
+                    failed.add(write.hour)
+            for hour in hours:
+                if hour.id not in failed:
+                    outcome.hours += 1
+                    done(hour)
+            # 4. Another writer was first: again, with those hours alone.
+            todo = [hour_id for hour_id in todo if hour_id in failed]
+            if not todo:
                 return
-            # 5. Somebody else was first there: again, with those hours alone.
-            todo = list(dict.fromkeys(write.hour for write in failed))
+
+    def _change(
+        self, hour: Hour, edit: Edit, outcome: Outcome, *, with_rollups: bool
+    ) -> list[Write]:
+        """The writes that an edit makes.
+
+        Minutes are changed, and only then summed up. After some tries rollups are left to the
+        sweeper: they are where all writers meet.
+        """
+        outcome.tally.add(edit(hour) or Tally())
+        if unreadable := [bucket for bucket in hour if bucket.unreadable]:
+            outcome.unreadable[hour.id] = composite_key(
+                hour.id.series, unreadable[0].start, unreadable[0].size
+            )
+            if not all(bucket.dirty for bucket in unreadable):
+                outcome.left_out[hour.id] = outcome.unreadable[hour.id]
+                return []  # a minute's sums are not known: only a check may set them
+        hour.roll_up()
+        writes, tally = hour.writes(self._clock())
+        outcome.tally.add(tally)
+        if with_rollups:
+            return writes
+        minutes = [write for write in writes if write.bucket.size == 1]
+        if len(minutes) < len(writes):
+            outcome.rollups_left.add(hour.id)
+        return minutes
 
     def _save(self, writes: Sequence[Write]) -> Iterator[tuple[Write, bool]]:
-        """Send the writes, minutes before parents; each with whether it went through."""
-        ordered = sorted(writes, key=lambda write: (write.bucket.size > 1, bool(write.condition)))
-        for part in self._saves(ordered):
+        """Send the writes, minutes before rollups; each with whether it went through."""
+        ordered = sorted(writes, key=lambda write: (write.bucket.size > 1, not write.is_new))
+        for part in chain.from_iterable(
+            self.parts(part, BUCKETS_PER_SAVE, save_document) for part in _by_metadata(ordered)
+        ):
             self._retries.stop_in_time("some buckets are not written")
             lost = self._send(part)
             for i, write in enumerate(part):
                 yield write, f"b{i}" not in lost
-
-    def _saves(self, writes: Sequence[Write]) -> Iterator[Sequence[Write]]:
-        """Writes that one request can carry: by number, by their metadata, and by a firewall."""
-        for part in _by_metadata(writes):
-            yield from self.parts(part, BUCKETS_PER_SAVE, save_document)
 
     def _send(self, part: Sequence[Write]) -> frozenset[str]:
         """Send one mutation; return the aliases that did not go through."""
@@ -209,6 +263,152 @@ class HourStore(HourReader):
                 data=data,
             )
         return frozenset()
+
+    # Finding hours ---------------------------------------------------------------------------------
+
+    def breakdown_hours(self, account_id: str, record_type: str, first: int, last: int) -> set[HourId]:
+        """The stored hours of a breakdown, of every scorecard or score, that start in a range.
+
+        It reads their 60-minute buckets from an index, which may be a moment behind.
+
+        Args:
+            account_id: whose.
+            record_type: the breakdown's.
+            first, last: epoch minutes: `[first, last)`.
+
+        Raises:
+            ApiError: the API refused, or did not answer in time.
+        """
+        between = [{"recordType": record_type, "timeRangeStart": iso(t)} for t in (first, last - 1)]
+        variables: dict[str, Any] = {
+            "account": account_id,
+            "range": {"between": between},
+            "filter": {"numberOfMinutes": {"eq": HOUR}},
+        }
+        found: set[HourId] = set()
+        while True:
+            page = self._given(BREAKDOWN_HOURS, variables)["page"] or {"items": ()}
+            for row in filter(None, page["items"]):
+                series = Series(account_id, record_type, row["scorecardId"], row["scoreId"])
+                if series.scope:
+                    found.add(HourId(series, floor(minute_of(row["timeRangeStart"]), HOUR)))
+            if not page.get("nextToken"):
+                return found
+            variables["token"] = page["nextToken"]
+
+    def stored_hours(self, days: Sequence[tuple[Series, int]]) -> list[HourId]:
+        """The hours of whole UTC days (a series and a first minute) that have a 60-minute bucket.
+
+        Raises:
+            ApiError: the API refused, or did not answer in time.
+        """
+        parts = list(self.parts(days, HOURS_PER_LOAD, day_document))
+        return list(chain.from_iterable(map_concurrently(self._stored_hours, parts)))
+
+    def _stored_hours(self, days: Sequence[tuple[Series, int]]) -> list[HourId]:
+        found: list[HourId] = []
+        tokens: dict[int, str | None] = dict.fromkeys(range(len(days)))
+        while tokens:
+            data = self._given(*day_document([days[i] for i in tokens], [*tokens.values()]))
+            left = {}
+            for alias, i in enumerate(tokens):
+                page = data.get(f"d{alias}") or {"items": ()}
+                rows = filter(None, page["items"])
+                found += [HourId(days[i][0], minute_of(row["timeRangeStart"])) for row in rows]
+                if page.get("nextToken"):
+                    left[i] = page["nextToken"]
+            tokens = left
+        return found
+
+    # Requests --------------------------------------------------------------------------------------
+
+    def execute(self, document: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Carry out a query; where it is throttled, again after a while.
+
+        Raises:
+            ContentionError: it is throttled until the time is over.
+            ApiError: the API refused, or did not answer in time.
+        """
+        request = partial(self._client.execute, document, variables)
+        return self._retries.call_with_backoff(request, "an hour is not loaded")
+
+    def parts[Part](
+        self,
+        whole: Sequence[Part],
+        most: int,
+        document: Callable[[Sequence[Part]], Document],
+    ) -> Iterator[Sequence[Part]]:
+        """At most that many at a time, and no more than fit into a request, in their order."""
+        for first in range(0, len(whole), most):
+            part = whole[first : first + most]
+            if (
+                self._request_bytes
+                and len(part) > 1
+                and len(body_of(*document(part))) > self._request_bytes
+            ):
+                yield from self.parts(part, (len(part) + 1) // 2, document)
+            else:
+                yield part
+
+    def _given(self, document: str, variables: dict[str, Any]) -> dict[str, Any]:
+        """The data of a query, also where some records are missing from it: null, with an error.
+
+        Raises:
+            GraphQLError: the request was refused whole.
+        """
+        try:
+            return self.execute(document, variables)
+        except GraphQLError as error:
+            if not error.failed or not error.data:
+                raise
+            return error.data | dict.fromkeys(error.failed & set(error.data), None)
+
+    def _hour(self, hour_id: HourId, page: Mapping[str, Any] | None) -> Hour:
+        """An hour of its page; read once more, alone, where the page has not all of it."""
+        names = self._models.extra(hour_id.series.record_type)
+        if page is not None and not page.get("nextToken"):
+            try:
+                return Hour(hour_id, page["items"], names)
+            except (KeyError, TypeError):
+                pass
+        rows = [row for row in self._rows(hour_id, load_document_of) if _is_bucket(row)]
+        readable = {row["compositeKey"] for row in rows}
+        keys = [row["compositeKey"] for row in self._rows(hour_id, keys_document) if row]
+        ours = places_of(hour_id)
+        return Hour(hour_id, rows, names, [key for key in keys if key in ours.keys() - readable])
+
+    def _rows(
+        self, hour_id: HourId, document: Callable[[HourId, str | None], Document]
+    ) -> list[Any]:
+        """Every row under an hour's prefix, page by page; null for one that is not given."""
+        rows: list[Any] = []
+        token: str | None = None
+        while True:
+            try:
+                page = self.execute(*document(hour_id, token))["h0"]
+            except GraphQLError as error:
+                page = error.data.get("h0")
+                if page is None or page.get("items") is None:
+                    raise
+            rows += page["items"]
+            token = page.get("nextToken")
+            if not token:
+                return rows
+
+
+def load_document_of(hour: HourId, token: str | None) -> Document:
+    """The query that loads one hour."""
+    return load_document([hour], token)
+
+
+def _is_bucket(row: Any) -> bool:
+    """Whether a row has what a bucket needs, of the right types."""
+    return (
+        isinstance(row, Mapping)
+        and all(isinstance(row.get(name), str) for name in ("compositeKey", "updatedAt"))
+        and isinstance(row.get("complete"), bool)
+        and isinstance(row.get("count"), int)
+    )
 
 
 def _by_metadata(writes: Sequence[Write]) -> Iterator[list[Write]]:

@@ -1,9 +1,13 @@
-"""The hours that have been touched and are not yet closed and checked: a small DynamoDB table.
+"""What is known of hours that are not settled: a small DynamoDB table with three kinds of items.
 
-stream_aggregator marks an hour *before* it writes the hour's buckets, so that after any crash the
-sweeper knows where to look. A mark has `due`, when the sweeper should come, and `until`, when the
-invocation that marked it has certainly ended: before that the hour is never called closed, because
-its buckets may still be on their way.
+- An **entry**: an hour was touched. It is put *before* the hour's buckets are written, so after any
+  crash it is known which hours to visit. `due` is when the sweeper should come, `over` from when on
+  the reconciler may check, `until` when the invocation that touched the hour has certainly ended.
+- An **open check**: what a check could not settle; *deferred* if only a Scan can.
+- A **note**: a batch is late, so its model's stream is applied only so far.
+
+Every put of an entry or an open check gives it a new token: what was read under another token is
+neither moved nor deleted.
 """
 
 import math
@@ -11,41 +15,60 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from aggregated_metrics.adapters.observability import logger
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.errors import PendingHoursError
-from aggregated_metrics.core.hours import HourId, Series
+from aggregated_metrics.core.errors import ServiceError
+from aggregated_metrics.core.series import HourId, Series, hour_key
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 LEASE_SECONDS = 90
-"""Longer than any invocation that marks hours (template.yaml: Timeout) and any stale read."""
-_INDEX = "byDue"
-_MARKS_PER_REQUEST = 25
+"""Longer than any stream batch or sweep (template.yaml: Timeout) and any stale read."""
+NOTE_SECONDS = 600
+_PUTS_PER_REQUEST = 25
 _TRIES = 6
 _REMEMBERED = 20_000
 
-type State = Literal["pending", "closed", "aside"]
-"""To be swept; to be checked; to be checked only by somebody who asks (too large for a run)."""
 
+class Entry(NamedTuple):
+    """One touched hour; times are epoch seconds, `token` names this very touch.
 
-class Mark(NamedTuple):
-    """One touched hour; times are epoch seconds, `token` names this very marking.
-
-    `closed` is when it was closed; 0 before. `due` of one that is set aside is since when it is: a
-    former version left there when it had been closed or looked at last.
+    `due` is None when every bucket of the hour is complete.
     """
 
     hour: HourId
-    due: int
+    due: int | None
+    over: int
     until: int
     token: str
-    closed: int = 0
+
+
+class OpenCheck(NamedTuple):
+    """What a check could not settle: since when, why, and whether only a Scan can.
+
+    `at` is when a check last said so; all times are epoch seconds.
+    """
+
+    hour: HourId
+    since: int
+    deferred: bool
+    reason: str
+    at: int
+    token: str
+
+
+class Note(NamedTuple):
+    """A late batch: its model, its shard, and when its first record was created."""
+
+    model: str
+    shard: str
+    first: float
 
 
 class PendingHours:
@@ -55,7 +78,8 @@ class PendingHours:
         client: boto3's DynamoDB client.
         table: the table's name.
         clock: the time now, aware.
-        grace: seconds after its end at which a bucket is complete.
+        grace: seconds after its end at which a bucket may be complete.
+        lease: seconds until the caller's invocation has certainly ended.
         remembered: what this process has put, hour to due; pass one dictionary for its whole life.
         sleep: how to wait between tries.
     """
@@ -67,6 +91,7 @@ class PendingHours:
         *,
         clock: Callable[[], datetime],
         grace: int,
+        lease: Callable[[], float] = lambda: LEASE_SECONDS,
         remembered: dict[HourId, int] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -74,134 +99,192 @@ class PendingHours:
         self._table = table
         self._clock = clock
         self._grace = grace
+        self._lease = lease
         self._remembered = {} if remembered is None else remembered
         self._sleep = sleep
 
-    def mark(self, hours: Mapping[HourId, int | None]) -> int:
-        """Mark hours as touched; return how many marks were put.
+    # Entries ---------------------------------------------------------------------------------------
+
+    def touch(self, hours: Mapping[HourId, int | None]) -> int:
+        """Put entries before the hours are written; return how many.
 
         Args:
             hours: hour to when its next bucket elapses (epoch seconds); None when all have.
 
-        An hour that this process has marked already is skipped, if that mark is no later, is still
-        ahead, and the hour cannot be closed before this invocation has ended.
+        An hour that this process has put already is skipped, if that entry is no later, is still
+        ahead, and this invocation certainly ends before the hour is over.
 
         Raises:
-            PendingHoursError: the table did not take a mark.
+            ServiceError: the table did not take an entry.
         """
-        # 1. Until this invocation has certainly ended nobody may close the hours: its writes come
-        #    after this, and may be on their way when it is long dead.
-        now = self._clock().timestamp()
-        until = math.ceil(now) + LEASE_SECONDS
+        # 1. Until this invocation has certainly ended no check may forget the hours: its writes
+        #    come after this, and may be on their way when it is long dead. A complete hour is due
+        #    then, too: its rollups may be behind.
+        now = self._now()
+        until = self._until()
         wanted = {hour: until if due is None else due for hour, due in hours.items()}
-        # 2. A mark that this process knows to be still ahead says the same: no request.
+        # 2. An entry that this process knows to be still ahead says the same: no request.
         news = {
             hour: due
             for hour, due in wanted.items()
-            if not self._is_marked(hour, due, now=now, until=until)
+            if not self._is_known(hour, due, now=now, until=until)
         }
-        # 3. Put them, each with a token of its own: whoever visits the hour now does not move the
-        #    new mark on. Dead in between: some hours are marked in which nothing will be written.
-        items = [_item(hour, due, until, "pending") for hour, due in news.items()]
-        for first in range(0, len(items), _MARKS_PER_REQUEST):
-            self._put(items[first : first + _MARKS_PER_REQUEST])
-        # 4. Remembered only when they are there. Dead before: they are put again. The other way
-        #    round a mark that failed would be taken for there, and its hour be written unmarked.
+        # 3. Put them, each with a token of its own. Dead in between: some hours have an entry in
+        #    which nothing will be written.
+        items = [self._entry_item(hour, due, until) for hour, due in news.items()]
+        for first in range(0, len(items), _PUTS_PER_REQUEST):
+            self._put(items[first : first + _PUTS_PER_REQUEST])
+        # 4. Remembered only when they are there: an entry that failed is put again.
         if len(self._remembered) > _REMEMBERED:
             self._remembered.clear()
         self._remembered.update(news)
         return len(news)
 
-    def due(self, limit: int) -> list[Mark]:
-        """At most `limit` hours that are due, the longest due first."""
-        return self._query("pending", int(self._clock().timestamp()), limit)
+    def claim(self, hour: HourId, known: Entry | None) -> Entry | None:
+        """Put a repair's entry before it writes an hour, in place of the one that it has read.
 
-    def closed(self, limit: int | None = None) -> list[Mark]:
-        """The hours that are closed and wait to be checked, those that waited longest first."""
-        return self._query("closed", int(self._clock().timestamp()), limit)
+        Returns the entry, which the repair may delete when the hour has come out right; None if
+        another invocation may still write the hour: its entry stays, or is put again.
 
-    def aside(self) -> list[Mark]:
-        """The hours that are kept for a check of whole tables."""
-        return self._query("aside", int(self._clock().timestamp()), None)
-
-    def find(self, hour: HourId) -> tuple[State, Mark] | None:
-        """An hour's mark and what it waits for, if it has one."""
-        try:
-            answer = self._client.get_item(
-                TableName=self._table, Key={"hour": {"S": _key(hour)}}, ConsistentRead=True
-            )
-        except (BotoCoreError, ClientError) as error:
-            raise PendingHoursError(_remedy(self._table, error)) from error
-        item = answer.get("Item")
-        if item is None:
-            return None
-        states: dict[str, State] = {"closed": "closed", "aside": "aside"}
-        return states.get(item["state"]["S"], "pending"), _mark(item)
-
-    def reschedule(self, mark: Mark, due: int | None) -> State | None:
-        """Move a visited hour on: due again at `due`, or closed when that is None.
-
-        It is closed neither before `until` nor before it is over: a process that has marked it
-        does not mark it again while it lies ahead, and may yet write its first bucket.
-
-        Returns the state that it is in now; None if nothing was changed, because the hour has
-        been marked again meanwhile.
+        Raises:
+            ServiceError: the table did not take the entry.
         """
-        # 1. Incomplete: due when its next bucket elapses. Complete: closed, but not before nobody
-        #    can be about to write it.
-        now = self._clock().timestamp()
-        state: State = "pending"
+        until = self._until()
+        item = self._entry_item(hour, until, until)
+        if known is None:
+            condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(#hour)"}
+            condition["ExpressionAttributeNames"] = {"#hour": "hour"}
+        else:
+            condition = _under(known.token)
+        free = known is None or known.until <= self._now()
+        if free and self._conditionally(self._client.put_item, Item=item, **condition):
+            return _entry(item)
+        self._put([item | {"until": {"N": str(max(until, known.until if known else 0))}}])
+        return None
+
+    def due(self, limit: int) -> list[Entry]:
+        """At most `limit` entries that are due, the longest due first."""
+        return list(islice(self._query("entry", "due", _entry), limit))
+
+    def over(self) -> Iterator[Entry]:
+        """The entries whose hours are over, the longest over first."""
+        return self._query("entry", "over", _entry)
+
+    def find(self, hour: HourId) -> tuple[Entry | None, OpenCheck | None]:
+        """An hour's entry and its open check, where it has them."""
+        key = hour_key(hour)
+        entry, check = self._get(key), self._get(f"check#{key}")
+        return entry and _entry(entry), check and _open_check(check)
+
+    def reschedule(self, entry: Entry, due: int | None) -> bool:
+        """Say when the sweeper should visit an hour again; never, when every bucket is complete.
+
+        Returns whether that is so now: not if the hour has been touched meanwhile.
+        """
         if due is None:
-            due = max(mark.until, self._over(mark.hour))
-            if now >= due:
-                state, due = "closed", int(now)
-        # 2. Moved only if it is still this very mark. Dead before: the hour is due as it was, and
-        #    its next visit finds nothing to write.
-        return state if self._move(mark, state, due, closed=int(now)) else None
-
-    def postpone(self, mark: Mark) -> bool:
-        """Let a closed hour that could not be checked wait behind the others."""
-        return self._move(mark, "closed", int(self._clock().timestamp()), closed=mark.closed)
-
-    def set_aside(self, mark: Mark) -> bool:
-        """Keep a closed hour for somebody who asks for it: no run by itself can check it."""
-        return self._move(mark, "aside", int(self._clock().timestamp()), closed=mark.closed)
-
-    def _move(self, mark: Mark, state: State, due: int, *, closed: int) -> bool:
+            update: dict[str, Any] = {"UpdateExpression": "REMOVE #due"}
+        else:
+            update = {"UpdateExpression": "SET #due = :due"}
+        condition = _under(entry.token)
+        condition["ExpressionAttributeNames"]["#due"] = "due"
+        if due is not None:
+            condition["ExpressionAttributeValues"][":due"] = {"N": str(due)}
         return self._conditionally(
-            mark,
-            self._client.update_item,
-            UpdateExpression="SET #state = :state, #due = :due, #closed = :closed",
-            ExpressionAttributeNames={
-                "#state": "state",
-                "#due": "due",
-                "#closed": "closed",
-                "#token": "token",
-            },
-            ExpressionAttributeValues={
-                ":state": {"S": state},
-                ":due": {"N": str(due)},
-                ":closed": {"N": str(closed)},
-                ":token": {"S": mark.token},
-            },
+            self._client.update_item, Key=_key(hour_key(entry.hour)), **update, **condition
         )
 
-    def remove(self, mark: Mark) -> bool:
-        """Forget an hour that has been checked, unless it has been marked again meanwhile."""
-        return self._conditionally(
-            mark,
-            self._client.delete_item,
-            ExpressionAttributeNames={"#token": "token"},
-            ExpressionAttributeValues={":token": {"S": mark.token}},
-        )
+    def delete(self, entry: Entry) -> bool:
+        """Forget an hour, unless it has been touched meanwhile."""
+        self._remembered.pop(entry.hour, None)
+        key = _key(hour_key(entry.hour))
+        return self._conditionally(self._client.delete_item, Key=key, **_under(entry.token))
 
-    def _is_marked(self, hour: HourId, due: int, *, now: float, until: int) -> bool:
-        marked = self._remembered.get(hour)
-        return marked is not None and now < marked <= due and until < self._over(hour)
+    # Open checks -----------------------------------------------------------------------------------
+
+    def open_check(self, hour: HourId, reason: str, *, deferred: bool = False) -> None:
+        """Say that a check could not settle an hour; one that is deferred stays so.
+
+        Raises:
+            ServiceError: the table did not take it.
+        """
+        now = {"N": str(int(self._now()))}
+        put = {"kind": {"S": "check"}, **_identity(hour), "at": now, "reason": {"S": reason}}
+        first = {"since": now, "over": now}
+        (put if deferred else first)["deferred"] = {"BOOL": deferred}
+        self._upsert(f"check#{hour_key(hour)}", put, first)
+
+    def expect(self, hour: HourId, reason: str, *, deferred: bool = False) -> None:
+        """Have an hour checked: an entry, and an open check that says why.
+
+        Raises:
+            ServiceError: the table did not take one of them.
+        """
+        now = {"N": str(int(self._now()))}
+        put = {
+            "kind": {"S": "entry"},
+            **_identity(hour),
+            "over": {"N": str(self._over(hour))},
+        }
+        self._upsert(hour_key(hour), put, {"due": now, "until": now})
+        self.open_check(hour, reason, deferred=deferred)
+
+    def open_checks(self) -> Iterator[OpenCheck]:
+        """Every open check, the oldest first."""
+        return self._query("check", "over", _open_check)
+
+    def close_check(self, check: OpenCheck) -> bool:
+        """Forget an open check, unless a check has put it again meanwhile."""
+        key = _key(f"check#{hour_key(check.hour)}")
+        return self._conditionally(self._client.delete_item, Key=key, **_under(check.token))
+
+    # Notes -----------------------------------------------------------------------------------------
+
+    def put_note(self, model: str, shard: str, first: float) -> None:
+        """Note that a shard of a model's stream is applied only up to a time (epoch seconds).
+
+        Raises:
+            ServiceError: the table did not take it.
+        """
+        item = {
+            "hour": {"S": f"note#{model}#{shard}"},
+            "kind": {"S": "note"},
+            "over": {"N": str(int(self._now()))},
+            "model": {"S": model},
+            "shard": {"S": shard},
+            "first": {"N": str(first)},
+        }
+        self._put([item])
+
+    def notes(self) -> list[Note]:
+        """The notes of the last ten minutes."""
+        return list(self._query("note", "over", _note, since=int(self._now()) - NOTE_SECONDS))
+
+    # The table -------------------------------------------------------------------------------------
+
+    def _now(self) -> float:
+        return self._clock().timestamp()
+
+    def _until(self) -> int:
+        return math.ceil(self._now() + self._lease())
+
+    def _is_known(self, hour: HourId, due: int, *, now: float, until: int) -> bool:
+        put = self._remembered.get(hour)
+        return put is not None and now < put <= due and until < self._over(hour)
 
     def _over(self, hour: HourId) -> int:
         """When the hour and its grace are over: epoch seconds."""
         return (hour.start + buckets.HOUR) * 60 + self._grace
+
+    def _entry_item(self, hour: HourId, due: int, until: int) -> dict[str, Any]:
+        return {
+            "hour": {"S": hour_key(hour)},
+            "kind": {"S": "entry"},
+            **_identity(hour),
+            "due": {"N": str(due)},
+            "over": {"N": str(self._over(hour))},
+            "until": {"N": str(until)},
+            "token": {"S": uuid.uuid4().hex},
+        }
 
     def _put(self, items: list[dict[str, Any]]) -> None:
         requests: Any = {self._table: [{"PutRequest": {"Item": item}} for item in items]}
@@ -213,38 +296,68 @@ class PendingHours:
                 if not requests:
                     return
         except (BotoCoreError, ClientError) as error:
-            raise PendingHoursError(_remedy(self._table, error)) from error
-        raise PendingHoursError(_remedy(self._table, "it is throttled"))
+            raise ServiceError(_remedy(self._table, error)) from error
+        raise ServiceError(_remedy(self._table, "it is throttled"))
 
-    def _query(self, state: State, before: int, limit: int | None) -> list[Mark]:
+    def _upsert(self, key: str, put: dict[str, Any], first: dict[str, Any]) -> None:
+        """Set attributes, some of them only if they are not there, and a new token."""
+        put = put | {"token": {"S": uuid.uuid4().hex}}
+        sets = [f"#{name} = :{name}" for name in put]
+        sets += [f"#{name} = if_not_exists(#{name}, :{name})" for name in first]
+        both = put | first
+        self._conditionally(
+            self._client.update_item,
+            Key=_key(key),
+            UpdateExpression=f"SET {', '.join(sets)}",
+            ExpressionAttributeNames={f"#{name}": name for name in both},
+            ExpressionAttributeValues={f":{name}": value for name, value in both.items()},
+        )
+
+    def _get(self, key: str) -> Mapping[str, Any] | None:
         try:
-            return list(islice(self._pages(state, before), limit))
+            answer = self._client.get_item(
+                TableName=self._table, Key=_key(key), ConsistentRead=True
+            )
         except (BotoCoreError, ClientError) as error:
-            raise PendingHoursError(_remedy(self._table, error)) from error
+            raise ServiceError(_remedy(self._table, error)) from error
+        return answer.get("Item")
 
-    def _pages(self, state: State, before: int) -> Iterator[Mark]:
+    def _query[Item](
+        self,
+        kind: str,
+        by: str,
+        read: Callable[[Mapping[str, Any]], Item],
+        since: int = 0,
+    ) -> Iterator[Item]:
+        """The items of a kind whose `by` has passed, the longest ago first."""
         pages = self._client.get_paginator("query").paginate(
             TableName=self._table,
-            IndexName=_INDEX,
-            KeyConditionExpression="#state = :state AND #due <= :before",
-            ExpressionAttributeNames={"#state": "state", "#due": "due"},
-            ExpressionAttributeValues={":state": {"S": state}, ":before": {"N": str(before)}},
+            IndexName=f"by{by.title()}",
+            KeyConditionExpression="#kind = :kind AND #by BETWEEN :since AND :now",
+            ExpressionAttributeNames={"#kind": "kind", "#by": by},
+            ExpressionAttributeValues={
+                ":kind": {"S": kind},
+                ":since": {"N": str(since)},
+                ":now": {"N": str(int(self._now()))},
+            },
         )
-        for page in pages:
-            yield from map(_mark, page["Items"])
-
-    def _conditionally(self, mark: Mark, request: Callable[..., Any], **arguments: Any) -> bool:
         try:
-            request(
-                TableName=self._table,
-                Key={"hour": {"S": _key(mark.hour)}},
-                ConditionExpression="#token = :token",
-                **arguments,
-            )
+            for item in chain.from_iterable(page["Items"] for page in pages):
+                try:
+                    yield read(item)
+                except (KeyError, TypeError, ValueError):
+                    logger.warning("an item of the pending hours is not understood", extra=item)
+        except (BotoCoreError, ClientError) as error:
+            raise ServiceError(_remedy(self._table, error)) from error
+
+    def _conditionally(self, request: Callable[..., Any], **arguments: Any) -> bool:
+        """Carry out a request; False where its condition does not hold."""
+        try:
+            request(TableName=self._table, **arguments)
         except self._client.exceptions.ConditionalCheckFailedException:
             return False
         except (BotoCoreError, ClientError) as error:
-            raise PendingHoursError(_remedy(self._table, error)) from error
+            raise ServiceError(_remedy(self._table, error)) from error
         return True
 
 
@@ -252,38 +365,61 @@ def _remedy(table: str, why: object) -> str:
     return f"the table {table} did not answer ({why}); check PENDING_HOURS_TABLE and the role"
 
 
-def _key(hour: HourId) -> str:
-    return f"{hour.series.account_id}#{hour.prefix}"
-
-
-def _item(hour: HourId, due: int, until: int, state: State) -> dict[str, Any]:
-    item = {
-        "hour": {"S": _key(hour)},
-        "recordType": {"S": hour.series.record_type},
-        "accountId": {"S": hour.series.account_id},
-        "scorecardId": {"S": hour.series.scorecard_id},
-        "scoreId": {"S": hour.series.score_id},
-        "start": {"N": str(hour.start)},
-        "state": {"S": state},
-        "due": {"N": str(due)},
-        "until": {"N": str(until)},
-        "token": {"S": uuid.uuid4().hex},
+def _under(token: str) -> dict[str, Any]:
+    """The condition that an item is still the one that was read."""
+    return {
+        "ConditionExpression": "#token = :token",
+        "ExpressionAttributeNames": {"#token": "token"},
+        "ExpressionAttributeValues": {":token": {"S": token}},
     }
-    return {name: value for name, value in item.items() if value != {"S": None}}
 
 
-def _mark(item: Mapping[str, Any]) -> Mark:
-    text = {name: value.get("S") for name, value in item.items()}
+def _key(text: str) -> Any:
+    return {"hour": {"S": text}}
+
+
+def _identity(hour: HourId) -> dict[str, Any]:
+    """What an item says of its hour."""
+    series = hour.series
+    texts = {
+        "accountId": series.account_id,
+        "recordType": series.record_type,
+        **series.scope_as_json(),
+    }
+    return {name: {"S": text} for name, text in texts.items()} | {"start": {"N": str(hour.start)}}
+
+
+def _hour(item: Mapping[str, Any]) -> HourId:
+    texts = {name: value.get("S") for name, value in item.items()}
     series = Series(
-        str(text["accountId"]),
-        str(text["recordType"]),
-        text.get("scorecardId"),
-        text.get("scoreId"),
+        str(texts["accountId"]),
+        str(texts["recordType"]),
+        texts.get("scorecardId"),
+        texts.get("scoreId"),
     )
-    return Mark(
-        HourId(series, int(item["start"]["N"])),
-        int(item["due"]["N"]),
+    return HourId(series, int(item["start"]["N"]))
+
+
+def _entry(item: Mapping[str, Any]) -> Entry:
+    return Entry(
+        _hour(item),
+        int(item["due"]["N"]) if "due" in item else None,
+        int(item["over"]["N"]),
         int(item["until"]["N"]),
-        str(text["token"]),
-        int(item.get("closed", {}).get("N", 0)),
+        str(item["token"]["S"]),
     )
+
+
+def _open_check(item: Mapping[str, Any]) -> OpenCheck:
+    return OpenCheck(
+        _hour(item),
+        int(item["since"]["N"]),
+        bool(item["deferred"]["BOOL"]),
+        str(item["reason"]["S"]),
+        int(item["at"]["N"]),
+        str(item["token"]["S"]),
+    )
+
+
+def _note(item: Mapping[str, Any]) -> Note:
+    return Note(str(item["model"]["S"]), str(item["shard"]["S"]), float(item["first"]["N"]))

@@ -28,7 +28,7 @@ class Retries:
     jitter: Callable[[], float] = random.random
     advice: str = "what was saved is valid and the rest comes again"
 
-    def until_taken[Made](self, request: Callable[[], Made], what: str) -> Made:
+    def call_with_backoff[Made](self, request: Callable[[], Made], what: str) -> Made:
         """Carry out a request; where it is throttled, again after a while.
 
         Raises:

@@ -1,50 +1,43 @@
-"""What a check finds: buckets that drift, and numbers. Pure."""
+"""What a check finds: stored hours compared with the totals of their rows. Pure."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.groups import Group
-from aggregated_metrics.core.listing import Listed, Range
-from aggregated_metrics.core.measures import Measures
-from aggregated_metrics.core.record_types import extra_of
-from aggregated_metrics.core.series import BucketId, HourId
+from aggregated_metrics.core.hour import Bucket, Hour
+from aggregated_metrics.core.measures import Measures, clamped, plus
+from aggregated_metrics.core.series import HourId, Target
+from aggregated_metrics.core.totals import MinuteTotal, Totals
+
+LISTED = 200
+"""At most so many buckets and hours are named in a result, which may have 256 KB."""
 
 
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """One bucket whose stored measures are not what they should be.
+class Drift(NamedTuple):
+    """One bucket whose stored sums are not what was counted.
 
-    `expected` is what the source rows come to. A parent that is the sum of its stored minutes is
-    not reported, even if those are wrong: it follows them.
+    A rollup that is the sum of its stored minutes is not reported, even if those are wrong.
     """
 
     hour: HourId
     start: int
     size: int
     stored: Measures
-    expected: Measures
-    version: str | None
-
-    @property
-    def bucket(self) -> BucketId:
-        """Which bucket."""
-        return BucketId(self.hour, self.size, self.start)
+    counted: Measures
 
     def as_json(self) -> dict[str, Any]:
-        """For an invocation's result."""
-        series = self.hour.series
+        """Where it is and what it counts, nothing of its rows."""
+        names = [*Measures._fields, *map(str, range(len(self.stored.extra)))]
+        pairs = zip(names, self.stored, self.counted, strict=True)
         return {
-            "accountId": series.account_id,
-            "recordType": series.record_type,
-            **series.scope_as_json(),
+            **hour_as_json(self.hour),
             "timeRangeStart": buckets.iso(self.start),
             "numberOfMinutes": self.size,
-            "stored": self.stored.named(extra_of(series.record_type)),
-            "counted": self.expected.named(extra_of(series.record_type)),
+            "storedCount": self.stored[0],
+            "countedCount": self.counted[0],
+            "differs": [name for name, stored, counted in pairs if stored != counted],
         }
 
 
@@ -54,17 +47,15 @@ class Findings:
 
     Attributes:
         hours, minutes: how many were compared (minutes: those with a row or a bucket).
-        rows, pages: source rows read by both looks, and requests for them.
-        drift: wrong buckets, seen alike by two looks.
-        moving: buckets that changed between or after the looks; left alone.
-        repaired: those of the drift that have been set right.
-        completed: buckets that had elapsed and were not complete; they are now.
-        written: buckets written, parents included.
-        unreadable: rows that the API could not give.
-        undecided: hours with a minute that differs, of which the rows do not tell what is right.
-        left_out: wrong buckets that are only counted, because a long range has too many.
-        left_out_repaired: those of them that have been set right.
-        failed: a line for each group that could not be checked, or not to the end.
+        rows, pages: source rows read by both passes, and requests for them.
+        drift: the first of the wrong buckets, equal in two passes; `drift_count` is all of them.
+        repaired: how many of them have been repaired.
+        in_flux: buckets that changed between or after the passes; left to the next check.
+        unverified: minutes beside a row that the API could not give; left alone.
+        deferred: hours that only a Scan can settle.
+        completed: buckets that had elapsed and are complete now.
+        not_reached: the first hours or accounts that a reading did not reach; and how many.
+        failed: a line for each account and model that could not be checked.
     """
 
     hours: int = 0
@@ -72,101 +63,215 @@ class Findings:
     rows: int = 0
     pages: int = 0
     drift: list[Drift] = field(default_factory=list)
-    moving: list[Drift] = field(default_factory=list)
-    repaired: list[Drift] = field(default_factory=list)
+    drift_count: int = 0
+    repaired: int = 0
+    in_flux: int = 0
+    unverified: int = 0
+    deferred: int = 0
     completed: int = 0
-    written: int = 0
-    unreadable: int = 0
-    undecided: set[HourId] = field(default_factory=set)
-    left_out: int = 0
-    left_out_repaired: int = 0
+    not_reached: list[str] = field(default_factory=list)
+    not_reached_count: int = 0
     failed: list[str] = field(default_factory=list)
 
-    @property
-    def drifted(self) -> int:
-        """How many buckets were wrong."""
-        return len(self.drift) + self.left_out
+    def is_right(self) -> bool:
+        """Whether every hour is known to be right now."""
+        open_ = self.in_flux + self.unverified + self.deferred + self.not_reached_count
+        return not (self.failed or open_) and self.repaired == self.drift_count
 
-    @property
-    def set_right(self) -> int:
-        """How many of them have been repaired."""
-        return len(self.repaired) + self.left_out_repaired
+    def report_drift(self, drift: Drift) -> None:
+        """Add a wrong bucket."""
+        self.drift_count += 1
+        if len(self.drift) < LISTED:
+            self.drift.append(drift)
 
-    def undecided_as_json(self, most: int | None = None) -> list[dict[str, Any]]:
-        """The first of the undecided hours, or all, for results and lines."""
-        return [
-            {
-                "accountId": hour.series.account_id,
-                "recordType": hour.series.record_type,
-                **hour.series.scope_as_json(),
-                "hour": buckets.iso(hour.start),
-            }
-            for hour in sorted(self.undecided)[:most]
-        ]
+    def report_not_reached(self, what: str, number: int = 1) -> None:
+        """Add hours that a reading did not reach."""
+        self.not_reached_count += number
+        if len(self.not_reached) < LISTED:
+            self.not_reached.append(what)
 
-    def set_right_only(self) -> "Findings":
-        """What was set right: of a check that failed half way and is to be made again."""
-        return Findings(
-            drift=[*self.repaired],
-            repaired=[*self.repaired],
-            completed=self.completed,
-            written=self.written,
-        )
+    def as_result(self) -> dict[str, Any]:
+        """An invocation's result."""
+        return {
+            "hours": self.hours,
+            "minutes": self.minutes,
+            "rows": self.rows,
+            "driftCount": self.drift_count,
+            "drift": [drift.as_json() for drift in self.drift],
+            "repaired": self.repaired,
+            "inFlux": self.in_flux,
+            "unverified": self.unverified,
+            "deferred": self.deferred,
+            "completed": self.completed,
+            "notReachedCount": self.not_reached_count,
+            "notReached": self.not_reached,
+            "failed": self.failed[:LISTED],
+        }
 
-    def shorten(self, most: int = 10_000) -> None:
-        """Only count the wrong buckets beyond so many: of the repaired, and of the others."""
-        listed = {drift.bucket for drift in self.repaired[:most]}
-        extra = {drift.bucket for drift in self.repaired[most:]}
-        known = listed | extra
-        others = (drift.bucket for drift in self.drift if drift.bucket not in known)
-        gone = extra | set(islice(others, most, None))
-        if gone:
-            self.left_out += len(gone)
-            self.left_out_repaired += len(extra)
-            self.repaired = self.repaired[:most]
-            self.drift = [drift for drift in self.drift if drift.bucket not in gone]
 
-    def add(self, other: "Findings") -> None:
-        """Add what a check of other hours found."""
-        self.hours += other.hours
-        self.minutes += other.minutes
-        self.rows += other.rows
-        self.pages += other.pages
-        self.drift += other.drift
-        self.moving += other.moving
-        self.repaired += other.repaired
-        self.completed += other.completed
-        self.written += other.written
-        self.unreadable += other.unreadable
-        self.undecided |= other.undecided
-        self.left_out += other.left_out
-        self.left_out_repaired += other.left_out_repaired
-        self.failed += other.failed
+class Counted(Protocol):
+    """What two passes have counted."""
+
+    def minutes(self, hour: Hour) -> Iterable[int]:
+        """The minutes of an hour that they say something of."""
+
+    def at(self, target: Target) -> MinuteTotal | None:
+        """The totals of a minute; None where the passes differ."""
+
+    def was_right(self, bucket: Bucket, target: Target, *, expired: bool) -> bool:
+        """Whether the first pass alone says that a minute is right."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """What the first look at a group found; holds only the hours with something wrong.
+class ScanCounted:
+    """Two passes by Scan: every row was read, and every minute is judged."""
+
+    first: Totals
+    second: Totals
+    zero: MinuteTotal
+
+    def minutes(self, hour: Hour) -> set[int]:
+        """Those with a row or a bucket."""
+        stored = {bucket.start for bucket in hour if bucket.size == 1}
+        return stored.union(self.first.hour(hour.id), self.second.hour(hour.id))
+
+    def at(self, target: Target) -> MinuteTotal | None:
+        """The second pass's, if both are equal."""
+        one, other = self.first.at(target), self.second.at(target)
+        same = (one.fingerprint if one else 0) == (other.fingerprint if other else 0)
+        return (other or self.zero) if same else None
+
+    def was_right(self, bucket: Bucket, target: Target, *, expired: bool) -> bool:
+        """Whether it holds what the first pass counted: what came since, the stream brings."""
+        found = self.first.at(target) or self.zero
+        return not differs(bucket, found, scan=True, expired=expired)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexCounted:
+    """Two passes through an index: of the minutes that differed after the first one."""
+
+    fingerprints: Mapping[HourId, Mapping[int, int]]
+    second: Totals
+    zero: MinuteTotal
+
+    def minutes(self, hour: Hour) -> Iterable[int]:
+        """Those that differed."""
+        return self.fingerprints.get(hour.id, {})
+
+    def at(self, target: Target) -> MinuteTotal | None:
+        """The second pass's, if both are equal."""
+        first = self.fingerprints.get(target.hour, {}).get(target.minute, 0)
+        second = self.second.at(target) or self.zero
+        return second if first == second.fingerprint else None
+
+    def was_right(self, bucket: Bucket, target: Target, *, expired: bool) -> bool:  # noqa: ARG002
+        """Never: they are the minutes that were not."""
+        return False
+
+
+class Verdict(NamedTuple):
+    """An hour against what was counted.
 
     Attributes:
-        group: what was looked at.
-        found: its numbers.
-        wrong: the buckets that differ.
-        unsure: those of which no reading can be sure.
-        ranges: where the rows are listed.
-        began, ended: when its rows were read.
-        late: how many buckets of an hour have elapsed and are not complete.
-        doubtful: minutes of which a row is in no index: of whatever scope it is.
-        news: where rows are listed, of which the stored minutes do not know.
+        wrong: minutes to set, with their totals.
+        in_flux: minutes that differ, and are left to the next check.
+        unindexed_in_flux: whether the unindexed part of one of them may be wrong.
+        foreign: minutes that differ, of which another writer's sums hide the unindexed part.
+        drift: the wrong buckets for the report: minutes, and rollups that are not their sums.
     """
 
-    group: Group
-    found: Findings
-    wrong: Mapping[BucketId, Drift]
-    unsure: Collection[BucketId]
-    ranges: Sequence[Range]
-    began: datetime
-    ended: datetime
-    late: Mapping[HourId, int]
-    doubtful: Collection[int] = ()
-    news: Mapping[HourId, Collection[Listed]] = field(default_factory=dict)
+    wrong: Mapping[int, MinuteTotal]
+    in_flux: frozenset[int]
+    unindexed_in_flux: bool
+    foreign: frozenset[int]
+    drift: tuple[Drift, ...]
+
+    @property
+    def is_right(self) -> bool:
+        """Whether nothing is wrong, as far as was counted."""
+        return not (self.wrong or self.in_flux or self.foreign or self.drift)
+
+
+def judge(
+    hour: Hour, counted: Counted, until: float, now: datetime, *, scan: bool, expired: bool = False
+) -> Verdict:
+    """Compare an hour with what two passes counted.
+
+    Args:
+        hour: as it is stored.
+        counted: by the passes.
+        until: T (epoch seconds). A minute that was written after it is left to the next check.
+        now: the time now.
+        scan: whether every row was read; otherwise only those that the index lists.
+        expired: whether rows of its age have expired: then nothing is lowered.
+    """
+    wrong: dict[int, MinuteTotal] = {}
+    in_flux, foreign, drift = set(), set(), []
+    unindexed_in_flux = False
+    for minute in counted.minutes(hour):
+        bucket = hour.get_or_new(minute)
+        target = Target(hour.id.series, minute)
+        found = counted.at(target)
+        if found is None:
+            is_right = counted.was_right(bucket, target, expired=expired)
+        else:
+            is_right = not differs(bucket, found, scan=scan, expired=expired)
+        if is_right:
+            continue
+        if not scan and bucket.is_foreign:
+            foreign.add(minute)
+        elif found is None or not bucket.was_written_by(until, now):
+            in_flux.add(minute)
+            unindexed_in_flux |= scan and (found is None or found.unindexed != bucket.unindexed)
+        else:
+            wrong[minute] = found
+            drift.append(_drift(hour.id, bucket, _sums(bucket, found, scan=scan)))
+    drift += [_drift(hour.id, bucket, sums) for bucket, sums in hour.wrong_rollups()]
+    return Verdict(wrong, frozenset(in_flux), unindexed_in_flux, frozenset(foreign), tuple(drift))
+
+
+def differing(hour: Hour, totals: Totals, zero: MinuteTotal, *, expired: bool = False) -> Iterator[tuple[int, int]]:
+    """The minutes that differ after one pass through an index, each with its fingerprint."""
+    rows = totals.hour(hour.id)
+    stored = {bucket.start: bucket for bucket in hour if bucket.size == 1}
+    for minute in sorted(stored.keys() | rows.keys()):
+        bucket = stored.get(minute) or hour.get_or_new(minute)
+        found = rows.get(minute, zero)
+        if differs(bucket, found, scan=False, expired=expired):
+            yield minute, found.fingerprint
+
+
+def differs(bucket: Bucket, found: MinuteTotal, *, scan: bool, expired: bool) -> bool:
+    """Whether a minute is not what was counted."""
+    if bucket.unreadable:
+        return True
+    wanted = _sums(bucket, found, scan=scan)
+    if expired and any(a < b for a, b in zip(wanted, clamped(bucket.measures), strict=True)):
+        return False
+    if bucket.measures != wanted:
+        return True
+    return scan and (bucket.unindexed != found.unindexed or _is_marked_foreign(bucket))
+
+
+def _is_marked_foreign(bucket: Bucket) -> bool:
+    return "foreign" in str(bucket.given) and bucket.metadata.foreign
+
+
+def _sums(bucket: Bucket, found: MinuteTotal, *, scan: bool) -> Measures:
+    """What a minute should hold."""
+    return plus(found.indexed, found.unindexed if scan else bucket.unindexed)
+
+
+def _drift(hour: HourId, bucket: Bucket, counted: Measures) -> Drift:
+    return Drift(hour, bucket.start, bucket.size, bucket.measures, counted)
+
+
+def hour_as_json(hour: HourId) -> dict[str, Any]:
+    """Which series an hour is of."""
+    series = hour.series
+    return {
+        "accountId": series.account_id,
+        "recordType": series.record_type,
+        **series.scope_as_json(),
+    }

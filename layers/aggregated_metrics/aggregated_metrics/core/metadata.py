@@ -1,14 +1,14 @@
-"""What a bucket's `metadata` keeps for counting, beside what others write there. Pure.
+"""What a bucket keeps in its metadata beside what other writers keep there. Pure.
 
-    ledger    [[shard, last, at], …]   how far each shard has been applied; `at` in epoch seconds
-    fence     [t1, T, t2, ranges]      of the last repair: epoch milliseconds, and what it read
-    listed    [least, greatest]        sort-key texts of rows outside their hour's own range
-    unlisted  n                        rows that no index lists
-    beyond    {measure: "n"}           what the exact sum is more (or less) than the measure's field
-    pruned    {measure: "n"}           in a parent: what those minutes came to that are gone
-    …Count    n                        measures of the record type that are no fields of the API
+    checkpoints   [[shard, "last", at], …]: how far each shard of the stream has been applied
+    countedUntil  [indexed, both]: until when a repair has counted the rows, milliseconds or null
+    unindexed     {measure: "n"}: the part of the sums that the index which checks read leaves out
+    foreign       true: applied on top of sums that another writer stored
+    beyond        {measure: "n"}: what the fields, 32-bit Ints from zero on, cannot hold of the sums
+    <measure>     n: the sums of a record type's extra measures, each under its own name
 
-Somebody else's value under one of these names, or metadata that is no object, is kept as `other`.
+A minute has all of them, a rollup only its extra measures. Metadata that cannot be read stays as
+it is, under `other`.
 """
 
 import json
@@ -16,152 +16,135 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
-from aggregated_metrics.core.listing import Range
-from aggregated_metrics.core.measures import ZERO, Measures, zero
+from aggregated_metrics.core.measures import Measures, zero
 
 MEMORY_SECONDS = 25 * 3600
 """A stream remembers for 24 hours: after this no shard and no record comes again."""
-LEDGER_ENTRIES = 512
-_NAMES = frozenset({"ledger", "fence", "listed", "unlisted", "beyond", "pruned"})
+MOST_CHECKPOINTS = 512
+_NAMES = frozenset({"checkpoints", "countedUntil", "unindexed", "foreign", "beyond"})
 RESERVED = _NAMES | {"other"}
-"""Names that no measure can have."""
+"""Names that no measure can have, and that no other writer may write over."""
+NEVER = float("-inf")
 
 
-class Fence(NamedTuple):
-    """The time of a repair's two readings: what was created up to `at` is in the sum.
+class Pass(NamedTuple):
+    """When the rows were read once: epoch seconds."""
 
-    Epoch seconds: `first` is when the first reading began, `last` when the second one ended. `read`
-    are the ranges of sort-key text that were read (listing.ranges); None: the whole table, rows
-    that no index lists included.
+    began: float
+    ended: float
+
+
+class CountedUntil(NamedTuple):
+    """Until when repairs have counted a minute's rows: epoch seconds, NEVER before the first.
+
+    `indexed` is for the rows that an index lists within their hour, `both` (of a Scan) for all.
     """
 
-    first: float
-    at: float
-    last: float
-    read: tuple[Range, ...] | None = ()
+    indexed: float = NEVER
+    both: float = NEVER
 
-    @classmethod
-    def between(
-        cls,
-        began: float,
-        ended: float,
-        began_again: float,
-        ended_again: float,
-        *,
-        read: tuple[Range, ...] | None,
-    ) -> Self:
-        """The fence of two readings.
+    def holds(self, created: float | None, *, indexed: bool) -> bool:
+        """Whether a repair has counted what a stream record of that time changed."""
+        until = max(self) if indexed else self.both
+        return created is not None and created <= until
 
-        The middle of the gap between them divides what is in the sums from what the stream still
-        adds. Half of the gap is the margin for clocks.
-        """
-        return cls(began, ended + (began_again - ended) / 2, ended_again, read)
 
-    def holds(self, created: float | None, listed: str | None, unlisted: int) -> bool:
-        """Whether a change of a row so listed is in the sum: it was there, and it was read."""
-        if created is None or created > self.at:
-            return False
-        if self.read is None:
-            return True
-        return not unlisted and (listed is None or self.reads(listed))
+def counted_until(first: Pass, second: Pass) -> float:
+    """T, until which two passes have counted: the middle of the gap between them.
 
-    def reads(self, text: str) -> bool:
-        """Whether a row that is listed under this text was read."""
-        return self.read is None or any(
-            first <= text and (last is None or text <= last) for first, last in self.read
-        )
+    Half of the gap is the margin for clocks, and for the whole seconds of a record's creation time.
+    """
+    return first.ended + (second.began - first.ended) / 2
 
 
 @dataclass(slots=True)
 class Metadata:
-    """One bucket's metadata, parsed. `rest` is what others keep there, untouched.
+    """One bucket's metadata, parsed.
 
-    `names` are the measures that the record type keeps here, and `extra` their sums.
+    Attributes:
+        names, extra: the record type's extra measures, and their sums.
+        checkpoints: shard to the last sequence number applied, and when (epoch seconds).
+        rest: what other writers keep there.
     """
 
-    names: tuple[str, ...] = ()
-    extra: tuple[int, ...] = ()
-    ledger: dict[str, tuple[int, int]] = field(default_factory=dict)
-    fence: Fence | None = None
-    listed: tuple[str, str] | None = None
-    unlisted: int = 0
-    beyond: Measures = ZERO
-    pruned: Measures = ZERO
+    names: tuple[str, ...]
+    extra: tuple[int, ...]
+    unindexed: Measures
+    beyond: Measures
+    checkpoints: dict[str, tuple[int, int]] = field(default_factory=dict)
+    counted_until: CountedUntil = CountedUntil()
+    foreign: bool = False
     rest: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, given: Any, names: tuple[str, ...] = ()) -> Self:
-        """From AWSJSON (a text, sometimes encoded twice) or a dictionary; never fails."""
-        content = decoded(given)
-        none = zero(names)
-        made = cls(names, none.extra, beyond=none, pruned=none)
+        """From AWSJSON (a text, sometimes encoded twice) or a mapping; never fails."""
+        content, none = decoded(given), zero(names)
+        made = cls(names, none.extra, none, none)
         if content is None:
             return made
         if not isinstance(content, Mapping):
             made.rest = {"other": content}
             return made
-        known = _NAMES.union(names)
-        made.rest = {name: value for name, value in content.items() if name not in known}
-        odd = {
-            name: content[name] for name in _NAMES & content.keys() if not made._read(name, content)
-        }
+        odd = {name: content[name] for name in _NAMES & content.keys() if not made._read(content, name)}
         made.extra = tuple(_whole(content.get(name), name, odd) for name in names)
+        made.rest = {
+            name: value for name, value in content.items() if name not in _NAMES.union(names)
+        }
         if odd:
             before = made.rest.get("other")
             made.rest["other"] = {**before, **odd} if isinstance(before, dict) else odd
         return made
 
-    def _read(self, name: str, content: Mapping[str, Any]) -> bool:
+    def _read(self, content: Mapping[str, Any], name: str) -> bool:
+        value = content[name]
         try:
-            read = _READERS.get(name)
-            value = _sums(content[name], self.names) if read is None else read(content[name])
-            setattr(self, name, value)
+            match name:
+                case "checkpoints":
+                    self.checkpoints = {str(s): (int(last), int(at)) for s, last, at in value}
+                case "countedUntil":
+                    self.counted_until = CountedUntil(*(_seconds(each) for each in value))
+                case "foreign":
+                    self.foreign = bool(value)
+                case _:
+                    setattr(self, name, _sums(value, self.names))
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
             return False
         return True
 
-    def sign(self, shard: str, last: int, at: float) -> None:
-        """Write down how far a shard has been applied."""
-        self.ledger.pop(shard, None)
-        self.ledger[shard] = (last, int(at))
+    @property
+    def is_ours(self) -> bool:
+        """Whether a stream or a repair has written the sums; otherwise another writer has."""
+        return bool(self.checkpoints) or self.counted_until != CountedUntil()
 
-    def list_text(self, text: str) -> None:
-        """Widen `listed` so that it holds this sort-key text."""
-        least, greatest = self.listed or (text, text)
-        self.listed = (min(least, text), max(greatest, text))
+    def checkpoint(self, shard: str, last: int, at: float) -> int:
+        """Keep how far a shard has been applied; drop what the stream cannot bring again.
 
-    def prune(self, now: float) -> int:
-        """Forget what the stream cannot bring again; returns how many younger entries had to go.
-
-        An entry without a time (written by an earlier version) gets one now.
+        Returns how many checkpoints had to go although the stream may bring their shard again.
         """
-        if self.fence is not None and self.fence.at < now - MEMORY_SECONDS:
-            self.fence = None
-        kept = {
-            shard: (last, at or int(now))
-            for shard, (last, at) in self.ledger.items()
-            if not at or at >= now - MEMORY_SECONDS
-        }
-        newest = sorted(kept.items(), key=lambda entry: entry[1][1])[-LEDGER_ENTRIES:]
-        self.ledger = dict(newest)
+        oldest = at - MEMORY_SECONDS
+        self.checkpoints.pop(shard, None)
+        kept = {name: each for name, each in self.checkpoints.items() if each[1] >= oldest}
+        kept[shard] = (last, int(at))
+        newest = sorted(kept.items(), key=lambda entry: entry[1][1])[-MOST_CHECKPOINTS:]
+        self.checkpoints = dict(newest)
+        self.counted_until = CountedUntil(
+            *(NEVER if until < oldest else until for until in self.counted_until)
+        )
         return len(kept) - len(newest)
 
     def as_text(self) -> str | None:
         """As AWSJSON; None where there is nothing to keep."""
         content = self.rest | dict(zip(self.names, self.extra, strict=True))
-        if self.ledger:
-            content["ledger"] = [
-                [shard, str(last), at] for shard, (last, at) in self.ledger.items()
+        if self.checkpoints:
+            content["checkpoints"] = [
+                [shard, str(last), at] for shard, (last, at) in self.checkpoints.items()
             ]
-        if self.fence is not None:
-            moments = [round(moment * 1000) for moment in self.fence[:3]]
-            read = self.fence.read
-            content["fence"] = [*moments, None if read is None else [list(part) for part in read]]
-        if self.listed is not None:
-            content["listed"] = list(self.listed)
-        if self.unlisted:
-            content["unlisted"] = self.unlisted
-        for name, sums in (("beyond", self.beyond), ("pruned", self.pruned)):
+        if self.counted_until != CountedUntil():
+            content["countedUntil"] = [_milliseconds(until) for until in self.counted_until]
+        if self.foreign:
+            content["foreign"] = True
+        for name, sums in (("unindexed", self.unindexed), ("beyond", self.beyond)):
             if any(sums):
                 content[name] = {key: str(n) for key, n in sums.named(self.names).items() if n}
         return json.dumps(content, separators=(",", ":")) if content else None
@@ -179,30 +162,12 @@ def decoded(given: Any) -> Any:
     return given
 
 
-def _ledger(value: Any) -> dict[str, tuple[int, int]]:
-    entries = {}
-    if not isinstance(value, list):
-        raise TypeError("a ledger is a list")
-    for shard, last, *at in value:
-        entries[str(shard)] = (int(last), int(at[0]) if at else 0)
-    return entries
+def _seconds(milliseconds: Any) -> float:
+    return NEVER if milliseconds is None else int(milliseconds) / 1000
 
 
-def _fence(value: Any) -> Fence:
-    first, at, last, *read = value
-    ranges = None
-    if read != [None]:
-        ranges = tuple(
-            (str(low), None if high is None else str(high)) for low, high in (read or [()])[0]
-        )
-    return Fence(int(first) / 1000, int(at) / 1000, int(last) / 1000, ranges)
-
-
-def _listed(value: Any) -> tuple[str, str]:
-    least, greatest = value
-    if not (isinstance(least, str) and isinstance(greatest, str)):
-        raise TypeError("texts are listed")
-    return least, greatest
+def _milliseconds(seconds: float) -> int | None:
+    return None if seconds == NEVER else round(seconds * 1000)
 
 
 def _sums(value: Any, extra: Sequence[str]) -> Measures:
@@ -213,17 +178,9 @@ def _sums(value: Any, extra: Sequence[str]) -> Measures:
 
 
 def _whole(value: Any, name: str, odd: dict[str, Any]) -> int:
-    """A number that somebody may have written over; anything else is none, and kept as odd."""
+    """An extra measure's sum; what is not a number is kept as odd, and 0."""
     try:
         return 0 if value is None else int(value)
     except (OverflowError, TypeError, ValueError):
         odd[name] = value
         return 0
-
-
-_READERS: Mapping[str, Any] = {
-    "ledger": _ledger,
-    "fence": _fence,
-    "listed": _listed,
-    "unlisted": int,
-}

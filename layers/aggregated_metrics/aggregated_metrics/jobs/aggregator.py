@@ -2,7 +2,8 @@
 
 Delivery guarantee: a batch may come any number of times, beginning or ending elsewhere, and any
 invocation may die at any point; each row is counted once all the same. The order is what makes it
-so: fold, load, mark the hours as pending, save under conditions, then quarantine.
+so: fold, note that the batch is late, load, put the hours' entries, save under conditions, open
+checks of hours that were left out, quarantine.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -11,103 +12,108 @@ from datetime import datetime
 from typing import Any
 
 from aggregated_metrics.adapters.hour_store import HourStore, Outcome
-from aggregated_metrics.adapters.observability import Report
+from aggregated_metrics.adapters.observability import Report, logger
 from aggregated_metrics.adapters.pending_hours import PendingHours
-from aggregated_metrics.adapters.quarantine import Quarantine
+from aggregated_metrics.adapters.queues import Quarantine
 from aggregated_metrics.core.changes import Folded, fold
-from aggregated_metrics.core.hours import Hour
+from aggregated_metrics.core.hour import Hour
+from aggregated_metrics.core.models import Models
 
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """A batch of records, folded into what each hour gets."""
-
-    folded: Folded
-    records: int
-
-    def as_report(self) -> Report:
-        """Numbers, never contents."""
-        hours = self.folded.hours()
-        return {
-            "shard": ",".join(batch.shard for batch in self.folded.batches) or None,
-            "records": self.records,
-            "deltas": self.folded.deltas(),
-            "accounts": len({hour.series.account_id for hour in hours}),
-            "hours": len(hours),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """What applying a batch came to; `freshness` is how old its newest record is, in seconds."""
-
-    outcome: Outcome
-    quarantined: int
-    freshness: float | None
-
-    def as_report(self) -> Report:
-        """Numbers, never contents."""
-        outcome = self.outcome
-        report: Report = {
-            "written": outcome.written,
-            "conflicts": outcome.conflicts,
-            "retries": outcome.retries,
-            "parentsLeft": len(outcome.parents_left),
-            "clamped": outcome.tally.clamped,
-            "overflowed": outcome.tally.overflowed,
-            "ledgerDropped": outcome.tally.ledger_dropped,
-            "quarantined": self.quarantined,
-        }
-        if self.freshness is not None:
-            report["freshnessSeconds"] = round(self.freshness, 3)
-        return report
+LATE_SECONDS = 60
+"""A batch is late whose first record is older than this and the batching window."""
+UNREADABLE = "a stored record cannot be read"
+_LOGGED = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Aggregator:
-    """Applies stream batches; every port is an argument."""
+    """Applies stream batches.
+
+    Attributes:
+        grace: seconds after its end at which a bucket may be complete.
+        window: the mapping's batching window, in seconds.
+    """
 
     store: HourStore
     pending: PendingHours
     quarantine: Quarantine
+    models: Models
     source_tables: Mapping[str, str]
     clock: Callable[[], datetime]
     grace: int
+    window: int
     breakdowns: Collection[str] = frozenset()
 
-    def fold(self, event: Any) -> Taken:
-        """Read a stream event.
+    def aggregate(self, event: Any, report: Report) -> None:
+        """Count a batch's records; `report` gets numbers, never contents.
 
         Raises:
             EventError: the event is not one of a DynamoDB stream.
+            AggregatedMetricsError: something could not be done, and the batch must come again.
         """
-        folded = fold(event, self.source_tables, self.breakdowns)
-        return Taken(folded, len(event.get("Records") or ()))
-
-    def apply(self, taken: Taken) -> Applied:
-        """Count a batch's records.
-
-        Raises:
-            AggregatedMetricsError: something could not be done, so the batch must come again.
-        """
-        folded = taken.folded
-        # 1. The hours, each marked before it is written: HourStore says what a crash leaves there.
+        folded = fold(event, self.models, self.source_tables, self.breakdowns)
+        report.update(_folded(folded, event))
+        # 1. A late batch says so before it is applied: until it is, no bucket of its time may be
+        #    completed. Dead after it: the note stands for ten minutes, and the batch comes again.
+        self._note(folded)
+        # 2. The hours, each with an entry before it is written: HourStore says what a crash leaves.
         outcome = self.store.update(
             folded.hours(),
             lambda hour: hour.apply_batches(folded.batches, self.clock()),
-            before_save=self._mark,
+            before_save=self._touch,
         )
-        # 2. Parents that are left make their hours due at once. Dead before: their first mark
+        report.update(_applied(outcome))
+        # 3. Rollups that are left make their hours due at once. Dead before: their first entry
         #    stands, and the batch comes again.
-        if outcome.parents_left:
+        if outcome.rollups_left:
             now = int(self.clock().timestamp())
-            self.pending.mark(dict.fromkeys(outcome.parents_left, now))
-        # 3. Quarantine last: a batch that fails before comes again and would send them twice. One
+            self.pending.touch(dict.fromkeys(outcome.rollups_left, now))
+        # 4. An hour that was left out is counted by a Scan. Dead before: the batch comes again.
+        self._defer(outcome)
+        # 5. Quarantine last: a batch that fails before comes again and would send them twice. One
         #    that fails here comes again and counts nothing twice.
-        quarantined = self.quarantine.send(folded.rejects)
-        newest = folded.newest
-        freshness = None if newest is None else self.clock().timestamp() - newest
-        return Applied(outcome, quarantined, freshness)
+        report["quarantined"] = self.quarantine.send(folded.rejects)
+        if folded.newest is not None:
+            age = self.clock().timestamp() - folded.newest
+            report["freshnessSeconds"] = round(age, 3)
 
-    def _mark(self, hours: Sequence[Hour]) -> None:
-        self.pending.mark({hour.id: hour.due(self.grace) for hour in hours})
+    def _note(self, folded: Folded) -> None:
+        late = self.clock().timestamp() - self.window - LATE_SECONDS
+        for batch in folded.batches:
+            if batch.first is not None and batch.first < late:
+                self.pending.put_note(batch.model, batch.shard, batch.first)
+
+    def _touch(self, hours: Sequence[Hour]) -> None:
+        self.pending.touch({hour.id: hour.due(self.grace) for hour in hours})
+
+    def _defer(self, outcome: Outcome) -> None:
+        for hour, key in outcome.left_out.items():
+            self.pending.touch({hour: None})
+            self.pending.open_check(hour, f"{UNREADABLE}: {key}", deferred=True)
+        if outcome.unreadable:
+            keys = sorted(outcome.unreadable.values())[:_LOGGED]
+            logger.error("stored records cannot be read", extra={"keys": keys})
+
+
+def _folded(folded: Folded, event: Mapping[str, Any]) -> Report:
+    hours = folded.hours()
+    return {
+        "shard": ",".join(batch.shard for batch in folded.batches) or None,
+        "records": len(event.get("Records") or ()),
+        "deltas": folded.deltas(),
+        "accounts": len({hour.series.account_id for hour in hours}),
+        "hours": len(hours),
+    }
+
+
+def _applied(outcome: Outcome) -> Report:
+    return {
+        "written": len(outcome.saved),
+        "conflicts": outcome.conflicts,
+        "retries": outcome.retries,
+        "rollupsLeft": len(outcome.rollups_left),
+        "clamped": outcome.tally.clamped,
+        "overflowed": outcome.tally.overflowed,
+        "checkpointsEvicted": outcome.tally.evicted,
+        "unreadableRecords": len(outcome.unreadable),
+    }

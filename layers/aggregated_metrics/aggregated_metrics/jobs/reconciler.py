@@ -1,283 +1,346 @@
 """What reconciler does with its event.
 
-    {"accountId", "start", "end", "recordTypes"?, "repair"?}   a range, each row read once a look
-    {"repair"?}                                                the closed pending hours
-    {"onFailure": …}                                           the hours of a lost batch
-    {"plan": {"accountId", "start", "end", …}}                 a backfill's units, as events, which
-                                                               repair unless it says "repair": false
+    {"repair"?}                                                              the pending hours
+    {"range": {"accountId", "start", "end", "recordTypes"?, "repair"?}}      whole hours of an account
+    {"quarantine": {"repair"?}}              the hours of the records in quarantine
+    {"failedBatches": {"repair"?}}           the hours of the batches that aged out
 
-A range is done window by window, the newest first, until the time is nearly over; then `next` is
-the event to go on with. A model that is listed by updatedAt is read once for all windows.
-Each group (account, model, window) fails alone: the others are checked and reported, and then the
-invocation fails with the names of the first 10 (LOGGED), and how many they are.
+The schedule asks for the first, the state machine for the others. A batch that aged out is taken up
+by whichever comes next: its hours get entries, and are checked like any other.
 """
 
-import json
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
-from aggregated_metrics.adapters.observability import Report
-from aggregated_metrics.adapters.pending_hours import PendingHours
-from aggregated_metrics.adapters.quarantine import Quarantine
+from aggregated_metrics.adapters.concurrency import map_concurrently
+from aggregated_metrics.adapters.observability import Report, logger
+from aggregated_metrics.adapters.pending_hours import Entry, PendingHours
+from aggregated_metrics.adapters.queues import FailedBatches, Message, Quarantine
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.changes import Folded, fold
-from aggregated_metrics.core.errors import (
-    ChecksFailedError,
-    ContentionError,
-    EventError,
-    OutOfTimeError,
-    QuarantineError,
-)
-from aggregated_metrics.core.findings import Drift, Findings
-from aggregated_metrics.core.ranges import Range, parse_range, plan, repair_of
-from aggregated_metrics.core.record_types import RECORD_TYPES, extra_of
-from aggregated_metrics.jobs.checker import Checker
-from aggregated_metrics.jobs.closed_hours import Closed, ClosedHours
-from aggregated_metrics.jobs.range_check import check_range
+from aggregated_metrics.core.errors import AggregatedMetricsError, ChecksFailedError, EventError
+from aggregated_metrics.core.findings import Findings
+from aggregated_metrics.core.models import Models
+from aggregated_metrics.core.series import HourId, Series
+from aggregated_metrics.jobs.passes import Wanted
+from aggregated_metrics.jobs.recount import NOT_REACHED, REPAIRS_OFF, Known, Recount
 
-LISTED = 200
-"""At most so many buckets are listed in a result, which a state machine takes up to 256 KB of."""
-LOGGED = 10
-"""So many are in the log line: enough to say where to look."""
-_BATCH_TOO_LARGE = (
-    "its hours list too many rows for one invocation: use the command line (repair-batches)"
-)
+MOST_ENTRIES = 100_000
+"""So many pending hours are held at most in one run; the next run goes on."""
+MOST_MESSAGES = 1_000
+RANGE_ROWS = 1_000_000
+LOST = "a batch with it was lost"
+REDRIVEN = "a record of it was in quarantine"
+_DAY_SECONDS = 86_400
+_LOGGED = 10
+_SPARE_SECONDS = 120.0
 _SHAPES = "see events/reconciler/ for the events that this function takes"
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A backfill's units, each an event."""
-
-    units: list[dict[str, Any]]
-
-    def as_report(self) -> Report:
-        """Nothing was done that could be measured."""
-        return {}
-
-    def result(self) -> dict[str, Any]:
-        """What the function returns."""
-        return {"units": self.units}
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """What checking came to.
-
-    Attributes:
-        findings: of all groups; its `failed` names those that could not be checked.
-        repair: whether what was wrong was to be set right.
-        closed: of a check of the closed hours, what is left.
-        rest: of a range, what is still to be done.
-        quarantined: of a lost batch that is done, how many records cannot be counted.
-        error: what ended it half way; what was done by then is in the findings.
-    """
-
-    findings: Findings
-    repair: bool
-    closed: Closed | None = None
-    rest: Range | None = None
-    quarantined: int | None = None
-    error: Exception | None = None
-
-    def as_report(self) -> Report:
-        """For the invocation's line and its metrics: the hourly check's have names of their own."""
-        report = _numbers(self.findings)
-        report["failedGroups"] = len(self.findings.failed)
-        if self.closed is not None:
-            report |= {
-                "waiting": self.closed.waiting,
-                "setAside": self.closed.set_aside,
-                "oldestClosedSeconds": round(self.closed.oldest, 1),
-            }
-        else:
-            report |= {"rangeDrift": report.pop("drift"), "rangeRepaired": report.pop("repaired")}
-        if self.quarantined is not None:
-            report["quarantined"] = self.quarantined
-        if self.findings.drift:
-            report["drifted"] = [_place(drift) for drift in self.findings.drift[:LOGGED]]
-        return report
-
-    def is_settled(self) -> bool:
-        """Whether all hours are known to be right now."""
-        found = self.findings
-        return not (self.error or found.failed or found.moving or found.undecided)
-
-    def raise_failure(self) -> None:
-        """Fail where not everything was done.
-
-        Raises:
-            ChecksFailedError: some groups could not be checked.
-            AggregatedMetricsError: it ended half way.
-        """
-        if self.error is not None:
-            raise self.error
-        if failed := self.findings.failed:
-            raise ChecksFailedError(
-                f"{len(failed)} groups could not be checked, the others were: "
-                + "; ".join(failed[:LOGGED])
-            )
-
-    def result(self) -> dict[str, Any]:
-        """What the function returns.
-
-        Raises:
-            AggregatedMetricsError: as `raise_failure`.
-        """
-        self.raise_failure()
-        return result(self.findings, self.rest, repair=self.repair)
+_RANGE = ("accountId", "start", "end", "recordTypes", "repair")
 
 
 @dataclass(frozen=True, slots=True)
 class Reconciler:
-    """Carries out the reconciler's events; every port is an argument."""
+    """Carries out the reconciler's events.
 
-    checker: Checker
+    Attributes:
+        recount: makes the engine, with a limit of rows for each reading.
+        models: those that are counted, with the breakdowns that are switched on.
+        grace: seconds after its end at which a bucket may be complete.
+    """
+
+    recount: Callable[[int], Recount]
     pending: PendingHours
     quarantine: Quarantine
+    failed_batches: FailedBatches
+    models: Models
     source_tables: Mapping[str, str]
-    time_left: Callable[[], float]
     clock: Callable[[], datetime]
-    rows_limit: int | None = None
-    breakdowns: Collection[str] = frozenset()
-    counted: Sequence[str] = RECORD_TYPES
+    time_left: Callable[[], float]
+    grace: int
+    rows_limit: int
 
-    def run(self, event: Any) -> Planned | Checked:
-        """Do what the event asks for (see events/reconciler/).
+    def run(self, event: Any, report: Report) -> dict[str, Any]:
+        """Do what the event asks for; gives the result, and fills the report whatever happens.
 
         Raises:
             EventError: the event is none of the shapes above.
-            AggregatedMetricsError: something could not be done, and nothing was.
+            ChecksFailedError: some accounts and models could not be checked; the others were.
+            AggregatedMetricsError: something could not be done; what was repaired is valid.
         """
-        if not isinstance(event, Mapping):
-            raise EventError(f"the event is not a JSON object: {_SHAPES}")
-        if "plan" in event:
-            return Planned(plan(event["plan"], self.counted))
-        repair = repair_of(event, otherwise="onFailure" in event)
-        if set(event) <= {"repair"}:
-            return self._check_closed(repair=repair)
-        if "onFailure" in event:
-            return self.check_batch(event["onFailure"], repair=repair)
-        if "accountId" not in event:
-            raise EventError(f"accountId is missing: {_SHAPES}")
-        asked = parse_range(event, self.counted)
+        kind, asked = _asked(event)
         findings = Findings()
         try:
-            rest = check_range(self.checker, asked, self.time_left, findings, repair=repair)
-        except ContentionError as error:
-            return Checked(findings, repair, error=error)
-        return Checked(findings, repair, rest=rest)
+            match kind:
+                case "range":
+                    self._range(asked, findings)
+                case "quarantine":
+                    self._redrive(asked, findings, report)
+                case "failedBatches":
+                    hours = self._take_up_failed_batches(report)
+                    self._check(hours, findings, repair=_repair(asked, otherwise=True))
+                case _:
+                    self._pending(asked, findings, report)
+        finally:
+            report.update(_numbers(findings, kind))
+        if findings.failed:
+            raise ChecksFailedError(
+                f"{len(findings.failed)} accounts and models could not be checked, the others "
+                f"were: {'; '.join(findings.failed[:_LOGGED])}"
+            )
+        return findings.as_result()
 
-    def check_batch(self, given: Any, *, repair: bool) -> Checked:
-        """Check the hours that the records of an on-failure object touch.
+    # The pending hours -----------------------------------------------------------------------------
 
-        Once these are right, its records that cannot be counted go to quarantine: a batch that is
-        tried again does not send them again.
+    def _pending(self, asked: Mapping[str, Any], findings: Findings, report: Report) -> None:
+        repair = _repair(asked, otherwise=False)
+        try:
+            try:
+                self._take_up_failed_batches(report)
+            finally:  # whatever is wrong with the queue, the hours are checked
+                self._check(None, findings, repair=repair)
+        finally:
+            report.update(self._open_checks())
+
+    def _check(
+        self, only: Collection[HourId] | None, findings: Findings, *, repair: bool
+    ) -> None:
+        """Check the hours that have an entry and are over; `only` those."""
+        found = self.pending.over() if only is None else self._entries(only, findings)
+        entries = {entry.hour: entry for entry in islice(found, MOST_ENTRIES)}
+        checks = {check.hour: check for check in self.pending.open_checks()}
+        now = self.clock().timestamp()
+        waiting = {
+            hour
+            for hour, check in checks.items()
+            if not repair and check.reason == REPAIRS_OFF and check.at > now - _DAY_SECONDS
+        }
+        first = {hour for hour, check in checks.items() if check.reason == NOT_REACHED}
+        todo = [hour for hour in entries if hour not in waiting]
+        known = Known(entries, checks, pending=True)
+        wanted = self._wanted(sorted(todo, key=lambda hour: hour not in first))
+        self.recount(self.rows_limit).check(wanted, known, findings, repair=repair)
+
+    def _entries(self, hours: Collection[HourId], findings: Findings) -> Iterator[Entry]:
+        """The entries of these hours; an hour that is not over is only named."""
+        now = self.clock().timestamp()
+        for entry, _ in map_concurrently(self.pending.find, sorted(hours, key=str)):
+            if entry is not None and entry.over <= now:
+                yield entry
+            elif entry is not None:
+                findings.report_not_reached(f"{entry.hour.prefix} is not over")
+
+    def _wanted(self, hours: Iterable[HourId]) -> list[Wanted]:
+        """The hours by account and model, in the order of their first ones."""
+        groups: dict[tuple[str, str], dict[int, set[HourId]]] = {}
+        for hour in hours:
+            model = self.models.of(hour.series.record_type)
+            if model is not None:  # otherwise the sweeper deletes it
+                group = groups.setdefault((hour.series.account_id, model.name), {})
+                group.setdefault(hour.start, set()).add(hour)
+        return [
+            Wanted(self.models[name], account_id, by_start)
+            for (account_id, name), by_start in groups.items()
+        ]
+
+    def _open_checks(self) -> Report:
+        """What no check could settle: how many hours, and for how long (for the alarms)."""
+        now = self.clock().timestamp()
+        deferred, oldest = 0, now
+        for check in self.pending.open_checks():
+            deferred += check.deferred
+            if not check.deferred:
+                oldest = min(oldest, check.since)
+        return {"deferred": deferred, "oldestOpenCheckSeconds": round(now - oldest, 1)}
+
+    # Ranges ----------------------------------------------------------------------------------------
+
+    def _range(self, asked: Mapping[str, Any], findings: Findings) -> None:
+        if unknown := [name for name in asked if name not in _RANGE]:
+            raise EventError(f"range has the unknown name {unknown[0]!r}: use {', '.join(_RANGE)}")
+        repair = _repair(asked, otherwise=False)
+        account_id, hours = _hours(asked, until=self.clock().timestamp() - self.grace)
+        wanted = [
+            self._range_of(account_id, hours, names) for names in self._by_model(asked).values()
+        ]
+        known = Known(pending=repair)
+        self.recount(RANGE_ROWS).check(wanted, known, findings, repair=repair)
+        findings.not_reached = [
+            f"{name}: count its whole table: aggregated-metrics backfill --models "
+            f"{name.rpartition(' ')[2]}"
+            for name in findings.not_reached
+        ]
+
+    def _range_of(self, account_id: str, hours: Sequence[int], names: Sequence[str]) -> Wanted:
+        whole = [name for name in names if name not in self.models.breakdowns]
+        model = self.models.of(names[0])
+        if model is None:
+            raise EventError(f"{names[0]} is not counted")
+        by_start = {
+            start: [HourId(Series(account_id, name), start) for name in whole] for start in hours
+        }
+        breakdowns = tuple(name for name in names if name not in whole)
+        return Wanted(model, account_id, by_start, breakdowns)
+
+    def _by_model(self, asked: Mapping[str, Any]) -> dict[str, list[str]]:
+        """The record types of a range, by model; without any all that an index lists."""
+        given = asked.get("recordTypes") or [
+            name for model in self.models if model.listing for name in model.counts_into
+        ]
+        if isinstance(given, str) or not isinstance(given, Sequence):
+            raise EventError(f"recordTypes is {given!r}, not a list such as ['items', 'tasks']")
+        found: dict[str, list[str]] = {}
+        for name in dict.fromkeys(given):
+            model = self.models.of(str(name))
+            if model is None:
+                known = ", ".join((*self.models.record_types, *self.models.breakdowns))
+                raise EventError(f"nothing counts the record type {name!r}: use {known}")
+            if model.listing is None:
+                raise EventError(
+                    f"{name} has no index by account and time: only a Scan checks it "
+                    f"(aggregated-metrics backfill --models {model.name})"
+                )
+            found.setdefault(model.name, []).append(name)
+        return found
+
+    # Records that were not counted -----------------------------------------------------------------
+
+    def _take_up_failed_batches(self, report: Report) -> set[HourId]:
+        """Give the hours of lost batches entries; their uncountable records go to quarantine.
+
+        A batch that cannot be read keeps its note, and the others go on.
 
         Raises:
-            EventError: it is no such object.
+            AggregatedMetricsError: the first failure, when all batches have been tried.
         """
-        folded = folded_batch(given, self.source_tables, self.breakdowns)
-        checked = Checked(Findings(), repair)
-        try:
-            self.checker.check(
-                folded.hours(), repair=repair, listed=folded.listed(), findings=checked.findings
-            )
-            if repair and checked.is_settled():
-                sent = self.quarantine.send(folded.rejects)
-                return replace(checked, quarantined=sent)
-        except OutOfTimeError:
-            return replace(checked, error=ContentionError(_BATCH_TOO_LARGE))
-        except QuarantineError as error:
-            return replace(checked, error=error)
-        return checked
+        hours: set[HourId] = set()
+        errors: list[AggregatedMetricsError] = []
+        number = 0
+        while self.time_left() > _SPARE_SECONDS:
+            note = self.failed_batches.next()
+            if note is None:
+                break
+            try:
+                folded = self._fold(self.failed_batches.event(note))
+                hours |= self._expect(folded, LOST)
+                report["quarantined"] = self.quarantine.send(folded.rejects)
+                self.failed_batches.end(note)
+                number += 1
+            except AggregatedMetricsError as error:
+                logger.warning("a lost batch is not taken up", extra={"reason": str(error)})
+                errors.append(error)
+        report["failedBatches"] = number
+        report["failedBatchLost"] = len(errors)
+        if errors:
+            raise errors[0]
+        return hours
 
-    def _check_closed(self, *, repair: bool) -> Checked:
-        check = ClosedHours(self.checker, self.pending, self.time_left, self.clock, self.rows_limit)
-        error = None
-        try:
-            check.check(repair=repair)
-        except Exception as failure:  # noqa: BLE001 - what was repaired by then is reported first
-            error = failure
-        return Checked(check.done.findings, repair, closed=check.done, error=error)
+    def _redrive(self, asked: Mapping[str, Any], findings: Findings, report: Report) -> None:
+        """Give the hours of quarantined records entries, and check them.
+
+        A record that still cannot be counted stays in quarantine.
+        """
+        repair = _repair(asked, otherwise=True)
+        messages = self.quarantine.receive(MOST_MESSAGES)
+        hours: set[HourId] = set()
+        done: list[Message] = []
+        for message in messages:
+            if message.record is not None:
+                folded = self._fold({"Records": [message.record]})
+                hours |= self._expect(folded, REDRIVEN)
+                if repair and not folded.rejects:
+                    done.append(message)
+        self.quarantine.delete(done)
+        self.quarantine.release([each for each in messages if each not in done])
+        report |= {"redriven": len(done), "stillUncountable": len(messages) - len(done)}
+        self._check(hours, findings, repair=repair)
+
+    def _fold(self, event: Any) -> Folded:
+        return fold(event, self.models, self.source_tables)
+
+    def _expect(self, folded: Folded, reason: str) -> set[HourId]:
+        """Have the hours of records checked: by a Scan, where a row is not in the index."""
+        unindexed = folded.unindexed_hours()
+
+        def expect(hour: HourId) -> None:
+            self.pending.expect(hour, reason, deferred=hour in unindexed)
+
+        for _ in map_concurrently(expect, sorted(folded.hours(), key=str)):
+            pass
+        return folded.hours()
 
 
-def result(findings: Findings, rest: Range | None, *, repair: bool) -> dict[str, Any]:
-    """An invocation's result."""
-    return {
-        "hours": findings.hours,
-        "minutes": findings.minutes,
-        "rows": findings.rows,
-        "driftCount": findings.drifted,
-        "drift": [drift.as_json() for drift in findings.drift[:LISTED]],
-        "repaired": findings.set_right,
-        "movingCount": len(findings.moving),
-        "moving": [drift.as_json() for drift in findings.moving[:LISTED]],
-        "completed": findings.completed,
-        "unreadable": findings.unreadable,
-        "undecidedCount": len(findings.undecided),
-        "undecided": findings.undecided_as_json(LISTED),
-        "done": rest is None,
-        "next": None if rest is None else rest.as_event(repair=repair),
-    }
+def _asked(event: Any) -> tuple[str, Mapping[str, Any]]:
+    """What an event asks for, and its fields.
+
+    Raises:
+        EventError: nothing that this function does.
+    """
+    if isinstance(event, Mapping):
+        if set(event) <= {"repair"}:
+            return "hourly", event
+        ((kind, asked),) = [*event.items()][:1]
+        if len(event) == 1 and kind in {"range", "quarantine", "failedBatches"}:
+            if not isinstance(asked, Mapping):
+                raise EventError(f"{kind} is {asked!r}, not a JSON object: {_SHAPES}")
+            if kind != "range" and (unknown := sorted(set(asked) - {"repair"})):
+                raise EventError(f"{kind} has the unknown name {unknown[0]!r}: use repair")
+            return kind, asked
+    raise EventError(f"the event is none that this function takes: {_SHAPES}")
 
 
-def _numbers(findings: Findings) -> Report:
-    return {
+def _repair(asked: Mapping[str, Any], *, otherwise: bool) -> bool:
+    """Whether drift is to be repaired; `otherwise` where it does not say.
+
+    Raises:
+        EventError: it says neither true nor false.
+    """
+    repair = asked.get("repair", otherwise)
+    if not isinstance(repair, bool):
+        raise EventError(f"repair is {repair!r}, not true or false")
+    return repair
+
+
+def _hours(asked: Mapping[str, Any], until: float) -> tuple[str, range]:
+    """The account and the hours of a range, widened to whole hours, those that are not over left out.
+
+    Raises:
+        EventError: a field is missing or wrong.
+    """
+    try:
+        account_id = asked["accountId"]
+        start, end = (buckets.parse(asked[name]) for name in ("start", "end"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise EventError(
+            f"accountId, start and end (such as 2026-11-22T10:00:00Z) are needed ({error})"
+        ) from error
+    if not isinstance(account_id, str) or not account_id:
+        raise EventError(f"accountId is {account_id!r}, not an account's id")
+    if end <= start:
+        raise EventError("end must be later than start")
+    first = buckets.floor(buckets.to_minute(start), buckets.HOUR)
+    last = -((buckets.EPOCH - end) // timedelta(hours=1)) * buckets.HOUR
+    over = buckets.floor(int(until // 60), buckets.HOUR)
+    return account_id, range(first, min(last, over), buckets.HOUR)
+
+
+def _numbers(findings: Findings, kind: str) -> Report:
+    report: Report = {
+        "check": kind,
         "hours": findings.hours,
         "minutes": findings.minutes,
         "rows": findings.rows,
         "pages": findings.pages,
-        "drift": findings.drifted,
-        "repaired": findings.set_right,
-        "moving": len(findings.moving),
+        "drift": findings.drift_count,
+        "repaired": findings.repaired,
+        "inFlux": findings.in_flux,
+        "unverified": findings.unverified,
         "completed": findings.completed,
-        "unreadable": findings.unreadable,
-        **undecided(findings),
+        "notReached": findings.not_reached_count,
+        "failedGroups": len(findings.failed),
     }
-
-
-def undecided(findings: Findings) -> Report:
-    """How many hours their rows do not decide, and which the first ones are."""
-    report: Report = {"undecided": len(findings.undecided)}
-    if findings.undecided:
-        report["undecidedHours"] = findings.undecided_as_json(LOGGED)
+    if findings.drift:
+        report["drifted"] = [drift.as_json() for drift in findings.drift[:_LOGGED]]
     return report
-
-
-def _place(drift: Drift) -> dict[str, Any]:
-    """A wrong bucket for the log: where it is and what it counts, nothing of its rows."""
-    series = drift.hour.series
-    extra = extra_of(series.record_type)
-    stored, expected = drift.stored.named(extra), drift.expected.named(extra)
-    return {
-        "accountId": series.account_id,
-        "recordType": series.record_type,
-        **series.scope_as_json(),
-        "timeRangeStart": buckets.iso(drift.start),
-        "numberOfMinutes": drift.size,
-        "storedCount": drift.stored[0],
-        "countedCount": drift.expected[0],
-        "differs": [name for name, was in stored.items() if was != expected[name]],
-    }
-
-
-def folded_batch(
-    given: Any, source_tables: Mapping[str, str], breakdowns: Collection[str] = frozenset()
-) -> Folded:
-    """What the records of an on-failure object come to; `given` may be its payload.
-
-    Raises:
-        EventError: it is neither.
-    """
-    try:
-        if isinstance(given, Mapping) and "payload" in given:
-            given = given["payload"]
-        event = json.loads(given) if isinstance(given, str) else given
-        return fold(event, source_tables, breakdowns)
-    except ValueError as error:
-        raise EventError(
-            f"onFailure is neither an on-failure object nor its payload ({error}): {_SHAPES}"
-        ) from error

@@ -1,52 +1,93 @@
-"""What bucket_sweeper does: visits the hours that are due and closes what has elapsed."""
+"""What bucket_sweeper does: visits the hours that are due and completes what has elapsed."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import batched
+from typing import NamedTuple
 
 from aggregated_metrics.adapters.concurrency import map_concurrently
-from aggregated_metrics.adapters.hour_reader import HOURS_PER_LOAD
-from aggregated_metrics.adapters.hour_store import HourStore, Outcome
-from aggregated_metrics.adapters.observability import Report
-from aggregated_metrics.adapters.pending_hours import Mark, PendingHours
-from aggregated_metrics.core.hours import Hour
+from aggregated_metrics.adapters.consumers import AsOf, Consumers, StreamsRecord, as_of
+from aggregated_metrics.adapters.consumers import report as describe
+from aggregated_metrics.adapters.hour_store import HOURS_PER_LOAD, HourStore, Outcome
+from aggregated_metrics.adapters.observability import Report, logger
+from aggregated_metrics.adapters.pending_hours import Entry, PendingHours
+from aggregated_metrics.core.hour import Hour
+from aggregated_metrics.core.models import Models
+from aggregated_metrics.core.series import HourId
 
 HOURS_PER_RUN = 10_000
+AGAIN_SECONDS = 600
+"""An hour that may not be completed yet is due again after this, behind the others."""
 _SPARE_SECONDS = 5.0
+
+type CompleteUntil = Callable[[str], float]
+"""Until when a record type's buckets may be completed, by its stream: epoch seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Asks how far the streams are applied, and stores it for the readers of counts.
+
+    Attributes:
+        complete_after: seconds after its end at which a bucket may be complete.
+    """
+
+    consumers: Consumers
+    record: StreamsRecord
+    pending: PendingHours
+    models: Models
+    clock: Callable[[], datetime]
+    complete_after: int
+
+    def update(self, report: Report) -> AsOf:
+        """Store and return the as of of every record type that is counted.
+
+        Raises:
+            ServiceError: AWS did not say who consumes the streams; as of stays where it was.
+            ApiError: the API refused, or did not answer.
+        """
+        state = self.consumers.state()
+        report.update(describe(state))
+        counted = {model.name: model.counts_into for model in self.models}
+        notes, now = self.pending.notes(), self.clock().timestamp()
+        return self.record.update(
+            lambda stored: as_of(state, counted, notes, stored, now), self.complete_after
+        )
 
 
 @dataclass(slots=True)
-class Swept:
-    """What visiting hours came to.
+class SweepResult:
+    """What visiting hours did.
 
     Attributes:
         due: how many were due.
         oldest: seconds for which the first of them had been.
         outcome: of those that were visited.
-        closed: hours that are closed now.
+        completed: buckets that are complete now.
         errors: one for each hour that could not be visited.
     """
 
     due: int = 0
     oldest: float = 0.0
     outcome: Outcome = field(default_factory=Outcome)
-    closed: int = 0
+    completed: int = 0
     errors: list[Exception] = field(default_factory=list)
 
     def as_report(self) -> Report:
         """For the invocation's line and its metrics."""
-        outcome, visited = self.outcome, len(self.outcome.hours)
+        outcome = self.outcome
         return {
             "due": self.due,
-            "swept": visited,
-            "closed": self.closed,
-            "waiting": self.due - visited,
+            "swept": outcome.hours,
+            "completed": self.completed,
+            "waiting": self.due - outcome.hours,
             "oldestPendingSeconds": max(0.0, round(self.oldest, 1)),
-            "written": outcome.written,
+            "written": len(outcome.saved),
             "conflicts": outcome.conflicts,
             "retries": outcome.retries,
             "overflowed": outcome.tally.overflowed,
+            "unreadableRecords": len(outcome.unreadable),
             "failedHours": len(self.errors),
         }
 
@@ -56,65 +97,105 @@ class Swept:
             raise self.errors[0]
 
 
+class _Visited(NamedTuple):
+    due: int | None
+    completed: int
+
+
 @dataclass(frozen=True, slots=True)
 class Sweeper:
-    """Closes elapsed buckets; every port is an argument."""
+    """Completes elapsed buckets.
+
+    Attributes:
+        grace: seconds after its end at which a bucket may be complete.
+        complete_until: until when, by the streams.
+    """
 
     store: HourStore
     pending: PendingHours
+    models: Models
     clock: Callable[[], datetime]
     grace: int
     time_left: Callable[[], float]
+    complete_until: CompleteUntil
 
-    def sweep(self) -> Swept:
-        """Visit every hour that is due: parents become sums, elapsed buckets complete.
+    def sweep(self) -> SweepResult:
+        """Visit every hour that is due: rollups become sums, elapsed buckets complete.
 
         What does not fit into the time stays due for the next run. An hour that cannot be visited
         is among the errors, and the others are visited all the same.
 
         Raises:
-            PendingHoursError: the table of pending hours did not answer.
+            ServiceError: the table of pending hours did not answer.
         """
-        marks = self.pending.due(HOURS_PER_RUN)
+        entries = self.pending.due(HOURS_PER_RUN)
         now = self.clock().timestamp()
-        groups = list(batched(marks, HOURS_PER_LOAD, strict=False))
-        swept = _together(map_concurrently(self._visit, groups))
-        swept.due = len(marks)
-        swept.oldest = now - marks[0].due if marks else 0.0
-        return swept
+        counted = [entry for entry in entries if self._is_counted(entry)]
+        groups = list(batched(counted, HOURS_PER_LOAD, strict=False))
+        result = _together(map_concurrently(self._visit, groups))
+        result.due = len(entries)
+        result.oldest = now - (entries[0].due or now) if entries else 0.0
+        return result
 
-    def _visit(self, marks: Sequence[Mark]) -> Swept:
+    def _is_counted(self, entry: Entry) -> bool:
+        """Whether its record type is counted any more; an entry of another one is deleted."""
+        if self.models.of(entry.hour.series.record_type) is not None:
+            return True
+        if self.pending.delete(entry):
+            name = entry.hour.series.record_type
+            logger.warning("a pending hour of a record type that is not counted: %s", name)
+        return False
+
+    def _visit(self, entries: Sequence[Entry]) -> SweepResult:
         """Visit a group of hours; where that fails, hour by hour: one bad hour costs no other."""
         if self.time_left() < _SPARE_SECONDS:
-            return Swept()
-        swept = Swept()
+            return SweepResult()
+        result = SweepResult()
+        visited: dict[HourId, _Visited] = {}
+
+        def done(hour: Hour) -> None:
+            visited[hour.id] = _Visited(self._next(hour), completed.pop(hour.id, 0))
+
+        def close(hour: Hour) -> None:
+            hour.roll_up()
+            until = self.complete_until(hour.id.series.record_type)
+            completed[hour.id] = hour.close(until, self.grace)
+
+        completed: dict[HourId, int] = {}
         try:
             # 1. The buckets first. Dead after it: the hours are still due, and nothing is left to
             #    be written when they are visited again.
-            hours = [mark.hour for mark in marks]
-            self.store.update(hours, self._close, outcome=swept.outcome)
-            # 2. Then the marks, each unless its hour was marked again meanwhile: a writer that
-            #    marked it is still to come. A parent that is left keeps its hour due.
-            for mark in marks:
-                if mark.hour not in swept.outcome.parents_left:
-                    due = swept.outcome.hours[mark.hour].due(self.grace)
-                    swept.closed += self.pending.reschedule(mark, due) == "closed"
+            self.store.update(
+                [entry.hour for entry in entries], close, done=done, outcome=result.outcome
+            )
+            # 2. Then the entries, each unless its hour was touched meanwhile: a writer that
+            #    touched it is still to come. A rollup that is left keeps its hour due.
+            for entry in entries:
+                if entry.hour not in result.outcome.rollups_left:
+                    self.pending.reschedule(entry, visited[entry.hour].due)
+            result.completed = sum(visit.completed for visit in visited.values())
         except Exception as error:  # noqa: BLE001 - whatever it is, the other hours go on
-            if len(marks) > 1:
-                return _together([swept, *(self._visit([mark]) for mark in marks)])
-            swept.errors.append(error)
-        return swept
+            if len(entries) > 1:
+                return _together([result, *(self._visit([entry]) for entry in entries)])
+            result.errors.append(error)
+        return result
 
-    def _close(self, hour: Hour) -> None:
-        now = self.clock()
-        hour.roll_up(now)
-        hour.close(now, self.grace)
+    def _next(self, hour: Hour) -> int | None:
+        """When to visit an hour again.
+
+        Never, where all is complete, or a minute cannot be read, which only a check replaces.
+        """
+        due = hour.due(self.grace)
+        if due is None or hour.has_unreadable_minutes:
+            return None
+        now = int(self.clock().timestamp())
+        return due if due > now else now + AGAIN_SECONDS
 
 
-def _together(visits: Iterable[Swept]) -> Swept:
-    whole = Swept()
-    for visit in visits:
-        whole.outcome.add(visit.outcome)
-        whole.closed += visit.closed
-        whole.errors += visit.errors
+def _together(results: Iterable[SweepResult]) -> SweepResult:
+    whole = SweepResult()
+    for result in results:
+        whole.outcome.add(result.outcome)
+        whole.completed += result.completed
+        whole.errors += result.errors
     return whole

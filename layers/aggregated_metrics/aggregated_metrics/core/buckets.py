@@ -5,18 +5,23 @@ Within the package an instant that only matters to the minute is an `int`: minut
 alignment to the epoch is alignment to the UTC clock. Ranges are half-open: `[start, end)`.
 """
 
+import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from aggregated_metrics.core.errors import NaiveDatetimeError
 
 SIZES = (1, 5, 15, 60)
-PARENT_SIZES = (5, 15, 60)
+ROLLUP_SIZES = (5, 15, 60)
 HOUR = 60
 DAY = 24 * HOUR
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MINUTE = timedelta(minutes=1)
-_EPOCH_MINUTES = EPOCH.toordinal() * 24 * 60
+_DATE_TIME = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?(\.\d{1,9})?(Z|[+-]\d\d:[0-5]\d(:[0-5]\d)?)", re.ASCII
+).fullmatch
+_SECONDS = re.compile(r"[0-5]\d(\.\d{1,9})?Z", re.ASCII).fullmatch
+_MINUTE_LENGTH = len("2026-11-22T10:05:")
 FIRST = (datetime(1, 1, 1, tzinfo=UTC) - EPOCH) // _MINUTE
 """The first minute that a datetime can name."""
 LAST = (datetime(9999, 12, 31, 23, tzinfo=UTC) - EPOCH) // _MINUTE
@@ -39,13 +44,18 @@ def iso(minute: int) -> str:
 
     Sort keys compare as raw strings, so one form for all is a must.
     """
-    return f"{_hour_of_day(minute // HOUR)}:{minute % HOUR:02}:00Z"
+    return f"{hour_prefix(minute)}{minute % HOUR:02}:00Z"
 
 
-@lru_cache(maxsize=512)
-def _hour_of_day(hour: int) -> str:
-    """`2026-11-22T10`: formatting a datetime costs more than all the rest of an hour's keys."""
-    return to_datetime(hour * HOUR).strftime("%Y-%m-%dT%H").rjust(13, "0")
+def hour_prefix(minute: int) -> str:
+    """`2026-11-22T10:`, what all times of a minute's hour begin with that are written in UTC."""
+    return _prefix(minute // HOUR)
+
+
+@lru_cache(maxsize=4096)
+def _prefix(hour: int) -> str:
+    """Formatting a datetime costs more than all the rest of an hour's keys."""
+    return to_datetime(hour * HOUR).strftime("%Y-%m-%dT%H:").rjust(14, "0")
 
 
 def to_minute(moment: datetime) -> int:
@@ -77,18 +87,19 @@ def require_aware(moment: datetime) -> datetime:
 
 
 def parse(text: str) -> datetime:
-    """The instant that an AWSDateTime names.
+    """The instant that an AWSDateTime names, in exactly the forms that AppSync takes.
 
-    Takes every form that AppSync lets into a table: seconds or not, one to nine fraction digits
-    (beyond microseconds they are cut off), `Z` or an offset with or without seconds.
+    Seconds or not, one to nine fraction digits (beyond microseconds they are cut off), `Z` or an
+    offset with or without seconds.
 
     Raises:
-        ValueError: `text` is no ISO 8601 date and time, or has no offset (NaiveDatetimeError).
+        ValueError: `text` is no AWSDateTime; NaiveDatetimeError: it lacks only the offset.
     """
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise NaiveDatetimeError(f"{text!r} has no offset: AWSDateTime demands one, such as Z")
-    return moment
+    if _DATE_TIME(text) is None:
+        if _DATE_TIME(f"{text}Z") is not None:
+            raise NaiveDatetimeError(f"{text!r} has no offset: AWSDateTime demands one, such as Z")
+        raise ValueError(f"{text!r} is not an AWSDateTime, such as 2026-11-22T10:05:30.000Z")
+    return datetime.fromisoformat(text)
 
 
 def minute_of(text: str) -> int:
@@ -97,7 +108,21 @@ def minute_of(text: str) -> int:
     Raises:
         ValueError: as `parse`.
     """
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is UTC:
-        return moment.toordinal() * 1440 + moment.hour * 60 + moment.minute - _EPOCH_MINUTES
-    return to_minute(parse(text))
+    if _SECONDS(text, _MINUTE_LENGTH) is None:
+        return to_minute(parse(text))
+    return _minute(text[:_MINUTE_LENGTH])
+
+
+def is_time(text: str) -> bool:
+    """Whether a text is an AWSDateTime."""
+    try:
+        minute_of(text)
+    except ValueError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=4096)
+def _minute(text: str) -> int:
+    """The epoch minute of `2026-11-22T10:05:`."""
+    return to_minute(parse(f"{text}00Z"))

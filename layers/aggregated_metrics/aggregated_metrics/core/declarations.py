@@ -1,289 +1,247 @@
-"""Models of your own, by declaration: what own_models lists. Pure.
+"""How a model is declared, built-in and custom ones alike. Pure.
 
-    Declaration(
-        name="Review",
-        record_type="reviews",
-        time=("reviewedAt", "createdAt"),
-        listing=("listReviewByAccountIdAndUpdatedAt", "updatedAt"),
-        split=("channel", {"phone": "phoneReviews"}),
-        scopes={"reviewsByScorecard": ("scorecardId",)},
-        measures={"cost": dollars("usage.total"), "wordCount": number("usage.words")},
-    )
+A custom model is a table of a TOML file (docs/custom-models.md); the functions get the same
+document as JSON in their variable MODELS.
 
 A measure reads attributes by path: `status` is an attribute, `usage.total` what the AWSJSON
-attribute `usage` has under `total`. Of several paths the first that is there counts.
+attribute `usage` has under `total`. Of several paths the first that has a value counts.
 """
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Self
 
-from aggregated_metrics.core.errors import DeclarationError, UncountableError
-from aggregated_metrics.core.measures import Measures, calls, micro_dollars
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from aggregated_metrics.core.errors import DeclarationError
+from aggregated_metrics.core.measures import Measures
 from aggregated_metrics.core.metadata import RESERVED
-from aggregated_metrics.core.source_models import Model
+from aggregated_metrics.core.values import text_of
 
-_MODEL = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
-_RECORD_TYPE = re.compile(r"[a-z][A-Za-z0-9]{0,39}")
-_ATTRIBUTE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[^.]+)*")
-_ACCOUNT_ONLY, _WITH_SCORE = 1, 2
+FIELDS = Measures._fields[1:]
+"""The measures that are fields of the API and that a model may declare."""
+_MOST_IDS = 2
 
 
-class Measure(NamedTuple):
-    """What a row adds to one measure: a whole number, read at the first path that is there."""
-
-    paths: tuple[str, ...]
-    read: Callable[[Any], int]
-    kind: str
+def _several(value: Any) -> Any:
+    """A list of one may be written without brackets."""
+    return (value,) if isinstance(value, (str, int, float)) else value
 
 
-def number(*paths: str) -> Measure:
-    """A whole number; a fraction is cut off, nothing is 0."""
-    return Measure(paths, lambda value: 0 if value is None else calls(value), "number")
+def _not_empty[Content: (tuple[str, ...], Mapping[str, Any])](value: Content) -> Content:
+    if not value:
+        raise ValueError("is empty")
+    return value
 
 
-def dollars(*paths: str) -> Measure:
-    """Dollars, counted in millionths and rounded half-even; nothing is 0."""
-    return Measure(paths, lambda value: 0 if value is None else micro_dollars(value), "dollars")
+type _Attribute = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+type _Attributes = Annotated[
+    tuple[_Attribute, ...], BeforeValidator(_several), AfterValidator(_not_empty)
+]
+type _Path = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[^.]+)*$")]
+type _Paths = Annotated[tuple[_Path, ...], BeforeValidator(_several), AfterValidator(_not_empty)]
+type _RecordType = Annotated[str, StringConstraints(pattern=r"^[a-z][A-Za-z0-9]{0,39}$")]
+type _Value = Annotated[str, BeforeValidator(text_of)]
+type _Values = Annotated[tuple[_Value, ...], BeforeValidator(_several), AfterValidator(_not_empty)]
 
 
-def one_if(path: str, *values: str) -> Measure:
-    """1 if the attribute is one of these texts; numbers and truth values compare as texts."""
-    wanted = frozenset(values)
-    return Measure((path,), lambda value: int(text_of(value) in wanted), "one_if")
+class _Form(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def present(*paths: str) -> Measure:
-    """1 if there is something, be it 0 or false; nothing, null and an empty text are 0."""
-    return Measure(paths, lambda value: int(value is not None and value != ""), "present")
-
-
-def text_of(value: Any) -> str | None:
-    """A value as a text, the same from a stream image and from the API; None for nothing."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return None if value is None else str(value)
-
-
-@dataclass(frozen=True)
-class Declaration:
-    """One model of your own.
+class Listing(_Form):
+    """An index of the table by account and time.
 
     Attributes:
-        name: the model's name in the schema, such as `Review`.
-        record_type: what every row counts into, such as `reviews`.
-        listing: the query by account and time and the time that it sorts by, an index's of the
-            table: best by the attribute that `time` names first, else by updatedAt. None if there
-            is none: then the counts are exact, but only a reading of the whole table checks them.
+        query: the API's query of it.
+        by: the attribute that it sorts by.
+    """
+
+    query: _Attribute
+    by: _Attribute
+
+
+class Measure(_Form):
+    """What a row adds to one measure; just one of these is given.
+
+    Attributes:
+        dollars: dollars, counted in millionths and rounded half-even; nothing is 0.
+        number: a whole number; a fraction is cut off, nothing is 0.
+        present: 1 if there is something, be it 0 or false; an empty text is nothing.
+        equals: 1 if the attribute at a path has one of these values; of several paths any.
+    """
+
+    dollars: _Paths = ()
+    number: _Paths = ()
+    present: _Paths = ()
+    equals: dict[_Path, _Values] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if len(self.model_fields_set) != 1 or not self.paths:
+            raise ValueError("must be just one of dollars, number, present and equals")
+        return self
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """What it reads."""
+        return self.dollars or self.number or self.present or tuple(self.equals)
+
+
+class Declaration(_Form):
+    """One model.
+
+    Attributes:
+        name: the model's name in the schema.
+        recordType: what every row counts into.
         account: the attribute that names the account.
         time: the attribute of the time, or several: the first that a row has counts.
+        identifier: the model's identifier: the attributes that together name a row.
+        listing: the index through which checks read its rows, best by the attribute that `time`
+            names first, else by updatedAt. Without one only a Scan checks its counts.
         split: an attribute, and the further record type of each of its values.
-        scopes: further record types by scorecard, of one attribute, or by score, of two: the
-            scorecard's and the score's. They count where BREAKDOWNS switches them on.
+        breakdowns: further record types by scorecard, of one attribute, or by score, of two: the
+            scorecard's and the score's. They count where the parameter Breakdowns names them.
         measures: what else is summed: cost, decisionCount, externalAiApiCount, cachedAiApiCount and
             errorCount are fields of the API, any other name is kept in the bucket's metadata.
+        required: attributes that the schema requires of a row. The API cannot give a row that lacks
+            one, therefore a check selects them all.
+        types: attributes that are numbers or truth values in the schema. The API cannot give one
+            that is something else in the table.
     """
 
-    name: str
-    record_type: str
-    listing: tuple[str, str] | None
-    account: str = "accountId"
-    time: str | tuple[str, ...] = "createdAt"
-    split: tuple[str, Mapping[str, str]] | None = None
-    scopes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    measures: Mapping[str, Measure] = field(default_factory=dict)
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z0-9]{0,62}$")] = Field(
+        examples=['"Review"']
+    )
+    recordType: _RecordType = Field(examples=['"reviews"'])
+    account: _Attribute = Field("accountId", examples=['"tenantId"'])
+    time: _Attributes = Field(("createdAt",), examples=['["reviewedAt", "createdAt"]'])
+    identifier: _Attributes = Field(("id",), examples=['"reviewId"'])
+    listing: Listing | None = Field(
+        None, examples=['{ query = "listReviewByTenantIdAndUpdatedAt", by = "updatedAt" }']
+    )
+    split: dict[_Attribute, dict[str, _RecordType]] = Field(
+        default_factory=dict, max_length=1, examples=['{ channel = { phone = "phoneReviews" } }']
+    )
+    breakdowns: dict[_RecordType, Annotated[_Attributes, Field(max_length=_MOST_IDS)]] = Field(
+        default_factory=dict, examples=['{ reviewsByScorecard = ["scorecardId"] }']
+    )
+    measures: dict[_Attribute, Measure] = Field(
+        default_factory=dict, examples=['{ cost = { dollars = "usage.total" } }']
+    )
+    required: tuple[_Attribute, ...] = Field((), examples=['["state"]'])
+    types: dict[_Attribute, Literal["Int", "Float", "Boolean"]] = Field(
+        default_factory=dict, examples=['{ rating = "Float" }']
+    )
 
-    def model(self) -> Model:
-        """How its rows are counted.
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if problem := next(self._problems(), None):
+            raise ValueError(problem)
+        return self
+
+    def _problems(self) -> Iterator[str]:
+        if self.name == "AggregatedMetrics":
+            yield "name: these are the counts themselves; name another model"
+        names = self.record_types
+        if repeated := next((name for name in names if names.count(name) > 1), None):
+            yield f"the record type {repeated} is declared twice; choose another name"
+        longest = max(self.breakdowns.values(), key=len, default=())
+        for name, ids in self.breakdowns.items():
+            if ids != longest[: len(ids)]:
+                yield f"breakdowns.{name}: must begin with {longest[0]}, as the others do"
+        for name, measure in self.measures.items():
+            if name == "count" or name in RESERVED:
+                yield f"measures.{name}: this name is reserved; choose another name"
+            if name == "cost" and not measure.dollars:
+                yield 'measures.cost: is in dollars; write cost = { dollars = "…" }'
+
+    @property
+    def record_types(self) -> tuple[str, ...]:
+        """Every record type that its rows may count into."""
+        splits = (name for values in self.split.values() for name in values.values())
+        return (self.recordType, *splits, *self.breakdowns)
+
+    def as_json(self) -> dict[str, Any]:
+        """Only what is not a default."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
+class Document(_Form):
+    """A file of declarations.
+
+    Attributes:
+        models: the custom models.
+        softDeletes: models, built-in ones too, whose type in the schema has `_deleted`; `attach`
+            finds them.
+    """
+
+    models: tuple[Declaration, ...] = ()
+    softDeletes: tuple[str, ...] = ()
+
+    @classmethod
+    def of_toml(cls, text: str) -> Self:
+        """Read a TOML file.
 
         Raises:
-            DeclarationError: the declaration is wrong; the message says where and what to write.
+            DeclarationError: naming the model, the key and what to write.
         """
-        if wrong := [*_problems(self)]:
-            raise DeclarationError(f"own_models.py: {self.name}: {'; '.join(wrong)}")
-        attribute, splits = self.split or ("", {})
-        own = tuple(name for name in self.measures if name not in Measures._fields)
-        measured, maps = _sources(self.measures.values())
-        return Model(
-            name=self.name,
-            record_type=self.record_type,
-            measure=_measuring(self.measures, own, measured, maps),
-            listing=self.listing,
-            account=self.account,
-            times=(self.time,) if isinstance(self.time, str) else self.time,
-            measured=measured,
-            maps={name: tuple((key,) for key in keys) for name, keys in maps.items()},
-            split_by=attribute,
-            splits=splits,
-            scopes=self.scopes,
-            extra=own,
-        )
-
-
-def registry(built_in: Sequence[Model], declarations: Sequence[Declaration]) -> Mapping[str, Model]:
-    """All models by name.
-
-    Raises:
-        DeclarationError: a declaration is wrong, or a name is taken twice.
-    """
-    models: dict[str, Model] = {}
-    taken: dict[str, str] = {}
-    for model in (*built_in, *(declaration.model() for declaration in declarations)):
-        for name in (model.name, *model.counts_into):
-            if name in taken:
-                raise DeclarationError(
-                    f"own_models.py: {model.name}: {name} is taken by {taken[name]}: "
-                    "choose another name"
-                )
-            taken[name] = model.name
-        models[model.name] = model
-    return models
-
-
-def _problems(given: Declaration) -> Iterator[str]:
-    if not _matches(_MODEL, given.name) or given.name == "AggregatedMetrics":
-        yield "name must be the model's name in the schema, such as 'Review'"
-    if not _matches(_ATTRIBUTE, given.account):
-        yield f"account is {given.account!r}, not the name of an attribute such as 'accountId'"
-    times = (given.time,) if isinstance(given.time, str) else given.time
-    if not (isinstance(times, tuple) and times and all(_matches(_ATTRIBUTE, t) for t in times)):
-        yield f"time is {given.time!r}, not an attribute such as 'createdAt', or a tuple of some"
-    if given.listing is not None and not (
-        isinstance(given.listing, tuple)
-        and len(given.listing) == 2  # noqa: PLR2004 - a query and its time
-        and all(_matches(_ATTRIBUTE, part) for part in given.listing)
-    ):
-        yield (
-            f"listing is {given.listing!r}, not a query and the time that it sorts by, such as "
-            "('listReviewByAccountIdAndCreatedAt', 'createdAt'), or None if there is none"
-        )
-    yield from _split_problems(given)
-    yield from _scope_problems(given)
-    for name, measure in given.measures.items():
-        yield from _measure_problems(name, measure)
-
-
-def _split_problems(given: Declaration) -> Iterator[str]:
-    names = [given.record_type, *given.scopes]
-    if given.split is not None:
         try:
-            attribute, splits = given.split
-            names += splits.values()
-        except (AttributeError, TypeError, ValueError):
-            yield f"split is {given.split!r}, not an attribute and a record type for each value"
-        else:
-            if not _matches(_ATTRIBUTE, attribute):
-                yield f"split's attribute is {attribute!r}: give the name of an attribute"
-    for name in names:
-        if not _matches(_RECORD_TYPE, name):
-            yield f"the record type {name!r} must be 1 to 40 letters and digits, such as 'reviews'"
+            return cls._of(tomllib.loads(text))
+        except tomllib.TOMLDecodeError as error:
+            raise DeclarationError(f"this is not TOML: {error}") from error
 
+    @classmethod
+    def of_json(cls, text: str) -> Self:
+        """Read the variable MODELS; an empty text declares nothing.
 
-def _scope_problems(given: Declaration) -> Iterator[str]:
-    for name, ids in given.scopes.items():
-        if not (
-            isinstance(ids, tuple)
-            and len(ids) in {_ACCOUNT_ONLY, _WITH_SCORE}
-            and all(_matches(_ATTRIBUTE, part) for part in ids)
-        ):
-            yield (
-                f"scope {name} is {ids!r}: give ('scorecardId',), or ('scorecardId', 'scoreId'), "
-                "by the names of your attributes"
-            )
-            return
-    longest = max(given.scopes.values(), key=len, default=())
-    for name, ids in given.scopes.items():
-        if ids != longest[: len(ids)]:
-            yield f"scope {name} reads {', '.join(ids)}, another one {', '.join(longest)}"
+        Raises:
+            DeclarationError: as of_toml.
+        """
+        try:
+            return cls._of(json.loads(text or "{}"))
+        except ValueError as error:
+            raise DeclarationError(f"this is not JSON: {error}") from error
 
+    @classmethod
+    def _of(cls, content: Any) -> Self:
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            problems = (_described(problem, content) for problem in error.errors())
+            raise DeclarationError("; ".join(dict.fromkeys(problems))) from error
 
-def _measure_problems(name: str, measure: Any) -> Iterator[str]:
-    if name == "count":
-        yield "count counts rows by itself: leave it out"
-    if name not in Measures._fields and (not _matches(_ATTRIBUTE, name) or name in RESERVED):
-        yield f"the measure {name!r} needs another name: letters and digits, not {sorted(RESERVED)}"
-    if not isinstance(measure, Measure):
-        yield f"the measure {name} is {measure!r}: use number, dollars, one_if or present"
-        return
-    if name == "cost" and measure.kind != "dollars":
-        yield "cost is in millionths of a dollar: use dollars(…)"
-    for path in measure.paths:
-        if not _matches(_PATH, path):
-            yield f"the measure {name} reads {path!r}, not a path such as 'usage.total'"
-    if not measure.paths:
-        yield f"the measure {name} reads nothing: give it a path"
-
-
-def _matches(pattern: re.Pattern[str], value: Any) -> bool:
-    return isinstance(value, str) and pattern.fullmatch(value) is not None
-
-
-def _sources(measures: Iterator[Measure] | Any) -> tuple[tuple[str, ...], dict[str, list[str]]]:
-    """The plain attributes that measures read, and of AWSJSON ones the keys."""
-    plain: dict[str, None] = {}
-    maps: dict[str, list[str]] = {}
-    for measure in measures:
-        for path in measure.paths:
-            attribute, *keys = path.split(".")
-            if not keys:
-                plain[attribute] = None
-            elif keys[0] not in maps.setdefault(attribute, []):
-                maps[attribute].append(keys[0])
-    return tuple(plain), maps
-
-
-def _measuring(
-    measures: Mapping[str, Measure],
-    own: Sequence[str],
-    measured: Sequence[str],
-    maps: Mapping[str, Sequence[str]],
-) -> Callable[..., Measures]:
-    """The function from a row's values (of `measured`, then of `maps`) to its measures."""
-    names = (*Measures._fields[1:], *own)
-    steps = [
-        (
-            measures[name].read,
-            [_reader(path, measured, maps) for path in measures[name].paths],
-            name,
+    def as_json(self) -> str:
+        """What of_json reads, as short as it can be."""
+        return json.dumps(
+            self.model_dump(mode="json", exclude_defaults=True), separators=(",", ":")
         )
-        if name in measures
-        else None
-        for name in names
-    ]
-
-    def measure(*values: Any) -> Measures:
-        return Measures(1, *[0 if step is None else _value(step, values) for step in steps])
-
-    return measure
 
 
-def _value(step: tuple[Callable[[Any], int], Sequence[Any], str], values: Sequence[Any]) -> int:
-    read, readers, name = step
-    found = (reader(values) for reader in readers)
-    value = next((each for each in found if each is not None), None)
-    try:
-        return read(value)
-    except UncountableError as error:
-        raise UncountableError(f"{name} is {str(value)[:40]!r}, not a number") from error
-
-
-def _reader(
-    path: str, measured: Sequence[str], maps: Mapping[str, Sequence[str]]
-) -> Callable[[Sequence[Any]], Any]:
-    attribute, *keys = path.split(".")
-    if not keys:
-        at = list(measured).index(attribute)
-        return lambda values: values[at]
-    place = len(measured) + list(maps).index(attribute)
-    key = list(maps[attribute]).index(keys[0])
-
-    def read(values: Sequence[Any]) -> Any:
-        content = values[place]
-        value = None if content is None else content[key]
-        for name in keys[1:]:
-            value = value.get(name) if isinstance(value, Mapping) else None
-        return value
-
-    return read
+def _described(problem: Any, content: Any) -> str:
+    """One problem: the model, the key, what is wrong and an example."""
+    match problem["loc"]:
+        case ("models", int(number), *keys):
+            given = content["models"][number]
+            name = given.get("name", f"number {number + 1}") if isinstance(given, dict) else given
+            where = f"model {name}: "
+            known = Declaration.model_fields
+        case keys:
+            where, known = "", Document.model_fields
+    key = ".".join(str(part) for part in keys)
+    reason = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        return f"{where}{key} is not known"
+    example = known[keys[0]].examples if keys and keys[0] in known else None
+    remedy = f"; write for example {keys[0]} = {example[0]}" if example else ""
+    return f"{where}{f'{key}: ' if key else ''}{reason}{remedy}"

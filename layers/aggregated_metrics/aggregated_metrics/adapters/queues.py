@@ -152,7 +152,7 @@ class FailedBatches:
             messages = _receive(self._queues, self._queue_url, 1)
         return Note(messages[0]["Body"], messages[0]["ReceiptHandle"]) if messages else None
 
-    def event(self, note: Note) -> Any:
+    def content(self, note: Note) -> Any:
         """The event that the stream function was invoked with.
 
         Raises:

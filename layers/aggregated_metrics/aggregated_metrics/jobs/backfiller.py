@@ -1,66 +1,77 @@
 """What backfiller does with its event: the steps of a run over whole tables.
 
-    {"prepare": {"run", "repair"?, "models"?, "segments"?, "partitions"?}}   plans; gives the units
-    {"scan": {"run", "look", "model", "segment"}}                   reads a segment on
-    {"gather": {"run"}}                                             checks that both looks are whole
-    {"reduce": {"run", "partition", "after"?, "number"?}}           compares and sets right
-    {"report": {"run"}}                                             adds everything up
+    {"prepare": {"run", "models"?, "repair"?, "segments"?, "partitions"?}}   plans
+    {"scan": {"run", "pass", "model", "segment"}}        counts a segment of a table, part by part
+    {"gather": {"run"}}                                  checks that both passes are complete
+    {"reduce": {"run", "partition", "after"?, "number"?}}   compares and repairs
+    {"report": {"run"}}                                  adds everything up
 
-statemachines/backfill.asl.json calls them. Each can be sent again: what was done stays done.
+statemachines/backfill.asl.json calls them. Each can be repeated: what was done stays done.
 """
 
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
-from aggregated_metrics.adapters.observability import Report
-from aggregated_metrics.adapters.run_files import RunFiles
-from aggregated_metrics.adapters.table_rows import TableRows
-from aggregated_metrics.core.errors import EventError, RunError
-from aggregated_metrics.core.record_types import model_of
-from aggregated_metrics.core.row_sums import GroupKey
-from aggregated_metrics.core.runs import (
-    LOOKS,
-    Part,
-    Reading,
-    Run,
-    add_uncountable,
-    fence_of,
-    plan_run,
-    segment_of,
-)
-from aggregated_metrics.jobs.checker import Checker
-from aggregated_metrics.jobs.reducer import LISTED, Reducer
-from aggregated_metrics.jobs.scanner import Scanner
+from aggregated_metrics.adapters.observability import Report, logger
+from aggregated_metrics.adapters.pending_hours import OpenCheck
+from aggregated_metrics.adapters.run_files import Part, Run, RunFiles, Segment, Uncountable
+from aggregated_metrics.adapters.table_rows import Table, TableRows
+from aggregated_metrics.core.buckets import HOUR
+from aggregated_metrics.core.errors import EventError, RunError, UncountableError
+from aggregated_metrics.core.findings import Findings
+from aggregated_metrics.core.metadata import Pass
+from aggregated_metrics.core.models import Model, Models
+from aggregated_metrics.core.series import HourId, Series
+from aggregated_metrics.core.totals import GroupKey, Totals, pack, partition_of
+from aggregated_metrics.jobs.partitions import PASSES, Partition, Window, model_of
+from aggregated_metrics.jobs.recount import Recount
 
-_COUNTED = ("drift", "repaired", "moving", "undecided")
-_TOTALS = ("hours", "minutes", "completed", "written")
+MINUTES_HELD = 100_000
+ROWS_HELD = 100_000
+"""A part is written after this many minutes or rows: what a scanner that dies reads again."""
+MOST_BYTES = 200_000
+"""Of a result: Step Functions takes 256 KB from one state to the next."""
+SAMPLES = 100
+"""How many rows of each reason are named that cannot be counted."""
+_REASONS = 50
+_UNINDEXED = "the index does not list one of its rows, and a scan began before it was over"
+_ROWS_A_SEGMENT = 100_000
+_ROWS_A_PARTITION = 100_000
+_MOST_SEGMENTS = 64
+_PARTITIONS = (4, 256)
+_SCAN_SPARE = 30.0
+_REDUCE_SPARE = 90.0
+_ASKED = ("run", "models", "repair", "segments", "partitions")
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
-
-class Step(NamedTuple):
-    """What a step came to: `result` goes to the state machine, `report` into the line."""
-
-    result: dict[str, Any]
-    report: Report
+type Step = tuple[dict[str, Any], Report]
+"""The result for the state machine, and the report for the log line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backfiller:
-    """Carries out the steps of runs; every port is an argument.
+    """Carries out the steps of runs.
 
-    `read_units` is what all scanners of a table may use a second, `concurrency` how many there are.
+    Attributes:
+        models: those that are counted, with the breakdowns that are switched on.
+        read_units: what all scanners of a table together may use a second.
+        concurrency: how many scanners work at once.
     """
 
     rows: TableRows
     files: RunFiles
-    checker: Checker
+    recount: Recount
+    models: Models
     clock: Callable[[], datetime]
     time_left: Callable[[], float]
     read_units: float
     concurrency: int
-    breakdowns: Collection[str] = frozenset()
 
     def run(self, event: Any) -> Step:
         """Do what the event asks for.
@@ -70,176 +81,414 @@ class Backfiller:
             RunError: a step was called before the one that it needs.
             AggregatedMetricsError: something could not be done; what was repaired is valid.
         """
-        steps: dict[str, Callable[[Any], Step]] = {
-            "prepare": self._prepare,
-            "scan": self._scan,
-            "gather": self._gather,
-            "reduce": self._reduce,
-            "report": self._report,
+        steps: dict[str, tuple[Callable[[Any], Step], set[str]]] = {
+            "prepare": (self._prepare, {"run"}),
+            "scan": (self._scan, {"run", "pass", "model", "segment"}),
+            "gather": (self._gather, {"run"}),
+            "reduce": (self._reduce, {"run", "partition"}),
+            "report": (self._report, {"run"}),
         }
         if isinstance(event, Mapping) and len(event) == 1:
             ((name, asked),) = event.items()
-            if name in steps and isinstance(asked, Mapping):
-                return steps[name](asked)
+            step, needed = steps.get(name, (None, set()))
+            if step and isinstance(asked, Mapping) and needed <= set(asked):
+                return step(asked)
         raise EventError(
             f"the event is not one of {', '.join(steps)}: only the state machine calls this "
-            "function, so start that (docs/operations.md, Backfill)"
+            "function, therefore start that (docs/operations.md, Backfill)"
         )
+
+    # Prepare --------------------------------------------------------------------------------------
 
     def _prepare(self, asked: Any) -> Step:
-        run = self.files.begin(
-            plan_run(
-                asked,
-                self.rows.describe(),
-                began=self.clock().timestamp(),
-                read_units=self.read_units,
-                concurrency=self.concurrency,
-                breakdowns=self.breakdowns,
-            )
+        planned = plan(
+            asked,
+            self.rows.describe(),
+            self.models,
+            began=self._now(),
+            read_units=self.read_units,
+            concurrency=self.concurrency,
         )
-        units = {
-            "first": run.units(LOOKS[0]),
-            "second": run.units(LOOKS[1]),
-            "partitions": [{"run": run.name, "partition": i} for i in range(run.partitions)],
-        }
-        return Step(units, {"run": run.name, "items": sum(run.items.values())})
+        partitions = [{"run": planned.name, "partition": i} for i in range(planned.partitions)]
+        result = {"units": planned.units(), "partitions": partitions}
+        if (size := len(json.dumps(result))) > MOST_BYTES:
+            raise EventError(
+                f"the plan has {size:,} bytes, and Step Functions takes {MOST_BYTES:,}: ask for "
+                "fewer segments or models"
+            )
+        run = self.files.begin(planned)
+        self._keep_checks(run)
+        return result, {"run": run.name, "segments": sum(run.segments.values())}
+
+    def _keep_checks(self, run: Run) -> None:
+        """Keep the open checks, by partition: only under these tokens may a reducer delete them.
+
+        One of a record type that nothing counts any more is deleted.
+        """
+        kept: dict[int, list[Any]] = defaultdict(list)
+        for check in self.recount.pending.open_checks():
+            series, start = check.hour
+            model = self.models.of(series.record_type)
+            if model is None:
+                self.recount.pending.close_check(check)
+            elif _counts(run, model, series.record_type):
+                partition = partition_of(series.account_id, start, run.partitions)
+                kept[partition].append([series, start, *check[1:]])
+        for partition in range(run.partitions):
+            self.files.put(run.name, f"checks/{partition:04}.json", kept[partition])
+
+    # Scan -----------------------------------------------------------------------------------------
 
     def _scan(self, asked: Any) -> Step:
-        segment = segment_of(asked)
-        scanner = Scanner(self.rows, self.files, self.clock, self.time_left)
-        part = scanner.scan(self.files.run(segment.run), segment)
-        report: Report = {"run": segment.run, "model": segment.model, "scanned": part.rows}
-        return Step({"done": part.done, "rows": part.rows, "units": part.units}, report)
+        segment = Segment(asked["run"], asked["pass"], asked["model"], asked["segment"])
+        run = self.files.run(segment.run)
+        part = self.files.last_part(segment)
+        while part is None or not part.done:
+            part = self._scan_part(run, segment, part)
+            if self.time_left() < 2 * _SCAN_SPARE:
+                break
+        report: Report = {"run": run.name, "model": segment.model, "scanned": part.rows}
+        return {"done": part.done, "rows": part.rows}, report
+
+    def _scan_part(self, run: Run, segment: Segment, last: Part | None) -> Part:
+        """Count rows from the last part's end on, until enough are held, and write them.
+
+        Returns the newest part of the segment: another scanner's if that one was first.
+        """
+        model = model_of(run, self.models, segment.model)
+        counted, began = _Counted(model), self._now()
+        number, key, rows, units = (0, None, 0, 0.0)
+        if last is not None:
+            number, key, rows, units = last.number + 1, last.next, last.rows, last.units
+        of, rate = run.segments[segment.model], run.read_units[segment.model]
+        for page in self.rows.pages(model, segment.segment, of, key, rate):
+            counted.add(page.rows)
+            key, rows, units = page.next, rows + len(page.rows), units + page.units
+            if counted.is_full() or self.time_left() < _SCAN_SPARE:
+                break
+        part = Part(number, key, rows, round(units, 1), began, self._now(), counted.uncountable)
+        content = part.encode(pack(counted.totals, model.name, run.partitions))
+        if self.files.put_part(segment, number, content):
+            return part
+        newest = self.files.last_part(segment)
+        if newest is None:
+            raise RunError("the parts of the run were deleted: begin another one")
+        return newest
+
+    # Gather ---------------------------------------------------------------------------------------
 
     def _gather(self, asked: Any) -> Step:
-        run = self.files.run(_name(asked))
-        heads = {look: self._heads(run, look) for look in LOOKS}
-        readings = {
-            (model, look): Reading(
-                min(part.began for part in parts), max(part.ended for part in parts)
-            )
-            for look, by_model in heads.items()
-            for model, parts in by_model.items()
-        }
-        fences = {
-            model: fence_of(run, readings[model, 1], readings[model, 2], self.checker.settle)
-            for model in run.segments
-        }
-        parts = {str(look): [key for _, key in self.files.parts(run.name, look)] for look in LOOKS}
-        moments = {model: list(fence[:3]) for model, fence in fences.items()}
-        self.files.put(run.name, "gathered.json", {"fences": moments, "parts": parts})
-        found = {"run": run.name, "parts": sum(len(keys) for keys in parts.values())}
-        return Step(found, {"run": run.name})
+        run = self.files.run(asked["run"])
+        heads = [self._heads(run, number) for number in PASSES]
+        passes = {model: [_span(parts[model]) for parts in heads] for model in run.segments}
+        for model, (first, second) in passes.items():
+            if second.began - first.ended < self.recount.settle_seconds:
+                raise RunError(
+                    f"the second pass over {model} began {second.began - first.ended:.1f} s after "
+                    f"the first had ended: SETTLE_SECONDS is {self.recount.settle_seconds}"
+                )
+        keys = {str(n): [key for _, key in self.files.parts(run.name, n)] for n in PASSES}
+        self.files.put(run.name, "gathered.json", {"passes": passes, "parts": keys})
+        return {"run": run.name}, {"run": run.name, "parts": sum(map(len, keys.values()))}
 
-    def _heads(self, run: Run, look: int) -> dict[str, list[Part]]:
-        """A look's parts by model.
+    def _heads(self, run: Run, number: int) -> dict[str, list[Part]]:
+        """A pass's parts by model.
 
         Raises:
             RunError: a segment has not been read to its end.
         """
         found: dict[str, list[Part]] = {model: [] for model in run.segments}
-        ended: Counter[str] = Counter()
-        for model, key in self.files.parts(run.name, look):
-            part = self.files.head(key)
-            found[model].append(part)
-            ended[model] += part.done
-        for model, number in run.segments.items():
-            if ended[model] != number:
+        for model, key in self.files.parts(run.name, number):
+            found[model].append(self.files.head(key))
+        for model, segments in run.segments.items():
+            if (ended := sum(part.done for part in found[model])) != segments:
                 raise RunError(
-                    f"look {look} has read {ended[model]} of {number} segments of {model} to "
-                    "their end: redrive the execution"
+                    f"pass {number} has read {ended} of {segments} segments of {model} to their "
+                    "end: redrive the execution"
                 )
         return found
 
+    # Reduce ---------------------------------------------------------------------------------------
+
     def _reduce(self, asked: Any) -> Step:
-        run = self.files.run(_name(asked))
-        partition, number = _index(asked, "partition"), _index(asked, "number", 0)
-        after = asked.get("after")
-        reducer = Reducer(self.checker, self.files, self.time_left)
-        reduced = reducer.reduce(run, partition, GroupKey(*after) if after else None)
-        content = reduced.as_json()
-        self.files.put(run.name, f"reduced/{partition:04}-{number:04}.json", content)
-        report: Report = {"run": run.name, "hours": reduced.hours, "minutes": reduced.minutes}
-        report |= {f"run{name.title()}": sum(content[name].values()) for name in _COUNTED}
-        next_event = dict(asked) | {"after": reduced.after, "number": number + 1}
-        is_done = reduced.is_done
-        return Step({"done": is_done, "next": None if is_done else next_event}, report)
+        run = self.files.run(asked["run"])
+        partition, number = asked["partition"], asked.get("number", 0)
+        after = GroupKey(*asked["after"]) if asked.get("after") else None
+        reduced = self._reduced(run, partition, after)
+        self.files.put(run.name, f"reduced/{partition:04}-{number:04}.json", reduced.found)
+        following = dict(asked) | {"after": reduced.after, "number": number + 1}
+        return {"done": reduced.done, "next": following}, _measured(run, reduced.found)
+
+    def _reduced(self, run: Run, partition: int, after: GroupKey | None) -> "_Reduced":
+        """Compare and repair the hours of a partition whose keys come after one.
+
+        A failure ends it too, if something was done before: the next step does the rest.
+
+        Raises:
+            AggregatedMetricsError: nothing could be done.
+        """
+        reduced = _Reduced(after)
+        checks = self._checks(run, partition)
+        windows = Partition(
+            self.files, self.recount.store, self.models, run, partition, checks
+        ).windows(after)
+        try:
+            for window in windows:
+                self._settle(run, window, checks, reduced)
+                if self.time_left() < _REDUCE_SPARE:
+                    return reduced
+        except Exception as error:
+            if reduced.after == after and not reduced.found.get("repaired"):
+                raise
+            logger.warning("a partition continues in another step", extra={"reason": str(error)})
+            return reduced
+        reduced.done = True
+        return reduced
+
+    def _checks(self, run: Run, partition: int) -> dict[GroupKey, list[OpenCheck]]:
+        """The open checks of a partition as they were before pass 1."""
+        found: dict[GroupKey, list[OpenCheck]] = {}
+        for series, start, *rest in self.files.get(run.name, f"checks/{partition:04}.json"):
+            check = OpenCheck(HourId(Series(*series), start), *rest)
+            model = self.models.of(check.hour.series.record_type)
+            if model is not None:
+                key = GroupKey(model.name, check.hour.series.account_id, start)
+                found.setdefault(key, []).append(check)
+        return found
+
+    def _settle(
+        self,
+        run: Run,
+        window: Window,
+        checks: Mapping[GroupKey, Sequence[OpenCheck]],
+        reduced: "_Reduced",
+    ) -> None:
+        """Compare and repair the hours of a window that were over when pass 1 began."""
+        began = window.passes[0].began
+        over = [hour for hour in window.hours if (hour.start + HOUR) * 60 <= began]
+        if run.repair:
+            self._expect(window, began)
+        known = {check.hour: check for key in window.keys for check in checks.get(key, ())}
+        findings = Findings()
+        try:
+            if over:
+                self.recount.settle(
+                    over, *window.totals, window.passes, known, findings, repair=run.repair
+                )
+        except Exception:
+            reduced.add({"driftCount": findings.repaired, "repaired": findings.repaired})
+            raise  # the next step finds the rest again
+        reduced.add(findings.as_result())
+        reduced.after = window.keys[-1]
+
+    def _expect(self, window: Window, began: float) -> None:
+        """Leave hours with rows that were not over when pass 1 began to a later check."""
+        now = int(self._now())
+        open_hours = {
+            hour
+            for totals in window.totals
+            for hour in totals.hours()
+            if (hour.start + HOUR) * 60 > began
+        }
+        self.recount.pending.touch(dict.fromkeys(open_hours, now))
+        for hour in open_hours:
+            if any(_has_unindexed(totals, hour) for totals in window.totals):
+                self.recount.pending.open_check(hour, _UNINDEXED, deferred=True)
+
+    # Report ---------------------------------------------------------------------------------------
 
     def _report(self, asked: Any) -> Step:
-        run = self.files.run(_name(asked))
-        counted: dict[str, Counter[str]] = {name: Counter() for name in _COUNTED}
-        summary: dict[str, Any] = {"run": run.name, "repair": run.repair}
-        samples: list[Any] = []
-        totals: Counter[str] = Counter()
-        for _, each in self.files.reduced(run.name):
-            for name in _COUNTED:
-                counted[name].update(each.get(name, {}))  # a former version wrote fewer
-            totals.update({name: each[name] for name in _TOTALS})
-            samples += each["samples"][: LISTED - len(samples)]
+        run = self.files.run(asked["run"])
+        whole = _Reduced(None)
+        for found in self.files.reduced(run.name):
+            whole.add(found)
         uncountable: dict[str, tuple[int, Sequence[str]]] = {}
-        rows: Counter[str] = Counter()
-        units = 0.0
-        for look in LOOKS:
-            for model, parts in self._heads(run, look).items():
-                last = [part for part in parts if part.done]
-                units += sum(part.units for part in last)
-                if look == LOOKS[-1]:
-                    rows[model] = sum(part.rows for part in last)
-                    for part in parts:
-                        add_uncountable(uncountable, part.uncountable)
-        summary |= {
-            "rows": dict(rows),
-            "readUnits": round(units, 1),
-            "seconds": round(self.clock().timestamp() - run.began, 1),
-            **{name: totals[name] for name in _TOTALS},
-            **{name: dict(counter) for name, counter in counted.items()},
-            "uncountable": {reason: number for reason, (number, _) in uncountable.items()},
-        }
-        summary["setAsideDone"] = self._forget_set_aside(run, summary)
+        rows, units = 0, 0.0
+        for number in PASSES:
+            for part in (part for parts in self._heads(run, number).values() for part in parts):
+                units += part.units if part.done else 0
+                if number == PASSES[-1]:
+                    rows += part.rows if part.done else 0
+                    add_uncountable(uncountable, part.uncountable)
+        numbers = Counter({reason: number for reason, (number, _) in uncountable.items()})
+        result = (
+            Findings().as_result()
+            | whole.found
+            | {
+                "run": run.name,
+                "repair": run.repair,
+                "rows": rows,
+                "readUnits": round(units, 1),
+                "seconds": round(self._now() - run.began, 1),
+                "uncountableCount": numbers.total(),
+                "uncountable": {reason[:200]: n for reason, n in numbers.most_common(_REASONS)},
+            }
+        )
         self.files.put(run.name, "uncountable.json", uncountable)
-        self.files.put(run.name, "report.json", summary | {"samples": samples})
-        report: Report = {"run": run.name, "scanned": rows.total()}
-        report |= {f"run{name.title()}": counter.total() for name, counter in counted.items()}
-        if not run.repair:
-            report["deepDrift"] = counted["drift"].total()
-        return Step(summary, report)
+        self.files.put(run.name, "report.json", result)
+        return result, {"run": run.name, "scanned": rows, "uncountable": numbers.total()}
 
-    def _forget_set_aside(self, run: Run, summary: Mapping[str, Any]) -> int:
-        """Hours that were set aside before the run have been checked by it.
-
-        What it found wrong and has not repaired stays: so it does in a record type that has any.
-        What was moving stays too, unless the run repairs: then it has marked such hours anew.
-        """
-        done = 0
-        pending = self.checker.pending
-        for mark in pending.aside():
-            name = mark.hour.series.record_type
-            left = summary["drift"].get(name, 0) - summary["repaired"].get(name, 0)
-            left += 0 if run.repair else summary["moving"].get(name, 0)
-            left += summary["undecided"].get(name, 0)
-            # Not by when it was closed: set aside since, it may not have been there to be compared.
-            if mark.due <= run.began and not left and _is_read(name, run):
-                done += pending.remove(mark)
-        return done
+    def _now(self) -> float:
+        return self.clock().timestamp()
 
 
-def _is_read(record_type: str, run: Run) -> bool:
-    try:
-        model_of(record_type)
-    except KeyError:
-        return True  # nobody counts it any more
-    return run.counts(record_type)
+@dataclass(slots=True)
+class _Counted:
+    """What the rows of a part add up to."""
+
+    model: Model
+    totals: Totals = field(default_factory=Totals)
+    uncountable: dict[str, tuple[int, Sequence[str]]] = field(default_factory=dict)
+    rows: int = 0
+
+    def is_full(self) -> bool:
+        return len(self.totals) >= MINUTES_HELD or self.rows >= ROWS_HELD
+
+    def add(self, images: Sequence[Mapping[str, Any]]) -> None:
+        self.rows += len(images)
+        for image in images:
+            row_id = self.model.image_id(image)
+            try:
+                contribution = self.model.of_image(image)
+            except UncountableError as error:
+                reason = _QUOTED.sub("…", str(error))
+                add_uncountable(self.uncountable, {reason: (1, [row_id])})
+                continue
+            if contribution is not None:
+                self.totals.add(row_id, contribution)
 
 
-def _name(asked: Mapping[str, Any]) -> str:
+@dataclass(slots=True)
+class _Reduced:
+    """What reducing some windows has found, the last key that is done, and whether all are."""
+
+    after: GroupKey | None
+    found: dict[str, Any] = field(default_factory=dict)
+    done: bool = False
+
+    def add(self, found: Mapping[str, Any]) -> None:
+        """Add numbers, and lists as far as they fit a result."""
+        for name, value in found.items():
+            if isinstance(value, list):
+                self.found[name] = _cut([*self.found.get(name, ()), *value])
+            else:
+                self.found[name] = self.found.get(name, 0) + value
+
+
+def plan(
+    asked: Mapping[str, Any],
+    tables: Mapping[str, Table],
+    models: Models,
+    *,
+    began: float,
+    read_units: float,
+    concurrency: int,
+) -> Run:
+    """The plan of a run: {"run", "models"?, "repair"?, "segments"?, "partitions"?}.
+
+    `read_units` are a table's, all scanners together; of provisioned capacity at most a quarter is
+    used.
+
+    Raises:
+        EventError: a field is missing, wrong or unknown.
+    """
+    if unknown := [name for name in asked if name not in _ASKED]:
+        raise EventError(f"tables has the unknown name {unknown[0]!r}: use {', '.join(_ASKED[1:])}")
     name = asked.get("run")
-    if not isinstance(name, str) or not name:
-        raise EventError(f"run is {name!r}, not the name of a run")
-    return name
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise EventError(f"run is {name!r}, not the name of an execution")
+    repair = asked.get("repair", True)
+    if not isinstance(repair, bool):
+        raise EventError(f"repair is {repair!r}, not true or false")
+    chosen = _models(asked.get("models"), tables)
+    segments = {
+        model: _number(asked, "segments")
+        or min(_MOST_SEGMENTS, max(1, -(-tables[model].items // _ROWS_A_SEGMENT)))
+        for model in chosen
+    }
+    least, most = _PARTITIONS
+    rows = sum(tables[model].items for model in chosen)
+    partitions = min(most, max(least, -(-rows // _ROWS_A_PARTITION)))
+    return Run(
+        name,
+        began,
+        repair,
+        segments,
+        _number(asked, "partitions") or partitions,
+        {
+            model: _rate(tables[model], read_units) / min(concurrency, segments[model])
+            for model in chosen
+        },
+        sorted({name for model in chosen for name in models[model].breakdowns}),
+    )
 
 
-def _index(asked: Mapping[str, Any], name: str, otherwise: int | None = None) -> int:
-    value = asked.get(name, otherwise)
-    if type(value) is not int or value < 0:
-        raise EventError(f"{name} is {value!r}, not a number from 0")
+def _rate(table: Table, read_units: float) -> float:
+    return read_units if table.provisioned is None else min(read_units, table.provisioned / 4)
+
+
+def _models(asked: Any, tables: Mapping[str, Table]) -> list[str]:
+    if not asked:
+        return [*tables]
+    if not isinstance(asked, Sequence) or isinstance(asked, str):
+        raise EventError(f"models is {asked!r}, not a list such as {list(tables)[:2]}")
+    if unknown := [model for model in asked if model not in tables]:
+        raise EventError(f"no table of {unknown[0]!r} is attached: use {', '.join(tables)}")
+    return list(dict.fromkeys(asked))
+
+
+def _number(asked: Mapping[str, Any], name: str) -> int | None:
+    value = asked.get(name)
+    if value is None:
+        return None
+    if type(value) is not int or not 1 <= value <= 1000:  # noqa: PLR2004 - named in the message
+        raise EventError(f"{name} is {value!r}, not a number from 1 to 1000")
     return value
+
+
+def _counts(run: Run, model: Model, record_type: str) -> bool:
+    return model.name in run.segments and record_type in model.only(run.breakdowns).counts_into
+
+
+def _span(parts: Sequence[Part]) -> Pass:
+    return Pass(min(part.began for part in parts), max(part.ended for part in parts))
+
+
+def _has_unindexed(totals: Totals, hour: HourId) -> bool:
+    return any(any(total.unindexed) for total in totals.hour(hour).values())
+
+
+def _measured(run: Run, found: Mapping[str, Any]) -> Report:
+    """A reducer's line: its numbers are measured by step, therefore none waits for the report."""
+    names = {"driftCount": "drift"} | {
+        name: name
+        for name in (
+            "hours",
+            "minutes",
+            "repaired",
+            "completed",
+            "inFlux",
+            "unverified",
+            "deferred",
+        )
+    }
+    report: Report = {"run": run.name, "check": "backfill" if run.repair else "deep"}
+    return report | {names[name]: value for name, value in found.items() if name in names}
+
+
+def add_uncountable(found: dict[str, tuple[int, Sequence[str]]], more: Uncountable) -> None:
+    """Add rows that cannot be counted, by reason; only the first of each are named."""
+    for reason, (number, ids) in more.items():
+        before, named = found.get(reason, (0, []))
+        found[reason] = (before + number, [*named, *ids][:SAMPLES])
+
+
+def _cut(items: list[Any]) -> list[Any]:
+    """The first of them that fit half a result."""
+    kept, size = [], 0
+    for item in items:
+        size += len(json.dumps(item))
+        if size > MOST_BYTES // 2:
+            break
+        kept.append(item)
+    return kept

@@ -15,10 +15,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from aggregated_metrics.adapters.observability import Report, logger
-from aggregated_metrics.adapters.pending_hours import OpenCheck
+from aggregated_metrics.adapters.pending_hours import OpenCheck, PendingHours
 from aggregated_metrics.adapters.run_files import Part, Run, RunFiles, Segment, Uncountable
 from aggregated_metrics.adapters.table_rows import Table, TableRows
 from aggregated_metrics.core.buckets import HOUR
@@ -50,8 +50,12 @@ _ASKED = ("run", "models", "repair", "segments", "partitions")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
-type Step = tuple[dict[str, Any], Report]
-"""The result for the state machine, and the report for the log line."""
+
+class Step(NamedTuple):
+    """The result for the state machine, and the report for the log line."""
+
+    result: dict[str, Any]
+    report: Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,7 @@ class Backfiller:
     rows: TableRows
     files: RunFiles
     recount: Recount
+    pending: PendingHours
     models: Models
     clock: Callable[[], datetime]
     time_left: Callable[[], float]
@@ -118,7 +123,7 @@ class Backfiller:
             )
         run = self.files.begin(planned)
         self._keep_checks(run)
-        return result, {"run": run.name, "segments": sum(run.segments.values())}
+        return Step(result, {"run": run.name, "segments": sum(run.segments.values())})
 
     def _keep_checks(self, run: Run) -> None:
         """Keep the open checks, by partition: only under these tokens may a reducer delete them.
@@ -126,11 +131,11 @@ class Backfiller:
         One of a record type that nothing counts any more is deleted.
         """
         kept: dict[int, list[Any]] = defaultdict(list)
-        for check in self.recount.pending.open_checks():
+        for check in self.pending.open_checks():
             series, start = check.hour
             model = self.models.of(series.record_type)
             if model is None:
-                self.recount.pending.close_check(check)
+                self.pending.close_check(check)
             elif _counts(run, model, series.record_type):
                 partition = partition_of(series.account_id, start, run.partitions)
                 kept[partition].append([series, start, *check[1:]])
@@ -148,7 +153,7 @@ class Backfiller:
             if self.time_left() < 2 * _SCAN_SPARE:
                 break
         report: Report = {"run": run.name, "model": segment.model, "scanned": part.rows}
-        return {"done": part.done, "rows": part.rows}, report
+        return Step({"done": part.done, "rows": part.rows}, report)
 
     def _scan_part(self, run: Run, segment: Segment, last: Part | None) -> Part:
         """Count rows from the last part's end on, until enough are held, and write them.
@@ -189,7 +194,7 @@ class Backfiller:
                 )
         keys = {str(n): [key for _, key in self.files.parts(run.name, n)] for n in PASSES}
         self.files.put(run.name, "gathered.json", {"passes": passes, "parts": keys})
-        return {"run": run.name}, {"run": run.name, "parts": sum(map(len, keys.values()))}
+        return Step({"run": run.name}, {"run": run.name, "parts": sum(map(len, keys.values()))})
 
     def _heads(self, run: Run, number: int) -> dict[str, list[Part]]:
         """A pass's parts by model.
@@ -217,7 +222,8 @@ class Backfiller:
         reduced = self._reduced(run, partition, after)
         self.files.put(run.name, f"reduced/{partition:04}-{number:04}.json", reduced.found)
         following = dict(asked) | {"after": reduced.after, "number": number + 1}
-        return {"done": reduced.done, "next": following}, _measured(run, reduced.found)
+        result = {"done": reduced.done, "next": following}
+        return Step(result, _measured(run, reduced.found))
 
     def _reduced(self, run: Run, partition: int, after: GroupKey | None) -> "_Reduced":
         """Compare and repair the hours of a partition whose keys come after one.
@@ -290,10 +296,10 @@ class Backfiller:
             for hour in totals.hours()
             if (hour.start + HOUR) * 60 > began
         }
-        self.recount.pending.touch(dict.fromkeys(open_hours, now))
+        self.pending.touch(dict.fromkeys(open_hours, now))
         for hour in open_hours:
             if any(_has_unindexed(totals, hour) for totals in window.totals):
-                self.recount.pending.open_check(hour, _UNINDEXED, deferred=True)
+                self.pending.open_check(hour, _UNINDEXED, deferred=True)
 
     # Report ---------------------------------------------------------------------------------------
 
@@ -326,7 +332,8 @@ class Backfiller:
         )
         self.files.put(run.name, "uncountable.json", uncountable)
         self.files.put(run.name, "report.json", result)
-        return result, {"run": run.name, "scanned": rows, "uncountable": numbers.total()}
+        report: Report = {"run": run.name, "scanned": rows, "uncountable": numbers.total()}
+        return Step(result, report)
 
     def _now(self) -> float:
         return self.clock().timestamp()

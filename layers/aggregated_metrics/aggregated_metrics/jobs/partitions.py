@@ -126,11 +126,10 @@ class Partition:
 
     def _stored(self, model: Model, spans: Sequence[_Span]) -> Iterable[HourId]:
         """The stored hours of some accounts' days, of every record type of a model."""
-        plain = [name for name in model.counts_into if name not in model.breakdowns]
         days = [
             (Series(account_id, name), first // DAY * DAY)
             for account_id, first, _ in spans
-            for name in plain
+            for name in model.plain_types
         ]
         within = {(account_id, first // DAY): (first, end) for account_id, first, end in spans}
         for hour in self.store.stored_hours(days):

@@ -213,7 +213,8 @@ def recount(process: Process, left: Callable[[], float], rows_limit: int) -> "Re
     from aggregated_metrics.jobs.recount import Recount  # noqa: PLC0415 - cold start
 
     settings = process.settings
-    as_of = lru_cache(maxsize=1)(lambda: StreamsRecord(process.store(left)).load())
+    record = StreamsRecord(process.store(left))
+    as_of = lru_cache(maxsize=1)(record.load)
     return Recount(
         store=process.store(left),
         rows=IndexRows(process.client(left), Retries(left, process.sleep)),

@@ -201,10 +201,10 @@ class HourStore:
                 else:
                     outcome.conflicts += 1
                     failed.add(write.hour)
-            for hour in hours:
-                if hour.id not in failed:
-                    outcome.hours += 1
-                    done(hour)
+            settled = [hour for hour in hours if hour.id not in failed]
+            outcome.hours += len(settled)
+            for hour in settled:
+                done(hour)
             # 4. Another writer was first: again, with those hours alone.
             todo = [hour_id for hour_id in todo if hour_id in failed]
             if not todo:
@@ -264,9 +264,11 @@ class HourStore:
             )
         return frozenset()
 
-    # Finding hours ---------------------------------------------------------------------------------
+    # Finding hours --------------------------------------------------------------------------------
 
-    def breakdown_hours(self, account_id: str, record_type: str, first: int, last: int) -> set[HourId]:
+    def breakdown_hours(
+        self, account_id: str, record_type: str, first: int, last: int
+    ) -> set[HourId]:
         """The stored hours of a breakdown, of every scorecard or score, that start in a range.
 
         It reads their 60-minute buckets from an index, which may be a moment behind.
@@ -274,7 +276,8 @@ class HourStore:
         Args:
             account_id: whose.
             record_type: the breakdown's.
-            first, last: epoch minutes: `[first, last)`.
+            first: the range's first epoch minute.
+            last: the first one after it.
 
         Raises:
             ApiError: the API refused, or did not answer in time.
@@ -320,7 +323,7 @@ class HourStore:
             tokens = left
         return found
 
-    # Requests --------------------------------------------------------------------------------------
+    # Requests -------------------------------------------------------------------------------------
 
     def execute(self, document: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
         """Carry out a query; where it is throttled, again after a while.
@@ -365,7 +368,7 @@ class HourStore:
 
     def _hour(self, hour_id: HourId, page: Mapping[str, Any] | None) -> Hour:
         """An hour of its page; read once more, alone, where the page has not all of it."""
-        names = self._models.extra(hour_id.series.record_type)
+        names = self._models.extra_measures(hour_id.series.record_type)
         if page is not None and not page.get("nextToken"):
             try:
                 return Hour(hour_id, page["items"], names)

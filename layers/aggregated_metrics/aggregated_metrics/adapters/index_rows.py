@@ -62,7 +62,7 @@ class IndexRows:
             raise ValueError(f"{name} has no index to list its rows by")
         query = partial(_query, name, by.query, by.by, model.account)
         every = query(tuple(model.selected))
-        times = query((model.identifier, *model.times, by.by))
+        times = query((*model.identifier, *model.times, by.by))
         sort = "DESC" if newest_first else "ASC"
         variables: dict[str, Any] = {"account": account_id, "range": condition, "sort": sort}
         while True:
@@ -139,9 +139,9 @@ def _minutes_beside(
     readable: Sequence[Mapping[str, Any]], every: Sequence[Mapping[str, Any]], model: Model
 ) -> Iterator[int]:
     """The minutes of those rows of a page that could not be read, where their times could."""
-    known = {row[model.identifier] for row in readable}
+    known = {model.row_id(row) for row in readable}
     for row in every:
-        if row[model.identifier] not in known:
+        if model.row_id(row) not in known:
             at = next((row[name] for name in model.times if row.get(name) is not None), None)
             try:
                 yield buckets.minute_of(at or "")

@@ -103,7 +103,7 @@ class PendingHours:
         self._remembered = {} if remembered is None else remembered
         self._sleep = sleep
 
-    # Entries ---------------------------------------------------------------------------------------
+    # Entries --------------------------------------------------------------------------------------
 
     def touch(self, hours: Mapping[HourId, int | None]) -> int:
         """Put entries before the hours are written; return how many.
@@ -199,7 +199,7 @@ class PendingHours:
         key = _key(hour_key(entry.hour))
         return self._conditionally(self._client.delete_item, Key=key, **_under(entry.token))
 
-    # Open checks -----------------------------------------------------------------------------------
+    # Open checks ----------------------------------------------------------------------------------
 
     def open_check(self, hour: HourId, reason: str, *, deferred: bool = False) -> None:
         """Say that a check could not settle an hour; one that is deferred stays so.
@@ -237,7 +237,7 @@ class PendingHours:
         key = _key(f"check#{hour_key(check.hour)}")
         return self._conditionally(self._client.delete_item, Key=key, **_under(check.token))
 
-    # Notes -----------------------------------------------------------------------------------------
+    # Notes ----------------------------------------------------------------------------------------
 
     def put_note(self, model: str, shard: str, first: float) -> None:
         """Note that a shard of a model's stream is applied only up to a time (epoch seconds).
@@ -259,7 +259,7 @@ class PendingHours:
         """The notes of the last ten minutes."""
         return list(self._query("note", "over", _note, since=int(self._now()) - NOTE_SECONDS))
 
-    # The table -------------------------------------------------------------------------------------
+    # The table ------------------------------------------------------------------------------------
 
     def _now(self) -> float:
         return self._clock().timestamp()

@@ -231,7 +231,9 @@ def judge(
     return Verdict(wrong, frozenset(in_flux), unindexed_in_flux, frozenset(foreign), tuple(drift))
 
 
-def differing(hour: Hour, totals: Totals, zero: MinuteTotal, *, expired: bool = False) -> Iterator[tuple[int, int]]:
+def differing(
+    hour: Hour, totals: Totals, zero: MinuteTotal, *, expired: bool = False
+) -> Iterator[tuple[int, int]]:
     """The minutes that differ after one pass through an index, each with its fingerprint."""
     rows = totals.hour(hour.id)
     stored = {bucket.start: bucket for bucket in hour if bucket.size == 1}

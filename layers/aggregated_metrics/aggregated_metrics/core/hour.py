@@ -22,7 +22,7 @@ from aggregated_metrics.core.measures import (
     total,
     zero,
 )
-from aggregated_metrics.core.metadata import CountedUntil, Metadata
+from aggregated_metrics.core.metadata import NOT_COUNTED, CountedUntil, Metadata
 from aggregated_metrics.core.series import BucketId, HourId, composite_key, key_stem
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -198,7 +198,11 @@ class Hour:
     def get_or_new(self, start: int, size: int = 1) -> Bucket:
         """The same, or an empty one: complete if it lies under a complete rollup."""
         return self._buckets.get((size, start)) or Bucket(
-            start, size, self.zero, names=self._names, complete=self._lies_under_complete(start, size)
+            start,
+            size,
+            self.zero,
+            names=self._names,
+            complete=self._lies_under_complete(start, size),
         )
 
     def _lies_under_complete(self, start: int, size: int) -> bool:
@@ -241,7 +245,7 @@ class Hour:
         # 2. What was there when a repair counted the rows is in the sums, whichever shard brings
         #    it: countedUntil too was written with them.
         until = known.counted_until
-        counted = fresh if until == CountedUntil() else _after(fresh, until)
+        counted = fresh if until == NOT_COUNTED else _after(fresh, until)
         known.foreign |= bucket.is_foreign
         wanted = total((delta[1] for delta in counted), bucket.measures)
         unindexed = [delta[1] for delta in counted if not delta[3]]
@@ -283,7 +287,9 @@ class Hour:
 
     def wrong_rollups(self) -> list[tuple[Bucket, Measures]]:
         """The stored rollups that are not the sums of their minutes, and the sums."""
-        pairs = ((self.get_or_new(start, size), sums) for (size, start), sums in self._sums().items())
+        pairs = (
+            (self.get_or_new(start, size), sums) for (size, start), sums in self._sums().items()
+        )
         return [(bucket, sums) for bucket, sums in pairs if shown(bucket.measures) != shown(sums)]
 
     def _sums(self) -> dict[Place, Measures]:

@@ -49,6 +49,9 @@ class CountedUntil(NamedTuple):
         return created is not None and created <= until
 
 
+NOT_COUNTED = CountedUntil()
+
+
 def counted_until(first: Pass, second: Pass) -> float:
     """T, until which two passes have counted: the middle of the gap between them.
 
@@ -72,7 +75,7 @@ class Metadata:
     unindexed: Measures
     beyond: Measures
     checkpoints: dict[str, tuple[int, int]] = field(default_factory=dict)
-    counted_until: CountedUntil = CountedUntil()
+    counted_until: CountedUntil = NOT_COUNTED
     foreign: bool = False
     rest: dict[str, Any] = field(default_factory=dict)
 
@@ -86,7 +89,9 @@ class Metadata:
         if not isinstance(content, Mapping):
             made.rest = {"other": content}
             return made
-        odd = {name: content[name] for name in _NAMES & content.keys() if not made._read(content, name)}
+        odd = {
+            name: content[name] for name in _NAMES & content.keys() if not made._read(content, name)
+        }
         made.extra = tuple(_whole(content.get(name), name, odd) for name in names)
         made.rest = {
             name: value for name, value in content.items() if name not in _NAMES.union(names)
@@ -115,7 +120,7 @@ class Metadata:
     @property
     def is_ours(self) -> bool:
         """Whether a stream or a repair has written the sums; otherwise another writer has."""
-        return bool(self.checkpoints) or self.counted_until != CountedUntil()
+        return bool(self.checkpoints) or self.counted_until != NOT_COUNTED
 
     def checkpoint(self, shard: str, last: int, at: float) -> int:
         """Keep how far a shard has been applied; drop what the stream cannot bring again.
@@ -140,7 +145,7 @@ class Metadata:
             content["checkpoints"] = [
                 [shard, str(last), at] for shard, (last, at) in self.checkpoints.items()
             ]
-        if self.counted_until != CountedUntil():
+        if self.counted_until != NOT_COUNTED:
             content["countedUntil"] = [_milliseconds(until) for until in self.counted_until]
         if self.foreign:
             content["foreign"] = True

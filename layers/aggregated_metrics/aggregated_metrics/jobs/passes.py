@@ -57,8 +57,10 @@ class Wanted:
         return f"{self.account_id}: {self.model.name}"
 
     def __contains__(self, hour: object) -> bool:
-        return isinstance(hour, HourId) and hour.start in self.hours and (
-            hour.series.record_type in self.breakdowns or hour in self.hours[hour.start]
+        return (
+            isinstance(hour, HourId)
+            and hour.start in self.hours
+            and (hour.series.record_type in self.breakdowns or hour in self.hours[hour.start])
         )
 
     def only(self, hours: Collection[HourId]) -> "Wanted":
@@ -168,7 +170,9 @@ class IndexPass:
         self._tail_from = self.clock()
         wanted = self.wanted
         condition = since_condition(since)
-        for page in self.source.pages(wanted.model, wanted.account_id, condition, newest_first=False):
+        for page in self.source.pages(
+            wanted.model, wanted.account_id, condition, newest_first=False
+        ):
             self._add(page)
 
     def _add(self, page: Page) -> None:
@@ -178,7 +182,7 @@ class IndexPass:
         self.unverified.update(page.unverified)
         self.is_blind |= page.is_blind
         for row in page.rows:
-            row_id = str(row[model.identifier])
+            row_id = model.row_id(row)
             if hash(row_id) in self._seen:
                 continue
             try:

@@ -1,7 +1,7 @@
 """What reconciler does with its event.
 
     {"repair"?}                                                              the pending hours
-    {"range": {"accountId", "start", "end", "recordTypes"?, "repair"?}}      whole hours of an account
+    {"range": {"accountId", "start", "end", "recordTypes"?, "repair"?}}   an account's whole hours
     {"quarantine": {"repair"?}}              the hours of the records in quarantine
     {"failedBatches": {"repair"?}}           the hours of the batches that aged out
 
@@ -92,7 +92,7 @@ class Reconciler:
             )
         return findings.as_result()
 
-    # The pending hours -----------------------------------------------------------------------------
+    # The pending hours ----------------------------------------------------------------------------
 
     def _pending(self, asked: Mapping[str, Any], findings: Findings, report: Report) -> None:
         repair = _repair(asked, otherwise=False)
@@ -104,9 +104,7 @@ class Reconciler:
         finally:
             report.update(self._open_checks())
 
-    def _check(
-        self, only: Collection[HourId] | None, findings: Findings, *, repair: bool
-    ) -> None:
+    def _check(self, only: Collection[HourId] | None, findings: Findings, *, repair: bool) -> None:
         """Check the hours that have an entry and are over; `only` those."""
         found = self.pending.over() if only is None else self._entries(only, findings)
         entries = {entry.hour: entry for entry in islice(found, MOST_ENTRIES)}
@@ -155,7 +153,7 @@ class Reconciler:
                 oldest = min(oldest, check.since)
         return {"deferred": deferred, "oldestOpenCheckSeconds": round(now - oldest, 1)}
 
-    # Ranges ----------------------------------------------------------------------------------------
+    # Ranges ---------------------------------------------------------------------------------------
 
     def _range(self, asked: Mapping[str, Any], findings: Findings) -> None:
         if unknown := [name for name in asked if name not in _RANGE]:
@@ -205,7 +203,7 @@ class Reconciler:
             found.setdefault(model.name, []).append(name)
         return found
 
-    # Records that were not counted -----------------------------------------------------------------
+    # Records that were not counted ----------------------------------------------------------------
 
     def _take_up_failed_batches(self, report: Report) -> set[HourId]:
         """Give the hours of lost batches entries; their uncountable records go to quarantine.
@@ -304,7 +302,7 @@ def _repair(asked: Mapping[str, Any], *, otherwise: bool) -> bool:
 
 
 def _hours(asked: Mapping[str, Any], until: float) -> tuple[str, range]:
-    """The account and the hours of a range, widened to whole hours, those that are not over left out.
+    """The account and the hours of a range, widened to whole hours; those not over are left out.
 
     Raises:
         EventError: a field is missing or wrong.

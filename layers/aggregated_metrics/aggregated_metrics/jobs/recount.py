@@ -97,7 +97,7 @@ class Recount:
     lifetimes: Mapping[str, timedelta]
     rows_limit: int
 
-    # Through an index ------------------------------------------------------------------------------
+    # Through an index -----------------------------------------------------------------------------
 
     def check(
         self, wanted: Sequence[Wanted], known: Known, findings: Findings, *, repair: bool
@@ -139,7 +139,9 @@ class Recount:
         try:
             for hours, totals in reading.parts(self._breakdown_hours):
                 work = partial(self._compare, totals=totals, reading=reading)
-                for part in map_concurrently(work, list(batched(hours, HOURS_PER_LOAD, strict=False))):
+                for part in map_concurrently(
+                    work, list(batched(hours, HOURS_PER_LOAD, strict=False))
+                ):
                     self._sort(part, began, known, findings, found)
         finally:
             findings.rows += reading.rows
@@ -229,7 +231,7 @@ class Recount:
             for hour in self.store.breakdown_hours(wanted.account_id, name, first, last)
         }
 
-    # By Scan ---------------------------------------------------------------------------------------
+    # By Scan --------------------------------------------------------------------------------------
 
     def settle(
         self,
@@ -246,7 +248,8 @@ class Recount:
 
         Args:
             hours: those to judge.
-            first, second: what each pass counted.
+            first: what the first pass counted.
+            second: what the second one did.
             passes: when.
             checks: open checks as they were before the first pass: of an hour that comes out right
                 they are deleted, deferred or not.
@@ -257,9 +260,11 @@ class Recount:
         counted = ScanCounted(first, second, self._zero(hours[0]))
         known = Known(checks=checks, pending=repair)
         until = counted_until(*passes)
-        self._settle(hours, _Work(counted, until, known, findings, passes[0].began, repair=repair, scan=True))
+        self._settle(
+            hours, _Work(counted, until, known, findings, passes[0].began, repair=repair, scan=True)
+        )
 
-    # Both ------------------------------------------------------------------------------------------
+    # Both -----------------------------------------------------------------------------------------
 
     def _settle(self, hours: Sequence[HourId], work: "_Work") -> None:
         if work.repair:
@@ -274,9 +279,9 @@ class Recount:
         else:
             parts = list(batched(hours, HOURS_PER_LOAD, strict=False))
             for loaded in map_concurrently(self.store.load, parts):
-                for hour in loaded:
-                    work.verdicts[hour.id] = self._judge(hour, work)
-                    self._finish(work, hour)
+                for each in loaded:
+                    work.verdicts[each.id] = self._judge(each, work)
+                    self._finish(work, each)
 
     def _judge(self, hour: Hour, work: "_Work") -> Verdict:
         return judge(
@@ -291,10 +296,15 @@ class Recount:
     def _edit(self, work: "_Work", hour: Hour) -> None:
         """Set what is settled; complete what has elapsed, where something is written anyway."""
         verdict = work.verdicts[hour.id] = self._judge(hour, work)
-        if any(bucket.unreadable and bucket.start in verdict.wrong for bucket in hour) and not work.scan:
+        if (
+            any(bucket.unreadable and bucket.start in verdict.wrong for bucket in hour)
+            and not work.scan
+        ):
             work.unreadable.add(hour.id)
         for minute, found in verdict.wrong.items():
-            hour.set_minute(minute, found.indexed, found.unindexed if work.scan else None, work.until)
+            hour.set_minute(
+                minute, found.indexed, found.unindexed if work.scan else None, work.until
+            )
         if verdict.drift:
             until = self.complete_until(hour.id.series.record_type)
             hour.roll_up()
@@ -353,7 +363,9 @@ class Recount:
         Not while the invocation that touched an hour may still write it.
         """
         entries = [known.entries[hour] for hour in hours if hour in known.entries]
-        ended = [entry for entry in entries if entry.until <= began] if claimed is None else [claimed]
+        ended = (
+            [entry for entry in entries if entry.until <= began] if claimed is None else [claimed]
+        )
         checks = [known.checks[hour] for hour in hours if hour in known.checks]
         for _ in map_concurrently(self.pending.delete, ended):
             pass
@@ -394,7 +406,7 @@ class Recount:
         return lifetime is not None and buckets.to_datetime(hour.start) < self.clock() - lifetime
 
     def _zero(self, hour: HourId) -> MinuteTotal:
-        none = zero(self.models.extra(hour.series.record_type))
+        none = zero(self.models.extra_measures(hour.series.record_type))
         return MinuteTotal(none, none, 0)
 
     def _now(self) -> float:

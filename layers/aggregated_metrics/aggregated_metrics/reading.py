@@ -116,14 +116,14 @@ def timeline(
         record_type: what.
         scorecard_id: the scope of a breakdown by scorecard.
         score_id: the scope of a breakdown by score.
-        step: a timedelta of whole minutes, or "month". Points begin on a grid that begins at
-            `zone`'s midnight; whole days and months are its calendar's.
-        zone: whose days and months, such as ZoneInfo("Europe/Berlin").
+        step: a timedelta of whole minutes, "week" (from Monday), "week-sunday" or "month". Steps
+            that divide a day, and the calendar's, follow the clock of `zone`.
+        zone: whose days, weeks and months, such as ZoneInfo("Europe/Berlin").
         now: the time now; a test passes its own.
 
     Raises:
         NaiveDatetimeError: a time has no offset.
-        RangeError: `end` is before `start`, or the step is none or makes too many points.
+        RangeError: `end` is before `start`, or the step is wrong or makes too many points.
         ScopeError: a breakdown without its scope.
         ApiError: (with this package's client) the API refused, or did not answer.
     """

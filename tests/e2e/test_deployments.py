@@ -61,9 +61,8 @@ def second(world: World) -> Iterator[dict[str, str]]:
     """The outputs of a second stack on the same API, over a table of its own: the first goes on."""
     stack = world.stack
     with table(world, TABLE) as arn:
-        given = stack.app_parameters().items()
-        own = {name: value for name, value in given if not name.endswith("StreamArn")}
-        yield stack.deploy(SECOND, stack.app_template, own | {"TaskStreamArn": arn})
+        own = stack.app_parameters() | stack.attached(arn)
+        yield stack.deploy(SECOND, stack.app_template, own)
 
 
 def test_two_stacks_of_one_account_do_not_touch(world: World, second: dict[str, str]) -> None:

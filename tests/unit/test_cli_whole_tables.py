@@ -43,9 +43,7 @@ class _Aws:
 
     def describe_stacks(self, *, StackName: str) -> Any:
         parameters = {
-            "ItemStreamArn": stream_arn("Item"),
-            "TaskStreamArn": stream_arn("Task"),
-            "EvaluationStreamArn": "",
+            "StreamArns": ",".join(map(stream_arn, ("Item", "Task"))),
             "BackfillReadUnits": "1000",
             "BackfillConcurrency": "4",
             "SettleSeconds": "60",

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from aggregated_metrics import Summary, cover, summarize, timeline
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.cover import Step, edges
+from aggregated_metrics.core.cover import Step, Weekday, edges
 from aggregated_metrics.core.hours import Series, Write
 from aggregated_metrics.core.measures import INT_MAX, ZERO, Measures, total
 from hypothesis import example, given, settings
@@ -35,7 +35,7 @@ scopes = st.sampled_from([(None, None), ("card", None), ("card", "score")])
 steps: st.SearchStrategy[Step] = st.one_of(
     st.integers(5, 3 * 60).map(lambda minutes: timedelta(minutes=minutes)),
     st.sampled_from([timedelta(hours=36), timedelta(days=1), timedelta(days=2)]),
-    st.sampled_from(["week", "week-sunday", "month"]),
+    st.sampled_from(["week", "month"]),
 )
 zones = st.sampled_from(
     [UTC, ZoneInfo("Europe/Berlin"), ZoneInfo("Asia/Kolkata"), timezone(timedelta(minutes=-200))]
@@ -129,58 +129,61 @@ ZONES = sorted(available_timezones())
 """Every zone of tzdata. Since 1975 their offsets are whole minutes."""
 days = st.dates(date(1975, 1, 3), date(2037, 12, 20))
 calendar_steps: st.SearchStrategy[Step] = st.one_of(
-    st.sampled_from(["week", "week-sunday", "month", timedelta(days=1)]),
+    st.sampled_from(["week", "month", timedelta(days=1)]),
     st.sampled_from([n for n in range(1, 1440) if 1440 % n == 0]).map(
         lambda minutes: timedelta(minutes=minutes)
     ),
 )
 
 
-def begins(step: Step, day: date) -> bool:
+weekdays: st.SearchStrategy[Weekday] = st.sampled_from(["monday", "sunday"])
+
+
+def begins(step: Step, week_start: Weekday, day: date) -> bool:
     match step:
         case "week":
-            return day.weekday() == 0
-        case "week-sunday":
-            return day.weekday() == 6
+            return f"{day:%A}".lower() == week_start
         case "month":
             return day.day == 1
         case _:
             return True
 
 
-def shown(first: int, last: int, step: Step, zone: tzinfo) -> list[int]:
-    """Minute by minute: where the zone's clock first shows another day, or a multiple of a step."""
+def shown(first: int, last: int, step: Step, zone: tzinfo, week_start: Weekday) -> list[int]:
+    """Minute by minute: where the zone's clock first shows another day, and so many later."""
     found = []
-    newest = buckets.to_datetime(first).astimezone(zone).date()
-    for minute in range(first + 1, last):
-        local = buckets.to_datetime(minute).astimezone(zone)
-        new = [newest + timedelta(days=n + 1) for n in range((local.date() - newest).days)]
-        edge = any(begins(step, day) for day in new)
-        if isinstance(step, timedelta) and step < timedelta(days=1):
-            edge |= (local.hour * 60 + local.minute) % (step // timedelta(minutes=1)) == 0
-        newest = max(newest, local.date())
-        if edge:
+    midnight = first - 2 * 1440
+    newest = buckets.to_datetime(midnight).astimezone(zone).date()
+    size = 0 if isinstance(step, str) else step // timedelta(minutes=1) % 1440
+    for minute in range(midnight + 1, last):
+        day = buckets.to_datetime(minute).astimezone(zone).date()
+        new = [newest + timedelta(days=n + 1) for n in range((day - newest).days)]
+        if new:
+            midnight, newest = minute, day
+        edge = any(begins(step, week_start, day) for day in new)
+        if edge or (size and (minute - midnight) % size == 0):
             found.append(minute)
-    return [first, *found, last]
+    return [first, *(minute for minute in found if minute > first), last]
 
 
 @settings(max_examples=150)
-@given(st.sampled_from(ZONES), days, st.integers(0, 1439), calendar_steps)
-@example("Pacific/Apia", date(2011, 12, 28), 5, timedelta(days=1))
-@example("Pacific/Apia", date(2011, 12, 28), 5, timedelta(hours=6))
-@example("Pacific/Kwajalein", date(1993, 8, 19), 0, timedelta(hours=1))
-@example("Australia/Lord_Howe", date(2026, 4, 3), 0, timedelta(hours=1))
-@example("Australia/Lord_Howe", date(2026, 10, 2), 0, timedelta(hours=1))
-@example("America/St_Johns", date(1988, 10, 28), 0, timedelta(minutes=30))
-@example("America/St_Johns", date(1988, 10, 28), 0, timedelta(days=1))
-@example("America/Havana", date(2026, 10, 30), 0, timedelta(hours=6))
-@example("America/Santiago", date(2026, 9, 4), 0, timedelta(days=1))
-@example("America/Sao_Paulo", date(2018, 11, 2), 0, timedelta(hours=4))
-@example("Africa/Casablanca", date(2026, 2, 13), 0, "week-sunday")
+@given(st.sampled_from(ZONES), days, st.integers(0, 1439), calendar_steps, weekdays)
+@example("Pacific/Apia", date(2011, 12, 28), 5, timedelta(days=1), "monday")
+@example("Pacific/Apia", date(2011, 12, 28), 5, timedelta(hours=6), "monday")
+@example("Pacific/Kwajalein", date(1993, 8, 19), 0, timedelta(hours=1), "monday")
+@example("Australia/Lord_Howe", date(2026, 4, 3), 0, timedelta(hours=1), "monday")
+@example("Australia/Lord_Howe", date(2026, 10, 2), 0, timedelta(hours=1), "monday")
+@example("America/St_Johns", date(1988, 10, 28), 0, timedelta(minutes=30), "monday")
+@example("America/St_Johns", date(1988, 10, 28), 0, timedelta(days=1), "monday")
+@example("America/Havana", date(2026, 10, 30), 0, timedelta(hours=6), "monday")
+@example("America/Santiago", date(2026, 9, 4), 0, timedelta(days=1), "monday")
+@example("America/Sao_Paulo", date(2018, 11, 2), 0, timedelta(hours=4), "monday")
+@example("Africa/Casablanca", date(2026, 2, 13), 0, "week", "sunday")
 def test_points_begin_where_the_zones_clock_says(
-    name: str, day: date, minute: int, step: Step
+    name: str, day: date, minute: int, step: Step, week_start: Weekday
 ) -> None:
     zone = ZoneInfo(name)
     first = buckets.to_minute(datetime(day.year, day.month, day.day, tzinfo=UTC)) + minute
     last = first + 3 * 1440
-    assert edges(first, last, step, zone) == shown(first, last, step, zone)
+    expected = shown(first, last, step, zone, week_start)
+    assert edges(first, last, step, zone, week_start) == expected

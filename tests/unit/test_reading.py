@@ -244,13 +244,23 @@ def test_months_are_the_calendars_and_the_first_and_last_are_cut_to_the_range() 
 
 
 @pytest.mark.parametrize(
-    ("step", "weekday"), [("week", "Mon"), ("week-sunday", "Sun"), (timedelta(days=7), "Thu")]
+    ("named", "weekday"),
+    [
+        ({"step": "week"}, "Mon"),
+        ({"step": "week", "week_start": "sunday"}, "Sun"),
+        ({"step": timedelta(days=7)}, "Thu"),
+    ],
 )
-def test_weeks_begin_on_monday_or_sunday_whatever_the_range(step: object, weekday: str) -> None:
-    found = points(reader({}), "2026-11-05 10:00", "2026-11-26", step=step)
+def test_weeks_begin_on_monday_or_sunday_whatever_the_range(named: Any, weekday: str) -> None:
+    found = points(reader({}), "2026-11-05 10:00", "2026-11-26", **named)
     assert {f"{point.start:%a}" for point in found[1:]} == {weekday}
     assert found[0].start == at("2026-11-05 10:00")
     assert {point.end - point.start for point in found[1:-1]} == {timedelta(days=7)}
+
+
+def test_a_week_that_starts_on_another_day_is_refused() -> None:
+    with pytest.raises(RangeError, match=r"monday.*sunday"):
+        points(FakeClient(), "2026-11-05", "2026-11-26", step="week", week_start="friday")
 
 
 def clock(found: list[Summary], day: str) -> list[str]:
@@ -260,14 +270,14 @@ def clock(found: list[Summary], day: str) -> list[str]:
 @pytest.mark.parametrize(
     ("zone", "day", "hours", "shown"),
     [
-        ("Europe/Berlin", "2026-03-29", 6, ["00:00", "06:00", "12:00", "18:00"]),
+        ("Europe/Berlin", "2026-03-29", 6, ["00:00", "07:00", "13:00", "19:00"]),
         ("Europe/Berlin", "2026-03-30", 6, ["00:00", "06:00", "12:00", "18:00"]),
-        ("Europe/Berlin", "2026-10-25", 6, ["00:00", "06:00", "12:00", "18:00"]),
+        ("Europe/Berlin", "2026-10-26", 6, ["00:00", "06:00", "12:00", "18:00"]),
         ("Australia/Lord_Howe", "2026-10-05", 8, ["00:00", "08:00", "16:00"]),
-        ("America/Havana", "2026-03-08", 12, ["01:00", "12:00"]),
+        ("America/Havana", "2026-03-08", 12, ["01:00", "13:00"]),
     ],
 )
-def test_a_step_that_divides_a_day_falls_on_the_same_times_after_clocks_change(
+def test_a_step_that_divides_a_day_begins_again_at_each_midnight(
     zone: str, day: str, hours: int, shown: list[str]
 ) -> None:
     local = ZoneInfo(zone)

@@ -5,9 +5,9 @@ a range that ends now has the minute that is running.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from itertools import chain, count, groupby, takewhile
+from itertools import chain, count, groupby, pairwise, takewhile
 from typing import Literal, NamedTuple, get_args
 
 from aggregated_metrics.core import buckets
@@ -18,10 +18,9 @@ _MINUTE = timedelta(minutes=1)
 _DAY = timedelta(days=1)
 _MONTH = 31 * _DAY
 
-type Calendar = Literal["week", "week-sunday", "month"]
-type Step = timedelta | Calendar
-"""How far apart a chart's points are. Days, weeks (from Monday or Sunday) and months are the
-calendar's."""
+type Step = timedelta | Literal["week", "month"]
+"""How far apart a chart's points are. Days, weeks and months are the calendar's."""
+type Weekday = Literal["monday", "sunday"]
 
 
 class Tile(NamedTuple):
@@ -81,20 +80,25 @@ def tiles(first: int, last: int) -> Iterator[Tile]:
         first += size
 
 
-def edges(first: int, last: int, step: Step, zone: tzinfo) -> list[int]:
+def edges(
+    first: int, last: int, step: Step, zone: tzinfo, week_start: Weekday = "monday"
+) -> list[int]:
     """Where a chart's points begin and end: epoch minutes from `first` to `last`.
 
     The first and the last point are cut to the range. Days, weeks and months are `zone`'s calendar:
     a day on which clocks change has 23 or 25 hours, and a date that the zone skipped is no point.
-    A step that divides a day falls on the same times of the clock every day. Any other step is
-    exact minutes from the midnight before `first`.
+    A step that divides a day begins again at each midnight. Any other step is exact minutes from
+    the midnight before `first`.
 
     Raises:
         RangeError: the step is no multiple of a minute up to a month, or `zone` is no tzinfo.
     """
     if not isinstance(zone, tzinfo):
         raise RangeError(f"{zone!r} is no time zone: give a tzinfo, such as ZoneInfo('Asia/Tokyo')")
-    grid = _grid(buckets.to_datetime(first).astimezone(zone).date(), _sound(step), zone)
+    if week_start not in get_args(Weekday.__value__):
+        raise RangeError(f'a week starts on "monday" or "sunday", not {week_start!r}')
+    day = buckets.to_datetime(first).astimezone(zone).date()
+    grid = _grid(day, _sound(step), zone, week_start)
     inner = [edge for edge in takewhile(lambda edge: edge < last, grid) if edge > first]
     return [first, *inner, last] if first < last else []
 
@@ -112,35 +116,36 @@ def check_points(first: int, last: int, step: Step) -> None:
 
 def _sound(step: Step) -> Step:
     if isinstance(step, str):
-        sound = step in get_args(Calendar.__value__)
+        sound = step in {"week", "month"}
     else:
         whole = isinstance(step, timedelta) and not step % _MINUTE
         sound = whole and _MINUTE <= step <= _MONTH
     if not sound:
         raise RangeError(
             f"{step!r} is no step: give a timedelta of whole minutes up to 31 days, such as "
-            'timedelta(minutes=60), or "week", "week-sunday" or "month"'
+            'timedelta(minutes=60), or "week" or "month"'
         )
     return step
 
 
-def _grid(day: date, step: Step, zone: tzinfo) -> Iterator[int]:
+def _grid(day: date, step: Step, zone: tzinfo, week_start: Weekday) -> Iterator[int]:
     """Edges from a day on, at or before its midnight first; they never go back."""
     if isinstance(step, timedelta) and step % _DAY:
         size = step // _MINUTE
         if _DAY % step:
             return count(_midnight(day, zone), size)
-        return chain.from_iterable(_clock(each, size, zone) for each in _every(day, _DAY))
-    midnights = (_midnight(each, zone) for each in _dates(day, step))
-    return (edge for edge, _ in groupby(midnights))
+        midnights = (_midnight(each, zone) for each in _every(day, _DAY))
+        return chain.from_iterable(range(*span, size) for span in pairwise(midnights))
+    midnights = (_midnight(each, zone) for each in _dates(day, step, week_start))
+    return (edge for edge, _ in groupby(midnights))  # a date that was skipped has the next one's
 
 
-def _dates(day: date, step: Step) -> Iterator[date]:
+def _dates(day: date, step: Step, week_start: Weekday) -> Iterator[date]:
     match step:
         case "month":
             return _months(day)
-        case "week" | "week-sunday":
-            past = day.isoweekday() % 7 if step == "week-sunday" else day.weekday()
+        case "week":
+            past = day.weekday() if week_start == "monday" else day.isoweekday() % 7
             return _every(day - past * _DAY, 7 * _DAY)
         case _:
             return _every(day, step)
@@ -157,19 +162,6 @@ def _months(day: date) -> Iterator[date]:
         day = day.replace(day=1)
         yield day
         day += _MONTH
-
-
-def _clock(day: date, size: int, zone: tzinfo) -> Iterable[int]:
-    """Where the zone's clock shows a multiple of `size` minutes on a day; twice, if it does."""
-    first, last = _midnight(day, zone), _midnight(day + _DAY, zone)
-    if last - first == buckets.DAY:
-        return range(first, last, size)
-    midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
-    # From the day before: its last hour can come again after this day's first midnight.
-    shown = (midnight + n * _MINUTE for n in range(-buckets.DAY, buckets.DAY, size))
-    moments = (moment.replace(fold=fold) for moment in shown for fold in (0, 1))
-    found = {_ceiling(moment) for moment in moments if _exists(moment)}
-    return sorted({first, *found}.intersection(range(first, last)))
 
 
 def _midnight(day: date, zone: tzinfo) -> int:

@@ -2,20 +2,19 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from aggregated_metrics.adapters.appsync import Client
-from aggregated_metrics.core.record_types import MODELS, own_models
+from aggregated_metrics.core.record_types import MODELS
 from aggregated_metrics.core.source_models import Model
 from botocore.exceptions import ClientError
 
 from aggregated_metrics_cli import api_settings, documents, schema_fields, sources
 from aggregated_metrics_cli.findings import COUNTS, ApplicationError, Aws, Finding, reading
-from aggregated_metrics_cli.parameters import OWN_SLOTS, stream_parameter
 
 _COUNT_INDEXES = (
     ("accountId", "recordType#timeRangeStart"),
@@ -58,8 +57,8 @@ class Application:
     def parameters(self) -> dict[str, str]:
         """The parameters of template.yaml that attach the stack to this application.
 
-        A model without a good stream is there too, and empty: SAM keeps the value of a parameter
-        that it is not given, so a stream that was removed would stay.
+        The lists are there when they are empty, too: SAM keeps the value of a parameter that it is
+        not given, so a stream that was removed would stay.
         """
         named = {
             table: model
@@ -69,22 +68,24 @@ class Application:
         return {
             "GraphQLEndpoint": self.endpoint,
             "GraphQLApiArn": self.arn,
-            **{f"Own{slot}StreamArn": "" for slot in range(1, OWN_SLOTS + 1)},
-            **{stream_parameter(model): self.streams.get(model, "") for model in MODELS},
-            **({"OwnListings": ",".join(listings)} if (listings := self._own_listings()) else {}),
+            "StreamArns": _list(self.streams.values()),
+            "TableArns": _list(arn.split("/stream/")[0] for arn in self.streams.values()),
+            "ListingFieldArns": _list(self._listings()),
             **({"SourceTables": json.dumps(named, separators=(",", ":"))} if named else {}),
             **({"SourceKeyArns": ",".join(sorted(set(self.keys)))} if self.keys else {}),
             **({"MaxRequestBytes": str(self.request_bytes)} if self.request_bytes else {}),
         }
 
-    def _own_listings(self) -> list[str]:
-        """The fields of Query through which the reconciler reads models of your own."""
-        models = (MODELS[model] for model in own_models() if model in self.tables)
-        return [
-            f"{self.arn}/types/Query/fields/{model.listing[0]}"
-            for model in models
-            if model.listing is not None
-        ]
+    def _listings(self) -> Iterator[str]:
+        """The fields of Query through which the reconciler reads the rows."""
+        for listing in (MODELS[model].listing for model in self.streams):
+            if listing is not None:
+                yield f"{self.arn}/types/Query/fields/{listing[0]}"
+
+
+def _list(values: Iterable[str]) -> str:
+    """A parameter of several values, each once: a loop over one twice would be refused."""
+    return ",".join(dict.fromkeys(values))
 
 
 class Outputs(NamedTuple):

@@ -19,6 +19,7 @@ type Variables = dict[str, str]
 
 PARAMETERS: Mapping[str, str] = {
     "GraphQLEndpoint": "GRAPHQL_ENDPOINT",
+    "StreamArns": "STREAM_ARNS",
     "GraceSeconds": "GRACE_SECONDS",
     "SettleSeconds": "SETTLE_SECONDS",
     "SourceTables": "SOURCE_TABLES",
@@ -34,8 +35,6 @@ OUTPUTS: Mapping[str, str] = {
 """template.yaml's outputs, and the setting that each becomes."""
 FAILED_BATCHES = "FAILED_BATCHES_QUEUE_URL"
 """The one setting that no function has."""
-_STREAM = "StreamArn"
-"""The end of the parameters that say which streams are attached."""
 _OPTIONS: Mapping[str, str] = {
     "GRAPHQL_ENDPOINT": "endpoint",
     "PENDING_HOURS_TABLE": "pending_table",
@@ -134,13 +133,6 @@ def describe(cloudformation: Any, stack: str) -> Variables:
         for entry in answer.get("Parameters", ())
         if entry["ParameterKey"] in PARAMETERS
     }
-    streams = [
-        entry["ParameterValue"]
-        for entry in answer.get("Parameters", ())
-        if entry["ParameterKey"].endswith(_STREAM) and entry["ParameterValue"]
-    ]
-    if streams:
-        found["STREAM_ARNS"] = ",".join(streams)
     return found | {
         OUTPUTS[entry["OutputKey"]]: entry["OutputValue"]
         for entry in answer.get("Outputs", ())

@@ -1,16 +1,16 @@
 """What a backfill of a deployed stack's tables would cost and take."""
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
+from aggregated_metrics.core.changes import model_of_stream
 from aggregated_metrics.core.errors import SettingsError
 from aggregated_metrics.core.record_types import BREAKDOWNS, MODELS
 from aggregated_metrics.core.runs import LOOKS
 from aggregated_metrics.core.source_models import Model
-
-from aggregated_metrics_cli.parameters import stream_parameter
 
 _BYTES_A_UNIT = 8192
 """An eventually consistent read unit reads two times 4 KB."""
@@ -66,7 +66,7 @@ def stack_of(cloudformation: Any, name: str) -> Stack:
         return Stack(
             outputs["BackfillStateMachine"],
             outputs["BackfillBucket"],
-            {model: arn for model in MODELS if (arn := given.get(stream_parameter(model)))},
+            _streams(given["StreamArns"], given.get("SourceTables", "{}")),
             float(given["BackfillReadUnits"]),
             int(given["BackfillConcurrency"]),
             int(given["SettleSeconds"]),
@@ -105,6 +105,12 @@ def cost_of(dynamodb: Any, stack: Stack, models: Sequence[str]) -> Cost:
 def _series_of(model: Model) -> int:
     """How many series a row counts into at most."""
     return 1 + bool(model.splits) + len(model.scopes)
+
+
+def _streams(given: str, source_tables: str) -> dict[str, str]:
+    """Model name to the ARN of its table's stream."""
+    named = json.loads(source_tables)
+    return {model_of_stream(arn, named).name: arn for arn in given.split(",") if arn}
 
 
 def _breakdowns(given: str) -> Collection[str]:

@@ -10,7 +10,6 @@ from botocore.exceptions import ClientError
 
 from aggregated_metrics_cli import documents
 from aggregated_metrics_cli.findings import COUNTS, Finding, unless_denied
-from aggregated_metrics_cli.parameters import OWN_SLOTS
 
 OPERATIONS = ("listAggregatedMetrics", "createAggregatedMetrics", "updateAggregatedMetrics")
 """What the functions call on AggregatedMetrics: every model has them unless it forgoes them."""
@@ -70,13 +69,6 @@ def _own(schema: str, tables: Mapping[str, str]) -> Iterator[Finding]:
     for name in own_models():
         if name in tables:
             yield attributes(MODELS[name], schema)
-    if len(own_models()) > OWN_SLOTS:
-        yield Finding(
-            "own_models.py",
-            "wrong",
-            f"it declares {len(own_models())} models; template.yaml has room for {OWN_SLOTS}",
-            f"give template.yaml what Own{OWN_SLOTS} has once more, and OWN_SLOTS another number",
-        )
 
 
 def attributes(model: Model, schema: str) -> Finding:

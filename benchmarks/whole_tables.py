@@ -143,12 +143,12 @@ class Measured:
                 raise RuntimeError(f"import: {found.get('FailureCode')}: {found['FailureMessage']}")
 
     def _deploy(self) -> dict[str, str]:
-        dynamodb, streams = self.stack.client("dynamodb"), {}
-        for model, table in self.tables.items():
+        dynamodb, streams = self.stack.client("dynamodb"), []
+        for table in self.tables.values():
             dynamodb.update_table(TableName=table, StreamSpecification=_STREAM)
             described = dynamodb.describe_table(TableName=table)["Table"]
-            streams[f"{model}StreamArn"] = described["LatestStreamArn"]
-        parameters = self.stack.app_parameters() | streams
+            streams.append(described["LatestStreamArn"])
+        parameters = self.stack.app_parameters() | self.stack.attached(*streams)
         return self.stack.deploy(APP_STACK, self.stack.build_app(), parameters)
 
     def _backfill(self, *more: str) -> tuple[dict[str, Any], dict[str, Any]]:

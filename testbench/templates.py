@@ -1,5 +1,10 @@
-"""Reads the project's CloudFormation templates as they stand."""
+"""Reads the project's CloudFormation templates as AWS would expand them.
 
+Loops (`Fn::ForEach`) are written out, and what depends on a loop's variable alone is resolved:
+`!Ref`, `!Sub`, `!FindInMap` and `!Select`. Everything else stays as the template has it.
+"""
+
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -7,6 +12,14 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[1]
+LISTS: Mapping[str, tuple[str, ...]] = {
+    "StreamArns": tuple(
+        f"arn:aws:dynamodb:eu-central-1:123456789012:table/{model}-abc-dev/stream/2026-11-22"
+        for model in ("Item", "Task")
+    )
+}
+"""What stands for a parameter that a loop goes over."""
+_LOOP = "Fn::ForEach::"
 
 
 class _Loader(yaml.CSafeLoader):
@@ -32,11 +45,65 @@ def _function(loader: yaml.CSafeLoader, tag: str, node: yaml.Node) -> Any:
 _Loader.add_multi_constructor("!", _function)
 
 
+class _Expansion:
+    """One template's loops written out."""
+
+    def __init__(self, raw: Mapping[str, Any]) -> None:
+        self._maps = raw.get("Mappings", {})
+
+    def of(self, node: Any, values: Mapping[str, str]) -> Any:
+        """The node, where the loops around it have these values."""
+        match node:
+            case dict():
+                return self._resolved(self._entries(node, values), values)
+            case list():
+                return [self.of(each, values) for each in node]
+            case _:
+                return node
+
+    def _entries(self, node: Mapping[str, Any], values: Mapping[str, str]) -> dict[str, Any]:
+        entries: dict[str, Any] = {}
+        for key, value in node.items():
+            if not key.startswith(_LOOP):
+                entries[_filled(key, values)] = self.of(value, values)
+                continue
+            name, over, body = value
+            for each in LISTS[over["!Ref"]] if isinstance(over, dict) else over:
+                entries |= self._entries(body, {**values, name: each})
+        return entries
+
+    def _resolved(self, node: dict[str, Any], values: Mapping[str, str]) -> Any:
+        result: Any = node
+        match node:
+            case {"!Ref": str(name)}:
+                result = values.get(name, node)
+            case {"Ref": str(name)}:
+                result = {"!Ref": name}
+            case {"!GetAtt": [str(name), str(attribute)]}:
+                result = {"!GetAtt": f"{name}.{attribute}"}
+            case {"!Sub": str(text)}:
+                filled = _filled(text, values)
+                result = {"!Sub": filled} if "${" in filled else filled
+            case {"!FindInMap": [str(table), str(row), str(name), *other]}:
+                result = self._maps[table][row].get(name, *(each["DefaultValue"] for each in other))
+            case {"!Select": [int(index), list(parts)]}:
+                result = parts[index]
+        return result
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    for name, value in values.items():
+        text = text.replace(f"${{{name}}}", value)
+        text = text.replace(f"&{{{name}}}", "".join(filter(str.isalnum, value)))
+    return text
+
+
 @cache
 def template(path: str) -> dict[str, Any]:
-    """The template at that path of the project: read once, so nobody changes it."""
-    read: dict[str, Any] = yaml.load((ROOT / path).read_text(), Loader=_Loader)
-    return read
+    """The template at that path of the project, its loops written out; not to be changed."""
+    raw = yaml.load((ROOT / path).read_text(), Loader=_Loader)
+    expanded: dict[str, Any] = _Expansion(raw).of(raw, {})
+    return expanded
 
 
 def resources(path: str, kind: str) -> dict[str, dict[str, Any]]:

@@ -35,6 +35,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 import boto3
+from aggregated_metrics.core.changes import model_of_stream
 from botocore.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,6 +62,8 @@ _STOP_SECONDS = 10
 _BACKEND_STACK = "aggregated-metrics-backend"
 APP_STACK = "aggregated-metrics"
 _ARTIFACTS = "sam-artifacts"
+_EMPTY = '""'
+"""What sam takes for an empty value of a parameter."""
 _NOTE = "kept.json"
 _EMULATOR = Path(__file__).with_name("ministack_main.py")
 
@@ -256,7 +259,7 @@ class EmulatedStack:
             *("--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset"),
             *("--no-fail-on-empty-changeset", "--no-progressbar"),
             "--parameter-overrides",
-            *(f"{key}={value}" for key, value in parameters.items()),
+            *(f"{key}={value or _EMPTY}" for key, value in parameters.items()),
         )
         return self._outputs(stack)
 
@@ -308,15 +311,22 @@ class EmulatedStack:
 
     def app_parameters(self) -> dict[str, str]:
         """What template.yaml is deployed with."""
-        streams = {
-            f"{model}StreamArn": self.backend[f"{model}StreamArn"] for model in SOURCE_MODELS
-        }
         return {
             "GraphQLEndpoint": self.graphql_endpoint,
             "GraphQLApiArn": self.backend["GraphQLApiArn"],
-            **streams,
+            **self.attached(*(self.backend[f"{model}StreamArn"] for model in SOURCE_MODELS)),
             "Emulator": "true",
             **self._parameters,
+        }
+
+    def attached(self, *streams: str) -> dict[str, str]:
+        """The parameters that `attach` would write for these streams."""
+        listings = (model_of_stream(arn, {}).listing for arn in streams)
+        fields = f"{self.backend['GraphQLApiArn']}/types/Query/fields"
+        return {
+            "StreamArns": ",".join(streams),
+            "TableArns": ",".join(arn.split("/stream/")[0] for arn in streams),
+            "ListingFieldArns": ",".join(f"{fields}/{each[0]}" for each in listings if each),
         }
 
     def _start_emulator(self) -> None:
@@ -397,6 +407,8 @@ class EmulatedStack:
             "AWS_SECRET_ACCESS_KEY": ROOT_CREDENTIALS.secret_key,
             "AWS_DEFAULT_REGION": REGION,
             "SAM_CLI_TELEMETRY": "0",
+            # samconfig.toml says so for a template that lies beside it
+            "SAM_CLI_ENABLE_LANGUAGE_EXTENSIONS": "1",
             "SAM_CLI_POLL_DELAY": "0.5",  # seconds between looks at a deployment; 5 by default
         }
         name = "".join(letter if letter.isalnum() else "-" for letter in step).strip("-")

@@ -6,7 +6,6 @@ from typing import Any
 from aggregated_metrics.adapters.settings import Settings
 from aggregated_metrics.core.record_types import BREAKDOWNS, KNOWN, RECORD_TYPES
 
-from aggregated_metrics_cli.parameters import OWN_SLOTS
 from testbench.fakes.models import models, schema
 from testbench.in_process import ROOT
 from testbench.templates import template
@@ -41,8 +40,5 @@ def test_what_is_counted_is_told_by_the_parameters_and_breakdowns_are_off_by_def
     assert parameter["Default"] == ""
     variables = template("template.yaml")["Globals"]["Function"]["Environment"]["Variables"]
     assert variables["BREAKDOWNS"] == {"!Ref": "Breakdowns"}
-    joined = variables["STREAM_ARNS"]["!Join"][1]
-    own = [f"Own{i + 1}" for i in range(OWN_SLOTS)]
-    models = [*(model.name for model in KNOWN), *own]
-    assert joined == [{"!Ref": f"{model}StreamArn"} for model in models]
+    assert variables["STREAM_ARNS"] == {"!Join": [",", {"!Ref": "StreamArns"}]}
     assert Settings.model_fields["BREAKDOWNS"].default == frozenset()

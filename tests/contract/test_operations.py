@@ -14,7 +14,11 @@ from testbench.templates import resources, template
 
 ROOT = Path(__file__).parents[2]
 RUNBOOK = (ROOT / "docs" / "operations.md").read_text()
-MAPPING = template("template.yaml")["Resources"]["ItemEvents"]["Properties"].keys()
+MAPPING = {
+    name
+    for mapping in resources("template.yaml", "AWS::Lambda::EventSourceMapping").values()
+    for name in mapping["Properties"]
+}
 ENTRIES = dict(re.findall(r"^### (\w+)\n(.*?)(?=^#|\Z)", RUNBOOK, re.MULTILINE | re.DOTALL))
 
 

@@ -1,7 +1,8 @@
 """The roles of template.yaml against what the layer sends: nothing is missing, nothing is spare."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pytest
 from aggregated_metrics.core.record_types import MODELS
@@ -71,18 +72,22 @@ def fields_of(document: str) -> set[str]:
     }
 
 
-OWN_LISTINGS = {"!Ref": "OwnListings"}
-"""The fields of the models that own_models.py declares: `make attach` names them."""
+LISTINGS = {"!Ref": "ListingFieldArns"}
+"""The fields of Query that list the rows of what is attached."""
 
 
-def granted_fields(function: str) -> set[str]:
+def fields_in(parts: Iterable[dict[str, Any]]) -> set[str]:
+    """The fields that statements allow: of LISTINGS, those that attach names for every model."""
     prefix = "${GraphQLApiArn}/types/"
-    return {
-        resource["!Sub"].removeprefix(prefix)
-        for statement in statements(function)
-        if statement["Action"] == "appsync:GraphQL" and statement["Resource"] != OWN_LISTINGS
-        for resource in statement["Resource"]
-    }
+    fields: set[str] = set()
+    for part in parts:
+        if part.get("Action") != "appsync:GraphQL":
+            continue
+        if part["Resource"] == LISTINGS:
+            fields |= {f"Query/fields/{m.listing[0]}" for m in MODELS.values() if m.listing}
+        else:
+            fields |= {resource["!Sub"].removeprefix(prefix) for resource in part["Resource"]}
+    return fields
 
 
 def granted_actions(function: str) -> set[str]:
@@ -101,7 +106,7 @@ def test_every_function_is_looked_at() -> None:
 @pytest.mark.parametrize("function", DOCUMENTS)
 def test_a_role_may_call_the_fields_of_its_documents_and_no_other(function: str) -> None:
     needed = set().union(*map(fields_of, DOCUMENTS[function]))
-    assert granted_fields(function) == needed
+    assert fields_in(statements(function)) == needed
 
 
 @pytest.mark.parametrize("function", OTHER_ACTIONS)
@@ -120,7 +125,7 @@ def test_the_backfill_may_run_its_two_functions_and_its_own_units() -> None:
         "states:RedriveExecution",
     }
     machine = template("template.yaml")["Resources"]["BackfillStateMachine"]["Properties"]
-    text = (ROOT / machine["DefinitionS3Location"]).read_text()
+    text = (ROOT / machine["DefinitionUri"]).read_text()
     for name in machine["DefinitionSubstitutions"]:
         assert f"${{{name}}}" in text
         text = text.replace(f"${{{name}}}", "2")
@@ -154,12 +159,11 @@ PEOPLE: Mapping[str, set[str]] = {
 @pytest.mark.parametrize("person", PEOPLE)
 def test_a_person_may_call_the_fields_of_its_commands_and_no_other(person: str) -> None:
     policy = resources("template.yaml", "AWS::IAM::ManagedPolicy")[f"{person}Policy"]
-    allowed = {
-        resource["!Sub"].rpartition("/")[2]
+    parts = (
+        statement["!If"][1] if "!If" in statement else statement
         for statement in policy["Properties"]["PolicyDocument"]["Statement"]
-        if statement.get("Action") == "appsync:GraphQL"
-        for resource in statement["Resource"]
-    }
+    )
+    allowed = {field.rpartition("/")[2] for field in fields_in(parts)}
     listings = {model.listing[0] for model in MODELS.values() if model.listing}
     rows = {f"get{name}" for name in MODELS}
     needed = PEOPLE[person] | (listings if person != "Repair" else set())

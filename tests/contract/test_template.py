@@ -8,16 +8,11 @@ import pytest
 from aggregated_metrics.adapters.observability import METRICS
 from aggregated_metrics.adapters.pending_hours import LEASE_SECONDS
 from aggregated_metrics.adapters.settings import Settings
-from aggregated_metrics.core import record_types
 from aggregated_metrics.jobs.probe import EVERY_SECONDS
 
 from aggregated_metrics_cli.deployment import OUTPUTS, PARAMETERS
-from aggregated_metrics_cli.parameters import OWN_SLOTS
-from testbench.templates import resources, template
+from testbench.templates import LISTS, resources, template
 
-MODELS = {model.name for model in record_types.KNOWN}
-OWN = {f"Own{i + 1}" for i in range(OWN_SLOTS)}
-"""Room for the models that own_models.py declares."""
 MAPPINGS = resources("template.yaml", "AWS::Lambda::EventSourceMapping")
 
 
@@ -31,13 +26,26 @@ def _statements() -> Iterator[dict[str, Any]]:
                 yield statement["!If"][1] if "!If" in statement else statement
 
 
-def test_every_model_has_an_optional_mapping() -> None:
-    assert MAPPINGS.keys() == {f"{model}Events" for model in MODELS | OWN}
-    for model in MODELS | OWN:
-        mapping = MAPPINGS[f"{model}Events"]
-        assert mapping["Properties"]["EventSourceArn"] == {"!Ref": f"{model}StreamArn"}
-        condition = template("template.yaml")["Conditions"][mapping["Condition"]]
-        assert condition == {"!Not": [{"!Equals": [{"!Ref": f"{model}StreamArn"}, ""]}]}
+def is_given(parameter: str) -> dict[str, Any]:
+    """Whether a list parameter has anything: an empty one is a list of one empty text."""
+    return {"!Not": [{"!Equals": [{"!Select": [0, {"!Ref": parameter}]}, ""]}]}
+
+
+def test_every_stream_has_a_mapping_of_its_own_name() -> None:
+    """Adding or removing a stream leaves the other mappings: a name depends on its stream alone."""
+    arns = {name: mapping["Properties"]["EventSourceArn"] for name, mapping in MAPPINGS.items()}
+    assert sorted(arns.values()) == sorted(LISTS["StreamArns"])
+    for name, arn in arns.items():
+        assert name == "Events" + "".join(filter(str.isalnum, arn))
+        assert len(name) <= 255  # the most that a logical id may have
+
+
+def test_nothing_is_read_where_no_stream_is_given() -> None:
+    conditions = template("template.yaml")["Conditions"]
+    assert {mapping["Condition"] for mapping in MAPPINGS.values()} == {"CountAnything"}
+    assert conditions["CountAnything"] == is_given("StreamArns")
+    for mapping in MAPPINGS.values():
+        assert next(iter(mapping)) == "Type"  # AWS refuses a loop's body that begins otherwise
 
 
 def test_mappings_name_the_shard_and_keep_its_order() -> None:
@@ -84,7 +92,7 @@ def test_roles_may_touch_named_resources_only() -> None:
         named = statement["Resource"]
         for resource in named if isinstance(named, list) else [named]:
             assert isinstance(resource, dict), statement
-        if statement["Action"] == "appsync:GraphQL" and named != {"!Ref": "OwnListings"}:
+        if statement["Action"] == "appsync:GraphQL" and named != {"!Ref": "ListingFieldArns"}:
             assert all("*" not in resource["!Sub"] for resource in statement["Resource"])
 
 
@@ -194,7 +202,10 @@ def test_what_cannot_be_made_again_outlives_the_stack() -> None:
 
 
 def test_two_stacks_of_one_account_do_not_share_a_schedule() -> None:
-    for function in resources("template.yaml", "AWS::Serverless::Function").values():
+    scheduled = resources("template.yaml", "AWS::Serverless::Function") | resources(
+        "template.yaml", "AWS::Serverless::StateMachine"
+    )
+    for function in scheduled.values():
         for event in function["Properties"].get("Events", {}).values():
             assert event["Type"] == "ScheduleV2"
             assert event["Properties"]["OmitName"] is True
@@ -278,67 +289,53 @@ def test_what_would_stay_unnoticed_has_an_alarm(name: str, metric: str) -> None:
     assert ALARMS[name]["Properties"]["MetricName"] == metric
 
 
-def test_streams_are_read_and_tables_described_of_every_model_that_is_attached() -> None:
-    """Adding a model: its parameter, condition, mapping, policy, and a line in each of these."""
+def allowed(policy: str) -> dict[str, Any]:
+    """The one statement of a policy, and the condition that it is there under."""
+    found = resources("template.yaml", "AWS::IAM::Policy")[policy]
+    (statement,) = found["Properties"]["PolicyDocument"]["Statement"]
+    return {**statement, "Condition": found["Condition"]}
+
+
+@pytest.mark.parametrize(
+    ("policy", "condition", "parameter"),
+    [
+        ("StreamsPolicy", "CountAnything", "StreamArns"),
+        ("SourceTablesPolicy", "DescribeTables", "TableArns"),
+        ("SourceScanPolicy", "DescribeTables", "TableArns"),
+        ("ListingsPolicy", "ListRows", "ListingFieldArns"),
+        ("SourceKeysPolicy", "UseSourceKeys", "SourceKeyArns"),
+    ],
+)
+def test_what_attach_lists_is_all_that_may_be_read(
+    policy: str, condition: str, parameter: str
+) -> None:
+    """Without the condition an empty list would be a policy on an empty text, which AWS refuses."""
+    statement = allowed(policy)
+    assert statement["Resource"] == {"!Ref": parameter}
+    assert statement["Condition"] == condition
+    assert template("template.yaml")["Conditions"][condition] == is_given(parameter)
+    assert template("template.yaml")["Parameters"][parameter]["Default"] == ""
+
+
+def test_the_functions_know_the_streams_that_are_mapped() -> None:
     variables = template("template.yaml")["Globals"]["Function"]["Environment"]["Variables"]
-    comma, arns = variables["STREAM_ARNS"]["!Join"]
-    assert comma == ","
-    known = [model.name for model in record_types.KNOWN]
-    models = [*known, *sorted(OWN)]
-    assert arns == [{"!Ref": f"{model}StreamArn"} for model in models]
-    conditions = {model: MAPPINGS[f"{model}Events"]["Condition"] for model in models}
-    named = template("template.yaml")["Conditions"]  # Fn::Or takes at most ten
-    for part, of in (("CountModels", known), ("CountOwnModels", sorted(OWN))):
-        assert named[part]["!Or"] == [{"!Condition": conditions[model]} for model in of]
-    either = named["CountAnything"]["!Or"]
-    assert either == [{"!Condition": "CountModels"}, {"!Condition": "CountOwnModels"}]
-    policy = resources("template.yaml", "AWS::IAM::Policy")["SourceTablesPolicy"]
-    assert policy["Condition"] == "CountAnything"
-    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
-    assert statement["Action"] == "dynamodb:DescribeTable"
-    assert statement["Resource"] == [
-        {
-            "!If": [
-                condition,
-                {"!Select": [0, {"!Split": ["/stream/", {"!Ref": f"{model}StreamArn"}]}]},
-                {"!Ref": "AWS::NoValue"},
-            ]
-        }
-        for model, condition in conditions.items()
-    ]
+    assert variables["STREAM_ARNS"] == {"!Join": [",", {"!Ref": "StreamArns"}]}
 
 
-def test_every_stream_permission_is_as_optional_as_its_mapping() -> None:
-    policy = resources("template.yaml", "AWS::IAM::Policy")["StreamsPolicy"]
-    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
-    assert policy["Condition"] == "CountAnything"
-    assert statement["Resource"] == [
-        {"!If": [mapping["Condition"], {"!Ref": f"{model}StreamArn"}, {"!Ref": "AWS::NoValue"}]}
-        for model, mapping in ((name.removesuffix("Events"), MAPPINGS[name]) for name in MAPPINGS)
-    ]
+def test_a_mapping_is_made_when_its_stream_may_be_read() -> None:
     assert {mapping["DependsOn"] for mapping in MAPPINGS.values()} == {"StreamsPolicy"}
 
 
-def test_the_mappings_of_the_models_differ_in_nothing_else() -> None:
-    def neutral(found: Any, model: str) -> str:
-        condition = MAPPINGS[f"{model}Events"]["Condition"]
-        return json.dumps(found).replace(condition, "Count…").replace(model, "…")
-
-    parameters = template("template.yaml")["Parameters"]
-    for found in (
-        {neutral(MAPPINGS[f"{model}Events"], model) for model in MODELS},
-        {parameters[f"{model}StreamArn"]["AllowedPattern"] for model in MODELS},
-        {parameters[f"{model}StreamArn"]["Default"] for model in MODELS},
-    ):
-        assert len(found) == 1
+def test_the_mappings_differ_in_their_stream_alone() -> None:
+    found = {
+        json.dumps(mapping).replace(mapping["Properties"]["EventSourceArn"], "…")
+        for mapping in MAPPINGS.values()
+    }
+    assert len(found) == 1
 
 
 def test_tables_with_keys_of_the_customers_are_read_with_them() -> None:
-    policy = resources("template.yaml", "AWS::IAM::Policy")["SourceKeysPolicy"]
-    assert policy["Condition"] == "UseSourceKeys"
-    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
-    assert statement["Action"] == "kms:Decrypt"
-    assert statement["Resource"] == {"!Ref": "SourceKeyArns"}
+    assert allowed("SourceKeysPolicy")["Action"] == "kms:Decrypt"
 
 
 def test_the_architecture_is_one_setting_for_build_and_functions() -> None:

@@ -4,6 +4,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ UNDERWAY = 20
 """So many records are on their way while a deployment is."""
 SECOND = "aggregated-metrics-second"
 TABLE = "Task-second"
+OTHERS = ("Item-second", "Evaluation-second", "Procedure-second")
 HASH = re.compile("[0-9a-f]{10}$")
 """What SAM puts behind the name of a layer."""
 LEFT = {"QuarantineQueue", "FailedBatchesBucket", "BackfillBucket", "AggregatedMetricsLayer"}
@@ -58,12 +60,12 @@ def test_upgrades_while_rows_are_written_lose_and_double_nothing(
 
 @pytest.fixture(scope="module")
 def second(world: World) -> Iterator[dict[str, str]]:
-    """The outputs of a second stack on the same API, over a table of its own: the first goes on."""
+    """The outputs of a second stack on the same API, over tables of its own: the first goes on."""
     stack = world.stack
-    with table(world, TABLE) as arn:
-        given = stack.app_parameters().items()
-        own = {name: value for name, value in given if not name.endswith("StreamArn")}
-        yield stack.deploy(SECOND, stack.app_template, own | {"TaskStreamArn": arn})
+    with ExitStack() as made:
+        streams = [made.enter_context(table(world, name)) for name in (TABLE, *OTHERS[:2])]
+        own = stack.app_parameters() | stack.attached(*streams)
+        yield stack.deploy(SECOND, stack.app_template, own)
 
 
 def test_two_stacks_of_one_account_do_not_touch(world: World, second: dict[str, str]) -> None:
@@ -79,6 +81,24 @@ def test_two_stacks_of_one_account_do_not_touch(world: World, second: dict[str, 
             assert not {each["Value"] for each in alarm["Dimensions"]} & ids[other]
             if alarm["Namespace"].startswith("AggregatedMetrics"):
                 assert alarm["Namespace"] == f"AggregatedMetrics/{name}"
+
+
+def test_adding_and_removing_a_table_leaves_the_other_mappings(
+    world: World, second: dict[str, str]
+) -> None:
+    """A mapping that is made anew reads a day of its stream again."""
+    stack, before = world.stack, mappings(world, second)
+    assert before.keys() == {TABLE, *OTHERS[:2]}
+    streams = {name: arn for name, (_, arn) in before.items() if name != OTHERS[0]}
+    with table(world, OTHERS[2]) as arn:
+        for now in ({OTHERS[2]: arn} | streams, streams):
+            attached = stack.app_parameters() | stack.attached(*now.values())
+            assert stack.deploy(SECOND, stack.app_template, attached) == second
+            after = mappings(world, second)
+            assert after.keys() == now.keys()
+            assert {name: after[name] for name in streams} == {
+                name: before[name] for name in streams
+            }
 
 
 def test_removing_a_stack_leaves_the_counts_and_what_is_nowhere_else(
@@ -102,6 +122,17 @@ def test_removing_a_stack_leaves_the_counts_and_what_is_nowhere_else(
     (kept,) = s3.list_objects_v2(Bucket=second["OnFailureBucket"])["Contents"]
     assert kept["Key"] == "batch"
     assert schedules(world) == schedules_of(world, APP_STACK)
+
+
+def mappings(world: World, stack: dict[str, str]) -> dict[str, tuple[str, str]]:
+    """Table to its mapping's UUID and the stream, of a stack with these outputs."""
+    listed = world.stack.client("lambda").list_event_source_mappings(
+        FunctionName=stack["StreamAggregatorFunction"]
+    )["EventSourceMappings"]
+    return {
+        each["EventSourceArn"].split("/")[1]: (each["UUID"], each["EventSourceArn"])
+        for each in listed
+    }
 
 
 def running(world: World) -> set[str]:

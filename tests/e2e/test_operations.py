@@ -92,7 +92,7 @@ def test_a_backfill_counts_whole_tables_and_a_deep_verify_only_says_what_is_wron
     (timer,) = (
         each["PhysicalResourceId"]
         for each in world.resources(APP_STACK)
-        if each["LogicalResourceId"] == "DeepVerifyTimer"
+        if each["LogicalResourceId"] == "BackfillStateMachineDeepVerify"
     )
     schedule = world.stack.client("scheduler").get_schedule(Name=timer)
     assert schedule["State"] == "DISABLED"
@@ -170,6 +170,8 @@ def test_attaching_finds_the_back_end_that_is_deployed(
     shared = tomlkit.parse(config.read_text()).unwrap()["prod"]["global"]["parameters"]
     written = dict(line.split("=", 1) for line in shared["parameter_overrides"])
     expected = {"GraphQLEndpoint": world.stack.backend["GraphQLEndpoint"]}
-    for name in ("GraphQLApiArn", "ItemStreamArn", "TaskStreamArn", "EvaluationStreamArn"):
-        expected[name] = world.stack.backend[name]
+    expected["GraphQLApiArn"] = world.stack.backend["GraphQLApiArn"]
     assert expected.items() <= written.items()
+    deployed = world.stack.app_parameters()
+    for name in ("StreamArns", "TableArns", "ListingFieldArns"):
+        assert sorted(written[name].split(",")) == sorted(deployed[name].split(","))

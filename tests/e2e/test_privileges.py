@@ -8,7 +8,7 @@ the role: those statements are compared by the contract tests alone.
 import copy
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -27,6 +27,9 @@ from testbench.streams import Stream, event
 
 HOUR = datetime(2026, 11, 22, 10, tzinfo=UTC)
 RANGE = {"start": "2026-11-22T10:00:00Z", "end": "2026-11-22T11:00:00Z"}
+LISTINGS = {"!Ref": "ListingFieldArns"}
+ITEMS = "listItemByAccountIdAndCreatedAt"
+"""What the reconciler lists here: the account's rows are all of the one model."""
 NOT_ASKED = {"Log", "Trace", "KeepFailedBatches", "FindFailedBatchesBucket", None}
 
 
@@ -35,7 +38,9 @@ def permissions(function: str) -> Iterator[str]:
     for statement in statements(function):
         if statement.get("Sid") in NOT_ASKED:
             continue
-        if statement["Action"] == "appsync:GraphQL":
+        if statement["Action"] == "appsync:GraphQL" and statement["Resource"] == LISTINGS:
+            yield ITEMS
+        elif statement["Action"] == "appsync:GraphQL":
             yield from (field["!Sub"].rpartition("/")[2] for field in statement["Resource"])
         else:
             actions = statement["Action"]
@@ -49,20 +54,28 @@ PROBES = [(function, name) for function in DOCUMENTS for name in permissions(fun
 def without(world: World, function: str, permission: str) -> Iterator[None]:
     """The function's role without one permission."""
     iam, role = world.stack.client("iam"), world.stack.app[f"{function}Role"]
-    (name,) = (
-        name
+    whole = {
+        name: iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
         for name in iam.list_role_policies(RoleName=role)["PolicyNames"]
-        if not name.startswith("read-")
-    )
-    whole = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+    }
+
+    def put(policies: Mapping[str, Any]) -> None:
+        for name, document in policies.items():
+            if document["Statement"]:
+                text = json.dumps(document)
+                iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=text)
+            else:
+                iam.delete_role_policy(RoleName=role, PolicyName=name)
+
     less = copy.deepcopy(whole)
-    less["Statement"] = [part for part in map(_less(permission), less["Statement"]) if part]
+    for document in less.values():
+        document["Statement"] = list(filter(None, map(_less(permission), document["Statement"])))
     assert less != whole
-    iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(less))
+    put(less)
     try:
         yield
     finally:
-        iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(whole))
+        put(whole)
 
 
 def _less(permission: str) -> Callable[[dict[str, Any]], dict[str, Any] | None]:

@@ -21,6 +21,7 @@ from testbench.streams import Stream, stream_arn, window_event
 
 NEW_TYPES = ("reviews", "phoneReviews", "mailReviews")
 NEW_BREAKDOWNS = ("reviewsByScorecard", "reviewsByScore")
+STREAM_ARN = stream_arn("Review")
 HOUR = {"accountId": "tenant-1", "start": "2026-11-22T10:00:00Z", "end": "2026-11-22T11:00:00Z"}
 
 
@@ -111,13 +112,14 @@ def test_attach_names_its_stream_and_its_query() -> None:
         "https://x.example/graphql",
         "arn:aws:appsync:eu-west-1:123456789012:apis/abc",
         "eu-west-1",
-        streams={"Review": "arn:stream"},
+        streams={"Review": STREAM_ARN},
         tables={"Review": "Review-abc-NONE"},
     )
     parameters = application.parameters()
-    assert parameters["Own1StreamArn"] == "arn:stream"
+    assert parameters["StreamArns"] == STREAM_ARN
+    assert parameters["TableArns"] == STREAM_ARN.partition("/stream/")[0]
     query = "types/Query/fields/listReviewByTenantIdAndUpdatedAt"
-    assert parameters["OwnListings"] == f"arn:aws:appsync:eu-west-1:123456789012:apis/abc/{query}"
+    assert parameters["ListingFieldArns"] == f"{parameters['GraphQLApiArn']}/{query}"
 
 
 def test_attach_checks_that_the_schema_has_what_the_declaration_reads() -> None:

@@ -1,15 +1,15 @@
 """Sums and charts equal brute force over the minutes, on any range."""
 
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from itertools import pairwise
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from aggregated_metrics import Summary, cover, summarize, timeline
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.cover import Step
+from aggregated_metrics.core.cover import Step, Weekday, edges
 from aggregated_metrics.core.hours import Series, Write
 from aggregated_metrics.core.measures import INT_MAX, ZERO, Measures, total
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from testbench.counted import FakeClient, brute_force, store
@@ -34,7 +34,8 @@ counted = st.dictionaries(places, measures, max_size=40)
 scopes = st.sampled_from([(None, None), ("card", None), ("card", "score")])
 steps: st.SearchStrategy[Step] = st.one_of(
     st.integers(5, 3 * 60).map(lambda minutes: timedelta(minutes=minutes)),
-    st.sampled_from([timedelta(hours=36), timedelta(days=1), timedelta(days=2), "month"]),
+    st.sampled_from([timedelta(hours=36), timedelta(days=1), timedelta(days=2)]),
+    st.sampled_from(["week", "month"]),
 )
 zones = st.sampled_from(
     [UTC, ZoneInfo("Europe/Berlin"), ZoneInfo("Asia/Kolkata"), timezone(timedelta(minutes=-200))]
@@ -122,3 +123,67 @@ def test_a_days_points_begin_at_the_zones_midnights(span: Span, zone: tzinfo) ->
     for point in points[1:]:
         assert (point.start.hour, point.start.minute) == (0, 0)
         assert point.measures == ZERO
+
+
+ZONES = sorted(available_timezones())
+"""Every zone of tzdata. Since 1975 their offsets are whole minutes."""
+days = st.dates(date(1975, 1, 3), date(2037, 12, 20))
+calendar_steps: st.SearchStrategy[Step] = st.one_of(
+    st.sampled_from(["week", "month", timedelta(days=1)]),
+    st.sampled_from([n for n in range(1, 1440) if 1440 % n == 0]).map(
+        lambda minutes: timedelta(minutes=minutes)
+    ),
+)
+
+
+weekdays: st.SearchStrategy[Weekday] = st.sampled_from(["monday", "sunday"])
+
+
+def begins(step: Step, week_start: Weekday, day: date) -> bool:
+    match step:
+        case "week":
+            return f"{day:%A}".lower() == week_start
+        case "month":
+            return day.day == 1
+        case _:
+            return True
+
+
+def shown(first: int, last: int, step: Step, zone: tzinfo, week_start: Weekday) -> list[int]:
+    """Minute by minute: where the zone's clock first shows another day, and so many later."""
+    found = []
+    midnight = first - 2 * 1440
+    newest = buckets.to_datetime(midnight).astimezone(zone).date()
+    size = 0 if isinstance(step, str) else step // timedelta(minutes=1) % 1440
+    for minute in range(midnight + 1, last):
+        day = buckets.to_datetime(minute).astimezone(zone).date()
+        new = [newest + timedelta(days=n + 1) for n in range((day - newest).days)]
+        if new:
+            midnight, newest = minute, day
+        edge = any(begins(step, week_start, day) for day in new)
+        if edge or (size and (minute - midnight) % size == 0):
+            found.append(minute)
+    return [first, *(minute for minute in found if minute > first), last]
+
+
+@settings(max_examples=150)
+@given(st.sampled_from(ZONES), days, st.integers(0, 1439), calendar_steps, weekdays)
+@example("Pacific/Apia", date(2011, 12, 28), 5, timedelta(days=1), "monday")
+@example("Pacific/Apia", date(2011, 12, 28), 5, timedelta(hours=6), "monday")
+@example("Pacific/Kwajalein", date(1993, 8, 19), 0, timedelta(hours=1), "monday")
+@example("Australia/Lord_Howe", date(2026, 4, 3), 0, timedelta(hours=1), "monday")
+@example("Australia/Lord_Howe", date(2026, 10, 2), 0, timedelta(hours=1), "monday")
+@example("America/St_Johns", date(1988, 10, 28), 0, timedelta(minutes=30), "monday")
+@example("America/St_Johns", date(1988, 10, 28), 0, timedelta(days=1), "monday")
+@example("America/Havana", date(2026, 10, 30), 0, timedelta(hours=6), "monday")
+@example("America/Santiago", date(2026, 9, 4), 0, timedelta(days=1), "monday")
+@example("America/Sao_Paulo", date(2018, 11, 2), 0, timedelta(hours=4), "monday")
+@example("Africa/Casablanca", date(2026, 2, 13), 0, "week", "sunday")
+def test_points_begin_where_the_zones_clock_says(
+    name: str, day: date, minute: int, step: Step, week_start: Weekday
+) -> None:
+    zone = ZoneInfo(name)
+    first = buckets.to_minute(datetime(day.year, day.month, day.day, tzinfo=UTC)) + minute
+    last = first + 3 * 1440
+    expected = shown(first, last, step, zone, week_start)
+    assert edges(first, last, step, zone, week_start) == expected

@@ -127,15 +127,81 @@ def test_an_error_keeps_what_went_through_and_names_what_did_not(stack: Stack) -
     assert found.errors == body["errors"]
 
 
-def test_an_authorization_error_names_the_permission(stack: Stack) -> None:
-    assert "appsync:GraphQL" in str(failure(stack, refusal(403, "AccessDenied", "No.")))
+CLOCK, SESSION, REGION, KEY = "clock", "session has expired", "another region", "profile and keys"
+PERMISSION, FIREWALL = "appsync:GraphQL on this field", "MAX_REQUEST_BYTES"
+REMEDIES = (CLOCK, SESSION, REGION, KEY, PERMISSION, FIREWALL)
+EXPIRED = "The security token included in the request is expired"
+EARLIER = "Signature expired: 20261122T100000Z is now earlier than 20261122T101000Z"
+LATER = "Signature not yet current: 20261122T103000Z is still later than 20261122T101500Z"
+SCOPED = "Credential should be scoped to a valid region, not 'us-east-1'. "
+MISMATCH = "The request signature we calculated does not match the signature you provided."
+UNKNOWN_KEY = "The security token included in the request is invalid."
 
 
-def test_a_firewalls_refusal_is_told_from_a_permission(stack: Stack) -> None:
-    found = failure(stack, refusal(403, "WAFForbiddenException", "403 Forbidden"))
+def remedies(found: ApiError) -> list[str]:
+    return [remedy for remedy in REMEDIES if remedy in str(found)]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "message", "remedy"),
+    [
+        (403, "AccessDenied", "No.", PERMISSION),
+        (401, "UnauthorizedException", "Permission denied", PERMISSION),
+        (403, "AccessDeniedException", "… on resource Signature expired", PERMISSION),
+        (403, "WAFForbiddenException", "403 Forbidden", FIREWALL),
+        (403, "ExpiredTokenException", "No.", SESSION),
+        (403, "UnrecognizedClientException", EXPIRED, SESSION),
+        (403, "UnrecognizedClientException", UNKNOWN_KEY, KEY),
+        (403, "InvalidSignatureException", LATER, CLOCK),
+        (403, "InvalidSignatureException", EARLIER, CLOCK),
+        (400, "BadRequestException", EARLIER, CLOCK),
+        (401, "BadRequestException", MISMATCH, KEY),
+        (403, "com.amazonaws.deepdish.graphql.auth#BadRequestException", SCOPED, REGION),
+    ],
+)
+def test_a_refusal_names_its_own_remedy_and_no_other(
+    stack: Stack, status: int, kind: str, message: str, remedy: str
+) -> None:
+    found = failure(stack, refusal(status, kind, message))
     assert isinstance(found, AuthorizationError)
-    assert "MAX_REQUEST_BYTES" in str(found)
-    assert "appsync:GraphQL" not in str(found)
+    assert remedies(found) == [remedy]
+
+
+@pytest.mark.parametrize(
+    ("header", "body", "remedy"),
+    [
+        ("", {"message": SCOPED}, REGION),
+        ("", {"message": EXPIRED}, SESSION),
+        ("", {"Message": LATER}, CLOCK),
+        ("ExpiredTokenException:http://internal.example/", {"message": "No."}, SESSION),
+        ("", {"__type": "com.amazon.coral#AccessDeniedException", "Message": "No."}, PERMISSION),
+        ("", {"message": "Forbidden"}, PERMISSION),
+        ("", {"message": None}, PERMISSION),
+        ("", {"errors": "none", "message": MISMATCH}, KEY),
+    ],
+)
+def test_a_gateways_message_is_a_refusal_too(
+    stack: Stack, header: str, body: dict[str, Any], remedy: str
+) -> None:
+    given = answer(body, 403)._replace(headers={"x-amzn-ErrorType": header})
+    found = failure(stack, given)
+    assert isinstance(found, AuthorizationError)
+    assert remedies(found) == [remedy]
+    assert str(body.get("message") or body.get("Message") or "no message") in str(found)
+
+
+def test_a_refusal_of_an_unknown_kind_names_what_may_stand_before_the_api(stack: Stack) -> None:
+    assert "a proxy or a firewall" in str(failure(stack, answer({"message": "Forbidden"}, 403)))
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("place", ["https://other.example/graphql", "/elsewhere"])
+def test_credentials_follow_no_redirect(stack: Stack, status: int, place: str) -> None:
+    given = answer({}, status)._replace(headers={"location": place})
+    found = failure(stack, given)
+    assert isinstance(found, TransportError)
+    assert f"redirects to {place}" in str(found)
+    assert len(stack.log) == 1
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import boto3
 import pytest
 import tomlkit
 from aggregated_metrics.core.errors import AuthorizationError
+from aggregated_metrics.core.record_types import MODELS as COUNTED
 from botocore.exceptions import ClientError
 from moto import mock_aws
 from rich.console import Console
@@ -34,7 +35,7 @@ version = 0.1
 # how staging is deployed
 [staging.deploy.parameters]
 capabilities = ["CAPABILITY_IAM"] # roles of its own
-parameter_overrides = "GraceSeconds=300 ItemStreamArn=old"
+parameter_overrides = "GraceSeconds=300 StreamArns=old"
 """
 
 
@@ -257,8 +258,13 @@ def test_an_application_of_amplifys_form_is_ready(world: World) -> None:
     assert found.is_ready
     parameters = found.parameters()
     assert parameters["GraphQLApiArn"].endswith(f"apis/{world.api_id}")
-    for model in MODELS[:-1]:
-        assert f"table/{model}-{world.api_id}-NONE/stream/" in parameters[f"{model}StreamArn"]
+    streams = parameters["StreamArns"].split(",")
+    assert parameters["TableArns"].split(",") == [arn.split("/stream/")[0] for arn in streams]
+    tables = [arn.split("/")[1] for arn in streams]
+    assert sorted(tables) == sorted(f"{model}-{world.api_id}-NONE" for model in MODELS[:-1])
+    fields = [arn.rpartition("/")[2] for arn in parameters["ListingFieldArns"].split(",")]
+    listings = [COUNTED[table.split("-")[0]].listing for table in tables]
+    assert fields == [listing[0] for listing in listings if listing]
     assert "SourceTables" not in parameters
 
 
@@ -276,7 +282,23 @@ def test_a_model_that_is_not_there_is_left_out(world: World) -> None:
     world.make(without=("Evaluation",))
     found = world.inspect()
     assert found.is_ready
-    assert found.parameters()["EvaluationStreamArn"] == ""  # or SAM would keep an older one
+    assert not any("Evaluation" in value for value in found.parameters().values())
+
+
+def test_nothing_to_count_empties_the_lists(world: World) -> None:
+    """SAM keeps the deployed value of a parameter that is left out."""
+    world.make(views=dict.fromkeys(MODELS, ""))
+    parameters = world.inspect().parameters()
+    assert {parameters[name] for name in ("StreamArns", "TableArns", "ListingFieldArns")} == {""}
+
+
+def test_a_table_that_two_models_share_is_listed_once(world: World) -> None:
+    """A loop over the same stream twice would be refused."""
+    world.make()
+    found = world.inspect()
+    found.streams["Task"] = found.streams["Item"]
+    arns = found.parameters()["StreamArns"].split(",")
+    assert len(arns) == len(set(arns))
 
 
 @pytest.mark.parametrize(
@@ -432,7 +454,7 @@ def test_the_command_reports_and_writes(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(boto3.Session, "client", lambda _, service: world.aws(service))
-    api_id = world.make(views={"Task": ""})
+    api_id = world.make(views=dict.fromkeys(MODELS, ""))
     config = tmp_path / "samconfig.toml"
     config.write_text(CONFIG)
     asked = ("--api-id", api_id, "--region", "us-east-1", "--env", "staging")
@@ -441,7 +463,7 @@ def test_the_command_reports_and_writes(
     assert "update-table" in said
     assert "samconfig.toml was written nevertheless" in said
     overrides = tomlkit.parse(config.read_text()).unwrap()["staging"]["global"]["parameters"]
-    assert 'TaskStreamArn=""' in overrides["parameter_overrides"]  # the form that SAM takes
+    assert 'StreamArns=""' in overrides["parameter_overrides"]  # the form that SAM takes
     code, said = run(*asked, "--config", str(config), "--dry-run")
     assert code == 1
     assert "written" not in said
@@ -450,7 +472,7 @@ def test_the_command_reports_and_writes(
 def test_overrides_are_merged_and_comments_kept(tmp_path: Path) -> None:
     config = tmp_path / "samconfig.toml"
     config.write_text(CONFIG)
-    parameters = {"ItemStreamArn": "arn:new", "SourceTables": '{"work-orders":"Task"}'}
+    parameters = {"StreamArns": "arn:new,arn:old", "SourceTables": '{"work-orders":"Task"}'}
     attach.write(config, "staging", "eu-central-1", parameters)
     text = config.read_text()
     assert "# how staging is deployed" in text
@@ -460,7 +482,7 @@ def test_overrides_are_merged_and_comments_kept(tmp_path: Path) -> None:
     shared = staging["global"]["parameters"]  # the build reads the architecture there
     assert shared["region"] == "eu-central-1"
     assert shared["parameter_overrides"] == [
-        "ItemStreamArn=arn:new",
+        "StreamArns=arn:new,arn:old",
         'SourceTables="{\\"work-orders\\":\\"Task\\"}"',
         "GraceSeconds=300",
     ]

@@ -95,9 +95,8 @@ def test_a_stack_is_described_by_its_parameters_and_outputs(cloudformation: Any)
         "StackStatus": "CREATE_COMPLETE",
         "Parameters": [
             {"ParameterKey": "GraphQLEndpoint", "ParameterValue": ENDPOINT},
-            {"ParameterKey": "SweepSchedule", "ParameterValue": "rate(1 minute)"},
-            {"ParameterKey": "ItemStreamArn", "ParameterValue": "arn-of-items"},
-            {"ParameterKey": "TaskStreamArn", "ParameterValue": ""},
+            {"ParameterKey": "Architecture", "ParameterValue": "arm64"},
+            {"ParameterKey": "StreamArns", "ParameterValue": "arn-of-items,arn-of-tasks"},
         ],
         "Outputs": [
             {"OutputKey": "PendingHoursTable", "OutputValue": "pending"},
@@ -110,7 +109,7 @@ def test_a_stack_is_described_by_its_parameters_and_outputs(cloudformation: Any)
     assert found == {
         "GRAPHQL_ENDPOINT": ENDPOINT,
         "PENDING_HOURS_TABLE": "pending",
-        "STREAM_ARNS": "arn-of-items",  # so a range means the record types that are attached
+        "STREAM_ARNS": "arn-of-items,arn-of-tasks",  # a range means what is attached
     }
 
 

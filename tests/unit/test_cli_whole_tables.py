@@ -11,7 +11,7 @@ from aggregated_metrics_cli import whole_tables
 from aggregated_metrics_cli.main import main
 from aggregated_metrics_cli.run_progress import Watched, watched
 from testbench.backfilling import Backfilling
-from testbench.fakes.aws import MemoryTable
+from testbench.fakes.dynamodb import MemoryTable
 from testbench.reconciliation import World
 from testbench.streams import stream_arn
 
@@ -43,9 +43,7 @@ class _Aws:
 
     def describe_stacks(self, *, StackName: str) -> Any:
         parameters = {
-            "ItemStreamArn": stream_arn("Item"),
-            "TaskStreamArn": stream_arn("Task"),
-            "EvaluationStreamArn": "",
+            "StreamArns": ",".join(map(stream_arn, ("Item", "Task"))),
             "BackfillReadUnits": "1000",
             "BackfillConcurrency": "4",
             "SettleSeconds": "60",

@@ -1,6 +1,9 @@
+import copy
 import dataclasses
 import inspect
+import itertools
 import json
+import pickle
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
@@ -11,7 +14,9 @@ from aggregated_metrics import AggregatedMetrics
 from aggregated_metrics.core.errors import (
     AuthorizationError,
     ConditionFailedError,
+    ContentionError,
     NaiveDatetimeError,
+    RangeError,
 )
 
 from testbench.fakes.appsync import FakeAppSync
@@ -19,6 +24,7 @@ from testbench.in_process import Stack
 
 START = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 END = START + timedelta(minutes=15)
+NAIVE = datetime(2026, 11, 22, 10)  # noqa: DTZ001
 
 # What its users call it by: names, order and defaults.
 CONSTRUCTOR = (
@@ -38,7 +44,9 @@ METHODS = {
     "generate_composite_key": (
         "record_type, time_range_start, number_of_minutes, scorecard_id=None, score_id=None"
     ),
-    "list_by_time_range": "client, account_id, start_time, end_time, record_type=None",
+    "list_by_time_range": (
+        "client, account_id, start_time, end_time, record_type=None, number_of_minutes=None"
+    ),
 }
 TYPES = {
     "id": "str",
@@ -85,12 +93,11 @@ def test_its_methods_have_their_users_signatures(name: str) -> None:
 def test_it_has_no_other_public_methods() -> None:
     fields = {field.name for field in dataclasses.fields(AggregatedMetrics)}
     public = {name for name in vars(AggregatedMetrics) if not name.startswith("_")}
-    assert public - fields == set(METHODS)
+    assert public - fields == {"client", *METHODS}
 
 
 def test_its_members_have_their_users_types() -> None:
     found = {field.name: field.type for field in dataclasses.fields(AggregatedMetrics)}
-    del found["client"]
     assert {
         name: kind.__name__ if isinstance(kind, type) else str(kind) for name, kind in found.items()
     } == TYPES
@@ -168,6 +175,49 @@ def test_metadata_is_decoded(stored: Any, read: Any) -> None:
     assert AggregatedMetrics.from_dict(ROW | {"metadata": stored}, FakeAppSync()).metadata == read
 
 
+def test_two_clients_records_of_one_bucket_are_equal(stack: Stack) -> None:
+    client = FakeAppSync()
+    one, other = (AggregatedMetrics.from_dict(ROW, each) for each in (client, stack.client()))
+    assert one == other
+    assert one != AggregatedMetrics.from_dict(ROW | {"count": 4}, client)
+    assert one != AggregatedMetrics.from_dict(ROW | {"metadata": None}, client)
+
+
+def test_a_record_is_a_value_whatever_its_client_holds(stack: Stack) -> None:
+    """A real client holds locks and sockets, which nothing can copy."""
+    record = AggregatedMetrics.from_dict(ROW, stack.client())
+    fields = dataclasses.asdict(record)
+    assert "client" not in fields
+    assert AggregatedMetrics(**fields) == record
+    for other in (copy.deepcopy(record), pickle.loads(pickle.dumps(record))):
+        assert (other, other.client) == (record, None)
+    changed = dataclasses.replace(record, count=9)
+    assert (changed.count, changed.client) == (9, record.client)
+
+
+def test_a_record_is_read_from_what_callers_have() -> None:
+    times = {"timeRangeStart": START, "timeRangeEnd": END, "updatedAt": END, "createdAt": None}
+    given = ROW | times | {"metadata": {"a": 1}, "scorecardId": "", "scoreId": ""}
+    record = AggregatedMetrics.from_dict(given, FakeAppSync())
+    assert (record.timeRangeStart, record.timeRangeEnd, record.updatedAt) == (START, END, END)
+    assert [record.createdAt, record.scorecardId, record.scoreId] == [None, None, None]
+    again = AggregatedMetrics.from_dict(dataclasses.asdict(record), FakeAppSync())
+    assert again == record
+
+
+def test_a_field_that_was_not_selected_is_none() -> None:
+    given = {name: ROW[name] for name in ("accountId", "compositeKey", "count")}
+    record = AggregatedMetrics.from_dict(given, FakeAppSync())
+    assert [record.count, record.timeRangeStart, record.updatedAt] == [3, None, None]
+
+
+@pytest.mark.parametrize("name", ["timeRangeStart", "timeRangeEnd", "createdAt", "updatedAt"])
+def test_a_record_with_a_naive_time_is_refused(name: str) -> None:
+    for time in (NAIVE, NAIVE.isoformat()):
+        with pytest.raises(NaiveDatetimeError):
+            AggregatedMetrics.from_dict(ROW | {name: time}, FakeAppSync())
+
+
 # create_or_update
 
 
@@ -201,7 +251,7 @@ def test_an_absent_record_is_created(stack: Stack) -> None:
         error_count=5,
         metadata={"note": [1]},
     )
-    assert asked(stack) == ["update", "create"]
+    assert asked(stack) == ["get", "create"]
     (row,) = stack.rows()
     assert row.pop("createdAt") == row.pop("updatedAt")
     assert row == {
@@ -248,6 +298,87 @@ def test_a_record_that_somebody_created_meanwhile_is_updated(stack: Stack) -> No
     assert asked(stack) == ["update", "create", "update"]
     assert [row["count"] for row in stack.rows()] == [5]
     assert record.count == 5
+
+
+RESERVED = {"ledger": [["shard", "1", 2]], "unlisted": 3, "beyond": {"cost": "5"}}
+
+
+def kept(stack: Stack) -> Any:
+    (row,) = stack.rows()
+    return row["metadata"]
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        ({"note": 2}, RESERVED | {"note": 2}),
+        ({}, RESERVED),
+        ({"ledger": [], "beyond": None, "fence": [1], "note": 2}, RESERVED | {"note": 2}),
+    ],
+)
+def test_the_functions_own_metadata_is_kept_whatever_is_given(
+    stack: Stack, given: dict[str, Any], stored: dict[str, Any]
+) -> None:
+    """Without its checkpoints, a bucket counts what is delivered again a second time."""
+    upsert(stack.client())
+    stack.api.put("AggregatedMetrics", stack.rows()[0] | {"metadata": RESERVED | {"note": 1}})
+    record = upsert(stack.client(), metadata=given)
+    assert kept(stack) == record.metadata == stored
+
+
+def test_a_record_types_own_measures_are_kept_too(stack: Stack) -> None:
+    upsert(stack.client(), record_type="feedbackItems")
+    row = stack.rows()[0] | {"metadata": {"changedCount": 4, "note": 1}}
+    stack.api.put("AggregatedMetrics", row)
+    upsert(stack.client(), record_type="feedbackItems", metadata={"changedCount": 0})
+    assert kept(stack) == {"changedCount": 4}
+
+
+@pytest.mark.parametrize("before", [None, [1], "text", 7])
+def test_metadata_that_is_no_object_is_replaced(stack: Stack, before: Any) -> None:
+    upsert(stack.client())
+    stack.api.put("AggregatedMetrics", stack.rows()[0] | {"metadata": before})
+    upsert(stack.client(), metadata={"note": 2})
+    assert kept(stack) == {"note": 2}
+
+
+def test_what_a_function_writes_meanwhile_is_kept(stack: Stack) -> None:
+    upsert(stack.client())
+    row = stack.rows()[0]
+
+    def function(_: Any) -> None:
+        stack.gate.after = lambda _: None
+        changed = {"updatedAt": "2026-11-22T11:00:00.000001Z", "metadata": RESERVED}
+        stack.api.put("AggregatedMetrics", row | changed)
+
+    first = len(stack.log)
+    stack.gate.after = function
+    upsert(stack.client(), metadata={"note": 2})
+    assert asked(stack)[first:] == ["get", "update", "get", "update"]
+    assert kept(stack) == RESERVED | {"note": 2}
+
+
+def test_a_record_that_changes_at_every_try_is_left_alone(stack: Stack) -> None:
+    upsert(stack.client())
+    row, moments = stack.rows()[0], itertools.count()
+
+    def function(_: Any) -> None:
+        moment = f"2026-11-22T11:00:{next(moments):02}Z"
+        stack.api.put("AggregatedMetrics", row | {"updatedAt": moment})
+
+    stack.gate.after = function
+    with pytest.raises(ContentionError, match="items#2026-11-22T10:00:00Z#15 of acct-1"):
+        upsert(stack.client(), count=99, metadata={"note": 2})
+    assert stack.rows()[0]["count"] == 5
+
+
+@pytest.mark.parametrize("empty", [{"scorecard_id": ""}, {"score_id": "", "scorecard_id": ""}])
+def test_an_empty_id_is_no_id(stack: Stack, empty: Any) -> None:
+    record = upsert(stack.client(), **empty)
+    (row,) = stack.rows()
+    assert not {"scorecardId", "scoreId"} & row.keys()
+    assert row["compositeKey"] == "items#2026-11-22T10:00:00Z#15"
+    assert (record.scorecardId, record.scoreId) == (None, None)
 
 
 def _create(count: int) -> tuple[str, dict[str, Any]]:
@@ -330,9 +461,6 @@ def test_a_refusal_goes_on(stack: Stack) -> None:
     assert len(stack.log) == 1
 
 
-NAIVE = datetime(2026, 11, 22, 10)  # noqa: DTZ001
-
-
 @pytest.mark.parametrize(
     "call",
     [
@@ -411,7 +539,30 @@ def test_every_page_is_read(stack: Stack, record_type: str | None) -> None:
 
 def test_an_empty_range_is_an_empty_list(stack: Stack) -> None:
     assert listed(stack, START, END) == []
-    assert listed(stack, END, START, "items") == []
+
+
+@pytest.mark.parametrize("record_type", [None, "items"])
+def test_a_reversed_range_is_refused(stack: Stack, record_type: str | None) -> None:
+    with pytest.raises(RangeError, match="before the start"):
+        listed(stack, END, START, record_type)
+    assert stack.log == []
+
+
+@pytest.mark.parametrize("time", ["2026-11-22T10:00:00Z", START.date(), START.timestamp()])
+def test_what_is_no_datetime_is_refused_by_name(stack: Stack, time: Any) -> None:
+    for span in ((time, END), (START, time)):
+        with pytest.raises(NaiveDatetimeError, match="is no datetime: pass an aware one"):
+            listed(stack, *span)
+    assert stack.log == []
+
+
+@pytest.mark.parametrize("record_type", [None, "items"])
+def test_one_bucket_size_can_be_asked_for(stack: Stack, record_type: str | None) -> None:
+    for size in (1, 5, 15, 60):
+        upsert(stack.client(), number_of_minutes=size)
+    assert len(listed(stack, START, END, record_type)) == 4
+    assert listed(stack, START, END, record_type, 15) == ["items#2026-11-22T10:00:00Z#15"]
+    assert listed(stack, START, END, record_type, 7) == []
 
 
 def test_records_are_found_through_the_index_and_never_by_a_scan(stack: Stack) -> None:
@@ -442,7 +593,7 @@ def test_a_client_that_answers_by_the_apis_own_names_is_understood(
 
 
 def test_what_was_upserted_is_listed(stack: Stack) -> None:
-    upsert(stack.client(), metadata={"a": 1})
+    upsert(stack.client())
     (record,) = AggregatedMetrics.list_by_time_range(stack.client(), "acct-1", START, START)
-    assert (record.count, record.metadata) == (5, {"a": 1})
+    assert (record.count, record.metadata) == (5, None)
     assert json.loads(stack.log[0].body)["query"].startswith("mutation Update(")

@@ -244,12 +244,79 @@ def test_months_are_the_calendars_and_the_first_and_last_are_cut_to_the_range() 
 
 
 @pytest.mark.parametrize(
-    "step",
-    [timedelta(seconds=90), timedelta(0), timedelta(days=32), timedelta(minutes=-5), "week"],
+    ("named", "weekday"),
+    [
+        ({"step": "week"}, "Mon"),
+        ({"step": "week", "week_start": "sunday"}, "Sun"),
+        ({"step": timedelta(days=7)}, "Thu"),
+    ],
 )
-def test_a_step_that_is_none_is_refused(step: object) -> None:
-    with pytest.raises(RangeError, match="whole minutes up to 31 days"):
+def test_weeks_begin_on_monday_or_sunday_whatever_the_range(named: Any, weekday: str) -> None:
+    found = points(reader({}), "2026-11-05 10:00", "2026-11-26", **named)
+    assert {f"{point.start:%a}" for point in found[1:]} == {weekday}
+    assert found[0].start == at("2026-11-05 10:00")
+    assert {point.end - point.start for point in found[1:-1]} == {timedelta(days=7)}
+
+
+def test_a_week_that_starts_on_another_day_is_refused() -> None:
+    with pytest.raises(RangeError, match=r"monday.*sunday"):
+        points(FakeClient(), "2026-11-05", "2026-11-26", step="week", week_start="friday")
+
+
+def clock(found: list[Summary], day: str) -> list[str]:
+    return [f"{p.start:%H:%M}" for p in found if p.start.date().isoformat() == day]
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "hours", "shown"),
+    [
+        ("Europe/Berlin", "2026-03-29", 6, ["00:00", "07:00", "13:00", "19:00"]),
+        ("Europe/Berlin", "2026-03-30", 6, ["00:00", "06:00", "12:00", "18:00"]),
+        ("Europe/Berlin", "2026-10-26", 6, ["00:00", "06:00", "12:00", "18:00"]),
+        ("Australia/Lord_Howe", "2026-10-05", 8, ["00:00", "08:00", "16:00"]),
+        ("America/Havana", "2026-03-08", 12, ["01:00", "13:00"]),
+    ],
+)
+def test_a_step_that_divides_a_day_begins_again_at_each_midnight(
+    zone: str, day: str, hours: int, shown: list[str]
+) -> None:
+    local = ZoneInfo(zone)
+    start = datetime.fromisoformat(day).replace(tzinfo=local) - timedelta(days=2)
+    end = start + timedelta(days=4)
+    step = timedelta(hours=hours)
+    found = timeline(FakeClient(), "acct-1", start, end, "items", step=step, zone=local)
+    assert clock(found, day) == shown
+
+
+@pytest.mark.parametrize(
+    ("zone", "day"), [("Pacific/Apia", "2011-12-30"), ("Pacific/Kwajalein", "1993-08-21")]
+)
+@pytest.mark.parametrize("step", [timedelta(days=1), timedelta(days=2), timedelta(hours=6), "week"])
+def test_a_date_that_a_zone_skipped_is_no_point(zone: str, day: str, step: object) -> None:
+    local = ZoneInfo(zone)
+    start = datetime.fromisoformat(day).replace(tzinfo=local) - timedelta(days=3)
+    end = start + timedelta(days=6)
+    found = timeline(FakeClient(), "a", start, end, "items", step=step, zone=local)  # type: ignore[arg-type]
+    assert clock(found, day) == []
+    assert all(point.start.astimezone(UTC) < point.end.astimezone(UTC) for point in found)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        *(timedelta(seconds=90), timedelta(0), timedelta(days=32), timedelta(minutes=-5)),
+        *(60, 3600.0, None, "day", "weeks", "60", timedelta.max),
+    ],
+)
+def test_a_wrong_step_is_refused_with_the_steps_that_exist(step: object) -> None:
+    with pytest.raises(RangeError, match=r"is no step: .*whole minutes up to 31 days.*week"):
         points(FakeClient(), "2026-11-20", "2026-11-21", step=step)
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", None, 2])
+def test_a_zone_that_is_none_is_refused(zone: object) -> None:
+    with pytest.raises(RangeError, match="is no time zone: give a tzinfo"):
+        points(FakeClient(), "2026-11-20", "2026-11-21", step="week", zone=zone)
 
 
 def test_too_many_points_are_refused_before_anything_is_read() -> None:

@@ -1,22 +1,28 @@
 """AggregatedMetrics: the API's records of pre-computed counts, for those who read or write them."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import InitVar, dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from aggregated_metrics.adapters.appsync import Client
 from aggregated_metrics.adapters.hour_documents import FIELDS
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.errors import ConditionFailedError
-from aggregated_metrics.core.hours import Series, key_stem
-from aggregated_metrics.core.metadata import decoded
+from aggregated_metrics.core.errors import ConditionFailedError, ContentionError, RangeError
+from aggregated_metrics.core.metadata import RESERVED, decoded
+from aggregated_metrics.core.record_types import extra_of
+from aggregated_metrics.core.series import Series, key_stem
 
 _BY_TYPE = "listAggregatedMetricsByAccountIdAndRecordTypeAndTimeRangeStart"
 _BY_TIME = "listAggregatedMetricsByAccountIdAndTimeRangeStartAndRecordType"
 _PAGE = 1000
 _SLACK = timedelta(minutes=1)
+_TIMES = ("timeRangeStart", "timeRangeEnd", "createdAt", "updatedAt")
+_IDS = ("scorecardId", "scoreId")
+_TRIES = 10
+_OTHER = "other"
+"""Where the functions keep what another writer stored in a form that they cannot read."""
 
 
 @dataclass(repr=False)
@@ -24,7 +30,8 @@ class AggregatedMetrics:
     """One bucket: what was counted for an account and record type in one range of UTC time.
 
     `cost` is in millionths of a dollar. The API has no `id` for these records (their key is
-    accountId and compositeKey), so `id` is both, joined by `#`.
+    accountId and compositeKey), so `id` is both, joined by `#`. The client is no part of the
+    value: records of two clients are equal, and `dataclasses.asdict` and copies leave it out.
     """
 
     id: str
@@ -38,7 +45,14 @@ class AggregatedMetrics:
     complete: bool
     createdAt: datetime
     updatedAt: datetime
-    client: Client | None = None
+    if TYPE_CHECKING:  # type checkers take an InitVar for no attribute
+        client: Client | None = field(default=None, compare=False)
+    else:
+        client: InitVar[Client | None] = None
+
+        def __post_init__(self, client: Client | None) -> None:
+            self.client = client
+
     scorecardId: str | None = None
     scoreId: str | None = None
     cost: int | None = None
@@ -47,6 +61,10 @@ class AggregatedMetrics:
     cachedAiApiCount: int | None = None
     errorCount: int | None = None
     metadata: dict[str, Any] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: all but the client, whose connections belong to its process."""
+        return {name: value for name, value in vars(self).items() if name != "client"}
 
     def __repr__(self) -> str:
         """Short enough for a log: class, id, record type, minutes and count."""
@@ -62,10 +80,21 @@ class AggregatedMetrics:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], client: Client) -> Self:
-        """A record from the API's JSON: times parsed, metadata decoded."""
-        times = ("timeRangeStart", "timeRangeEnd", "createdAt", "updatedAt")
+        """A record from the API's JSON, or from one that is partly decoded already.
+
+        Times may be texts or aware datetimes, metadata AWSJSON or a dictionary. What is missing or
+        null is None, an empty id too.
+
+        Args:
+            data: the record's fields by the API's names.
+            client: is kept as the record's `client`.
+
+        Raises:
+            NaiveDatetimeError: a time has no offset.
+        """
         known = {name: data.get(name) for name in FIELDS.split()}
-        known |= {name: buckets.parse(data[name]) for name in times}
+        known |= {name: _moment(data.get(name)) for name in _TIMES}
+        known |= {name: data.get(name) or None for name in _IDS}
         known["metadata"] = _metadata(data.get("metadata"))
         identity = data.get("id") or f"{data['accountId']}#{data['compositeKey']}"
         return cls(id=identity, client=client, **known)  # type: ignore[arg-type] # the schema says which are null
@@ -108,12 +137,16 @@ class AggregatedMetrics:
     ) -> Self:
         """Set a record to these values, whether it exists or not; return what is stored.
 
-        Update; if the record is absent create; if somebody has created it meanwhile update again.
-        So concurrent calls all succeed, the last one wins, and the common case is one request.
-        Values that are None are left as they are.
+        Update; if the record is absent create; if another writer has created it meanwhile update
+        again. Concurrent calls all succeed, the last one wins, and the common case is one request.
+        Values that are None are left unchanged.
+
+        The functions keep their own names in `metadata` (checkpoints, among others): they are left
+        as stored, whatever metadata is given. With metadata the record is read first.
 
         Raises:
             NaiveDatetimeError: a time has no offset.
+            ContentionError: (with metadata) other writers changed the record at every try.
             ApiError: (with this package's client) the API refused, or did not answer.
         """
         now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
@@ -122,8 +155,8 @@ class AggregatedMetrics:
             "compositeKey": cls.generate_composite_key(
                 record_type, time_range_start, number_of_minutes, scorecard_id, score_id
             ),
-            "scorecardId": scorecard_id,
-            "scoreId": score_id,
+            "scorecardId": scorecard_id or None,
+            "scoreId": score_id or None,
             "recordType": record_type,
             "timeRangeStart": _text(time_range_start),
             "timeRangeEnd": _text(time_range_end),
@@ -134,17 +167,12 @@ class AggregatedMetrics:
             "externalAiApiCount": external_ai_api_count,
             "cachedAiApiCount": cached_ai_api_count,
             "errorCount": error_count,
-            "metadata": None if metadata is None else json.dumps(metadata),
             "complete": complete,
             "updatedAt": now,
         }
         record = {name: value for name, value in values.items() if value is not None}
-        update: _Attempt = ("update", record)
-        create: _Attempt = ("create", record | {"createdAt": now})
-        for kind, given in (update, create):
-            if (stored := _unless_conditions_fail(client, kind, given)) is not None:
-                return cls.from_dict(stored, client)
-        return cls.from_dict(_mutate(client, *update), client)
+        stored = _upsert(client, record) if metadata is None else _merge(client, record, metadata)
+        return cls.from_dict(stored, client)
 
     @classmethod
     def list_by_time_range(
@@ -154,40 +182,35 @@ class AggregatedMetrics:
         start_time: datetime,
         end_time: datetime,
         record_type: str | None = None,
+        number_of_minutes: int | None = None,
     ) -> list[Self]:
         """Every record of an account whose range starts in `[start_time, end_time]`, by index.
 
+        Both ends are included, and so are all four bucket sizes: each row is counted in a bucket of
+        every size, so the sum over the list is four times the number of rows. Name one size, or
+        call `summarize` for sums.
+
         Args:
             client: the API.
-            account_id: whose.
+            account_id: the account.
             start_time: the earliest start, included.
             end_time: the latest start, included.
-            record_type: only this record type; None for all.
+            record_type: only this record type; None for all, breakdowns included.
+            number_of_minutes: only buckets of 1, 5, 15 or 60 minutes; None for all sizes.
 
         Raises:
-            NaiveDatetimeError: a time has no offset.
+            NaiveDatetimeError: a time has no offset, or is no datetime.
+            RangeError: `end_time` is before `start_time`.
         """
         # Sort keys compare as raw strings. A minute of slack at both ends finds what other writers
         # stored in other forms (.000Z, +00:00); the parsed time then decides.
-        low = _text(buckets.require_aware(start_time) - _SLACK)
-        high = _text(buckets.require_aware(end_time) + _SLACK)
-        if record_type is None:
-            # "!" and "~" sort before and after every record type.
-            between = [
-                {"timeRangeStart": low, "recordType": "!"},
-                {"timeRangeStart": high, "recordType": "~"},
-            ]
-            rows = _pages(client, _BY_TIME, "timeRangeStartRecordType", account_id, between)
-        else:
-            between = [
-                {"recordType": record_type, "timeRangeStart": bound} for bound in (low, high)
-            ]
-            rows = _pages(client, _BY_TYPE, "recordTypeTimeRangeStart", account_id, between)
+        low, high = (buckets.require_aware(moment) for moment in (start_time, end_time))
+        if high < low:
+            raise RangeError(f"the end {high.isoformat()} is before the start {low.isoformat()}")
+        bounds = _text(low - _SLACK), _text(high + _SLACK)
+        rows = _pages(client, account_id, bounds, record_type, number_of_minutes)
         records = (cls.from_dict(row, client) for row in rows)
         return [record for record in records if start_time <= record.timeRangeStart <= end_time]
-
-
-type _Attempt = tuple[str, dict[str, Any]]
 
 
 def _text(moment: datetime) -> str:
@@ -196,27 +219,82 @@ def _text(moment: datetime) -> str:
     return aware.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _mutate(client: Client, kind: str, record: dict[str, Any]) -> dict[str, Any]:
-    field = f"{kind}AggregatedMetrics"
-    query = (
-        f"mutation {kind.capitalize()}($input: {kind.capitalize()}AggregatedMetricsInput!) "
-        f"{{ {field}(input: $input) {{ {FIELDS} }} }}"
+def _moment(given: str | datetime | None) -> datetime | None:
+    if not given:
+        return None
+    return buckets.parse(given) if isinstance(given, str) else buckets.require_aware(given)
+
+
+def _upsert(client: Client, record: dict[str, Any]) -> dict[str, Any]:
+    for kind in ("update", "create"):
+        if (stored := _unless_conditions_fail(client, kind, record)) is not None:
+            return stored
+    return _mutate(client, "update", record)
+
+
+def _merge(client: Client, record: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
+    """As `_upsert`, under the condition that what is kept of the stored metadata is still that."""
+    reserved = (RESERVED - {_OTHER}).union(extra_of(record["recordType"]))
+    given = {name: value for name, value in metadata.items() if name not in reserved}
+    for _ in range(_TRIES):
+        stored = _get(client, record)
+        before = decoded((stored or {}).get("metadata"))
+        kept = before if isinstance(before, Mapping) else {}
+        whole = given | {name: value for name, value in kept.items() if name in reserved}
+        kind = "create" if stored is None else "update"
+        condition = stored and {"updatedAt": {"eq": stored["updatedAt"]}}
+        written = _unless_conditions_fail(
+            client, kind, record | {"metadata": json.dumps(whole)}, condition
+        )
+        if written is not None:
+            return written
+    raise ContentionError(
+        f"{record['compositeKey']} of {record['accountId']} was changed by other writers at each "
+        f"of {_TRIES} tries: nothing is written, try again"
     )
-    stored: dict[str, Any] = client.execute(query, {"input": record})[field]
+
+
+def _get(client: Client, record: Mapping[str, Any]) -> dict[str, Any] | None:
+    query = (
+        "query GetMetrics($account: String!, $key: String!) { getAggregatedMetrics("
+        "accountId: $account, compositeKey: $key) { metadata updatedAt } }"
+    )
+    variables = {"account": record["accountId"], "key": record["compositeKey"]}
+    stored: dict[str, Any] | None = client.execute(query, variables)["getAggregatedMetrics"]
+    return stored
+
+
+def _mutate(
+    client: Client, kind: str, record: dict[str, Any], condition: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Create or update; a new record gets its createdAt."""
+    field, name = f"{kind}AggregatedMetrics", kind.capitalize()
+    declared, passed, variables = "", "", {"input": record}
+    if kind == "create":
+        variables = {"input": record | {"createdAt": record["updatedAt"]}}
+    if condition is not None:
+        declared = ", $condition: ModelAggregatedMetricsConditionInput"
+        passed = ", condition: $condition"
+        variables["condition"] = condition
+    query = (
+        f"mutation {name}($input: {name}AggregatedMetricsInput!{declared}) "
+        f"{{ {field}(input: $input{passed}) {{ {FIELDS} }} }}"
+    )
+    stored: dict[str, Any] = client.execute(query, variables)[field]
     return stored
 
 
 def _unless_conditions_fail(
-    client: Client, kind: str, record: dict[str, Any]
+    client: Client, kind: str, record: dict[str, Any], condition: dict[str, Any] | None = None
 ) -> dict[str, Any] | None:
     try:
-        return _mutate(client, kind, record)
+        return _mutate(client, kind, record, condition)
     except ConditionFailedError:
         return None
     except Exception as error:
         # Clients that are not ours raise what their library raises, and say only in its text that
-        # the record is missing (update) or there already (create): this is the one place that
-        # reads such a text. Anything else goes on.
+        # the record is missing (update) or exists (create): this is the one place that reads such
+        # a text. Any other error goes on.
         if any(sign in str(error).lower() for sign in _CONDITION_SIGNS):
             return None
         raise
@@ -226,23 +304,38 @@ _CONDITION_SIGNS = ("not found", "does not exist", "conditional")
 
 
 def _pages(
-    client: Client, field: str, argument: str, account_id: str, between: list[dict[str, str]]
+    client: Client,
+    account_id: str,
+    bounds: tuple[str, str],
+    record_type: str | None,
+    number_of_minutes: int | None,
 ) -> Iterator[dict[str, Any]]:
-    kind = "TimeRangeRecord" if field == _BY_TIME else "RecordType"
+    if record_type is None:
+        # "!" and "~" sort before and after every record type.
+        field, argument, kind, types = _BY_TIME, "timeRangeStartRecordType", "TimeRangeRecord", "!~"
+    else:
+        field, argument, kind = _BY_TYPE, "recordTypeTimeRangeStart", "RecordType"
+        types = (record_type, record_type)  # type: ignore[assignment]
+    between = [
+        {"recordType": name, "timeRangeStart": bound}
+        for name, bound in zip(types, bounds, strict=True)
+    ]
     query = (
         f"query ListMetrics($account: String!, $token: String, "
-        f"$range: ModelAggregatedMetricsByAccount{kind}CompositeKeyConditionInput) "
-        f"{{ {field}(accountId: $account, {argument}: $range, limit: {_PAGE}, "
+        f"$range: ModelAggregatedMetricsByAccount{kind}CompositeKeyConditionInput, "
+        f"$filter: ModelAggregatedMetricsFilterInput) "
+        f"{{ {field}(accountId: $account, {argument}: $range, filter: $filter, limit: {_PAGE}, "
         f"nextToken: $token) {{ items {{ {FIELDS} }} nextToken }} }}"
     )
-    token: str | None = None
+    variables: dict[str, Any] = {"account": account_id, "range": {"between": between}}
+    if number_of_minutes is not None:
+        variables["filter"] = {"numberOfMinutes": {"eq": number_of_minutes}}
     while True:
-        variables: dict[str, Any] = {"account": account_id, "range": {"between": between}}
-        page = client.execute(query, variables | ({"token": token} if token else {}))[field]
+        page = client.execute(query, variables)[field]
         yield from page["items"]
-        token = page.get("nextToken")
-        if not token:
+        if not page.get("nextToken"):
             return
+        variables = variables | {"token": page["nextToken"]}
 
 
 def _metadata(given: Any) -> dict[str, Any] | None:

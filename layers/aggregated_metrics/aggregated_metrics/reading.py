@@ -14,7 +14,16 @@ from aggregated_metrics.adapters.appsync import Client
 from aggregated_metrics.adapters.bucket_reader import BucketReader
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.bucket_sums import Known, exact, is_open
-from aggregated_metrics.core.cover import Step, Tile, check_points, cover, edges, minutes, tiles
+from aggregated_metrics.core.cover import (
+    Step,
+    Tile,
+    Weekday,
+    check_points,
+    cover,
+    edges,
+    minutes,
+    tiles,
+)
 from aggregated_metrics.core.errors import ScopeError
 from aggregated_metrics.core.measures import Measures, total, zero
 from aggregated_metrics.core.metadata import MEMORY_SECONDS
@@ -102,6 +111,7 @@ def timeline(
     *,
     step: Step,
     zone: tzinfo = UTC,
+    week_start: Weekday = "monday",
     now: datetime | None = None,
 ) -> list[Summary]:
     """A chart's points from `start` to `end`, in order; where nothing was counted a zero.
@@ -116,21 +126,22 @@ def timeline(
         record_type: what.
         scorecard_id: the scope of a breakdown by scorecard.
         score_id: the scope of a breakdown by score.
-        step: a timedelta of whole minutes, or "month". Points begin on a grid that begins at
-            `zone`'s midnight; whole days and months are its calendar's.
-        zone: whose days and months, such as ZoneInfo("Europe/Berlin").
+        step: a timedelta of whole minutes, "week" or "month". One that divides a day begins again
+            at each midnight of `zone`.
+        zone: whose days, weeks and months, such as ZoneInfo("Europe/Berlin").
+        week_start: "monday" or "sunday".
         now: the time now; a test passes its own.
 
     Raises:
         NaiveDatetimeError: a time has no offset.
-        RangeError: `end` is before `start`, or the step is none or makes too many points.
+        RangeError: `end` is before `start`, or the step is wrong or makes too many points.
         ScopeError: a breakdown without its scope.
         ApiError: (with this package's client) the API refused, or did not answer.
     """
     first, last = minutes(start, end)
     check_points(first, last, step)
     series = _series(account_id, record_type, scorecard_id, score_id)
-    points = edges(first, last, step, zone)
+    points = edges(first, last, step, zone, week_start)
     return read_points(client, [series], points, zone=zone, now=now)[series]
 
 

@@ -30,14 +30,38 @@ READ_SECONDS = 10.0
 RETRIES = 3
 CONNECTIONS = 8
 CONDITION_FAILED = "DynamoDB:ConditionalCheckFailedException"
-_FIREWALL = "WAFForbidden"
-_UNAUTHORIZED = ("Unauthorized", "AccessDenied")
-_DENIED = "the role needs appsync:GraphQL on this field"
+_CLOCK = "this machine's clock is more than five minutes off: synchronize it (NTP), then try again"
+_SESSION = "the session has expired: sign in again, or renew the temporary credentials"
+_REGION = "the request was signed for another region than the API's: name the API's own region"
+_KEY = "AWS does not know this access key, or its secret is another one: check the profile and keys"
+_PERMISSION = "the role needs appsync:GraphQL on this field"
+_UNKNOWN = (
+    f"{_PERMISSION}; if it has that, a proxy or a firewall in front of the API refused the request"
+)
 _BLOCKED = (
     "the API's firewall (AWS WAF) blocked the request, it is no permission: its common rules block "
     "bodies above 8 KB (MAX_REQUEST_BYTES=8000 keeps below), others name themselves in the web "
     "ACL's sampled requests"
 )
+_REMEDIES: Mapping[str, str] = {
+    "WAFForbidden": _BLOCKED,
+    "ExpiredToken": _SESSION,
+    "RequestExpired": _CLOCK,
+    "AccessDenied": _PERMISSION,
+    "Unauthorized": _PERMISSION,
+}
+"""By what an errorType begins with."""
+_PHRASES: Mapping[str, str] = {
+    "Signature expired": _CLOCK,
+    "Signature not yet current": _CLOCK,
+    "token included in the request is expired": _SESSION,
+    "Credential should be scoped": _REGION,
+    "credential must be scoped": _REGION,
+    "request signature we calculated": _KEY,
+    "token included in the request is invalid": _KEY,
+}
+"""AWS gives these causes one errorType (BadRequestException, InvalidSignatureException), or none;
+only its message tells them apart. They choose between remedies, and nothing else."""
 _PASSING = (
     "Throttl",
     "TooManyRequests",
@@ -128,6 +152,7 @@ class AppSyncClient:
                 data=body,
                 headers={"Content-Type": "application/json"},
                 timeout=self._timeout(),
+                allow_redirects=False,
             )
         except requests.RequestException as error:
             raise TransportError(
@@ -157,12 +182,18 @@ def operation_name(query: str) -> str:
 
 
 def _data(response: requests.Response, operation: str) -> dict[str, Any]:
+    if response.is_redirect:
+        raise TransportError(
+            f"the endpoint redirects to {response.headers['location']}, and credentials are sent "
+            "to no other place: check GRAPHQL_ENDPOINT",
+            operation=operation,
+        )
     try:
         answer = response.json()
     except ValueError:
         answer = None
     answer = answer if isinstance(answer, dict) else {}
-    errors = [error for error in answer.get("errors") or () if isinstance(error, dict)]
+    errors = _errors(answer, response)
     status = response.status_code
     if errors or status != requests.codes.ok:
         raise _error(status, errors, answer.get("data"), operation)
@@ -174,6 +205,17 @@ def _data(response: requests.Response, operation: str) -> dict[str, Any]:
     return data
 
 
+def _errors(answer: Mapping[str, Any], response: requests.Response) -> list[dict[str, Any]]:
+    """An answer's errors; a gateway's `{"message": …}` is one, of the type in its header."""
+    errors = answer.get("errors")
+    given = [e for e in errors if isinstance(e, dict)] if isinstance(errors, list) else []
+    message = answer.get("message") or answer.get("Message")
+    if given or message is None or response.ok:
+        return given
+    kind = answer.get("__type") or response.headers.get("x-amzn-ErrorType", "")
+    return [{"message": message, "errorType": str(kind).split(":")[0]}]
+
+
 def _error(
     status: int,
     errors: list[dict[str, Any]],
@@ -181,12 +223,11 @@ def _error(
     operation: str,
 ) -> ApiError:
     message = f"HTTP {status}: {_messages(errors)}"
-    kinds = [str(error.get("errorType") or "") for error in errors]
-    if status in {401, 403} or any(kind.startswith(_UNAUTHORIZED) for kind in kinds):
-        blocked = any(kind.startswith(_FIREWALL) for kind in kinds)
-        return AuthorizationError(
-            f"{message}; {_BLOCKED if blocked else _DENIED}", operation=operation
-        )
+    kinds = [str(error.get("errorType") or "").rpartition("#")[2] for error in errors]
+    remedies = (_remedy(status, *each) for each in zip(kinds, errors, strict=True))
+    remedy = next(filter(None, remedies), None)
+    if remedy or status in {401, 403}:
+        return AuthorizationError(f"{message}; {remedy or _UNKNOWN}", operation=operation)
     if status == requests.codes.too_many_requests:
         return ThrottledError(message, operation=operation, errors=errors, data=data)
     if status >= requests.codes.internal_server_error:
@@ -196,6 +237,17 @@ def _error(
     if errors and all(kind == CONDITION_FAILED or _may_pass(kind) for kind in kinds):
         return ThrottledError(message, operation=operation, errors=errors, data=data)
     return GraphQLError(message, operation=operation, errors=errors, data=data)
+
+
+def _remedy(status: int, kind: str, error: Mapping[str, Any]) -> str | None:
+    """What to do about a refusal of the caller; None for any other error."""
+    for beginning, remedy in _REMEDIES.items():
+        if kind.startswith(beginning):
+            return remedy
+    if status == requests.codes.ok:  # a signature is refused before a document is read
+        return None
+    text = str(error.get("message"))
+    return next((remedy for phrase, remedy in _PHRASES.items() if phrase in text), None)
 
 
 def _may_pass(kind: str) -> bool:

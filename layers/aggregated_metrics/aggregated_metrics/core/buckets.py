@@ -76,8 +76,13 @@ def require_aware(moment: datetime) -> datetime:
     """`moment`, if it has an offset.
 
     Raises:
-        NaiveDatetimeError: it has none.
+        NaiveDatetimeError: it has none, or is no datetime.
     """
+    if not isinstance(moment, datetime):
+        raise NaiveDatetimeError(
+            f"{moment!r} is no datetime: pass an aware one, "
+            "for example datetime.fromisoformat('2026-11-22T10:00:00Z')"
+        )
     if moment.utcoffset() is None:
         raise NaiveDatetimeError(
             f"{moment!r} has no time zone: pass an aware datetime, "

@@ -4,10 +4,11 @@ A range `[start, end)` means the minutes that begin in it. So ranges that meet s
 a range that ends now has the minute that is running.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta, tzinfo
-from itertools import takewhile
-from typing import Literal, NamedTuple
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from itertools import chain, count, groupby, pairwise, takewhile
+from typing import Literal, NamedTuple, get_args
 
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import RangeError
@@ -17,8 +18,9 @@ _MINUTE = timedelta(minutes=1)
 _DAY = timedelta(days=1)
 _MONTH = 31 * _DAY
 
-type Step = timedelta | Literal["month"]
-"""How far apart a chart's points are. Whole days and months are the calendar's."""
+type Step = timedelta | Literal["week", "month"]
+"""How far apart a chart's points are. Days, weeks and months are the calendar's."""
+type Weekday = Literal["monday", "sunday"]
 
 
 class Tile(NamedTuple):
@@ -61,7 +63,7 @@ def minutes(start: datetime, end: datetime) -> tuple[int, int]:
         NaiveDatetimeError: a time has no offset.
         RangeError: `end` is before `start`.
     """
-    first, last = (-((buckets.EPOCH - buckets.require_aware(t)) // _MINUTE) for t in (start, end))
+    first, last = (_ceiling(buckets.require_aware(moment)) for moment in (start, end))
     if last < first:
         raise RangeError(f"the end {end.isoformat()} is before the start {start.isoformat()}")
     return first, last
@@ -78,62 +80,110 @@ def tiles(first: int, last: int) -> Iterator[Tile]:
         first += size
 
 
-def edges(first: int, last: int, step: Step, zone: tzinfo) -> list[int]:
+def edges(
+    first: int, last: int, step: Step, zone: tzinfo, week_start: Weekday = "monday"
+) -> list[int]:
     """Where a chart's points begin and end: epoch minutes from `first` to `last`.
 
-    The grid begins at `zone`'s midnight before `first` (for months, at the first of its month);
-    the first and the last point are cut to the range. Whole days are the calendar's, so a day on
-    which clocks change has 23 or 25 hours; other steps are exact minutes.
+    The first and the last point are cut to the range. Days, weeks and months are `zone`'s calendar:
+    a day on which clocks change has 23 or 25 hours, and a date that the zone skipped is no point.
+    A step that divides a day begins again at each midnight. Any other step is exact minutes from
+    the midnight before `first`.
 
     Raises:
-        RangeError: the step is no multiple of a minute up to a month, or makes too many points.
+        RangeError: the step is no multiple of a minute up to a month, or `zone` is no tzinfo.
     """
-    if first == last:
-        return []
+    if not isinstance(zone, tzinfo):
+        raise RangeError(f"{zone!r} is no time zone: give a tzinfo, such as ZoneInfo('Asia/Tokyo')")
+    if week_start not in get_args(Weekday.__value__):
+        raise RangeError(f'a week starts on "monday" or "sunday", not {week_start!r}')
     day = buckets.to_datetime(first).astimezone(zone).date()
-    grid = _months(day, zone) if step == "month" else _steps(day, _sound(step), zone)
+    grid = _grid(day, _sound(step), zone, week_start)
     inner = [edge for edge in takewhile(lambda edge: edge < last, grid) if edge > first]
-    return [first, *inner, last]
+    return [first, *inner, last] if first < last else []
 
 
 def check_points(first: int, last: int, step: Step) -> None:
-    """Refuse a step that is none, or that makes too many points.
+    """Refuse a wrong step, and one that makes too many points.
 
     Raises:
         RangeError: it does.
     """
-    if step != "month" and (last - first) * _MINUTE / _sound(step) > MOST_POINTS:
+    length = _sound(step)
+    if isinstance(length, timedelta) and (last - first) * _MINUTE / length > MOST_POINTS:
         raise RangeError(f"that makes more than {MOST_POINTS} points: choose a larger step")
 
 
-def _sound(step: timedelta | str) -> timedelta:
-    if not isinstance(step, timedelta) or step % _MINUTE or not _MINUTE <= step <= _MONTH:
+def _sound(step: Step) -> Step:
+    if isinstance(step, str):
+        sound = step in {"week", "month"}
+    else:
+        whole = isinstance(step, timedelta) and not step % _MINUTE
+        sound = whole and _MINUTE <= step <= _MONTH
+    if not sound:
         raise RangeError(
-            f"the step {step!r} is none: give a timedelta of whole minutes up to 31 days, "
-            'or "month"'
+            f"{step!r} is no step: give a timedelta of whole minutes up to 31 days, such as "
+            'timedelta(minutes=60), or "week" or "month"'
         )
     return step
 
 
-def _steps(day: date, step: timedelta, zone: tzinfo) -> Iterator[int]:
-    edge = _midnight(day, zone)
-    while True:
-        yield edge
-        if step % _DAY:
-            edge += step // _MINUTE
-        else:
-            day += step
-            edge = _midnight(day, zone)
+def _grid(day: date, step: Step, zone: tzinfo, week_start: Weekday) -> Iterator[int]:
+    """Edges from a day on, at or before its midnight first; they never go back."""
+    if isinstance(step, timedelta) and step % _DAY:
+        size = step // _MINUTE
+        if _DAY % step:
+            return count(_midnight(day, zone), size)
+        midnights = (_midnight(each, zone) for each in _every(day, _DAY))
+        return chain.from_iterable(range(*span, size) for span in pairwise(midnights))
+    midnights = (_midnight(each, zone) for each in _dates(day, step, week_start))
+    return (edge for edge, _ in groupby(midnights))  # a date that was skipped has the next one's
 
 
-def _months(day: date, zone: tzinfo) -> Iterator[int]:
-    day = day.replace(day=1)
+def _dates(day: date, step: Step, week_start: Weekday) -> Iterator[date]:
+    match step:
+        case "month":
+            return _months(day)
+        case "week":
+            past = day.weekday() if week_start == "monday" else day.isoweekday() % 7
+            return _every(day - past * _DAY, 7 * _DAY)
+        case _:
+            return _every(day, step)
+
+
+def _every(day: date, step: timedelta) -> Iterator[date]:
     while True:
-        yield _midnight(day, zone)
-        day = (day + _MONTH).replace(day=1)
+        yield day
+        day += step
+
+
+def _months(day: date) -> Iterator[date]:
+    while True:
+        day = day.replace(day=1)
+        yield day
+        day += _MONTH
 
 
 def _midnight(day: date, zone: tzinfo) -> int:
-    """Where a day begins; where clocks skip midnight, when they do."""
+    """Where a day begins: its first midnight, or where clocks skip that, when they do."""
     moment = datetime(day.year, day.month, day.day, tzinfo=zone)
+    if _exists(moment):
+        return _ceiling(moment)
+    before, after = _ceiling(moment.replace(fold=1)) - 1, _ceiling(moment)
+    dates = range(before, after + 1)
+    return dates[bisect_left(dates, day, key=lambda at: _date(at, zone))]
+
+
+def _exists(moment: datetime) -> bool:
+    """Whether the zone's clock ever shows this time."""
+    there = moment.astimezone(UTC).astimezone(moment.tzinfo)
+    return there.replace(fold=0) == moment.replace(fold=0)
+
+
+def _date(minute: int, zone: tzinfo) -> date:
+    return buckets.to_datetime(minute).astimezone(zone).date()
+
+
+def _ceiling(moment: datetime) -> int:
+    """The first minute that begins at or after a moment."""
     return -((buckets.EPOCH - moment) // _MINUTE)

@@ -160,7 +160,7 @@ MODELS: Mapping[str, Model] = registry(KNOWN, OWN_MODELS)
 
 
 def own_models() -> list[str]:
-    """The models that own_models declares, in its order: Own1, Own2 and so on in template.yaml."""
+    """The models that own_models declares, in its order."""
     known = {model.name for model in KNOWN}
     return [name for name in MODELS if name not in known]
 

@@ -26,18 +26,19 @@ class Drift(NamedTuple):
     size: int
     stored: Measures
     counted: Measures
+    names: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
         """Where it is and what it counts, nothing of its rows."""
-        names = [*Measures._fields, *map(str, range(len(self.stored.extra)))]
-        pairs = zip(names, self.stored, self.counted, strict=True)
+        series = self.hour.series
         return {
-            **hour_as_json(self.hour),
+            "accountId": series.account_id,
+            "recordType": series.record_type,
+            **series.scope_as_json(),
             "timeRangeStart": buckets.iso(self.start),
             "numberOfMinutes": self.size,
-            "storedCount": self.stored[0],
-            "countedCount": self.counted[0],
-            "differs": [name for name, stored, counted in pairs if stored != counted],
+            "stored": self.stored.named(self.names),
+            "counted": self.counted.named(self.names),
         }
 
 
@@ -266,14 +267,4 @@ def _sums(bucket: Bucket, found: MinuteTotal, *, scan: bool) -> Measures:
 
 
 def _drift(hour: HourId, bucket: Bucket, counted: Measures) -> Drift:
-    return Drift(hour, bucket.start, bucket.size, bucket.measures, counted)
-
-
-def hour_as_json(hour: HourId) -> dict[str, Any]:
-    """Which series an hour is of."""
-    series = hour.series
-    return {
-        "accountId": series.account_id,
-        "recordType": series.record_type,
-        **series.scope_as_json(),
-    }
+    return Drift(hour, bucket.start, bucket.size, bucket.measures, counted, bucket.names)

@@ -50,8 +50,12 @@ class MinuteTotal(NamedTuple):
 
 def fingerprint(row_id: str, measures: Measures, *, indexed: bool) -> int:
     """A 64-bit hash of a row's id and of what it adds, the same in every process."""
-    text = f"{(*measures, indexed)}{row_id}".encode(errors="surrogatepass")
-    return int.from_bytes(blake2s(text, digest_size=8).digest())
+    return _hash(f"{(*measures, indexed)}{row_id}")
+
+
+def _hash(text: str) -> int:
+    digest = blake2s(text.encode(errors="surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest)
 
 
 @cache
@@ -157,8 +161,7 @@ class GroupKey(NamedTuple):
 
 def partition_of(account_id: str, minute: int, partitions: int) -> int:
     """The partition of an account's UTC day, the same in every process."""
-    digest = blake2s(f"{minute // DAY}#{account_id}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest) % partitions
+    return _hash(f"{minute // DAY}#{account_id}") % partitions
 
 
 type _Line = dict[Series, list[Any]]

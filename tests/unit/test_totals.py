@@ -1,0 +1,162 @@
+"""Totals by minute, their fingerprints, and their packing."""
+
+from typing import Any
+
+import pytest
+from aggregated_metrics.core.measures import Measures
+from aggregated_metrics.core.models import BUILT_IN, Contribution
+from aggregated_metrics.core.series import HourId, Series, Target
+from aggregated_metrics.core.totals import (
+    GroupKey,
+    MinuteTotal,
+    Totals,
+    fingerprint,
+    pack,
+    partition_of,
+    read,
+    unpack,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from testbench import rows
+from testbench.streams import image
+
+MINUTE = 29_000_040
+ONE = Measures(count=1)
+
+_TEXTS = st.sampled_from(["acct-1", "a#b", "ü\t\n\ud800", "7"])
+_SERIES = st.one_of(
+    st.builds(Series, _TEXTS, st.just("feedbackItems")),
+    st.builds(Series, _TEXTS, st.just("feedbackItemsByScore"), _TEXTS, _TEXTS),
+)
+_MEASURES = st.builds(Measures, *[st.integers(-5, 10**12)] * 9)
+_ROWS = st.lists(
+    st.tuples(
+        st.text(max_size=5),
+        st.builds(
+            Contribution,
+            st.lists(_SERIES, min_size=1, max_size=3),
+            st.integers(MINUTE, MINUTE + 4_000),
+            _MEASURES,
+            st.booleans(),
+        ),
+    ),
+    max_size=12,
+)
+
+
+def totals_of(counted: list[tuple[str, Contribution]]) -> Totals:
+    totals = Totals()
+    for row_id, contribution in counted:
+        totals.add(row_id, contribution)
+    return totals
+
+
+def one(row_id: str = "r", measures: Measures = ONE, *, indexed: bool = True) -> MinuteTotal:
+    series = Series("a", "items")
+    contribution = Contribution([series], MINUTE, measures, indexed)
+    found = totals_of([(row_id, contribution)]).at(Target(series, MINUTE))
+    assert found is not None
+    return found
+
+
+def test_indexed_and_unindexed_rows_are_added_up_apart() -> None:
+    assert one()[:2] == (ONE, Measures())
+    assert one(indexed=False)[:2] == (Measures(), ONE)
+    both = one().merged(one("s", Measures(2, 5), indexed=False))
+    assert both[:2] == (ONE, Measures(2, 5))
+
+
+@pytest.mark.parametrize("other", [one("s"), one(measures=Measures(1, 1)), one(indexed=False)])
+def test_a_fingerprint_differs_with_the_row_what_it_adds_and_whether_it_is_indexed(
+    other: MinuteTotal,
+) -> None:
+    assert one().fingerprint != other.fingerprint
+
+
+def test_two_rows_that_swap_what_they_add_change_the_fingerprint() -> None:
+    two = Measures(2)
+    before = one("r").merged(one("s", two))
+    after = one("r", two).merged(one("s"))
+    assert before[:2] == after[:2]
+    assert before.fingerprint != after.fingerprint
+
+
+def test_a_fingerprint_is_the_same_in_every_process() -> None:
+    mark = fingerprint("row-1", Measures(1, 1230, 1, 2, 1, 0), indexed=True)
+    assert mark == 13_870_025_065_415_277_674
+
+
+@given(_ROWS, st.randoms())
+def test_the_order_and_the_parts_in_which_rows_are_read_change_nothing(
+    counted: list[tuple[str, Contribution]], random: Any
+) -> None:
+    whole = totals_of(counted)
+    shuffled = counted[:]
+    random.shuffle(shuffled)
+    cut = random.randint(0, len(counted))
+    merged = totals_of(shuffled[:cut])
+    merged.merge(totals_of(shuffled[cut:]))
+    assert dict(merged.items()) == dict(whole.items())
+    assert len(merged) == len(list(merged)) == len(list(whole))
+
+
+@given(_ROWS)
+def test_an_hour_is_read_and_removed_alone(counted: list[tuple[str, Contribution]]) -> None:
+    totals, whole = totals_of(counted), totals_of(counted)
+    for hour in whole.hours():
+        minutes = {t.minute: total for t, total in whole.items() if t.hour == hour}
+        assert totals.hour(hour) == totals.pop_hour(hour) == minutes
+        assert totals.hour(hour) == totals.pop_hour(hour) == {}
+    assert len(totals) == 0
+    assert list(totals) == []
+
+
+def test_rows_of_other_hours_than_those_asked_for_are_left_out() -> None:
+    items, tasks = Series("a", "items"), Series("a", "predictionItems")
+    wanted = {HourId(tasks, MINUTE - MINUTE % 60)}
+    totals = Totals()
+    totals.add("r", Contribution([items, tasks], MINUTE, ONE, True), hours=wanted)
+    assert totals.hours() == wanted
+
+
+@given(_ROWS, st.integers(1, 9))
+def test_packed_totals_are_read_back_in_the_order_of_their_keys_each_in_its_partition(
+    counted: list[tuple[str, Contribution]], partitions: int
+) -> None:
+    totals, found = totals_of(counted), Totals()
+    blocks = pack(totals, "FeedbackItem", partitions)
+    assert len(blocks) == partitions
+    for number, block in enumerate(blocks):
+        lines = list(unpack(block))
+        keys = [key for key, _ in lines]
+        assert keys == sorted(set(keys))
+        for key, content in lines:
+            assert partition_of(key.account_id, key.hour, partitions) == number
+            for target, total in read(key, content):
+                assert GroupKey("FeedbackItem", target.series.account_id, target.hour.start) == key
+                found.put(target, total)
+    assert dict(found.items()) == dict(totals.items())
+
+
+def test_a_large_block_is_read_line_by_line() -> None:
+    totals = totals_of(
+        [
+            (f"row-{i}", Contribution([Series(f"acct-{i}", "items")], MINUTE + i, ONE, True))
+            for i in range(3_000)
+        ]
+    )
+    (block,) = pack(totals, "Item", 1)
+    assert len(list(unpack(block))) == 3_000
+
+
+@given(st.sampled_from(["Yes", "ERROR", ""]), st.sampled_from([{"total_cost": 0.5}, "{}", None]))
+def test_a_row_of_a_scan_has_the_fingerprint_of_the_row_of_the_api(value: str, cost: Any) -> None:
+    model, row = BUILT_IN["ScoreResult"], rows.score_result(value=value, cost=cost)
+    by_scan, by_api = model.of_image(image(row)), model.of_row(row)
+    assert by_scan is not None
+    assert by_api is not None
+    scanned = totals_of([(model.image_id(image(row)), by_scan)])
+    listed = totals_of([(model.row_id(row), by_api)])
+    assert dict(scanned.items()) == dict(listed.items())

@@ -222,7 +222,7 @@ class Backfiller:
         reduced = self._reduced(run, partition, after)
         self.files.put(run.name, f"reduced/{partition:04}-{number:04}.json", reduced.found)
         following = dict(asked) | {"after": reduced.after, "number": number + 1}
-        result = {"done": reduced.done, "next": following}
+        result = {"done": reduced.done, "next": None if reduced.done else following}
         return Step(result, _measured(run, reduced.found))
 
     def _reduced(self, run: Run, partition: int, after: GroupKey | None) -> "_Reduced":

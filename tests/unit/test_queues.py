@@ -171,7 +171,7 @@ def test_a_message_without_a_record_is_received_as_one(
 
 def test_a_message_that_was_not_deleted_is_an_error(clock: Clock) -> None:
     quarantine = recorded(clock, Recorder())
-    with pytest.raises(ServiceError, match="did not delete 1 messages"):
+    with pytest.raises(ServiceError, match="refused 1 messages"):
         quarantine.delete([Message({}, "", "receipt")])
 
 

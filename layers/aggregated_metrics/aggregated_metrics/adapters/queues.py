@@ -7,7 +7,6 @@ the attributes that counting reads.
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from itertools import batched
@@ -59,7 +58,7 @@ class Quarantine:
         kept: Collection[str] = (),
     ) -> None:
         self._client = client
-        self._queue_url = queue_url
+        self._ask = partial(_ask, "QUARANTINE_QUEUE_URL", QueueUrl=queue_url)
         self._clock = clock
         self._kept = kept
 
@@ -71,7 +70,8 @@ class Quarantine:
         """
         at = self._clock().astimezone(UTC).isoformat(timespec="milliseconds")
         for part in _parts([message(reject, at, self._kept) for reject in rejects]):
-            self._send(part)
+            entries = [{"Id": str(i), "MessageBody": body} for i, body in enumerate(part)]
+            self._ask(self._client.send_message_batch, Entries=entries)
         return len(rejects)
 
     def receive(self, limit: int) -> list[Message]:
@@ -82,11 +82,10 @@ class Quarantine:
         """
         found: list[Message] = []
         while len(found) < limit:
-            with _quarantine():
-                answer = _receive(self._client, self._queue_url, limit - len(found))
-            if not answer:
+            answer = self._ask(self._client.receive_message, **_receiving(limit - len(found)))
+            if not answer.get("Messages"):
                 break
-            found += [_read(each["Body"], each["ReceiptHandle"]) for each in answer]
+            found += [_read(each["Body"], each["ReceiptHandle"]) for each in answer["Messages"]]
         return found
 
     def delete(self, messages: Sequence[Message]) -> None:
@@ -96,11 +95,7 @@ class Quarantine:
             ServiceError: the queue did not delete one; it is received again later.
         """
         for entries in _entries(messages):
-            with _quarantine():
-                answer = self._client.delete_message_batch(
-                    QueueUrl=self._queue_url, Entries=entries
-                )
-            _demand_all(answer, "the quarantine queue did not delete")
+            self._ask(self._client.delete_message_batch, Entries=entries)
 
     def release(self, messages: Sequence[Message]) -> None:
         """Let other receivers see messages again.
@@ -109,16 +104,7 @@ class Quarantine:
             ServiceError: the queue did not answer; they are seen again after 16 minutes.
         """
         for entries in _entries(messages, VisibilityTimeout=0):
-            with _quarantine():
-                self._client.change_message_visibility_batch(
-                    QueueUrl=self._queue_url, Entries=entries
-                )
-
-    def _send(self, bodies: Sequence[str]) -> None:
-        entries: Any = [{"Id": str(i), "MessageBody": body} for i, body in enumerate(bodies)]
-        with _quarantine():
-            answer = self._client.send_message_batch(QueueUrl=self._queue_url, Entries=entries)
-        _demand_all(answer, "the quarantine queue refused")
+            self._ask(self._client.change_message_visibility_batch, Entries=entries)
 
 
 class Note(NamedTuple):
@@ -140,7 +126,7 @@ class FailedBatches:
     def __init__(self, queues: "SQSClient", objects: "S3Client", queue_url: str) -> None:
         self._queues = queues
         self._objects = objects
-        self._queue_url = queue_url
+        self._ask = partial(_ask, "FAILED_BATCHES_QUEUE_URL", QueueUrl=queue_url)
 
     def next(self) -> Note | None:
         """A note, hidden from other receivers for 16 minutes; None if none is left.
@@ -148,9 +134,8 @@ class FailedBatches:
         Raises:
             ServiceError: the queue did not answer.
         """
-        with _failed_batches():
-            messages = _receive(self._queues, self._queue_url, 1)
-        return Note(messages[0]["Body"], messages[0]["ReceiptHandle"]) if messages else None
+        found = self._ask(self._queues.receive_message, **_receiving(1)).get("Messages")
+        return Note(found[0]["Body"], found[0]["ReceiptHandle"]) if found else None
 
     def content(self, note: Note) -> Any:
         """The event that the stream function was invoked with.
@@ -175,8 +160,7 @@ class FailedBatches:
         Raises:
             ServiceError: the queue did not answer.
         """
-        with _failed_batches():
-            self._queues.delete_message(QueueUrl=self._queue_url, ReceiptHandle=note.receipt)
+        self._ask(self._queues.delete_message, ReceiptHandle=note.receipt)
 
 
 def message(reject: Reject, at: str, kept: Collection[str]) -> str:
@@ -236,36 +220,28 @@ def _read(body: str, receipt: str) -> Message:
     return Message(record if isinstance(record, Mapping) else None, given.get("reason"), receipt)
 
 
-def _receive(client: "SQSClient", url: str, limit: int) -> Sequence[Any]:
-    answer = client.receive_message(
-        QueueUrl=url,
-        MaxNumberOfMessages=min(_PER_REQUEST, limit),
-        VisibilityTimeout=_HIDDEN_SECONDS,
-        WaitTimeSeconds=_WAIT_SECONDS,
-    )
-    return answer.get("Messages") or ()
+def _receiving(limit: int) -> dict[str, int]:
+    return {
+        "MaxNumberOfMessages": min(_PER_REQUEST, limit),
+        "VisibilityTimeout": _HIDDEN_SECONDS,
+        "WaitTimeSeconds": _WAIT_SECONDS,
+    }
 
 
-def _entries(messages: Sequence[Message], **more: Any) -> Iterator[Any]:
+def _entries(messages: Sequence[Message], **more: Any) -> Iterator[list[dict[str, Any]]]:
     for part in batched(messages, _PER_REQUEST, strict=False):
         yield [{"Id": str(i), "ReceiptHandle": m.receipt, **more} for i, m in enumerate(part)]
 
 
-def _demand_all(answer: Mapping[str, Any], what: str) -> None:
-    if failed := answer.get("Failed"):
-        why = failed[0].get("Message") or failed[0]["Code"]
-        raise ServiceError(f"{what} {len(failed)} messages ({why}); they are tried again")
-
-
-@contextmanager
-def _asking(queue: str, setting: str) -> Iterator[None]:
+def _ask(setting: str, operation: Callable[..., Any], **arguments: Any) -> Mapping[str, Any]:
+    """Carry out an operation on the queue that a setting names."""
     try:
-        yield
+        answer: Mapping[str, Any] = operation(**arguments) or {}
     except (BotoCoreError, ClientError) as error:
         raise ServiceError(
-            f"{queue} did not answer ({error}): check {setting} and the role"
+            f"the queue did not answer ({error}): check {setting} and the role"
         ) from error
-
-
-_quarantine = partial(_asking, "the quarantine queue", "QUARANTINE_QUEUE_URL")
-_failed_batches = partial(_asking, "the queue of failed batches", "FAILED_BATCHES_QUEUE_URL")
+    if failed := answer.get("Failed"):
+        why = failed[0].get("Message") or failed[0]["Code"]
+        raise ServiceError(f"the queue refused {len(failed)} messages ({why}): {setting}")
+    return answer

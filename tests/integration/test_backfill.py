@@ -1,76 +1,114 @@
 """Runs over whole tables, step by step, on rows that no stream has brought."""
 
+from datetime import timedelta
 from itertools import count
 from typing import Any
 
 import pytest
 from aggregated_metrics.adapters.hour_store import HourStore
 from aggregated_metrics.core.errors import EventError, RunError
-from aggregated_metrics.jobs import reducer, scanner
+from aggregated_metrics.jobs import backfiller, partitions
 
 from testbench import rows
-from testbench.backfilling import Backfilling, Died
-from testbench.fakes.dynamodb import MemoryTable
-from testbench.reconciliation import SETTLE, World, truth
+from testbench.world import SETTLE, START, World
+
+EARLY = "2026-11-22T09:05:00.000Z"
 
 
-@pytest.fixture
-def world() -> World:
-    return World(MemoryTable())
+class Died(Exception):  # noqa: N818 - nothing went wrong: the test wants it
+    """The process is gone."""
 
 
-def _write(world: World, number: int = 40) -> None:
+def write(world: World, number: int = 40) -> None:
+    """Rows of three accounts in two months, which no stream brings."""
     for i in range(number):
         at = f"2026-1{i % 2}-{1 + i % 20:02}T08:{i % 60:02}:00.000Z"
         for model in ("Item", "ScoreResult", "Task", "Evaluation"):
             world.insert(
                 model, f"{model}-{i}", createdAt=at, updatedAt=at, accountId=f"acct-{i % 3}"
             )
-    world.undelivered.clear()
+    world.lose()
 
 
-def test_every_account_is_counted_and_each_look_reads_each_row_once(world: World) -> None:
-    _write(world)
-    run = Backfilling(world)
-    report = run.run()
-    assert world.stored() == truth(world.api)
-    assert run.tables.read == 2 * 160
-    assert sum(report["rows"].values()) == 160
-    assert report["drift"] == report["repaired"]
-    assert report["drift"]["items"] > 0
-    assert run.run()["drift"] == {}
+def revive(world: World) -> list[Died]:
+    """Have steps that die invoked again; gives the deaths."""
+    invoke, deaths = world.invoke, list[Died]()
+
+    def again(function: str, event: Any) -> Any:
+        while True:
+            try:
+                return invoke(function, event)
+            except Died as death:
+                deaths.append(death)
+
+    world.invoke = again  # type: ignore[method-assign]
+    return deaths
 
 
-def test_a_run_that_does_not_repair_writes_nothing(world: World) -> None:
-    _write(world)
-    run = Backfilling(world)
-    report = run.run(repair=False)
+def die() -> None:
+    raise Died
+
+
+@pytest.fixture
+def world() -> World:
+    return World(page=4)
+
+
+def test_every_account_is_counted_and_each_pass_reads_each_row_once(world: World) -> None:
+    write(world)
+    report = world.backfill(segments=2, partitions=3)
+    assert world.stored() == world.counted()
+    assert world.ports.tables.read == 2 * 160
+    assert report["rows"] == 160
+    assert report["driftCount"] == report["repaired"] > 0
+    again = world.backfill()
+    assert (again["driftCount"], again["hours"]) == (0, report["hours"])
+    assert world.items("entry") == world.items("check") == {}
+
+
+def test_breakdowns_are_counted_too() -> None:
+    world = World(breakdowns="all", page=4)
+    write(world)
+    world.backfill()
+    assert world.stored() == world.counted()
+    world.remove("ScoreResult", "ScoreResult-3")
+    world.lose()
+    world.backfill()
+    assert world.stored() == world.counted()
+
+
+def test_a_run_that_does_not_repair_writes_nothing_and_measures_drift(world: World) -> None:
+    write(world)
+    report = world.backfill(repair=False)
     assert world.stored() == {}
-    assert report["repaired"] == {}
-    drift = sum(report["drift"].values())
-    asked = {"report": {"run": report["run"]}}
-    assert run.job().run(asked).report["deepDrift"] == drift > 0, "an alarm watches it"
-    asked = {"report": {"run": run.run()["run"]}}
-    assert "deepDrift" not in run.job().run(asked).report
+    assert report["repaired"] == 0
+    reduced = [each for each in world.reports if each.get("check") == "deep"]
+    assert sum(each["drift"] for each in reduced if "drift" in each) == report["driftCount"] > 0
+    world.reports.clear()
+    world.backfill()
+    assert {each["check"] for each in world.reports if "drift" in each} == {"backfill"}
 
 
-def test_a_scanner_that_dies_or_runs_out_of_time_goes_on_and_counts_nothing_twice(
+def test_a_scanner_that_dies_or_runs_out_of_time_continues_and_counts_nothing_twice(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scanner, "ROWS", 8)
-    _write(world)
-    at = iter(range(10**6))
-    run = Backfilling(world, dies=lambda: next(at) % 7 == 6, seconds_left=20.0)
-    run.run()
-    assert run.deaths > 10
-    assert world.stored() == truth(world.api)
+    monkeypatch.setattr(backfiller, "ROWS_HELD", 8)
+    write(world)
+    deaths = revive(world)
+    world.seconds_left = 20.0
+    for _ in range(12):
+        world.at("page", *[lambda: None] * 6, die)
+    world.backfill(segments=2)
+    assert len(deaths) > 10
+    assert world.stored() == world.counted()
 
 
-def test_a_reducer_that_fails_is_gone_on_with_and_the_report_has_all_that_was_written(
+def test_a_reducer_that_fails_is_continued_and_the_report_has_all_that_was_written(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reducer, "HOURS_AT_ONCE", 1)
-    _write(world)
+    monkeypatch.setattr(partitions, "LINES_AT_ONCE", 1)
+    write(world)
+    revive(world)
     update, calls = HourStore.update, count(1)
 
     def sometimes(store: HourStore, *given: Any, **named: Any) -> Any:
@@ -79,199 +117,225 @@ def test_a_reducer_that_fails_is_gone_on_with_and_the_report_has_all_that_was_wr
         return update(store, *given, **named)
 
     monkeypatch.setattr(HourStore, "update", sometimes)
-    report = Backfilling(world).run()
-    assert world.stored() == truth(world.api)
-    assert report["drift"] == report["repaired"]
-    assert sum(report["repaired"].values()) == report["minutes"]
-    assert report["written"] == len(world.api.rows("AggregatedMetrics"))
+    report = world.backfill()
+    assert world.stored() == world.counted()
+    assert report["driftCount"] == report["repaired"]
 
 
-def test_a_reducer_that_fails_in_its_first_part_reports_what_it_had_set_right(
-    world: World,
-) -> None:
-    """A part is saved in several requests: the first ones went through."""
+def test_a_reducer_that_fails_within_a_window_reports_what_it_had_repaired(world: World) -> None:
+    """A window is saved in several requests: the first ones went through."""
     for hour in range(24):
         at = f"2026-11-21T{hour:02}:05:00.000Z"
         for kind in ("prediction", "evaluation"):
             world.insert("Item", f"{kind}-{hour}", createdAt=at, updatedAt=at, createdByType=kind)
-    world.undelivered.clear()
-
-    def die() -> None:
-        raise Died
-
+    world.lose()
+    revive(world)
     world.at("save", lambda: None, die)
-    report = Backfilling(world).run(partitions=1)
-    minutes = [key for key in world.stored() if key[3] == 1]
-    assert sum(report["repaired"].values()) == len(minutes)
-    assert world.stored() == truth(world.api)
+    report = world.backfill(partitions=1)
+    assert world.stored() == world.counted()
+    assert report["repaired"] >= len(world.stored(1))
 
 
-def test_of_two_scanners_of_a_segment_the_second_goes_on_from_what_the_first_put_down(
+def test_the_second_of_two_scanners_of_a_segment_continues_from_the_firsts_part(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scanner, "ROWS", 8)
-    _write(world)
-    run = Backfilling(world)
+    monkeypatch.setattr(backfiller, "ROWS_HELD", 8)
+    write(world)
     rival: list[Any] = []
 
     def the_other_one_is_first(key: str) -> None:
         if "/Item/0000/000001" in key and not rival:
-            rival.append(key)
-            _, name, look, model, segment, _ = key.split("/")
-            run.invoke(
-                {"scan": {"run": name, "look": int(look), "model": model, "segment": int(segment)}}
-            )
+            _, run, number, model, segment, _ = key.split("/")
+            rival.append({"run": run, "model": model, "segment": int(segment)})
+            world.invoke("backfiller", {"scan": rival[0] | {"pass": int(number)}})
 
-    run.bucket.on_put = the_other_one_is_first
-    run.run()
+    world.ports.bucket.on_put = the_other_one_is_first
+    world.backfill(segments=2)
     assert rival
-    assert world.stored() == truth(world.api)
+    assert world.stored() == world.counted()
 
 
-def test_a_row_in_no_index_is_counted_and_a_later_check_does_not_lower_it(world: World) -> None:
-    old = {"createdAt": "2026-11-22T09:05:00.000Z"}
-    world.insert("ScoreResult", "unlisted", **old, updatedAt=rows.REMOVED)
-    world.insert(
-        "Item",
-        "offset",
-        createdAt="2026-11-22T13:05:00+04:00",
-        updatedAt="2026-11-22T09:06:00Z",
-    )
-    world.undelivered.clear()
-    Backfilling(world).run()
-    assert world.stored() == truth(world.api)
-    found = world.check(repair=True)
-    assert found.drift == found.moving == []
-    assert world.stored() == truth(world.api)
+# What is compared --------------------------------------------------------------------------------
 
 
-def test_a_change_of_a_row_in_no_index_that_comes_late_is_not_counted_twice(world: World) -> None:
-    world.insert(
-        "ScoreResult", "late", createdAt="2026-11-22T09:05:00.000Z", updatedAt=rows.REMOVED
-    )
-    world.clock.advance(60)
-    Backfilling(world).run()
-    world.deliver()
-    assert world.stored() == truth(world.api)
-
-
-def test_a_count_without_any_row_is_lowered(world: World) -> None:
-    world.insert("Item", "a", createdAt="2026-11-22T09:05:00.000Z")
-    world.insert("Item", "b", createdAt="2026-11-22T03:05:00.000Z")
-    world.deliver()
-    world.remove("Item", "b")
-    world.undelivered.clear()
-    Backfilling(world).run()
-    assert world.stored() == truth(world.api)
-
-
-def test_hours_that_their_rows_do_not_decide_are_reported(world: World) -> None:
-    """Whether a row more than a day ahead of its write counts only the stream knows."""
-    at = "2026-11-24T12:10:30.000Z"
-    world.insert("Task", "ahead", createdAt=at)
-    world.undelivered.clear()  # in quarantine
-    world.clock.advance(30 * 3_600)
-    world.insert("Task", "lost", createdAt=at)
-    world.undelivered.clear()
-    world.clock.advance(3_600)
-    report = Backfilling(world).run()
-    assert (report["undecided"], report["drift"]) == ({"tasks": 1}, {})
-
-
-def test_what_cannot_be_counted_is_reported_by_reason(world: World) -> None:
-    for i in range(150):
-        world.insert("Task", f"lost-{i:03}", accountId=rows.REMOVED)
-    world.insert("Task", "when", createdAt="yesterday")
-    world.undelivered.clear()
-    run = Backfilling(world)
-    report = run.run()
-    assert report["uncountable"] == {
-        "accountId is missing": 150,
-        "createdAt … is not an AWSDateTime": 1,
-    }
-    named = run.job().files.get(report["run"], "uncountable.json")
-    assert len(named["accountId is missing"][1]) == 100
-    assert named["createdAt … is not an AWSDateTime"][1] == ["when"]
-
-
-def test_hours_that_were_set_aside_are_checked_and_forgotten(world: World) -> None:
-    world.insert("Task", "a", createdAt="2026-11-22T09:05:00.000Z")
-    world.deliver()
-    world.sweep()
-    (mark,) = world.pending.closed()
-    world.pending.set_aside(mark)
-    world.remove("Task", "a")
-    world.undelivered.clear()
-    world.clock.advance(60)
-    report = Backfilling(world).run()
-    assert world.stored() == {}
-    assert report["setAsideDone"] in (0, 1)  # a repair marks the hour anew
-    assert world.pending.aside() == []
-
-
-@pytest.mark.parametrize("moves", [False, True])
-def test_an_hour_that_was_set_aside_and_moves_is_not_forgotten_by_a_verification(
-    world: World,
-    *,
-    moves: bool,
+@pytest.mark.parametrize("lines", [1, 2, 320])
+def test_a_stored_count_without_rows_is_lowered_however_the_day_is_cut(
+    world: World, monkeypatch: pytest.MonkeyPatch, lines: int
 ) -> None:
-    """Its count is wrong: a look that finds it moving does not know that it is right."""
-    at = "2026-11-22T09:05:00.000Z"
-    world.insert("Task", "a", createdAt=at)
+    monkeypatch.setattr(partitions, "LINES_AT_ONCE", lines)
+    for hour in range(12):
+        at = f"2026-11-22T{hour:02}:05:00.000Z"
+        world.insert("Item", f"row-{hour}", createdAt=at, updatedAt=at)
     world.deliver()
-    if moves:
-        world.insert("Task", "lost", createdAt=at)
-        world.undelivered.clear()
-        world.at("wait", lambda: world.update("Task", "a"))
-    world.sweep()
-    (mark,) = world.pending.closed()
-    world.pending.set_aside(mark)
+    for hour in (0, 1, 4, 7, 8, 11):
+        world.remove("Item", f"row-{hour}")
+    world.lose()
+    world.seconds_left = 80.0  # one window a step
+    report = world.backfill()
+    assert world.stored() == world.counted()
+    assert report["hours"] == 24  # of items and predictionItems: each once
+
+
+def test_an_unindexed_row_is_counted_and_a_check_does_not_lower_it(world: World) -> None:
+    world.insert("ScoreResult", "unlisted", createdAt=EARLY, updatedAt=rows.REMOVED)
+    world.insert("Item", "offset", createdAt="2026-11-22T13:05:00+04:00", updatedAt=EARLY)
+    world.lose()
+    world.backfill()
+    assert world.stored() == world.counted()
+    assert world.check_range(repair=True)["driftCount"] == 0
+    assert world.stored() == world.counted()
+
+
+@pytest.mark.parametrize("updated", [EARLY, rows.REMOVED], ids=["indexed", "unindexed"])
+def test_a_record_that_comes_after_its_row_was_counted_is_not_counted_twice(
+    world: World, updated: Any
+) -> None:
+    world.insert("ScoreResult", "late", createdAt=EARLY, updatedAt=updated)
     world.clock.advance(60)
-    report = Backfilling(world).run(repair=False)
-    assert report["drift"] == {}
-    assert bool(report["moving"]) is moves
-    assert [each.hour for each in world.pending.aside()] == [mark.hour] * moves
-
-
-def test_hours_that_are_set_aside_after_the_run_has_looked_are_kept(world: World) -> None:
-    """Closed long before the run, but set aside too late for it: no row of their day is left."""
-    world.insert("Task", "a", createdAt="2026-11-22T09:05:00.000Z")
+    world.backfill()
     world.deliver()
+    assert world.stored() == world.counted()
+
+
+def test_a_row_that_changes_between_the_passes_is_left_to_a_later_check(world: World) -> None:
+    world.insert("Task", "a", createdAt=EARLY, updatedAt=EARLY)
+    world.insert("Task", "lost", createdAt=EARLY, updatedAt=EARLY)
+    world.lose()
+    world.at("wait", lambda: world.update("Task", "a", status="FAILED"))
+    report = world.backfill()
+    assert (report["driftCount"], report["inFlux"]) == (0, 1)
+    assert len(world.items("entry")) == len(world.items("check")) == 1
+    world.lose()
+    world.sweep(1)
+    world.check()
+    assert world.stored() == world.counted()
+
+
+def test_hours_that_were_not_over_get_entries_and_unindexed_ones_wait_for_a_scan(
+    world: World,
+) -> None:
+    world.insert("Item", "new")
+    world.insert("ScoreResult", "unlisted", updatedAt=rows.REMOVED)
+    world.lose()
+    report = world.backfill()
+    assert (report["hours"], world.stored()) == (0, {})
+    entries, checks = world.items("entry"), world.items("check")
+    assert {entry["recordType"] for entry in entries.values()} == {
+        "items",
+        "predictionItems",
+        "scoreResults",
+        "predictionScoreResults",
+    }
+    assert {check["recordType"] for check in checks.values()} == {
+        "scoreResults",
+        "predictionScoreResults",
+    }
+    assert all(check["deferred"] for check in checks.values())
+    world.clock.advance(3_600)
+    world.backfill()
+    assert world.stored() == world.counted()
+    assert world.items("check") == {}
+
+
+# Open checks -------------------------------------------------------------------------------------
+
+
+def defer(world: World, name: str = "tasks", at: str = EARLY) -> None:
+    """Leave an hour to a Scan."""
+    process = world.engine._process
+    minute = int((START.fromisoformat(at.replace("Z", "+00:00")).timestamp()) // 3600 * 60)
+    hour = partitions.HourId(partitions.Series(rows.ACCOUNT, name), minute)
+    process.pending().open_check(hour, "a record was lost", deferred=True)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_deferred_hour_without_rows_is_compared_and_its_check_closed(
+    world: World, *, stored: bool
+) -> None:
+    world.insert("Task", "a", createdAt=EARLY)
+    if stored:
+        world.deliver()
     world.remove("Task", "a")
-    world.undelivered.clear()
-    world.sweep()
-    (mark,) = world.pending.closed()
-    world.clock.advance(60)
-    world.at("report", lambda: world.pending.set_aside(mark))
-    report = Backfilling(world).run(repair=False)
-    assert (report["drift"], report["setAsideDone"]) == ({}, 0)
-    assert [each.hour for each in world.pending.aside()] == [mark.hour]
+    world.lose()
+    defer(world)
+    world.backfill()
+    assert (world.stored(), world.items("check")) == ({}, {})
 
 
-def test_a_look_that_is_not_whole_is_not_gathered(world: World) -> None:
-    _write(world, 4)
-    run = Backfilling(world)
-    plan = run.invoke({"prepare": {"run": "r", "segments": 2}})
-    for unit in plan["first"][1:]:
-        run.invoke({"scan": unit})
-    with pytest.raises(RunError, match=r"look 1 has read 1 of 2 segments of Item"):
-        run.invoke({"gather": {"run": "r"}})
+def test_a_check_that_was_put_after_the_run_began_stays(world: World) -> None:
+    world.insert("Task", "a", createdAt=EARLY)
+    world.deliver()
+    defer(world)
+    world.at("wait", lambda: defer(world))
+    world.backfill()
+    assert len(world.items("check")) == 1
 
 
-def test_looks_that_are_too_close_are_refused(world: World) -> None:
-    _write(world, 4)
-    run = Backfilling(world)
-    plan = run.invoke({"prepare": {"run": "r", "segments": 1}})
-    for unit in plan["first"]:
-        run.invoke({"scan": unit})
-    world.clock.advance(SETTLE - 1)
-    for unit in plan["second"]:
-        run.invoke({"scan": unit})
-    with pytest.raises(EventError, match="SETTLE_SECONDS"):
-        run.invoke({"gather": {"run": "r"}})
+def test_checks_of_other_tables_stay_and_those_of_no_record_type_are_deleted(world: World) -> None:
+    write(world, 2)
+    for name in ("tasks", "items", "scoreResultsByScore", "noLongerCounted"):
+        defer(world, name)
+    world.backfill(models=["Task"])
+    left = sorted(check["recordType"] for check in world.items("check").values())
+    assert left == ["items"]
+
+
+# Steps -------------------------------------------------------------------------------------------
+
+
+def test_a_plan_that_step_functions_would_refuse_is_refused_before_anything_starts(
+    world: World,
+) -> None:
+    asked = {"run": "r" * 80, "segments": 1_000}
+    with pytest.raises(EventError, match=r"the plan has [0-9,]+ bytes.*fewer segments"):
+        world.invoke("backfiller", {"prepare": asked})
+    assert world.ports.bucket.objects == {}
+
+
+def test_a_pass_that_is_not_complete_is_not_gathered(world: World) -> None:
+    write(world, 4)
+    plan = world.invoke("backfiller", {"prepare": {"run": "r", "segments": 2}})
+    for unit in plan["units"][1:]:
+        world.invoke("backfiller", {"scan": unit | {"pass": 1}})
+    with pytest.raises(RunError, match=r"pass 1 has read 1 of 2 segments of Item"):
+        world.invoke("backfiller", {"gather": {"run": "r"}})
+
+
+def test_passes_that_are_too_close_are_refused(world: World) -> None:
+    write(world, 4)
+    plan = world.invoke("backfiller", {"prepare": {"run": "r", "segments": 1}})
+    for number in (1, 2):
+        for unit in plan["units"]:
+            world.invoke("backfiller", {"scan": unit | {"pass": number}})
+        world.clock.advance(SETTLE - 1)
+    with pytest.raises(RunError, match="SETTLE_SECONDS"):
+        world.invoke("backfiller", {"gather": {"run": "r"}})
 
 
 @pytest.mark.parametrize("event", [None, {}, {"scan": 5}, {"scan": {}}, {"other": {}}])
 def test_an_event_of_another_shape_is_refused(world: World, event: Any) -> None:
     with pytest.raises(EventError):
-        Backfilling(world).invoke(event)
+        world.invoke("backfiller", event)
+
+
+def test_what_cannot_be_counted_is_reported_by_reason(world: World) -> None:
+    world.insert("Task", "lost", accountId=rows.REMOVED)
+    world.insert("Task", "when", createdAt="yesterday")
+    world.lose()
+    report = world.backfill()
+    assert report["uncountable"] == {
+        "accountId is missing": 1,
+        "createdAt … is not an AWSDateTime": 1,
+    }
+    assert report["uncountableCount"] == 2
+
+
+def test_old_rows_are_completed_at_once(world: World) -> None:
+    world.insert("Task", "a", createdAt=EARLY)
+    world.lose()
+    world.invoke("bucket_sweeper", {})
+    world.backfill()
+    buckets = [row for row in world.api.rows("AggregatedMetrics") if row["recordType"] == "tasks"]
+    assert all(row["complete"] for row in buckets)
+    assert world.items("entry") == {}
+    assert timedelta(hours=1) < START - START.replace(hour=9)

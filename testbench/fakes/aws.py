@@ -9,7 +9,8 @@ import hashlib
 import json
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -39,6 +40,7 @@ class MemoryQueue:
             "ReceiveMessage": self.receive_message,
             "DeleteMessage": self.delete_message,
             "DeleteMessageBatch": self.delete_message_batch,
+            "ChangeMessageVisibilityBatch": self.change_message_visibility_batch,
         }
 
     def receive_message(self, *, MaxNumberOfMessages: int = 1, **_: Any) -> dict[str, Any]:
@@ -59,6 +61,14 @@ class MemoryQueue:
             self.delete_message(ReceiptHandle=entry["ReceiptHandle"])
         return {"Successful": [{"Id": entry["Id"]} for entry in Entries], "Failed": []}
 
+    def change_message_visibility_batch(self, *, Entries: Sequence[Mapping[str, Any]], **_: Any) -> Any:
+        self._hidden -= {int(entry["ReceiptHandle"]) for entry in Entries}
+        return {"Successful": [{"Id": entry["Id"]} for entry in Entries], "Failed": []}
+
+    def send_message(self, body: str) -> None:
+        """A message of another service's."""
+        self.bodies.append(body)
+
     def send_message_batch(self, *, Entries: Sequence[Mapping[str, Any]], **_: Any) -> Any:
         if len(Entries) > _ENTRIES or sum(len(entry["MessageBody"]) for entry in Entries) > _BYTES:
             raise _TooLargeError
@@ -70,6 +80,57 @@ class MemoryQueue:
             ],
             "Failed": [],
         }
+
+
+class Queues:
+    """SQS's client for several queues, by their URLs."""
+
+    def __init__(self, queues: Mapping[str, MemoryQueue]) -> None:
+        self._queues = queues
+
+    def __getattr__(self, call: str) -> Callable[..., Any]:
+        return lambda *, QueueUrl, **asked: getattr(self._queues[QueueUrl], call)(**asked)
+
+
+class FakeMappings:
+    """Lambda's client, as far as it describes the stream function's mappings.
+
+    Attributes:
+        mappings: stream (`table/label`) to state, last result and when it was modified.
+        throttled: whether the function may not run.
+    """
+
+    def __init__(self) -> None:
+        self.mappings: dict[str, tuple[str, str, datetime]] = {}
+        self.throttled = False
+
+    def enable(self, streams: Iterable[str], modified: datetime) -> None:
+        """Make an enabled mapping for each stream."""
+        self.mappings |= {stream: ("Enabled", "OK", modified) for stream in streams}
+
+    def get_function_concurrency(self, *, FunctionName: str) -> dict[str, Any]:
+        return {"ReservedConcurrentExecutions": 0} if self.throttled else {}
+
+    def get_paginator(self, _: str) -> "FakeMappings":
+        return self
+
+    def paginate(self, *, FunctionName: str) -> Iterator[dict[str, Any]]:
+        yield {
+            "EventSourceMappings": [
+                {
+                    "EventSourceArn": _arn(stream),
+                    "State": state,
+                    "LastProcessingResult": result,
+                    "LastModified": modified,
+                }
+                for stream, (state, result, modified) in self.mappings.items()
+            ]
+        }
+
+
+def _arn(stream: str) -> str:
+    table, label = stream.split("/")
+    return f"arn:aws:dynamodb:us-east-1:123456789012:table/{table}/stream/{label}"
 
 
 def _md5(entry: Mapping[str, Any]) -> str:

@@ -22,7 +22,8 @@ from rich.console import Console
 from testbench import oracle, rows
 from testbench.fakes.appsync import FakeAppSync
 from testbench.streams import Record, Stream, window_event
-from tests.truth import local, seams
+from testbench import local
+from tests.truth import seams
 
 START = datetime(2026, 11, 22, 12, 10, tzinfo=UTC)
 _SETTLE = 60

@@ -24,7 +24,8 @@ from testbench.fakes.dynamodb import MemoryTable
 from testbench.fakes.endpoint import Answer
 from testbench.fakes.signatures import Request
 from testbench.streams import Record, Stream
-from tests.truth import local, seams
+from testbench import local
+from tests.truth import seams
 
 NOW = datetime(2026, 11, 22, 10, 7, 30, tzinfo=UTC)
 """The minute 10:05 elapses, grace included, 30 seconds later."""

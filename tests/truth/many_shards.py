@@ -22,7 +22,8 @@ from testbench.fakes.dynamodb import MemoryTable
 from testbench.fakes.endpoint import Answer
 from testbench.fakes.signatures import Request
 from testbench.streams import Stream
-from tests.truth import local, seams
+from testbench import local
+from tests.truth import seams
 
 START = datetime(2026, 11, 22, 10, 5, tzinfo=UTC)
 ANSWER = 0.020

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -13,16 +14,20 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from aggregated_metrics.adapters.endpoints import is_safe, region_of
-from aggregated_metrics.core.changes import model_of_stream
-from aggregated_metrics.core.errors import SettingsError, UncountableError
-from aggregated_metrics.core.record_types import BREAKDOWNS, MODELS, checkable
+from aggregated_metrics.core.declarations import Document
+from aggregated_metrics.core.errors import DeclarationError, SettingsError, UncountableError
+from aggregated_metrics.core.models import BUILT_IN, Models
 
 _LEAST_SETTLE = 10
-"""A record's creation time has whole seconds: closer looks leave no room for a safe fence."""
-_STREAM = re.compile(r"arn:[^:]+:dynamodb:[^:]*:[^:]*:table/[^/]+/stream/.+")
+"""A record's creation time has whole seconds: closer passes leave no room for T between them."""
+_WINDOW_SECONDS = 110
+"""How long a batch may take from its window's end until it is applied, as a rule."""
+_STREAM = re.compile(r"[^/]+/[^/]+")
+ALL = "all"
 
 
 def _parsed(value: Any) -> Any:
@@ -38,14 +43,14 @@ def _listed(value: Any) -> Any:
     return value
 
 
-def _breakdowns(value: Any) -> Any:
-    """The same; `all` stands for all."""
-    names = _listed(value)
-    return BREAKDOWNS if names == ["all"] else names
+type _Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 
 
 class Settings(BaseModel):
-    """What the functions are told by their environment; field names are the variables' names."""
+    """The functions' settings; field names are the variables' names.
+
+    STREAM_ARNS has of each stream's ARN only the table and the label: `table/label`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -55,11 +60,13 @@ class Settings(BaseModel):
     QUARANTINE_QUEUE_URL: str = ""
     FAILED_BATCHES_QUEUE_URL: str = ""
     GRACE_SECONDS: int = Field(default=120, ge=0, le=86_400)
+    BATCHING_WINDOW_SECONDS: int = Field(default=10, ge=0, le=300)
     SETTLE_SECONDS: int = Field(default=60, ge=1, le=300)
     CHECK_ROWS_LIMIT: int = Field(default=200_000, ge=1_000)
     MAX_REQUEST_BYTES: int = Field(default=0, ge=0, le=1_000_000)
+    MODELS: str = ""
     STREAM_FUNCTION: str = ""
-    STREAM_ARNS: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    STREAM_ARNS: _Names = ()
     BACKFILL_BUCKET: str = ""
     BACKFILL_READ_UNITS: float = Field(default=1_000, gt=0)
     BACKFILL_CONCURRENCY: int = Field(default=4, ge=1, le=40)
@@ -67,8 +74,7 @@ class Settings(BaseModel):
     SOURCE_LIFETIME_DAYS: Annotated[dict[str, float], BeforeValidator(_parsed)] = Field(
         default_factory=dict
     )
-
-    BREAKDOWNS: Annotated[frozenset[str], BeforeValidator(_breakdowns)] = frozenset()
+    BREAKDOWNS: _Names = ()
 
     @field_validator("GRAPHQL_ENDPOINT")
     @classmethod
@@ -82,77 +88,88 @@ class Settings(BaseModel):
 
     @field_validator("SETTLE_SECONDS")
     @classmethod
-    def _leaves_room_for_a_fence(cls, value: int, info: ValidationInfo) -> int:
-        # http is only of this machine: there the tests' emulator runs, and nobody waits so long
+    def _leaves_room_for_t(cls, value: int, info: ValidationInfo) -> int:
+        # http is only of this machine: there the tests' emulator runs, and no clocks differ
         if value < _LEAST_SETTLE and not info.data.get("GRAPHQL_ENDPOINT", "").startswith("http:"):
-            raise ValueError(f"must be at least {_LEAST_SETTLE}: the fence is between two looks")
+            raise ValueError(f"must be at least {_LEAST_SETTLE}: T lies between two passes")
+        return value
+
+    @field_validator("MODELS")
+    @classmethod
+    def _declares_models(cls, value: str) -> str:
+        try:
+            BUILT_IN.declaring(Document.of_json(value))
+        except DeclarationError as error:
+            raise ValueError(str(error)) from error
         return value
 
     @field_validator("STREAM_ARNS")
     @classmethod
     def _are_of_tables(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if wrong := [arn for arn in value if not _STREAM.fullmatch(arn)]:
-            raise ValueError(f"{wrong[0]!r} is not the ARN of a table's stream")
+        if wrong := [stream for stream in value if not _STREAM.fullmatch(stream)]:
+            raise ValueError(f"{wrong[0]!r} is not a table and its stream's label: table/label")
         return value
 
-    @field_validator("SOURCE_TABLES")
-    @classmethod
-    def _names_known_models(cls, value: dict[str, str]) -> dict[str, str]:
-        if unknown := sorted(set(value.values()) - set(MODELS)):
+    @model_validator(mode="after")
+    def _names_known_models(self) -> Self:
+        for name in ("SOURCE_TABLES", "SOURCE_LIFETIME_DAYS"):
+            given = getattr(self, name)
+            named = given.values() if name == "SOURCE_TABLES" else given
+            if unknown := sorted(set(named) - {model.name for model in self._every_model}):
+                known = ", ".join(model.name for model in self._every_model)
+                raise ValueError(f"{name} names the unknown model {unknown[0]!r}: use {known}")
+        unknown = sorted({*self.BREAKDOWNS} - {ALL, *self._every_model.breakdowns})
+        if unknown:
+            known = ", ".join(self._every_model.breakdowns)
             raise ValueError(
-                f"names the unknown model {unknown[0]!r}: "
-                f"use one of {', '.join(MODELS)} (table name to model name)"
+                f"BREAKDOWNS names the unknown breakdown {unknown[0]!r}: use {ALL}, or some of "
+                f"{known} (a comma list)"
             )
-        return value
+        return self
 
-    @field_validator("BREAKDOWNS")
-    @classmethod
-    def _names_known_breakdowns(cls, value: frozenset[str]) -> frozenset[str]:
-        if unknown := sorted(value - set(BREAKDOWNS)):
-            raise ValueError(
-                f"names the unknown breakdown {unknown[0]!r}: use all, or some of "
-                f"{', '.join(BREAKDOWNS)} (a comma list)"
-            )
-        return value
+    @cached_property
+    def _every_model(self) -> Models:
+        return BUILT_IN.declaring(Document.of_json(self.MODELS))
 
-    @field_validator("SOURCE_LIFETIME_DAYS")
-    @classmethod
-    def _is_by_model(cls, value: dict[str, float]) -> dict[str, float]:
-        if unknown := sorted(set(value) - set(MODELS)):
-            raise ValueError(
-                f"has the unknown model {unknown[0]!r}: "
-                f"use {', '.join(MODELS)} (model name to days that its rows live)"
-            )
-        return value
+    @cached_property
+    def models(self) -> Models:
+        """Every model, with the breakdowns that are switched on."""
+        if self.BREAKDOWNS == (ALL,):
+            return self._every_model
+        return self._every_model.only(self.BREAKDOWNS)
 
     @property
-    def record_types(self) -> tuple[str, ...]:
-        """What a check is about if nobody says what: all that is counted and can be listed.
+    def complete_after(self) -> int:
+        """How many seconds after its end a bucket may be complete."""
+        return max(self.GRACE_SECONDS, self.BATCHING_WINDOW_SECONDS + _WINDOW_SECONDS)
 
-        Those of the tables whose streams are attached; of every model if none is known to be.
-        """
-        tables = [arn.split("/")[1] for arn in self.STREAM_ARNS]
-        models = {self.SOURCE_TABLES.get(table) or table.partition("-")[0] for table in tables}
-        return checkable(models or MODELS, self.BREAKDOWNS)
-
-    @property
-    def tables(self) -> dict[str, str]:
-        """Model name to the name of its table, by the ARNs of the streams.
+    @cached_property
+    def streams(self) -> dict[str, str]:
+        """Model name to its table's stream: `table/label`.
 
         Raises:
             SettingsError: no model is known for a table.
         """
         try:
             return {
-                model_of_stream(arn, self.SOURCE_TABLES).name: arn.split("/")[1]
-                for arn in self.STREAM_ARNS
+                self.models.of_table(stream.partition("/")[0], self.SOURCE_TABLES).name: stream
+                for stream in self.STREAM_ARNS
             }
         except UncountableError as error:
             raise SettingsError(f"STREAM_ARNS: {error}") from error
 
     @property
+    def tables(self) -> dict[str, str]:
+        """Model name to the name of its table.
+
+        Raises:
+            SettingsError: no model is known for a table.
+        """
+        return {model: stream.partition("/")[0] for model, stream in self.streams.items()}
+
+    @property
     def region(self) -> str:
-        """The region to sign for: the endpoint's own, else the function's."""
+        """The region to sign for: the endpoint's own, otherwise the function's."""
         return region_of(self.GRAPHQL_ENDPOINT) or self.AWS_REGION
 
     @classmethod

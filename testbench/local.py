@@ -7,18 +7,25 @@ from typing import Any
 import requests
 
 from testbench.fakes.appsync import FakeAppSync
-from testbench.fakes.aws import MemoryQueue
+from testbench.fakes.aws import FakeMappings, MemoryQueue, Queues
 from testbench.fakes.dynamodb import MemoryTable
 from testbench.fakes.scans import FakeBucket, FakeTables
 from testbench.fakes.signatures import Request
-from testbench.streams import table_arn
 
 ENDPOINT = "https://metrics.example.com/graphql"
 PENDING_HOURS = "pending-hours"
+_QUEUES = "https://sqs.us-east-1.amazonaws.com/123456789012"
+QUARANTINE, FAILED_BATCHES = f"{_QUEUES}/quarantine", f"{_QUEUES}/failed-batches"
+LABEL = "2026-11-01T00:00:00.000"
+"""Of every table's stream."""
 ENVIRONMENT = {
     "GRAPHQL_ENDPOINT": ENDPOINT,
     "PENDING_HOURS_TABLE": PENDING_HOURS,
-    "QUARANTINE_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/quarantine",
+    "QUARANTINE_QUEUE_URL": QUARANTINE,
+    "FAILED_BATCHES_QUEUE_URL": FAILED_BATCHES,
+    "BACKFILL_BUCKET": "runs",
+    "STREAM_FUNCTION": "stream-aggregator",
+    "BATCHING_WINDOW_SECONDS": "10",
     "GRACE_SECONDS": "120",
     "AWS_REGION": "us-east-1",
     "AWS_DEFAULT_REGION": "us-east-1",
@@ -29,7 +36,7 @@ ENVIRONMENT = {
 
 def stream_arns(models: Iterable[str]) -> str:
     """The setting that names a stream for each model; its table is named after the model."""
-    return ",".join(f"{table_arn(model)}/stream/2026-11-01T00:00:00.000" for model in models)
+    return ",".join(f"{model}/{LABEL}" for model in models)
 
 
 class Session:
@@ -60,7 +67,9 @@ class DynamoDb:
         return table.scan(TableName=TableName, **arguments)
 
     def describe_table(self, *, TableName: str) -> Any:
-        return self._sources.describe_table(TableName=TableName)
+        described = self._sources.describe_table(TableName=TableName)["Table"]
+        stream = {"StreamSpecification": {"StreamEnabled": True}, "LatestStreamLabel": LABEL}
+        return {"Table": described | stream}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._pending, name)
@@ -80,12 +89,14 @@ class LocalPorts:
     ) -> None:
         self.api = api
         self.table, self.bucket, self.queue = MemoryTable(), FakeBucket(), MemoryQueue()
+        self.failed_batches, self.mappings = MemoryQueue(), FakeMappings()
         self.tables = FakeTables(api, page=page, on_page=on_page)
         self.session = Session(api.answer)
         self._clients = {
             "dynamodb": DynamoDb(self.table, self.tables),
             "s3": self.bucket,
-            "sqs": self.queue,
+            "sqs": Queues({QUARANTINE: self.queue, FAILED_BATCHES: self.failed_batches}),
+            "lambda": self.mappings,
         }
 
     def aws(self, service: str) -> Any:

@@ -1,0 +1,110 @@
+"""The functions in this process, as one Lambda sandbox runs them; their ports are arguments."""
+
+import importlib.util
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from aggregated_metrics import wiring
+from aggregated_metrics.adapters import observability
+
+_ROOT = Path(__file__).parents[1]
+_WIRING: Any = wiring
+_OBSERVABILITY: Any = observability
+_PROCESS, _INVOCATION = wiring.process, observability.invocation
+
+type Event = Mapping[str, Any]
+type Call = tuple[str, Event]
+"""A function, and what it is given."""
+
+
+@dataclass
+class Context:
+    """As much of Lambda's context as the handlers use; `report` takes the fields of the log line.
+
+    With `report` set nothing is logged or measured.
+    """
+
+    time_left: Callable[[], float]
+    report: dict[str, Any] | None = None
+    aws_request_id: str = field(default="truth", init=False)
+
+    def get_remaining_time_in_millis(self) -> float:
+        return max(0.0, self.time_left()) * 1000
+
+
+class Engine:
+    """One process of the functions, as one Lambda sandbox is.
+
+    Args:
+        environment: the functions' variables.
+        clock: the time now, aware.
+        sleep: takes the seconds of every wait.
+        session: replaces the session that the API's client posts with.
+        aws: replaces boto3's clients: service name to client.
+    """
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        *,
+        clock: Callable[[], datetime],
+        sleep: Callable[[float], None],
+        session: Any = None,
+        aws: Callable[[str], Any] | None = None,
+    ) -> None:
+        deployed = _deployed(tuple(environment.items()))
+        self._process = wiring.Process(
+            settings=deployed.settings,
+            session=session or deployed.session,
+            aws=aws or deployed.aws,
+            clock=clock,
+            sleep=sleep,
+        )
+
+    def invoke(self, function: str, event: Event, context: Context) -> Any:
+        """Invoke a function as Lambda does; gives its result. Raises what it raises."""
+        # Each handler asks for both before its first request. Greenlets meet only at requests.
+        _WIRING.process = lambda: self._process
+        if context.report is not None:
+            _OBSERVABILITY.invocation = _reported
+        try:
+            result = _handler(function)(event, context)
+        finally:
+            _WIRING.process, _OBSERVABILITY.invocation = _PROCESS, _INVOCATION
+        return json.loads(json.dumps(result, default=str))
+
+
+@lru_cache(maxsize=8)
+def _deployed(environment: tuple[tuple[str, str], ...]) -> wiring.Process:
+    with patch.dict(os.environ, dict(environment)):
+        return _PROCESS.__wrapped__()
+
+
+@cache
+def _handler(function: str) -> Callable[[Any, Any], Any]:
+    path = _ROOT / "functions" / function / "app.py"
+    spec = importlib.util.spec_from_file_location(f"functions_{function}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    handler: Callable[[Any, Any], Any] = module.lambda_handler
+    return handler
+
+
+@contextmanager
+def _reported(_: str, context: Context) -> Iterator[dict[str, Any]]:
+    report: dict[str, Any] = {}
+    try:
+        yield report
+    finally:
+        if context.report is not None:
+            context.report.update(report)

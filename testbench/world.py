@@ -1,0 +1,288 @@
+"""One small world for every test that needs several functions: the API, the streams, a clock.
+
+The functions run as they are deployed, through their handlers, against ports in memory. Time only
+moves when it is told to. What happens inside a check is hung into the world's moments (`World.at`):
+while a page of rows is read, while it waits between the passes, before it writes, and after.
+"""
+
+import json
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from testbench import local, oracle, rows
+from testbench.engine import Context, Engine
+from testbench.fakes.appsync import FakeAppSync
+from testbench.fakes.endpoint import Answer
+from testbench.fakes.signatures import Request
+from testbench.streams import Stream, window_event
+
+type Numbers = tuple[int, ...]
+
+START = datetime(2026, 11, 22, 12, 10, tzinfo=UTC)
+SETTLE = 60
+GRACE = 120
+"""Of buckets: with a batching window of 10 s, GRACE_SECONDS decides."""
+
+
+class Clock:
+    """The time in the world."""
+
+    def __init__(self, now: datetime = START) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def timestamp(self) -> float:
+        return self.now.timestamp()
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+class Change(NamedTuple):
+    """A stream record that waits for delivery."""
+
+    model: str
+    record: Mapping[str, Any]
+
+
+class World:
+    """One API, its streams, and what the functions do to it.
+
+    Args:
+        models: whose tables have a stream; by default every built-in one's.
+        breakdowns: the record types by scorecard or score that are switched on, or "all".
+        environment: more variables of the functions.
+        page: rows of a page when tables are scanned.
+    """
+
+    def __init__(
+        self,
+        models: Iterable[str] = oracle.MODELS,
+        *,
+        breakdowns: Collection[str] | str = (),
+        environment: Mapping[str, str] | None = None,
+        page: int = 100,
+    ) -> None:
+        self.clock = Clock()
+        self.api = FakeAppSync(clock=self.clock, monotonic=self.clock.timestamp)
+        self.ports = local.LocalPorts(self.api, page=page, on_page=lambda: self._happen("page"))
+        self.ports.session = local.Session(self._answer)
+        self.table, self.queue = self.ports.table, self.ports.queue
+        self.models = tuple(models)
+        streams = [f"{model}/{local.LABEL}" for model in self.models]
+        self.ports.mappings.enable(streams, START - timedelta(hours=1))
+        on = breakdowns if isinstance(breakdowns, str) else ",".join(breakdowns)
+        self.environment = {
+            **local.ENVIRONMENT,
+            "STREAM_ARNS": ",".join(streams),
+            "SETTLE_SECONDS": str(SETTLE),
+            "BREAKDOWNS": on,
+            **(environment or {}),
+        }
+        self.streams: dict[str, Stream] = {}
+        self.undelivered: deque[Change] = deque()
+        self.moments: dict[str, deque[Callable[[], object]]] = {}
+        self.seconds_left = 900.0
+        self.requests: list[Request] = []
+        self.reports: list[dict[str, Any]] = []
+        self.engine = self.new_engine()
+
+    def new_engine(self) -> Engine:
+        """A sandbox that remembers nothing; the next invocations run in it."""
+        self.engine = Engine(
+            self.environment,
+            clock=self.clock,
+            sleep=self._sleep,
+            session=self.ports.session,
+            aws=self.ports.aws,
+        )
+        return self.engine
+
+    # What happens at a moment of a check ----------------------------------------------------------
+
+    def at(self, moment: str, *events: Callable[[], object]) -> None:
+        """Hang events into a moment (page, wait, save, saved): one each time that it comes."""
+        self.moments.setdefault(moment, deque()).extend(events)
+
+    def _happen(self, moment: str) -> None:
+        waiting = self.moments.get(moment)
+        if waiting:
+            waiting.popleft()()
+
+    def _answer(self, request: Request) -> Answer:
+        self.requests.append(request)
+        text: str = json.loads(request.body)["query"]
+        moment = {"Count": "page", "SaveHours": "save"}
+        name = next((m for start, m in moment.items() if text.split()[1].startswith(start)), "")
+        self._happen(name)
+        answer = self.api.answer(request)
+        self._happen("saved" if name == "save" else "")
+        return answer
+
+    def _sleep(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        if seconds >= SETTLE / 2:
+            self._happen("wait")
+
+    # The source -----------------------------------------------------------------------------------
+
+    def insert(self, model: str, id: str, **changes: Any) -> None:  # noqa: A002
+        """Write a new row; its change waits for delivery."""
+        now = self.now()
+        row = rows.MAKERS[model](id, **({"createdAt": now, "updatedAt": now} | changes))
+        self.api.put(model, row)
+        self._wait(model, self.stream(model).insert(row, created=self.clock.now))
+
+    def update(self, model: str, id: str, **changes: Any) -> None:  # noqa: A002
+        """Change a row."""
+        old = self.row(model, id)
+        new = old | {"updatedAt": self.now()} | changes
+        self.api.put(model, new)
+        self._wait(model, self.stream(model).modify(old, new, created=self.clock.now))
+
+    def remove(self, model: str, id: str, *, expired: bool = False) -> None:  # noqa: A002
+        """Remove a row, or let its time-to-live do it."""
+        old = self.row(model, id)
+        self.api.remove(model, id)
+        stream = self.stream(model)
+        made = stream.expire if expired else stream.remove
+        self._wait(model, made(old, created=self.clock.now))
+
+    def row(self, model: str, id: str) -> rows.Attributes:  # noqa: A002
+        """A row as it is now."""
+        found = self.api.row(model, id)
+        if found is None:
+            raise KeyError(id)
+        return found
+
+    def stream(self, model: str) -> Stream:
+        """A model's stream."""
+        return self.streams.setdefault(model, Stream(model))
+
+    def lose(self) -> None:
+        """Lose the changes that wait for delivery."""
+        self.undelivered.clear()
+
+    def now(self) -> str:
+        """The time as a row has it."""
+        return self.clock.now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def _wait(self, model: str, record: Mapping[str, Any]) -> None:
+        self.undelivered.append(Change(model, record))
+
+    # The functions --------------------------------------------------------------------------------
+
+    def invoke(self, function: str, event: Any) -> Any:
+        """What a function returns for an event; its report is the last of `reports`."""
+        end = self.clock.timestamp() + self.seconds_left
+        report: dict[str, Any] = {}
+        self.reports.append(report)
+        context = Context(lambda: end - self.clock.timestamp(), report=report)
+        return self.engine.invoke(function, event, context)
+
+    def deliver(self, most: int = 1_000) -> None:
+        """Let the aggregator apply what waits, at most so many changes, the oldest first."""
+        for _ in range(min(most, len(self.undelivered))):
+            change = self.undelivered.popleft()
+            self.invoke("stream_aggregator", window_event(change.record))
+
+    def sweep(self, times: int = 2, seconds: float = 3_600) -> None:
+        """Let the sweeper run, an hour later each time: everything that may complete does."""
+        for _ in range(times):
+            self.clock.advance(seconds)
+            self.invoke("bucket_sweeper", {})
+
+    def check(self, *, repair: bool = True) -> dict[str, Any]:
+        """The hourly check's result."""
+        result: dict[str, Any] = self.invoke("reconciler", {"repair": repair})
+        return result
+
+    def check_range(
+        self,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        repair: bool = False,
+        account: str = rows.ACCOUNT,
+        **asked: Any,
+    ) -> dict[str, Any]:
+        """A range's result; by default of the day that the world begins in."""
+        first = start or START.replace(hour=0, minute=0)
+        last = end or first + timedelta(days=1)
+        named = {"accountId": account, "start": first.isoformat(), "end": last.isoformat()}
+        event = {"range": named | {"repair": repair} | asked}
+        result: dict[str, Any] = self.invoke("reconciler", event)
+        return result
+
+    def lose_batch(self, records: Sequence[Mapping[str, Any]], shard: str = "lost") -> None:
+        """Have a batch age out: Lambda keeps it whole in S3, and a note in a queue says so."""
+        key = f"lost/{len(self.ports.bucket.objects)}"
+        event = {"Records": list(records), "shardId": shard, "state": {}, "window": {}}
+        body = json.dumps({"payload": json.dumps(event)}).encode()
+        self.ports.bucket.put_object(Bucket="lost", Key=key, Body=body)
+        detail = {"detail": {"bucket": {"name": "lost"}, "object": {"key": key}}}
+        self.ports.failed_batches.send_message(json.dumps(detail))
+
+    def backfill(self, *, repair: bool = True, **asked: Any) -> dict[str, Any]:
+        """The report of a run over whole tables, step by step as the state machine walks them."""
+
+        def step(**event: Any) -> Any:
+            return self.invoke("backfiller", event)
+
+        run = f"run-{len(self.reports)}"
+        plan = step(prepare={"run": run, "repair": repair, **asked})
+        for number in (1, 2):
+            for unit in plan["units"]:
+                while not step(scan=unit | {"pass": number})["done"]:
+                    pass
+            if number == 1:
+                self._sleep(SETTLE)
+        step(gather={"run": run})
+        for partition in plan["partitions"]:
+            following = partition
+            while following:
+                following = step(reduce=following)["next"]
+        report: dict[str, Any] = step(report={"run": run})
+        return report
+
+    # What is there --------------------------------------------------------------------------------
+
+    def stored(self, *sizes: int) -> dict[oracle.Key, Numbers]:
+        """Every stored bucket that is not empty, of these sizes."""
+        found = {
+            oracle.key_of(row): oracle.held(row)
+            for row in self.api.rows("AggregatedMetrics")
+            if row["recordType"] != "_streams"
+        }
+        wanted = sizes or oracle.SIZES
+        return {key: sums for key, sums in found.items() if any(sums) and key[3] in wanted}
+
+    def counted(self, *sizes: int) -> dict[oracle.Key, Numbers]:
+        """What the buckets should be: a plain group-by of the source rows."""
+        written = [(model, row) for model in self.models for row in self.api.rows(model)]
+        on = bool(self.environment["BREAKDOWNS"])
+        found = oracle.buckets_of(written, breakdowns=on)
+        return {key: sums for key, sums in found.items() if key[3] in (sizes or oracle.SIZES)}
+
+    def metadata(self, record_type: str, start: str, minutes: int = 1) -> dict[str, Any]:
+        """The metadata of a bucket of the world's account."""
+        (row,) = (
+            row
+            for row in self.api.rows("AggregatedMetrics")
+            if oracle.key_of(row) == (rows.ACCOUNT, record_type, start, minutes)
+        )
+        given = row.get("metadata")
+        found: dict[str, Any] = json.loads(given) if isinstance(given, str) else given or {}
+        return found
+
+    def items(self, kind: str) -> dict[str, dict[str, Any]]:
+        """The pending-hours table's items of a kind (entry, check, note), as plain values."""
+        return {
+            key: {name: next(iter(value.values())) for name, value in item.items()}
+            for key, item in self.table.items.items()
+            if item["kind"] == {"S": kind}
+        }

@@ -1,0 +1,467 @@
+"""A check counts rows again and compares; it sets only what both passes and T allow."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from aggregated_metrics.adapters import index_rows
+from aggregated_metrics.jobs import passes
+
+from testbench import oracle, rows
+from testbench.world import START, World
+
+EARLY = "2026-11-22T09:05:30.000Z"
+
+
+def _exact(world: World) -> bool:
+    return world.stored() == world.counted()
+
+
+def _over(world: World) -> None:
+    """Let the hour of the world's beginning end, and all that may complete do so."""
+    world.clock.advance(3_600)
+    world.sweep()
+
+
+def _lose_an_insert(world: World, model: str = "Item", id: str = "lost", **changes: Any) -> None:  # noqa: A002
+    """A row beside one that is counted; its record never comes."""
+    world.insert(model, f"counted-{id}", **changes)
+    world.deliver()
+    world.insert(model, id, **changes)
+    world.lose()
+
+
+# What is repaired ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["Item", "ScoreResult", "Task", "ChatMessage"])
+def test_a_lost_insert_is_repaired_and_its_entry_deleted(model: str) -> None:
+    world = World()
+    _lose_an_insert(world, model)
+    _over(world)
+    result = world.check()
+    assert (result["driftCount"], result["repaired"]) >= (1, 1)
+    assert _exact(world)
+    assert (world.items("entry"), world.items("check")) == ({}, {})
+
+
+def test_a_lost_removal_is_repaired() -> None:
+    world = World()
+    world.insert("Task", "gone")
+    world.insert("Task", "stays")
+    world.deliver()
+    world.remove("Task", "gone")
+    world.lose()
+    _over(world)
+    world.check()
+    assert _exact(world)
+
+
+def test_what_is_right_is_not_written_and_its_entries_go() -> None:
+    world = World()
+    for model in world.models:
+        world.insert(model, f"row-{model}")
+    world.deliver()
+    _over(world)
+    before = dict(world.api.rows("AggregatedMetrics")[0])
+    result = world.check()
+    assert (result["driftCount"], result["inFlux"], result["deferred"]) == (0, 0, 0)
+    assert world.api.rows("AggregatedMetrics")[0] == before
+    assert (world.items("entry"), world.items("check")) == ({}, {})
+
+
+def test_a_check_that_may_not_repair_keeps_the_entry_and_asks_again_after_a_day() -> None:
+    world = World()
+    _lose_an_insert(world)
+    _over(world)
+    assert world.check(repair=False)["driftCount"] > 0
+    assert not _exact(world)
+    assert {check["reason"] for check in world.items("check").values()} == {"repairs are off"}
+    assert world.check(repair=False)["hours"] == 0
+    world.clock.advance(86_400)
+    assert world.check(repair=False)["driftCount"] > 0
+    world.check(repair=True)
+    assert _exact(world)
+    assert (world.items("entry"), world.items("check")) == ({}, {})
+
+
+def test_a_rollup_without_minutes_is_drift_like_any_other() -> None:
+    world = World(["Task"])
+    _lose_an_insert(world, "Task", createdAt=EARLY, updatedAt=EARLY)
+    for bucket in world.api.rows("AggregatedMetrics"):
+        if bucket.get("numberOfMinutes") == 1:
+            world.api.remove("AggregatedMetrics", bucket["accountId"], bucket["compositeKey"])
+    _over(world)
+    world.check()
+    assert _exact(world)
+    world.insert("Task", "late", createdAt=EARLY)
+    world.deliver()
+    assert _exact(world)
+
+
+def test_a_range_is_repaired_with_its_breakdowns() -> None:
+    world = World(breakdowns="all")
+    for n, score in enumerate(("a", "b", "a")):
+        _lose_an_insert(world, "ScoreResult", f"lost-{n}", scoreId=score)
+    world.clock.advance(7_200)
+    assert world.check_range()["driftCount"] > 0
+    world.check_range(repair=True)
+    assert _exact(world)
+
+
+def test_a_range_leaves_out_hours_that_are_not_over() -> None:
+    world = World()
+    _lose_an_insert(world)
+    assert world.check_range(repair=True)["hours"] == 0
+    assert not _exact(world)
+
+
+# T, passes, fingerprints --------------------------------------------------------------------------
+
+
+def test_a_mapping_that_was_off_counts_nothing_twice_when_it_is_on_again() -> None:
+    world = World()
+    _lose_an_insert(world)
+    for n in range(9):
+        world.insert("Item", f"waits-{n}")  # nothing is delivered
+    _over(world)
+    world.check()
+    assert _exact(world)
+    world.deliver()
+    assert _exact(world)
+
+
+def test_a_replay_under_another_shards_name_after_a_repair_counts_nothing_twice() -> None:
+    world = World()
+    for n in range(5):
+        world.insert("Task", f"row-{n}")
+    replay = list(world.undelivered)
+    world.lose()
+    world.clock.advance(7_200)
+    world.check_range(repair=True)
+    assert _exact(world)
+    world.undelivered.extend(replay)
+    world.deliver()
+    assert _exact(world)
+
+
+def test_a_change_between_the_passes_leaves_the_minute_to_the_next_check() -> None:
+    world = World()
+    _lose_an_insert(world, "Task")
+    _over(world)
+    world.at("wait", lambda: world.insert("Task", "new", createdAt=_minute(world)))
+    assert world.check()["inFlux"] > 0
+    assert {check["reason"] for check in world.items("check").values()} != set()
+    world.deliver()
+    _over(world)
+    world.check()
+    assert _exact(world)
+    assert (world.items("entry"), world.items("check")) == ({}, {})
+
+
+def _minute(world: World) -> str:
+    return str(world.api.rows("Task")[0]["createdAt"])
+
+
+def test_two_rows_that_change_places_between_the_passes_are_not_one() -> None:
+    world = World(["Task"])
+    _lose_an_insert(world, "Task")
+    _over(world)
+
+    def swap() -> None:
+        world.remove("Task", "lost")
+        world.insert("Task", "other", createdAt=_minute(world))
+
+    world.at("wait", swap)
+    assert world.check()["inFlux"] > 0
+
+
+def test_a_row_that_is_touched_all_the_time_delays_no_repair() -> None:
+    world = World(["Task"])
+    world.insert("Task", "alive")
+    world.deliver()
+    for n in range(5):
+        world.insert("Task", f"lost-{n}")
+    world.lose()
+    _over(world)
+
+    def touch() -> None:
+        world.update("Task", "alive", command=world.now())
+
+    world.at("page", *[touch] * 20)
+    world.at("wait", touch)
+    result = world.check()
+    assert result["inFlux"] == 0
+    assert _exact(world)
+
+
+def test_a_stream_write_between_the_passes_is_not_overwritten() -> None:
+    world = World(["Task"])
+    _lose_an_insert(world, "Task")
+    _over(world)
+    at = _minute(world)
+
+    def late() -> None:
+        world.insert("Task", "late", createdAt=at)
+        world.deliver()
+
+    world.at("saved", late)  # the repair has read, and not yet written everything
+    world.at("save", late)
+    world.check()
+    world.deliver()
+    _over(world)
+    world.check()
+    assert _exact(world)
+
+
+def test_a_touch_between_reading_and_deleting_keeps_the_entry() -> None:
+    world = World(["Item"])
+    world.insert("Item", "first")
+    world.deliver()
+    _over(world)
+
+    def touch() -> None:
+        world.insert("Item", "second", createdAt=EARLY)
+        world.update("Item", "first", createdByType="evaluation")
+        world.deliver()
+
+    world.at("page", touch)
+    world.check()
+    assert world.items("entry") != {}
+    world.deliver()
+    world.sweep()
+    world.check()
+    assert _exact(world)
+    assert world.items("entry") == {}
+
+
+# Unindexed rows -----------------------------------------------------------------------------------
+
+OTHER_ZONE = "2026-11-22T14:10:00.000+02:00"
+"""An instant of the world's first minute, as no index by createdAt lists it within its hour."""
+
+
+def test_a_check_through_an_index_leaves_unindexed_rows_counted() -> None:
+    world = World(["Item"])
+    world.insert("Item", "unindexed", createdAt=OTHER_ZONE)
+    _lose_an_insert(world)
+    _over(world)
+    world.check()
+    assert _exact(world)
+    assert world.metadata("items", "2026-11-22T12:10:00Z")["unindexed"] == {"count": "1"}
+
+
+def test_a_flip_moves_a_row_from_one_subtotal_to_the_other() -> None:
+    world = World(["Item"])
+    world.insert("Item", "flips", createdAt=OTHER_ZONE)
+    world.deliver()
+    world.update("Item", "flips", createdAt="2026-11-22T12:10:00.000Z")
+    world.deliver()
+    assert "unindexed" not in world.metadata("items", "2026-11-22T12:10:00Z")
+    _over(world)
+    assert world.check()["driftCount"] == 0
+    assert _exact(world)
+
+
+def test_a_lost_unindexed_row_waits_for_a_scan() -> None:
+    world = World(["Item"])
+    world.insert("Item", "seen")
+    world.deliver()
+    world.insert("Item", "lost", createdAt=OTHER_ZONE)
+    world.lose_batch([world.undelivered[-1].record])
+    world.lose()
+    _over(world)
+    world.check()
+    assert [check["deferred"] for check in world.items("check").values()].count(True) > 0
+    world.check()
+    assert [check["deferred"] for check in world.items("check").values()].count(True) > 0
+    world.backfill()
+    assert _exact(world)
+    assert world.items("check") == {}
+
+
+def test_sums_that_another_writer_stored_are_left_to_a_scan() -> None:
+    world = World(["Item"])
+    _lose_an_insert(world)
+    for bucket in world.api.rows("AggregatedMetrics"):
+        if bucket.get("numberOfMinutes") == 1:
+            world.api.put("AggregatedMetrics", bucket | {"metadata": {"theirs": 1}})
+    world.insert("Item", "after")
+    world.deliver()
+    assert world.metadata("items", "2026-11-22T12:10:00Z")["foreign"] is True
+    _over(world)
+    result = world.check()
+    assert result["deferred"] > 0
+    assert not _exact(world)
+    world.backfill()
+    assert _exact(world)
+    assert world.items("check") == {}
+    assert world.metadata("items", "2026-11-22T12:10:00Z")["theirs"] == 1
+
+
+def test_expired_rows_lower_nothing() -> None:
+    world = World(["Task"], environment={"SOURCE_LIFETIME_DAYS": '{"Task": 0.1}'})
+    world.insert("Task", "expires")
+    world.deliver()
+    stored = world.stored()
+    world.remove("Task", "expires", expired=True)
+    world.deliver()
+    world.clock.advance(86_400)
+    world.sweep()
+    assert world.check()["driftCount"] == 0
+    assert world.check_range(repair=True)["driftCount"] == 0
+    world.backfill()
+    assert world.stored() == stored
+
+
+# What cannot be read ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("damage", [{"updatedAt": None}, {"count": 3.5}, {"complete": None}])
+def test_a_stored_minute_that_cannot_be_read_costs_its_own_hour(damage: dict[str, Any]) -> None:
+    world = World(["Item"])
+    world.insert("Item", "here")
+    world.insert("Item", "there", accountId="acct-2")
+    world.deliver()
+    (minute,) = (
+        bucket
+        for bucket in world.api.rows("AggregatedMetrics")
+        if oracle.key_of(bucket) == (rows.ACCOUNT, "items", "2026-11-22T12:10:00Z", 1)
+    )
+    world.api.put("AggregatedMetrics", minute | damage)
+    world.insert("Item", "here-too")
+    world.insert("Item", "there-too", accountId="acct-2")
+    world.deliver()
+    assert world.reports[-1].get("unreadableRecords") == 0
+    assert [check["deferred"] for check in world.items("check").values()] == [True] * 2
+    assert all(key in world.stored() for key in world.counted() if key[0] == "acct-2")
+    _over(world)
+    world.check()
+    assert _exact(world)
+
+
+def test_an_unreadable_rollup_is_replaced_by_the_next_write() -> None:
+    world = World(["Item"])
+    world.insert("Item", "one")
+    world.deliver()
+    (rollup,) = (
+        bucket
+        for bucket in world.api.rows("AggregatedMetrics")
+        if oracle.key_of(bucket) == (rows.ACCOUNT, "items", "2026-11-22T12:00:00Z", 60)
+    )
+    world.api.put("AggregatedMetrics", rollup | {"updatedAt": None})
+    world.insert("Item", "two")
+    world.deliver()
+    assert _exact(world)
+
+
+def test_a_minute_beside_a_row_that_the_api_cannot_give_is_left_alone() -> None:
+    world = World(["Task"])
+    _lose_an_insert(world, "Task")
+    world.api.put("Task", world.row("Task", "lost") | {"command": None, "id": "broken"})
+    broken = world.row("Task", "broken")
+    world.api.put("Task", broken | {"status": 5})
+    _over(world)
+    result = world.check()
+    assert result["unverified"] > 0 or _exact(world)
+
+
+# One of many --------------------------------------------------------------------------------------
+
+
+def test_a_lost_batch_of_many_accounts_waits_only_for_the_one_that_is_too_large(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(["Task"], environment={"CHECK_ROWS_LIMIT": "1000"})
+    monkeypatch.setattr(index_rows, "PAGE", 100)
+    for n in range(1_200):
+        world.api.put("Task", rows.task(f"big-{n}", accountId="big", createdAt=world.now()))
+    for account in ("big", "a", "b", "c", "d", "e"):
+        world.insert("Task", f"lost-{account}", accountId=account)
+    world.lose_batch([change.record for change in world.undelivered])
+    world.lose()
+    _over(world)
+    world.check()
+    wrong = {key for key, sums in world.counted().items() if world.stored().get(key) != sums}
+    assert {key[0] for key in wrong} == {"big"}
+
+
+def test_an_account_that_fails_costs_the_others_nothing() -> None:
+    world = World(["Task"])
+    for account in ("a", "b"):
+        _lose_an_insert(world, "Task", f"lost-{account}", accountId=account)
+    _over(world)
+    answer = world._answer
+    failing = iter([True])
+
+    def fail(request: Any) -> Any:
+        if b"CountTask" in request.body and next(failing, False):
+            raise RuntimeError("this account fails")
+        return answer(request)
+
+    world.ports.session._answer = fail
+    with pytest.raises(Exception, match="1 accounts and models could not be checked"):
+        world.check()
+    assert world.reports[-1]["repaired"] > 0
+    world.check()
+    assert _exact(world)
+
+
+def test_one_old_hour_in_each_of_many_days_is_read_once_a_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(["Task"])
+    for day in range(30):
+        at = (START - timedelta(days=day, hours=3)).isoformat().replace("+00:00", "Z")
+        world.insert("Task", f"row-{day}", createdAt=at, updatedAt=at)
+    world.deliver()
+    world.insert("Task", "lost", createdAt=at, updatedAt=at)
+    world.lose()
+    world.sweep()
+    result = world.check()
+    assert _exact(world)
+    assert result["rows"] <= 2.05 * len(world.api.rows("Task"))
+
+
+def test_right_hours_are_done_with_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passes, "PART_HOURS", 3)
+    monkeypatch.setattr(index_rows, "PAGE", 2)
+    world = World(["Task", "Item"])
+    for n in range(12):
+        at = (START - timedelta(hours=n)).isoformat().replace("+00:00", "Z")
+        world.insert("Task", f"row-{n}", createdAt=at, updatedAt=at)
+        world.insert("Item", f"item-{n}", createdAt=at, updatedAt=at)
+    world.deliver()
+    world.sweep()
+    assert world.check()["driftCount"] == 0
+    assert world.items("entry") == {}
+
+
+def test_what_stands_in_the_result_fits_a_state_machine() -> None:
+    world = World(["Task"])
+    for n in range(300):
+        account = f"{n:08}-aaaa-bbbb-cccc-dddddddddddd"
+        _lose_an_insert(world, "Task", f"lost-{n}", accountId=account)
+    _over(world)
+    result = world.check()
+    assert result["driftCount"] >= 300
+    assert len(str(result)) < 200_000
+
+
+def test_a_foreign_failure_reports_what_was_repaired() -> None:
+    world = World(["Task"])
+    _lose_an_insert(world, "Task")
+    _over(world)
+    real: Callable[..., Any] = world.table.delete_item
+
+    def fails(**_: Any) -> Any:
+        raise RuntimeError("the table is gone")
+
+    world.table.delete_item = fails  # type: ignore[method-assign]
+    with pytest.raises(Exception, match="could not be checked"):
+        world.check()
+    assert world.reports[-1]["repaired"] > 0
+    world.table.delete_item = real  # type: ignore[method-assign]
+    world.check()
+    assert _exact(world)

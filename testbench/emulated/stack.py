@@ -304,7 +304,7 @@ class EmulatedStack:
         self.tables = {model: outputs[f"{model}TableName"] for model in MODELS}
 
     def _create_schema(self) -> None:
-        schema = (ROOT / "backend" / "schema.graphql").read_bytes()
+        schema = (ROOT / "backend" / "functions" / "api" / "schema.graphql").read_bytes()
         self.client("appsync").start_schema_creation(
             apiId=self.backend["GraphQLApiId"], definition=schema
         )

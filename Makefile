@@ -29,7 +29,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help sync lint lint-code lint-templates format security test unit browser e2e e2e-thorough bench truth truth-mutations \
-        truth-backfill bench-backfill demo invoke stop build clean attach redrive repair-batches pre-commit
+        truth-backfill demo invoke stop build clean attach redrive repair-batches pre-commit
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -125,9 +125,6 @@ truth-backfill: .venv/.synced ## whole tables counted while rows change, scanner
 
 bench: .venv/.synced ## measure everything (some minutes); writes docs/performance.json and docs/benchmarks.md
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
-
-bench-backfill: sync ## a million rows through the deployed state machine on the emulator (half an hour): ROWS=1000000 JSON=PATH
-	$(BIN)/python -m benchmarks.whole_tables --rows $(or $(ROWS),1000000) $(if $(JSON),--json $(JSON))
 
 # --------------------------------------------------------------------------------------------------
 # The stack

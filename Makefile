@@ -29,7 +29,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help sync lint lint-code lint-templates format security test unit browser reader-js e2e e2e-thorough bench truth truth-mutations \
-        truth-backfill bench-backfill demo invoke stop build clean attach redrive repair-batches pre-commit
+        truth-backfill demo invoke stop build clean attach redrive repair-batches pre-commit
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -122,7 +122,7 @@ truth: .venv/.synced ## random histories with faults against a group-by: ROWS=20
 	@$(TRUTH) --rows $(or $(ROWS),2000) --seed $(or $(SEED),0) --seeds $(or $(SEEDS),3) \
 	  --workers $(or $(WORKERS),6) $(if $(REPAIRS),--repairs $(REPAIRS))
 
-truth-mutations: .venv/.synced ## each safeguard removed in turn: the truth test must fail
+truth-mutations: .venv/.synced ## each rule removed in turn: the truth test must fail
 	@$(TRUTH) --mutations
 
 truth-backfill: .venv/.synced ## whole tables counted while rows change, scanners die and streams are late: ROWS=2000 SEED=0 SEEDS=1
@@ -130,9 +130,6 @@ truth-backfill: .venv/.synced ## whole tables counted while rows change, scanner
 
 bench: .venv/.synced ## measure everything (some minutes); writes docs/performance.json and docs/benchmarks.md
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
-
-bench-backfill: sync ## a million rows through the deployed state machine on the emulator (half an hour): ROWS=1000000 JSON=PATH
-	$(BIN)/python -m benchmarks.whole_tables --rows $(or $(ROWS),1000000) $(if $(JSON),--json $(JSON))
 
 # --------------------------------------------------------------------------------------------------
 # The stack

@@ -34,7 +34,7 @@ from aggregated_metrics.jobs.scanner import HELD, Scanner
 from benchmarks.measuring import Line
 from testbench import rows
 from testbench.backfilling import Backfilling
-from testbench.fakes.aws import MemoryTable
+from testbench.fakes.dynamodb import MemoryTable
 from testbench.fakes.scans import FakeBucket
 from testbench.in_process import TABLE
 from testbench.reconciliation import START, World

@@ -32,7 +32,7 @@ from requests.adapters import HTTPAdapter
 
 from benchmarks import workloads
 from testbench.fakes.appsync import FakeAppSync
-from testbench.fakes.aws import MemoryTable
+from testbench.fakes.dynamodb import MemoryTable
 from testbench.fakes.signatures import Request
 
 ROOT = Path(__file__).parents[1]

@@ -1,8 +1,7 @@
-"""The few calls of DynamoDB and SQS that the functions make, on a dictionary and a list.
+"""The calls of SQS that the functions make, on a list; and both services over HTTP.
 
-For the truth test and the property tests, where moto's ten milliseconds a call, and a queue that
-gets slower by every message, would be most of their time. That the real calls work is tested on
-moto (tests/integration).
+For the truth test and the property tests: moto's queue gets slower by every message. That the real
+calls work is tested on moto (tests/integration).
 """
 
 import contextlib
@@ -14,89 +13,51 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from testbench.fakes.dynamodb import ConditionalCheckFailedError, MemoryTable
+
 _ENTRIES = 10
 _BYTES = 262_144
-
-
-class _ConditionalCheckFailedError(Exception):
-    pass
 
 
 class _TooLargeError(Exception):
     pass
 
 
-class _Exceptions:
-    ConditionalCheckFailedException = _ConditionalCheckFailedError
-
-
-class MemoryTable:
-    """One table with the key `hour` and the index `byDue` (state, due)."""
-
-    exceptions = _Exceptions
+class MemoryQueue:
+    """One queue; `bodies` are all that were ever sent."""
 
     def __init__(self) -> None:
-        self.items: dict[str, dict[str, Any]] = {}
+        self.bodies: list[str] = []
+        self._gone: set[int] = set()
+        self._hidden: set[int] = set()
 
     @property
     def calls(self) -> dict[str, Callable[..., Any]]:
         """What it can be asked over the wire, by the operation's name."""
         return {
-            "BatchWriteItem": self.batch_write_item,
-            "UpdateItem": self.update_item,
-            "DeleteItem": self.delete_item,
-            "Query": lambda **arguments: next(self.paginate(**arguments)),
+            "SendMessageBatch": self.send_message_batch,
+            "ReceiveMessage": self.receive_message,
+            "DeleteMessage": self.delete_message,
+            "DeleteMessageBatch": self.delete_message_batch,
         }
 
-    def batch_write_item(self, *, RequestItems: Mapping[str, Any]) -> dict[str, Any]:
-        for requests in RequestItems.values():
-            for request in requests:
-                item = request["PutRequest"]["Item"]
-                self.items[item["hour"]["S"]] = dict(item)
-        return {"UnprocessedItems": {}}
-
-    def update_item(
-        self, *, Key: Mapping[str, Any], ExpressionAttributeValues: Mapping[str, Any], **_: Any
-    ) -> None:
-        item = self._checked(Key, ExpressionAttributeValues)
-        for name in ("state", "due", "closed"):
-            item[name] = ExpressionAttributeValues[f":{name}"]
-
-    def delete_item(
-        self, *, Key: Mapping[str, Any], ExpressionAttributeValues: Mapping[str, Any], **_: Any
-    ) -> None:
-        self._checked(Key, ExpressionAttributeValues)
-        del self.items[Key["hour"]["S"]]
-
-    def scan(self, *, TableName: str) -> dict[str, Any]:
-        return {"Items": [dict(item) for item in self.items.values()]}
-
-    def get_paginator(self, _: str) -> "MemoryTable":
-        return self
-
-    def paginate(
-        self, *, ExpressionAttributeValues: Mapping[str, Any], **_: Any
-    ) -> Iterator[dict[str, Any]]:
-        state, before = (ExpressionAttributeValues[name] for name in (":state", ":before"))
-        found = [
-            dict(item)
-            for item in self.items.values()
-            if item["state"] == state and int(item["due"]["N"]) <= int(before["N"])
+    def receive_message(self, *, MaxNumberOfMessages: int = 1, **_: Any) -> dict[str, Any]:
+        """The oldest messages that were not received yet; then none once, and all again."""
+        there = [i for i in range(len(self.bodies)) if i not in self._gone | self._hidden]
+        taken = there[:MaxNumberOfMessages]
+        self._hidden = {*self._hidden, *taken} if taken else set()
+        messages = [
+            {"MessageId": str(i), "ReceiptHandle": str(i), "Body": self.bodies[i]} for i in taken
         ]
-        yield {"Items": sorted(found, key=lambda item: int(item["due"]["N"]))}
+        return {"Messages": messages} if messages else {}
 
-    def _checked(self, key: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-        item = self.items.get(key["hour"]["S"])
-        if item is None or item["token"] != values[":token"]:
-            raise _ConditionalCheckFailedError
-        return item
+    def delete_message(self, *, ReceiptHandle: str, **_: Any) -> None:
+        self._gone.add(int(ReceiptHandle))
 
-
-class MemoryQueue:
-    """One queue, to which messages are only sent."""
-
-    def __init__(self) -> None:
-        self.bodies: list[str] = []
+    def delete_message_batch(self, *, Entries: Sequence[Mapping[str, Any]], **_: Any) -> Any:
+        for entry in Entries:
+            self.delete_message(ReceiptHandle=entry["ReceiptHandle"])
+        return {"Successful": [{"Id": entry["Id"]} for entry in Entries], "Failed": []}
 
     def send_message_batch(self, *, Entries: Sequence[Mapping[str, Any]], **_: Any) -> Any:
         if len(Entries) > _ENTRIES or sum(len(entry["MessageBody"]) for entry in Entries) > _BYTES:
@@ -134,7 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             with server.lock:
                 answer = server.calls[call](**json.loads(body))
-        except _ConditionalCheckFailedError:
+        except ConditionalCheckFailedError:
             status = 400
             kind = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"
             answer = {"__type": kind, "message": "The conditional request failed"}
@@ -168,7 +129,7 @@ def serve(table: MemoryTable, queue: MemoryQueue) -> Iterator[str]:
     """Serve a table and a queue to other processes; gives the URL of both services."""
     server: Any = _Server(("127.0.0.1", 0), _Handler)
     server.lock = threading.Lock()
-    server.calls = table.calls | {"SendMessageBatch": queue.send_message_batch}
+    server.calls = table.calls | queue.calls
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -10,7 +10,7 @@ from aggregated_metrics.jobs import reducer, scanner
 
 from testbench import rows
 from testbench.backfilling import Backfilling, Died
-from testbench.fakes.aws import MemoryTable
+from testbench.fakes.dynamodb import MemoryTable
 from testbench.reconciliation import SETTLE, World, truth
 
 

@@ -10,7 +10,7 @@ from aggregated_metrics.jobs.closed_hours import Closed, ClosedHours
 from aggregated_metrics.jobs.range_check import stop_in_time
 
 from testbench.backfilling import Backfilling
-from testbench.fakes.aws import MemoryTable
+from testbench.fakes.dynamodb import MemoryTable
 from testbench.reconciliation import World, truth
 
 ROWS_LIMIT = 100

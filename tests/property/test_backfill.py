@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from testbench import oracle
 from testbench.backfilling import Backfilling
-from testbench.fakes.aws import MemoryTable
+from testbench.fakes.dynamodb import MemoryTable
 from testbench.reconciliation import START, Key, Numbers, World, truth
 
 _MODELS = ("Item", "ScoreResult", "FeedbackItem")

@@ -6,7 +6,7 @@ from aggregated_metrics.core.record_types import BREAKDOWNS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbench.fakes.aws import MemoryTable
+from testbench.fakes.dynamodb import MemoryTable
 from testbench.reconciliation import World, truth
 
 SCORES = st.sampled_from(["score-1", "score-2", None])

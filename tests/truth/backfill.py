@@ -7,20 +7,25 @@ bucket must be what a group-by of the rows says.
 """
 
 import argparse
+import logging
 import random
 import sys
 import time
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from aggregated_metrics.jobs import scanner
 from rich.console import Console
 
-from testbench import oracle
-from testbench.backfilling import Backfilling
-from testbench.fakes.aws import MemoryTable
-from testbench.reconciliation import START, World
+from testbench import oracle, rows
+from testbench.fakes.appsync import FakeAppSync
+from testbench.streams import Record, Stream, window_event
+from tests.truth import local, seams
+
+START = datetime(2026, 11, 22, 12, 10, tzinfo=UTC)
+_SETTLE = 60
 
 _ACCOUNTS = ("acct-1", "acct-2", "acct-#3")
 _MODELS = ("Item", "ScoreResult", "ScoreResult", "Task", "Evaluation")
@@ -44,10 +49,105 @@ class Backfilled:
     seconds: float = 0.0
 
 
+class Died(BaseException):
+    """The process is gone: nothing of the engine may catch it."""
+
+
+class _World:
+    """The source tables with their streams, and the functions; time passes when it is told to.
+
+    Attributes:
+        undelivered: what the streams still have to deliver, the oldest first.
+        meanwhile: called at each page, each reducer, and between the passes.
+    """
+
+    def __init__(self, dies: Callable[[], bool], page: int) -> None:
+        self.now = START
+        self.api = FakeAppSync(clock=self.clock, monotonic=self.seconds)
+        self.ports = local.LocalPorts(self.api, page=page, on_page=self._page)
+        self.ports.bucket.on_put = lambda _: self._maybe_die()
+        self.undelivered: deque[Record] = deque()
+        self.meanwhile: Callable[[], None] = lambda: None
+        self.deaths = 0
+        self._dies = dies
+        self._streams = {model: Stream(model) for model in rows.MAKERS}
+
+    def clock(self) -> datetime:
+        return self.now
+
+    def seconds(self) -> float:
+        return self.now.timestamp()
+
+    def pass_by(self, seconds: float) -> None:
+        """Let so much time pass."""
+        self.now += timedelta(seconds=seconds)
+
+    def write(self, model: str, row_id: str, **changes: Any) -> None:
+        """Insert a row, or change it."""
+        old = self.api.row(model, row_id)
+        at = self.now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        stamped: dict[str, Any] = {"updatedAt": at} | changes
+        new = rows.MAKERS[model](row_id, **stamped) if old is None else {**old, **stamped}
+        self.api.put(model, new)
+        stream = self._streams[model]
+        if old is None:
+            self.undelivered.append(stream.insert(new, created=self.now))
+        else:
+            self.undelivered.append(stream.modify(old, new, created=self.now))
+
+    def remove(self, model: str, row_id: str) -> None:
+        """Remove a row."""
+        old = self.api.row(model, row_id)
+        assert old is not None
+        self.api.remove(model, row_id)
+        self.undelivered.append(self._streams[model].remove(old, created=self.now))
+
+    def deliver(self, most: int) -> None:
+        """Deliver the oldest changes, each in a batch of its own."""
+        for _ in range(min(most, len(self.undelivered))):
+            event = window_event(self.undelivered.popleft())
+            self.invoke(seams.aggregate(event["Records"], event["shardId"]))
+
+    def invoke(self, call: seams.Call) -> Any:
+        """One invocation in a new process; again until it succeeds."""
+        while True:
+            engine = seams.Engine(
+                local.ENVIRONMENT
+                | {"STREAM_ARNS": local.stream_arns(_MODELS), "BACKFILL_BUCKET": "runs"}
+                | {"BACKFILL_READ_UNITS": "1000000"},
+                clock=self.clock,
+                sleep=self.pass_by,
+                session=self.ports.session,
+                aws=self.ports.aws,
+            )
+            try:
+                return engine.invoke(*call, seams.Context(lambda: 900.0, report={}))
+            except Died:
+                self.deaths += 1
+
+    def between_passes(self) -> None:
+        """The state machine waits."""
+        self.pass_by(_SETTLE + 1)
+        self.meanwhile()
+
+    def stored(self) -> dict[oracle.Key, tuple[int, ...]]:
+        """Every stored bucket that is not empty."""
+        found = {oracle.key_of(row): oracle.held(row) for row in self.api.rows("AggregatedMetrics")}
+        return {key: numbers for key, numbers in found.items() if any(numbers)}
+
+    def _page(self) -> None:
+        self.meanwhile()
+        self._maybe_die()
+
+    def _maybe_die(self) -> None:
+        if self._dies():
+            raise Died
+
+
 class _Life:
     """Rows that come, change and go, drawn at random."""
 
-    def __init__(self, world: World, draw: random.Random) -> None:
+    def __init__(self, world: _World, draw: random.Random) -> None:
         self.world = world
         self.draw = draw
         self.ids: list[tuple[str, str]] = []
@@ -57,12 +157,12 @@ class _Life:
         model = self.draw.choice(_MODELS)
         row_id = f"{model}-{len(self.ids)}-{self.draw.randrange(10**9)}"
         self.ids.append((model, row_id))
-        self.world.insert(model, row_id, **self._place(), **self._kind(model))
+        self.world.write(model, row_id, **self._place(), **self._kind(model))
 
     def change(self) -> None:
         """Something happens to some row."""
         self.changes += 1
-        self.world.clock.advance(self.draw.random() * 3)
+        self.world.pass_by(self.draw.random() * 3)
         if not self.ids or self.draw.random() < 0.3:
             self.insert()
             return
@@ -74,9 +174,9 @@ class _Life:
             self.ids.pop()
             self.world.remove(model, row_id)
         elif what < 0.5:
-            self.world.update(model, row_id, **self._place())
+            self.world.write(model, row_id, **self._place())
         else:
-            self.world.update(model, row_id, **self._kind(model))
+            self.world.write(model, row_id, **self._kind(model))
 
     def _place(self) -> dict[str, Any]:
         ago = timedelta(minutes=self.draw.choice((3, 61, 62, self.draw.randrange(_DAYS * 1440))))
@@ -91,34 +191,36 @@ class _Life:
         return {"status": self.draw.choice(("COMPLETED", "FAILED", "RUNNING"))}
 
 
-def backfill(rows: int, seed: int, *, die: float = 0.05) -> Backfilled:
+def backfill(number: int, seed: int, *, die: float = 0.05) -> Backfilled:
     """Run once over so many rows; `die` is the probability of a death at a page or a file."""
     draw = random.Random(f"backfill/{seed}")
-    world = World(MemoryTable())
+    world = _World(lambda: draw.random() < die, page=max(10, number // 200))
     began = time.monotonic()
     life = _Life(world, draw)
-    for _ in range(rows):
+    for _ in range(number):
         life.insert()
     world.undelivered.clear()  # nobody counted yet
-    world.clock.advance(60)
-    for _ in range(rows // 4):
+    world.pass_by(60)
+    for _ in range(number // 4):
         life.change()
-    run = Backfilling(world, page=max(10, rows // 200), dies=lambda: draw.random() < die)
 
-    def something() -> None:
+    def meanwhile() -> None:
         for _ in range(draw.randrange(4)):
             life.change()
         if draw.random() < 0.3 or len(world.undelivered) > _UNDELIVERED:
             world.deliver(draw.randrange(1, 60))
 
-    for moment in ("page", "wait", "reduce"):
-        world.at(moment, *[something] * rows)
-    kept, scanner.ROWS = scanner.ROWS, max(20, rows // 50)
-    try:
-        report = run.run(segments=3, partitions=7)
-    finally:
-        scanner.ROWS = kept
-    world.moments.clear()
+    world.meanwhile = meanwhile
+    with seams.pages(scanned=max(20, number // 50)):
+        repaired, moving = seams.backfill(
+            world.invoke,
+            f"run-{seed}",
+            segments=3,
+            partitions=7,
+            between_passes=world.between_passes,
+            before=lambda step: meanwhile() if step == "reduce" else None,
+        )
+    world.meanwhile = lambda: None
     settle(world)
     truth = oracle.buckets_of(
         (model, row) for model in dict.fromkeys(_MODELS) for row in world.api.rows(model)
@@ -132,21 +234,23 @@ def backfill(rows: int, seed: int, *, die: float = 0.05) -> Backfilled:
         ],
         len(life.ids),
         life.changes,
-        run.tables.scans,
-        run.deaths,
-        sum(report["moving"].values()),
-        sum(report["repaired"].values()),
+        world.ports.tables.scans,
+        world.deaths,
+        moving,
+        repaired,
         len(truth),
         time.monotonic() - began,
     )
 
 
-def settle(world: World) -> None:
+def settle(world: _World) -> None:
     """What comes by itself: the streams catch up, the sweeper closes, the hourly check looks."""
     world.deliver(10**9)
     for _ in range(3):
-        world.sweep()
-        world.run({"repair": True})
+        for _ in range(2):
+            world.pass_by(3600)
+            world.invoke(seams.SWEEP)
+        world.invoke(seams.CHECK)
 
 
 def main() -> int:
@@ -156,6 +260,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="the first seed; 0 draws a fresh one")
     parser.add_argument("--seeds", type=int, default=1)
     options = parser.parse_args()
+    logging.disable(logging.CRITICAL)
     console = Console(width=None if sys.stdout.isatty() else 160)
     first = options.seed or random.SystemRandom().randrange(10**6)
     failed = 0

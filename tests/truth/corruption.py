@@ -7,12 +7,20 @@ from typing import Any
 
 from testbench import oracle
 from testbench.fakes.appsync import FakeAppSync
+from tests.truth import seams
 
 EACH_TIME = 3
 _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 _SECONDS = "%Y-%m-%dT%H:%M:%SZ"
 _LAST_VERSION = "9999-12-31T23:59:59.999999Z"
-_FOREIGN = ("a text", 7, [1, 2], {"ledger": None}, {"ledger": "x", "fence": 3}, {"listed": [1]})
+_FOREIGN = (
+    "a text",
+    7,
+    [1, 2],
+    {seams.META[0]: None},
+    dict.fromkeys(seams.META[:2], "x"),
+    {seams.META[-1]: [1]},
+)
 
 type Hour = tuple[str, str, str]
 """Account, series, start of the clock hour."""
@@ -39,7 +47,7 @@ def corrupt(
         for row in stored
         if oracle.model_of(row["recordType"]) not in spared
         and row["timeRangeStart"] >= first
-        and not _knows_where_rows_are(row)
+        and not seams.holds_what_rows_do_not_show(row)
     ]
     hours = set()
     for row in draw.sample(rows, min(EACH_TIME, len(rows))):
@@ -64,10 +72,6 @@ def corrupt(
         version = {"updatedAt": now.strftime(_FORMAT)}
         api.put("AggregatedMetrics", row | wrong | version)
     return hours
-
-
-def _knows_where_rows_are(row: Mapping[str, Any]) -> bool:
-    return "listed" in str(row.get("metadata"))
 
 
 def _surplus(draw: random.Random, row: Mapping[str, Any]) -> dict[str, Any]:

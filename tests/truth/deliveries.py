@@ -11,8 +11,9 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tests.truth import seams
 from tests.truth.shards import Shard
 from tests.truth.source_tables import Minute, Written
 
@@ -86,7 +87,7 @@ class Cursor:
             len(self.written),
         )
 
-    def _surely(self, event: dict[str, Any]) -> None:
+    def _surely(self, event: seams.Event) -> None:
         for attempt in range(_ATTEMPTS):
             mortal = attempt < _MORTAL
             error, _ = self.run.invoke("stream_aggregator", event, self._draw, mortal=mortal)
@@ -157,9 +158,8 @@ class Cursor:
     def _name(self, first: int) -> str | None:
         return self.shard.name(first) if self.shard.named else None
 
-    def _event(self, first: int, end: int, name: str | None) -> dict[str, Any]:
-        event: dict[str, Any] = {"Records": [each.record for each in self.written[first:end]]}
-        return event | {"shardId": name, "state": {}, "window": {}} if name else event
+    def _event(self, first: int, end: int, name: str | None) -> seams.Event:
+        return seams.aggregate((each.record for each in self.written[first:end]), name)[1]
 
     def _invoke(self, first: int, size: int, *, mortal: bool, misnamed: bool) -> str | None:
         event = self._event(first, first + size, self._name(first))
@@ -170,7 +170,7 @@ class Cursor:
         )
         return error
 
-    def _twice_at_once(self, event: dict[str, Any]) -> None:
+    def _twice_at_once(self, event: seams.Event) -> None:
         """The same batch in a second invocation, as after a time-out that Lambda has not seen."""
         draw = random.Random(self._draw.random())
         with ThreadPoolExecutor(1) as pool:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Self
 from testbench import oracle, reviews
 from testbench.fakes import aws, models, transport
 from testbench.fakes.appsync import FakeAppSync
-from testbench.fakes.aws import MemoryQueue, MemoryTable
+from testbench.fakes.aws import MemoryQueue
 from testbench.fakes.documents import Documents
+from testbench.fakes.dynamodb import MemoryTable
 from testbench.fakes.endpoint import Answer
 from testbench.fakes.faults import Faults, Rates
 from testbench.fakes.signatures import Request
-from tests.truth import worker
+from tests.truth import seams, worker
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -68,6 +69,7 @@ class _Watched:
     def __init__(self, api: Faults) -> None:
         self._api = api
         self.watch: Callable[[Request, Answer], None] | None = None
+        self.failures: list[str] = []
 
     def fields_of(self, request: Request) -> Mapping[str, str]:
         return self._api.fields_of(request)
@@ -75,7 +77,10 @@ class _Watched:
     def answer(self, request: Request) -> Answer:
         answer = self._api.answer(request)
         if self.watch is not None:
-            self.watch(request, answer)
+            try:
+                self.watch(request, answer)
+            except Exception as error:  # noqa: BLE001 - a server's thread would swallow it
+                self.failures.append(f"the harness itself fails: {error!r}")
         return answer
 
 
@@ -125,14 +130,13 @@ class FakeDeployment:
         """Every bucket of the API."""
         return {oracle.key_of(row): row for row in self.api.rows("AggregatedMetrics")}
 
-    def marked(self, *states: str) -> set[tuple[str, str, int]]:
-        """The marked hours in these states: account, series, start (epoch minute)."""
-        marked = [
-            {name: next(iter(value.values())) for name, value in item.items()}
-            for item in list(self.table.items.values())
-            if item["state"]["S"] in states
-        ]
-        return {(item["accountId"], oracle.series_of(item), int(item["start"])) for item in marked}
+    def pending(self, *, checked: bool) -> set[tuple[str, str, int]]:
+        """The pending hours: account, series, start (epoch minute).
+
+        Where nothing checks them, those that are complete are done.
+        """
+        entries = seams.entries(list(self.table.items.values()))
+        return {entry[:3] for entry in entries if checked or not entry.complete}
 
 
 def sums_of(bucket: Mapping[str, Any] | None) -> tuple[int, ...] | None:
@@ -209,13 +213,8 @@ def preload() -> None:
     models.extend(reviews.SDL)
     CONTEXT.set_forkserver_preload(
         [
-            "tests.truth.declared",
+            *seams.PRELOAD,
             "tests.truth.worker",
             "tests.truth.deployment",
-            "tests.truth.mutations",
-            "aggregated_metrics.jobs.aggregator",
-            "aggregated_metrics.jobs.sweeper",
-            "aggregated_metrics.jobs.reconciler",
-            "aggregated_metrics_cli.redrive",
         ]
     )

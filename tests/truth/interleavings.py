@@ -15,28 +15,22 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from aggregated_metrics.adapters.hour_store import HourStore
-from aggregated_metrics.adapters.pending_hours import LEASE_SECONDS, PendingHours
-from aggregated_metrics.core import buckets
-from aggregated_metrics.core.errors import ConditionFailedError
-from aggregated_metrics.core.hours import HourId, Series
-from aggregated_metrics.jobs.aggregator import Aggregator
-from aggregated_metrics.jobs.sweeper import Sweeper
 from greenlet import GreenletExit, getcurrent, greenlet
 
+from testbench import rows
 from testbench.fakes.appsync import FakeAppSync
-from testbench.fakes.aws import MemoryTable
-from testbench.streams import Record
+from testbench.fakes.aws import MemoryQueue
+from testbench.fakes.dynamodb import MemoryTable
+from testbench.fakes.endpoint import Answer
+from testbench.fakes.signatures import Request
+from testbench.streams import Record, Stream
+from tests.truth import local, seams
 
 NOW = datetime(2026, 11, 22, 10, 7, 30, tzinfo=UTC)
 """The minute 10:05 elapses, grace included, 30 seconds later."""
 
-GRACE = 120
-HOUR = HourId(Series("acct-1", "tasks"), buckets.to_minute(NOW) // 60 * 60)
-
-
-type Clock = Callable[[], datetime]
-type Remembered = dict[HourId, int]
+_LATER = timedelta(hours=1, seconds=90)
+_READS = ("get_item", "batch_get_item", "query", "scan")
 
 
 class Death(NamedTuple):
@@ -61,8 +55,8 @@ class Step(NamedTuple):
 class Consumer:
     """One shard's consumer: delivers `sizes` in turn until all its records have been applied.
 
-    The first delivery may die; the next one begins at the same record. A consumer that has `marked`
-    the hour already, as a warm process has, makes one request less.
+    The first delivery may die; the next one begins at the same record. A `warm` process has written
+    to the hour before: it knows that the hour has its entry.
     """
 
     shard: str
@@ -70,7 +64,7 @@ class Consumer:
     sizes: Sequence[int]
     death: Death | None = None
     named: bool = True
-    marked: bool = False
+    warm: bool = False
 
 
 class _Died(GreenletExit):
@@ -84,13 +78,15 @@ class SharedHour:
     api: FakeAppSync = field(default_factory=lambda: FakeAppSync(equal_put_succeeds=True))
     table: MemoryTable = field(default_factory=MemoryTable)
     now: datetime = NOW
-    quarantined: int = 0
+    alone: bool = False
     requests: dict[greenlet, int] = field(default_factory=dict)
     deaths: dict[greenlet, Death] = field(default_factory=dict)
 
     def meet(self, step: Step, request: Callable[[], Any]) -> Any:
         """One request of the running process: wait for the scheduler, die or carry it out."""
         me = getcurrent()
+        if self.alone:
+            return request()
         if me.parent is not None:
             me.parent.switch(step)
         number = self.requests[me] = self.requests.get(me, 0) + 1
@@ -102,99 +98,77 @@ class SharedHour:
             raise _Died
         return answer
 
-    def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
-        """The API, as a client."""
-        step = Step("api", writes=not query.startswith("query"))
-        answer = self.meet(step, lambda: self.api.execute(query, variables))
-        if errors := answer.get("errors"):
-            kinds = {error.get("errorType") for error in errors}
-            assert kinds == {"DynamoDB:ConditionalCheckFailedException"}, errors
-            raise ConditionFailedError("", operation="", errors=errors, data=answer["data"])
-        data: dict[str, Any] = answer["data"]
-        return data
+    def answer(self, request: Request) -> Answer:
+        """The API; no request but a failed condition may be refused."""
+        step = Step("api", writes=not local.is_query(request))
+        answer: Answer = self.meet(step, lambda: self.api.answer(request))
+        assert {*answer.error_types} <= {"DynamoDB:ConditionalCheckFailedException"}, answer.body
+        return answer
 
-    def pending(self, clock: Clock, remembered: Remembered | None = None) -> PendingHours:
-        table: Any = _Meeting(self)
-        return PendingHours(table, "t", clock=clock, grace=GRACE, remembered=remembered)
+    def engine(self, ahead: timedelta = timedelta()) -> seams.Engine:
+        """A process that has just begun, by a clock that is ahead; it stands still between steps.
 
-    def mark(self) -> Remembered:
-        """The hour is marked, without a meeting; what a process remembers of it."""
-        table: Any = self.table
-        remembered: Remembered = {}
-        pending = PendingHours(table, "t", clock=self.clock, grace=GRACE, remembered=remembered)
-        pending.mark({HOUR: int(NOW.timestamp()) + 30})
-        return remembered
-
-    def clock(self) -> datetime:
-        """It stands still: versions must grow all the same."""
-        return self.now
-
-    def store(self, clock: Clock) -> HourStore:
-        return HourStore(self, clock=clock, grace=GRACE, sleep=lambda _: None)
-
-    def send(self, rejects: Sequence[Any]) -> int:
-        """The quarantine."""
-        self.quarantined += len(rejects)
-        return len(rejects)
+        Versions must grow all the same.
+        """
+        clients = {"dynamodb": _Meeting(self), "sqs": MemoryQueue()}
+        return seams.Engine(
+            local.ENVIRONMENT,
+            clock=lambda: self.now + ahead,
+            sleep=lambda _: None,
+            session=local.Session(self.answer),
+            aws=clients.__getitem__,
+        )
 
     def consume(self, consumer: Consumer) -> None:
         """Deliver one shard's records, as its consumer says."""
-        remembered = self.mark() if consumer.marked else None
+        engine = self._warm(consumer.shard) if consumer.warm else None
         sizes = iter(consumer.sizes)
         death = consumer.death
         position = 0
         while position < len(consumer.records):
             size = next(sizes, len(consumer.records))
-            event: dict[str, Any] = {"Records": list(consumer.records[position : position + size])}
-            if consumer.named:
-                event["shardId"] = consumer.shard
-            if self._deliver(event, death, remembered):
+            records = consumer.records[position : position + size]
+            call = seams.aggregate(records, consumer.shard if consumer.named else None)
+            if self._deliver(engine or self.engine(), call, death):
                 position += size
             death = None
 
-    def _deliver(
-        self, event: Mapping[str, Any], death: Death | None, remembered: Remembered | None
-    ) -> bool:
+    def _warm(self, shard: str) -> seams.Engine:
+        """A process that has counted a row and its removal in the same minute."""
+        engine, stream = self.engine(), Stream("Task", first=100)
+        row = rows.task(f"{shard}-before")
+        call = seams.aggregate([stream.insert(row), stream.remove(row)], f"{shard}-before")
+        self.alone = True
+        engine.invoke(*call, _context())
+        self.alone = False
+        return engine
+
+    def _deliver(self, engine: seams.Engine, call: seams.Call, death: Death | None) -> bool:
         me = getcurrent()
         self.requests[me] = 0
         if death is None:
             self.deaths.pop(me, None)
         else:
             self.deaths[me] = death
-        aggregator = Aggregator(
-            store=self.store(self.clock),
-            pending=self.pending(self.clock, remembered),
-            quarantine=self,  # type: ignore[arg-type] # `send` is all that it needs
-            source_tables={},
-            clock=self.clock,
-            grace=GRACE,
-        )
         try:
-            aggregator.apply(aggregator.fold(event))
+            engine.invoke(*call, _context())
         except _Died:
             return False
         return True
 
     def sweep(self, ahead: timedelta = timedelta()) -> None:
         """One run of the sweeper, by a clock that is ahead of the writers'."""
-
-        def clock() -> datetime:
-            return self.now + ahead
-
-        sweeper = Sweeper(
-            store=self.store(clock),
-            pending=self.pending(clock),
-            clock=clock,
-            grace=GRACE,
-            time_left=lambda: 60.0,
-        )
-        sweeper.sweep().raise_failure()
+        self.engine(ahead).invoke(*seams.SWEEP, _context())
 
     def finish(self) -> None:
         """Everybody is done: time goes on, and the sweeper visits what is left."""
         for _ in range(5):
-            self.now += timedelta(hours=1, seconds=LEASE_SECONDS)
+            self.now += _LATER
             self.sweep()
+
+
+def _context() -> seams.Context:
+    return seams.Context(lambda: 60.0, report={})
 
 
 class _Meeting:
@@ -208,7 +182,7 @@ class _Meeting:
         call = getattr(self._shared.table, name)
         if name == "get_paginator":
             return lambda kind: _Pages(self._shared, call(kind))
-        step = Step("table", writes=True)
+        step = Step("table", writes=name not in _READS)
         return lambda **arguments: self._shared.meet(step, lambda: call(**arguments))
 
 

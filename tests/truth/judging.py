@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from testbench import oracle
+from tests.truth import seams
 from tests.truth.deployment import sums_of
 from tests.truth.row_histories import moment_of
 from tests.truth.source_tables import Minute, zero
@@ -39,31 +40,27 @@ class Judge:
         see. What it cannot see the stream still adds, or the repair of what was lost.
         """
         self._checks.append((first - _MARGIN, last + _MARGIN))
-        if not isinstance(result, Mapping) or not result.get("repaired"):
-            return
         verdict, tables = self._run.verdict, self._run.tables
-        verdict.repaired += result["repaired"]
-        for drift in result["drift"]:
-            minute = (drift["accountId"], oracle.series_of(drift), drift["timeRangeStart"])
+        verdict.repaired += seams.repaired_number(result)
+        for minute, size, sums in seams.repaired(result):
             odd = oracle.model_of(minute[1]) in self._run.odd
-            if drift["numberOfMinutes"] > 1 or odd or minute in self._run.lost | hidden:
+            if size > 1 or odd or minute in self._run.lost | hidden:
                 continue
-            counted = tuple(drift["counted"][name] for name in oracle.measures_of(minute[1]))
-            if not tables.has_held(minute, counted, first - _MARGIN, last + _MARGIN):
-                verdict.wrong.append(f"repaired to what was never right: {drift}")
+            if not tables.has_held(minute, sums, first - _MARGIN, last + _MARGIN):
+                verdict.wrong.append(f"repaired to what was never right: {minute}: {sums}")
 
     def judge_at_once(self, outstanding: AbstractSet[Minute]) -> None:
         """Judge every minute whose streams have caught up: nothing is in flight."""
         run = self._run
         stored = run.deployment.stored()
-        marked = run.deployment.marked("pending", "closed")
+        marked = run.deployment.pending(checked=True)
         for minute in sorted(self._wrong_minutes(stored)):
             if minute in outstanding or minute in run.lost or is_in(minute, run.corrupted):
                 continue
             if minute in self.healing:
                 continue
             excused = any(run.tables.born_and_gone(minute, *check) for check in self._checks) or (
-                minute in run.cancelled_out and not _is_set(stored.get((*minute, 1)))
+                minute in run.cancelled_out and not seams.is_repaired(stored.get((*minute, 1)))
             )
             if excused and _hour_of(minute) in marked:
                 self.healing.add(minute)
@@ -147,11 +144,6 @@ class Judge:
         self._run.verdict.wrong.append(
             f"{minute} is not right {when}: {found} stored, {must} expected"
         )
-
-
-def _is_set(bucket: Mapping[str, Any] | None) -> bool:
-    """Whether a repair has set it."""
-    return bucket is not None and "fence" in str(bucket["metadata"])
 
 
 def is_in(minute: Minute, hours: AbstractSet[Minute]) -> bool:

@@ -13,21 +13,20 @@ from datetime import UTC, datetime, timedelta
 from statistics import mean
 from typing import Any
 
-from aggregated_metrics.adapters.hour_store import HourStore
-from aggregated_metrics.adapters.pending_hours import PendingHours
-from aggregated_metrics.core.errors import ConditionFailedError
-from aggregated_metrics.jobs.aggregator import Aggregator
 from greenlet import getcurrent, greenlet
 
 from testbench import rows
 from testbench.fakes.appsync import FakeAppSync
-from testbench.fakes.aws import MemoryTable
+from testbench.fakes.aws import MemoryQueue
+from testbench.fakes.dynamodb import MemoryTable
+from testbench.fakes.endpoint import Answer
+from testbench.fakes.signatures import Request
 from testbench.streams import Stream
+from tests.truth import local, seams
 
 START = datetime(2026, 11, 22, 10, 5, tzinfo=UTC)
 ANSWER = 0.020
 EVERY = 10.0
-GRACE = 120
 
 
 @dataclass
@@ -50,6 +49,7 @@ class Simulation:
     def run(self) -> "Simulation":
         """Let every writer flush its batches; raises what a batch raises."""
         draw = random.Random(self.seed)
+        random.seed(self.seed)  # of the engine's jitter
         for number in range(self.writers):
             writer = greenlet(self._write)
             phase = draw.random() * EVERY
@@ -70,27 +70,32 @@ class Simulation:
     def clock(self) -> datetime:
         return START + timedelta(seconds=self.now)
 
-    def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+    def answer(self, request: Request) -> Answer:
         """The API, as a client; 20 ms an answer."""
         self.requests += 1
         self.wait(ANSWER / 2)
-        answer = self.api.execute(query, variables)
+        answer = self.api.answer(request)
         self.wait(ANSWER / 2)
-        if errors := answer.get("errors"):
-            raise ConditionFailedError("", operation="", errors=errors, data=answer["data"])
-        data: dict[str, Any] = answer["data"]
-        return data
+        return answer
 
-    def send(self, rejects: Any) -> int:
-        return len(rejects)
+    def engine(self) -> seams.Engine:
+        """A process that has just begun."""
+        clients = {"dynamodb": self.table, "sqs": MemoryQueue()}
+        return seams.Engine(
+            local.ENVIRONMENT,
+            clock=self.clock,
+            sleep=self.wait,
+            session=local.Session(self.answer),
+            aws=clients.__getitem__,
+        )
 
     def _write(self, number: int, phase: float, draw: random.Random) -> None:
         stream = Stream("ScoreResult", first=10**21 + number)
-        remembered: dict[Any, int] = {}
+        engine = self.engine()
         self.wait(phase)
         for flush in range(self.flushes):
             began = self.now
-            self._flush(number, flush, stream, remembered, draw)
+            self._flush(number, flush, stream, engine, draw)
             self.seconds.append(self.now - began)
             self.wait(max(0.0, EVERY - (self.now - began)))
 
@@ -99,7 +104,7 @@ class Simulation:
         number: int,
         flush: int,
         stream: Stream,
-        remembered: dict[Any, int],
+        engine: seams.Engine,
         draw: random.Random,
     ) -> None:
         end = self.now + 60.0
@@ -108,29 +113,9 @@ class Simulation:
             at = self.clock() - timedelta(seconds=EVERY * (1 - i / self.records))
             row = rows.score_result(f"{number}-{flush}-{i}", createdAt=at.isoformat())
             made.append(stream.insert(row | {"type": draw.choice(("prediction", "test"))}))
-        aggregator = Aggregator(
-            store=HourStore(
-                self,
-                clock=self.clock,
-                grace=GRACE,
-                time_left=lambda: end - self.now,
-                sleep=self.wait,
-                jitter=draw.random,
-            ),
-            pending=PendingHours(
-                self.table,  # type: ignore[arg-type] # the calls that it makes
-                "t",
-                clock=self.clock,
-                grace=GRACE,
-                remembered=remembered,
-            ),
-            quarantine=self,  # type: ignore[arg-type] # `send` is all that it needs
-            source_tables={},
-            clock=self.clock,
-            grace=GRACE,
-        )
-        taken = aggregator.fold({"Records": made, "shardId": f"shardId-{number}"})
-        self.reports.append(aggregator.apply(taken).as_report())
+        context = seams.Context(lambda: end - self.now, report={})
+        engine.invoke(*seams.aggregate(made, f"shardId-{number}"), context)
+        self.reports.append(context.report or {})
 
     def numbers(self) -> dict[str, float]:
         """Requests a flush, conflicts a flush, and how long a flush took (simulated seconds)."""
@@ -139,8 +124,8 @@ class Simulation:
         return {
             "flushes": flushes,
             "requests": round(self.requests / flushes, 2),
-            "conflicts": round(mean(int(report["conflicts"] or 0) for report in self.reports), 2),
-            "parentsLeft": sum(int(report["parentsLeft"] or 0) for report in self.reports),
+            "conflicts": round(mean(seams.conflicts(report) for report in self.reports), 2),
+            "leftToSweeper": sum(seams.left_to_sweeper(report) for report in self.reports),
             "p50": round(took[flushes // 2], 3),
             "p99": round(took[flushes * 99 // 100], 3),
             "longest": round(took[-1], 3),

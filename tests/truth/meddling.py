@@ -5,26 +5,24 @@ repair is about to set.
 """
 
 import itertools
-import json
 import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import Enum, auto
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from testbench.fakes.endpoint import Answer
 from testbench.fakes.signatures import Request
+from tests.truth import seams
 from tests.truth.deployment import sums_of
 from tests.truth.row_histories import Change, new_row
 from tests.truth.shards import Shard, meddled
 from tests.truth.source_tables import Minute, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.truth.run import Run
 
 _MODELS = {
@@ -105,16 +103,13 @@ class Meddler:
         """Learn of an answer that is about to be given."""
         if answer.status != _OK or answer.error_types:
             return
-        asked = json.loads(request.body)
-        act: Callable[[], None] | None = None
-        if asked["query"].startswith("query Count"):
-            if json.loads(answer.body)["data"]["page"]["nextToken"] is None:
-                act = partial(self._when_rows_are_read, asked["query"], asked["variables"])
-        elif asked["query"].startswith("query LoadHours"):
-            act = partial(self._before_a_save, self._loaded_again(asked["variables"]))
-        if act is not None and self._one_at_a_time.acquire(blocking=False):
+        asked = seams.questions(request.body, answer.body)
+        read = [minute for minute in sorted(self._standing) if _is_read(asked, minute)]
+        loaded = self._loaded_again({question.hour for question in asked})
+        if (read or loaded) and self._one_at_a_time.acquire(blocking=False):
             try:
-                act()
+                self._when_rows_are_read(read)
+                self._before_a_save(loaded)
             finally:
                 self._one_at_a_time.release()
 
@@ -126,14 +121,7 @@ class Meddler:
         for source in (*self._prompt.values(), *self._late.values()):
             source.deliver()
 
-    def _when_rows_are_read(self, query: str, variables: dict[str, Any]) -> None:
-        here = [
-            minute
-            for minute in sorted(self._standing)
-            if minute[0] == variables["account"]
-            and query.startswith(f"query Count{_MODELS[minute[1]]}(")
-            and _lists(variables["range"], minute[2])
-        ]
+    def _when_rows_are_read(self, here: list[Minute]) -> None:
         for minute in self._some(here, Act.NEW):
             self._late[_MODELS[minute[1]]].write(self._row_in(minute))
         for minute in self._some(here, Act.EXCHANGE):
@@ -172,13 +160,8 @@ class Meddler:
         while self._run.deployment.clock.now() < moment and time.monotonic() < end:
             time.sleep(0.005)
 
-    def _loaded_again(self, variables: dict[str, Any]) -> list[Minute]:
+    def _loaded_again(self, loaded: set[tuple[str, str] | None]) -> list[Minute]:
         """The minutes of the hours that have been loaded before."""
-        loaded = {
-            (variables[f"a{name[1:]}"], key["beginsWith"])
-            for name, key in variables.items()
-            if name.startswith("k")
-        }
         here = [
             minute
             for minute in sorted(self._standing)
@@ -201,10 +184,10 @@ class Meddler:
         return Change(self._run.deployment.clock.now(), None, row)
 
 
-def _lists(texts: dict[str, Any], start: str) -> bool:
-    """Whether a range of an index lists a row with this time."""
-    first, last = texts.get("between", (texts.get("ge"), "~"))
-    return bool(first <= start <= last)
+def _is_read(asked: Iterable[seams.Question], minute: Minute) -> bool:
+    """Whether the rows of a minute have just been read."""
+    account, series, start = minute
+    return any(question.ends_reading(_MODELS[series], account, start) for question in asked)
 
 
 def _day_of(minute: Minute) -> tuple[str, str]:
@@ -232,7 +215,7 @@ class _Source:
             if not self._waiting:
                 return
             records = [written.record for written in self._waiting]
-            event = {"Records": records, "shardId": self._shard.name(0), "state": {}}
-            while self._run.invoke("stream_aggregator", event, self._draw, mortal=False)[0]:
+            call = seams.aggregate(records, self._shard.name(0))
+            while self._run.invoke(*call, self._draw, mortal=False)[0]:
                 pass
             self._waiting.clear()

@@ -1,7 +1,8 @@
-"""The safeguards, each removable: a harness that still passes without one proves nothing.
+"""The rules, each removable: a harness that still passes without one proves nothing.
 
-Every entry replaces one small thing of the package in a worker process; docs/truth.md has the
-result of running the truth test with each.
+Every entry of MUTATIONS replaces one small thing of the engine in a worker process, and the truth
+test must then fail within three seeds. Another engine brings another table, and nothing else of
+tests/truth changes; the engine that knows two subtotals has to fill the one that TO_FILL names.
 """
 
 from collections.abc import Callable, Mapping
@@ -167,9 +168,9 @@ def _no_reconciler() -> None:
 
 
 class Mutation(NamedTuple):
-    """A safeguard that can be removed, and the smallest run that misses it every time.
+    """A rule that can be removed, and the smallest run that misses it.
 
-    `repairs` is the kind of the run; `rows`, `shards` and `seed` are its size.
+    `repairs` is the kind of the run; `rows`, `shards` and `seed` are its size and its first seed.
     """
 
     remove: Callable[[], None]
@@ -180,7 +181,7 @@ class Mutation(NamedTuple):
 
     @property
     def size(self) -> tuple[str, int, int, int]:
-        """Kind, rows, shards a table and seed of that run."""
+        """Kind, rows, shards a table and first seed of that run."""
         return self.repairs, self.rows, self.shards, self.seed
 
 
@@ -199,3 +200,37 @@ MUTATIONS: Mapping[str, Mutation] = {
     "no lifetime": Mutation(_no_lifetime, "on", 150, 2, 1),
     "no reconciler": Mutation(_no_reconciler, "on", 150, 2, 1),
 }
+
+TO_FILL: Mapping[str, str] = {
+    # what the streams alone need
+    "checkpoint": "A shard's records count once: only greater sequence numbers than a minute has.",
+    "sequence numbers": "They are compared as integers, and not by the shard's name alone.",
+    "condition on update": "A bucket is updated only if its version is the one that was loaded.",
+    "second create": "A create that finds the key present is loaded and applied again.",
+    "entry before write": "The hour's entry is there before its buckets: after any crash somebody"
+    " comes to complete and to check it.",
+    "as of": "Nothing is completed beyond the time up to which its model's stream is applied: with"
+    " a mapping off, a bucket waits.",
+    # what a repair needs
+    "T": "`apply` skips what was created at or before countedUntil: a repair has counted it.",
+    "one T for both": "An index check's T holds for the indexed subtotal only: the unindexed part"
+    " of a delta that comes later still counts.",
+    "version": "A minute is set only if its stored version was written at or before T, and is the"
+    " one that was loaded.",
+    "second pass": "What one pass finds is not set: a row may come between its page and the write.",
+    "fingerprint": "Equal sums of two passes are not enough: two rows may change places.",
+    "tail before judging": "What was updated while a part was read is read before the part is"
+    " compared: a row that is touched every second is else missed by both passes.",
+    "flips": "An update that moves a row in or out of its hour's range moves what it adds from one"
+    " subtotal to the other, also if it changes nothing else.",
+    "foreign": "apply to a minute with neither checkpoints nor countedUntil marks it foreign, and"
+    " an index check defers its hour: the unindexed subtotal is not known.",
+    "deferred flag": "Only a Scan deletes a deferred open check: an index check that finds the"
+    " hour right does not.",
+    "tokens": "An entry and an open check are deleted only if both tokens are those that were read"
+    " before pass 1: a touch meanwhile keeps them.",
+    "lifetime": "An hour older than its model's lifetime is never lowered: its rows have expired.",
+    "isolation": "Each account and model fails alone.",
+    "reconciler": "Something checks at all.",
+}
+"""The rules of the next design, whose patches its engine has to bring."""

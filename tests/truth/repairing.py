@@ -1,13 +1,14 @@
 """What a run does between its epochs: harm and losses, and the repairs that set them right."""
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from testbench.fakes.faults import Rates
-from tests.truth import corruption
+from tests.truth import corruption, seams
 from tests.truth.meddling import Meddler
 from tests.truth.row_histories import ACCOUNTS
 
@@ -28,17 +29,8 @@ _RETIRED, _RETIRED_AT = "retiredThings", 29_000_040
 def prepare(run: "Run") -> None:
     """A mark of a record type that nobody counts any more: it must cost the others nothing."""
     table = run.deployment.table
-    key = f"{ACCOUNTS[0]}#{_RETIRED}#{datetime.fromtimestamp(_RETIRED_AT * 60, UTC):%Y-%m-%dT%H:}"
-    table.items[key] = {
-        "hour": {"S": key},
-        "recordType": {"S": _RETIRED},
-        "accountId": {"S": ACCOUNTS[0]},
-        "start": {"N": str(_RETIRED_AT)},
-        "state": {"S": "closed"},
-        "due": {"N": "1"},
-        "until": {"N": "1"},
-        "token": {"S": "retired"},
-    }
+    item = seams.retired(ACCOUNTS[0], _RETIRED, _RETIRED_AT)
+    table.items[item["hour"]["S"]] = item
 
 
 def disturb(run: "Run", number: int) -> None:
@@ -66,8 +58,7 @@ def mend(run: "Run", number: int) -> None:
     """Repair what the streams have lost by the end of an epoch."""
     run.deployment.clock.pass_by(_QUIET_SECONDS)
     for event in run.given_up:
-        given = {"onFailure": {"payload": json.dumps(event)}}
-        _until_settled(run, "reconciler", given)
+        _until_settled(run, seams.repair_lost_batch(event))
         run.lost -= _minutes_of(run, event)
     run.given_up.clear()
     mended = [model for model, trouble in run.troubles.items() if number == trouble.mended > 0]
@@ -77,7 +68,7 @@ def mend(run: "Run", number: int) -> None:
         refused = {written.record["eventID"] for written in run.refused}
         bodies = run.deployment.queue.bodies
         wanted = [body for body in bodies if json.loads(body)["eventID"] in refused]
-        _until_settled(run, "redrive", {"bodies": wanted})
+        _until_settled(run, seams.repair_quarantine(wanted))
         run.lost -= {minute for written in run.refused for minute in written.minutes}
     if any(run.troubles[model].skipped for model in mended):
         meddler = Meddler(run, number)
@@ -86,7 +77,7 @@ def mend(run: "Run", number: int) -> None:
         days = meddler.days
         run.deployment.watched.watch = meddler.watch
         for day in sorted(days):
-            _until_settled(run, "reconciler", _ranges(run)[day])
+            _until_settled(run, _ranges(run)[day])
         run.deployment.watched.watch = None
         meddler.end()
         check_ranges(run, but=days)
@@ -107,7 +98,7 @@ def finish(run: "Run") -> None:
         deployment.clock.pass_by(3 * 3600)
         run.sweep_once()
         if run.repairs:
-            run.invoke("reconciler", {"repair": True}, run.draw)
+            run.invoke(*seams.CHECK, run.draw)
         left = _unsettled(run)
         if not left:
             break
@@ -120,56 +111,42 @@ def finish(run: "Run") -> None:
 
 def _unsettled(run: "Run") -> list[tuple[str, str, int]]:
     """The hours that are over, and still to be swept or checked."""
-    states = ("pending", "closed") if run.repairs else ("pending",)
     now = run.deployment.clock.now().timestamp()
-    return sorted(hour for hour in run.deployment.marked(*states) if hour[2] * 60 < now)
+    left = run.deployment.pending(checked=run.repairs)
+    return sorted(hour for hour in left if hour[2] * 60 < now)
 
 
 def check_ranges(run: "Run", but: Collection[tuple[str, str]] = ()) -> None:
     """Have every day that has a row or a bucket checked and repaired, until nothing moves."""
-    asked = [event for day, event in sorted(_ranges(run).items()) if day not in but]
+    asked = [call for day, call in sorted(_ranges(run).items()) if day not in but]
     with ThreadPoolExecutor(run.plan.workers) as pool:
-        for _ in pool.map(lambda event: _until_settled(run, "reconciler", event), asked):
+        for _ in pool.map(partial(_until_settled, run), asked):
             pass
 
 
-def _ranges(run: "Run") -> dict[tuple[str, str], dict[str, Any]]:
-    """The events for every account and date of which there is anything."""
+def _ranges(run: "Run") -> dict[tuple[str, str], seams.Call]:
+    """The calls for every account and date of which there is anything."""
     days: dict[tuple[str, str], set[str]] = {}
     stored = (key[:3] for key in run.deployment.stored())
     for account, series, start in (*run.tables.moments, *stored):
         days.setdefault((account, start[:10]), set()).add(series.partition("#")[0])
     return {
-        (account, day): {
-            "accountId": account,
-            "recordTypes": sorted(record_types),
-            "start": f"{day}T00:00:00Z",
-            "end": f"{datetime.fromisoformat(day).date() + _DAY}T00:00:00Z",
-            "repair": True,
-        }
+        (account, day): seams.repair_range(
+            account,
+            record_types,
+            f"{day}T00:00:00Z",
+            f"{datetime.fromisoformat(day).date() + _DAY}T00:00:00Z",
+        )
         for (account, day), record_types in days.items()
     }
 
 
-def _until_settled(run: "Run", function: str, event: Mapping[str, Any]) -> None:
+def _until_settled(run: "Run", call: seams.Call) -> None:
     for _ in range(_ROUNDS):
-        if _is_settled(lambda given: run.invoke(function, given, run.draw)[1], event):
+        if seams.settle(lambda call: run.invoke(*call, run.draw)[1], call):
             return
         run.deployment.clock.pass_by(_QUIET_SECONDS)
-    run.verdict.wrong.append(f"{function} does not come to an end: {str(event)[:90]}")
-
-
-def _is_settled(invoke: Callable[[Mapping[str, Any]], Any], event: Mapping[str, Any]) -> bool:
-    settled = True
-    following: Any = event
-    while following:
-        result = invoke(following)
-        if result is None:  # it failed, or died
-            return False
-        left = result.get("unsettled", 0) + result.get("movingCount", 0)
-        settled = settled and not left
-        following = result.get("next")
-    return settled
+    run.verdict.wrong.append(f"{call[0]} does not come to an end: {str(call[1])[:90]}")
 
 
 def _minutes_of(run: "Run", event: Mapping[str, Any]) -> set[Any]:

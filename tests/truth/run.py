@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from tests.truth import corruption, repairing
+from tests.truth import corruption, repairing, seams
 from tests.truth.deliveries import Cursor
 from tests.truth.deployment import FakeDeployment, Worker
 from tests.truth.judging import Judge
@@ -67,7 +67,7 @@ class Run:
         self.lost: set[Minute] = set()
         self.cancelled_out: set[Minute] = set()
         self.corrupted: set[corruption.Hour] = set()
-        self.given_up: list[dict[str, Any]] = []
+        self.given_up: list[seams.Event] = []
         self.refused: list[Written] = []
         self.acts = itertools.cycle(Act)
         self._progress = progress
@@ -105,6 +105,7 @@ class Run:
                     )
                 self.judge.judge_requests()
             finally:
+                self.verdict.wrong += deployment.watched.failures
                 self.verdict.deaths = sum(worker.deaths for worker in self.workers)
                 self.verdict.requests = len(deployment.server.log)
                 self.verdict.faults = deployment.faults.counts
@@ -136,15 +137,8 @@ class Run:
 
     def checks_and_sweeps(self) -> "_Beside":
         """Meanwhile sweep, and check the closed hours, again and again."""
-        functions: dict[str, dict[str, Any]] = {"bucket_sweeper": {}}
-        if self.repairs:
-            functions["reconciler"] = {"repair": True}
-        return _Beside(
-            [
-                partial(self.invoke, function, event, self._sweep_draw)
-                for function, event in functions.items()
-            ]
-        )
+        calls = [seams.SWEEP, seams.CHECK] if self.repairs else [seams.SWEEP]
+        return _Beside([partial(self.invoke, *call, self._sweep_draw) for call in calls])
 
     def _deliver(self, deliveries: list[Iterator[None]]) -> None:
         """Run the shards' deliveries side by side, at most WORKERS at once."""
@@ -190,7 +184,7 @@ class Run:
 
     def sweep_once(self) -> None:
         """One sweep."""
-        self.invoke("bucket_sweeper", {}, self._sweep_draw)
+        self.invoke(*seams.SWEEP, self._sweep_draw)
 
     def delivered(self, records: int) -> None:
         """Take note that so many records were delivered."""
@@ -198,7 +192,7 @@ class Run:
             self._done += records
             self._progress(self._done, self.verdict.records)
 
-    def give_up(self, event: dict[str, Any]) -> None:
+    def give_up(self, event: seams.Event) -> None:
         """A batch has aged out."""
         with self._lock:
             self.given_up.append(event)

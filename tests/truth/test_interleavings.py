@@ -150,9 +150,9 @@ def test_two_writers_and_a_sweeper() -> None:
     say(check([consumer("a", "+"), consumer("b", "+"), SWEEP], 2))
 
 
-@pytest.mark.parametrize("marked", [False, True], ids=["cold", "warm"])
-def test_three_writers(marked: bool) -> None:
-    say(check([consumer(name, "+", marked=marked) for name in "abc"], 3))
+@pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+def test_three_writers(warm: bool) -> None:
+    say(check([consumer(name, "+", warm=warm) for name in "abc"], 3))
 
 
 def test_the_same_batch_twice_at_once() -> None:

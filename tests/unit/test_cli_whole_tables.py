@@ -11,7 +11,7 @@ from aggregated_metrics_cli import whole_tables
 from aggregated_metrics_cli.main import main
 from aggregated_metrics_cli.run_progress import Watched, watched
 from testbench.backfilling import Backfilling
-from testbench.fakes.aws import MemoryTable
+from testbench.fakes.dynamodb import MemoryTable
 from testbench.reconciliation import World
 from testbench.streams import stream_arn
 

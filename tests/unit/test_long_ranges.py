@@ -10,7 +10,7 @@ from aggregated_metrics.jobs import long_ranges
 from aggregated_metrics.jobs.reconciler import Checked
 
 from testbench import rows
-from testbench.fakes.aws import MemoryTable
+from testbench.fakes.dynamodb import MemoryTable
 from testbench.reconciliation import START, World, truth
 
 _MODELS = ("Item", "Task")

@@ -46,6 +46,11 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def wait(seconds: float) -> None:
+    """Wait, between tries or between the looks of a check."""
+    time.sleep(seconds)
+
+
 @dataclass(slots=True)
 class Process:
     """What one Lambda process keeps from invocation to invocation.
@@ -58,6 +63,7 @@ class Process:
     session: "requests.Session"
     aws: Callable[[str], Any]
     clock: Callable[[], datetime] = now
+    sleep: Callable[[float], None] = wait
     remembered: dict[HourId, int] = field(default_factory=dict)
     probed: dict[str, float] = field(default_factory=dict)
 
@@ -77,6 +83,7 @@ class Process:
             grace=self.settings.GRACE_SECONDS,
             time_left=time_left,
             request_bytes=self.settings.MAX_REQUEST_BYTES,
+            sleep=self.sleep,
         )
 
     def pending(self) -> PendingHours:
@@ -87,6 +94,7 @@ class Process:
             clock=self.clock,
             grace=self.settings.GRACE_SECONDS,
             remembered=self.remembered,
+            sleep=self.sleep,
         )
 
     def quarantine(self) -> Quarantine:
@@ -213,13 +221,15 @@ def checker(
     return Checker(
         store=process.store(time_left),
         source=SourceRows(
-            process.client(time_left), clock=process.clock, retries=Retries(time_left)
+            process.client(time_left),
+            clock=process.clock,
+            retries=Retries(time_left, process.sleep),
         ),
         pending=process.pending(),
         clock=process.clock,
         grace=settings.GRACE_SECONDS,
         settle=settings.SETTLE_SECONDS,
-        sleep=time.sleep,
+        sleep=process.sleep,
         lifetimes={
             model: timedelta(days=days) for model, days in settings.SOURCE_LIFETIME_DAYS.items()
         },

@@ -1,0 +1,99 @@
+"""The functions' ports in memory, for runs within one process: no sockets, no threads, no waits."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import requests
+
+from testbench.fakes.appsync import FakeAppSync
+from testbench.fakes.aws import MemoryQueue
+from testbench.fakes.dynamodb import MemoryTable
+from testbench.fakes.scans import FakeBucket, FakeTables
+from testbench.fakes.signatures import Request
+from testbench.streams import table_arn
+
+ENDPOINT = "https://metrics.example.com/graphql"
+PENDING_HOURS = "pending-hours"
+ENVIRONMENT = {
+    "GRAPHQL_ENDPOINT": ENDPOINT,
+    "PENDING_HOURS_TABLE": PENDING_HOURS,
+    "QUARANTINE_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/quarantine",
+    "GRACE_SECONDS": "120",
+    "AWS_REGION": "us-east-1",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": "made-up",
+}
+
+
+def stream_arns(models: Iterable[str]) -> str:
+    """The setting that names a stream for each model; its table is named after the model."""
+    return ",".join(f"{table_arn(model)}/stream/2026-11-01T00:00:00.000" for model in models)
+
+
+class Session:
+    """As much of a requests session as the API's client uses.
+
+    Args:
+        answer: carries out a request.
+    """
+
+    def __init__(self, answer: Callable[[Request], Any]) -> None:
+        self._answer = answer
+
+    def post(self, url: str, *, data: bytes, headers: Mapping[str, str], **_: Any) -> Any:
+        answer = self._answer(Request.of(url, headers, data))
+        response = requests.Response()
+        response.status_code, response._content = answer.status, answer.body
+        return response
+
+
+class DynamoDb:
+    """The pending-hours table, and source tables that can be scanned."""
+
+    def __init__(self, pending: MemoryTable, sources: FakeTables) -> None:
+        self._pending, self._sources = pending, sources
+
+    def scan(self, *, TableName: str, **arguments: Any) -> Any:
+        table: Any = self._pending if TableName == PENDING_HOURS else self._sources
+        return table.scan(TableName=TableName, **arguments)
+
+    def describe_table(self, *, TableName: str) -> Any:
+        return self._sources.describe_table(TableName=TableName)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pending, name)
+
+
+class LocalPorts:
+    """One API, one pending-hours table, source tables, a bucket and a queue.
+
+    Args:
+        api: the API; its rows are what the source tables hold.
+        page: rows of a page when tables are scanned.
+        on_page: called before each of these pages.
+    """
+
+    def __init__(
+        self, api: FakeAppSync, *, page: int = 100, on_page: Callable[[], None] = lambda: None
+    ) -> None:
+        self.api = api
+        self.table, self.bucket, self.queue = MemoryTable(), FakeBucket(), MemoryQueue()
+        self.tables = FakeTables(api, page=page, on_page=on_page)
+        self.session = Session(api.answer)
+        self._clients = {
+            "dynamodb": DynamoDb(self.table, self.tables),
+            "s3": self.bucket,
+            "sqs": self.queue,
+        }
+
+    def aws(self, service: str) -> Any:
+        """The client for a service."""
+        return self._clients[service]
+
+
+def is_query(request: Request) -> bool:
+    """Whether a request to the API changes nothing."""
+    text: str = json.loads(request.body)["query"]
+    return text.startswith("query")

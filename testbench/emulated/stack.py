@@ -65,7 +65,6 @@ _ARTIFACTS = "sam-artifacts"
 _EMPTY = '""'
 """What sam takes for an empty value of a parameter."""
 _NOTE = "kept.json"
-_EMULATOR = Path(__file__).with_name("ministack_main.py")
 
 
 class NoStackError(Exception):
@@ -304,7 +303,7 @@ class EmulatedStack:
         self.tables = {model: outputs[f"{model}TableName"] for model in MODELS}
 
     def _create_schema(self) -> None:
-        schema = (ROOT / "backend" / "schema.graphql").read_bytes()
+        schema = (ROOT / "backend" / "functions" / "api" / "schema.graphql").read_bytes()
         self.client("appsync").start_schema_creation(
             apiId=self.backend["GraphQLApiId"], definition=schema
         )
@@ -332,8 +331,7 @@ class EmulatedStack:
     def _start_emulator(self) -> None:
         with self._timed("start of the emulator"), self.emulator_log.open("wb") as log:
             self._emulator = self._spawn(
-                # -P: no module beside it stands for one that the emulator means
-                [str(TOOLS / "emulator" / "bin" / "python"), "-P", str(_EMULATOR)],
+                [str(TOOLS / "emulator" / "bin" / "ministack")],
                 self._emulator_environment(),
                 log,
             )

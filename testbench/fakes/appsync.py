@@ -5,23 +5,26 @@ compiled once, rows are rendered once per version and selection, and keys are ke
 """
 
 import json
+import random
+import threading
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from amplify_api.errors import ResolverError
+from amplify_api.operations import Operations
 from graphql import GraphQLSyntaxError, execute_sync
 
-from testbench.fakes.arguments import ResolverError
-from testbench.fakes.documents import Document, Documents
+from testbench.fakes.documents import Document, Documents, Field, Operation
 from testbench.fakes.endpoint import CALM, Answer, Disturbance, refusal
-from testbench.fakes.models import schema
-from testbench.fakes.plans import Field, InvalidRequestError, Operation, PageSelection
-from testbench.fakes.rendering import Errors, render_page, render_row
-from testbench.fakes.resolvers import Resolvers
-from testbench.fakes.scalars import Json, encode, read_json
+from testbench.fakes.models import models, schema
+from testbench.fakes.rendering import Errors, render
+from testbench.fakes.scalars import Json, encode
 from testbench.fakes.signatures import AccessDeniedError, Request, Signatures
-from testbench.fakes.tables import Attributes
+from testbench.fakes.tables import Attributes, Behaviour, Table, attributes_of
+from testbench.fakes.variables import InvalidRequestError
 
 
 def _utc_now() -> datetime:
@@ -44,6 +47,10 @@ class FakeAppSync:
         signatures: who may call; None lets everybody.
         pause: called between the fields of a request, where another request can come in.
         documents: compiled documents; by default those of all APIs of this process.
+
+    Attributes:
+        resolvers: what answers each field, under a lock, and only a field: two requests interleave
+            between their fields.
     """
 
     def __init__(
@@ -60,9 +67,15 @@ class FakeAppSync:
         self.documents = documents or _DOCUMENTS
         self.monotonic = monotonic
         self.pause = pause
-        self._resolvers = Resolvers(
-            clock=clock, monotonic=monotonic, seed=seed, equal_put_succeeds=equal_put_succeeds
-        )
+        self._behaviour = Behaviour(monotonic, equal_put_succeeds)
+        self._tables = {name: Table(model, self._behaviour) for name, model in models().items()}
+        ids = random.Random(seed)
+        self.resolvers = Operations(
+            self._tables.values(),
+            now=clock,
+            new_id=lambda: str(uuid.UUID(int=ids.getrandbits(128), version=4)),
+        ).by_field
+        self._lock = threading.Lock()
         self._signatures = signatures
 
     def execute(self, query: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -74,40 +87,35 @@ class FakeAppSync:
 
     def rows(self, model: str) -> list[Attributes]:
         """All rows of a model as plain values, AWSJSON parsed, in the order of their keys."""
-        table = self._resolvers.tables[model]
-        with self._resolvers.lock:
+        table = self._tables[model]
+        with self._lock:
             found = [row.attributes for _, row in sorted(table.rows.items())]
         return [_row(attributes) for attributes in found]
 
     def keys(self, model: str) -> list[tuple[str, ...]]:
         """The primary keys of all rows of a model."""
-        with self._resolvers.lock:
-            return list(self._resolvers.tables[model].rows)
+        with self._lock:
+            return list(self._tables[model].rows)
 
     def row(self, model: str, *key: str) -> Attributes | None:
         """One row as plain values, by its primary key; None if there is none."""
-        with self._resolvers.lock:
-            row = self._resolvers.tables[model].rows.get(key)
+        with self._lock:
+            row = self._tables[model].rows.get(key)
         return None if row is None else _row(row.attributes)
 
     def put(self, model: str, *rows: Mapping[str, Any]) -> None:
         """Store plain rows, AWSJSON as any value, past all checks, as a table takes them."""
-        table = self._resolvers.tables[model]
+        table = self._tables[model]
         for row in rows:
-            attributes = {
-                name: read_json(json.dumps(value))
-                if name in table.model.json_fields and value is not None
-                else value
-                for name, value in row.items()
-            }
+            attributes = attributes_of(table.model, row)
             key = tuple(row[name] for name in table.model.key)
-            with self._resolvers.lock:
-                table.write(key, attributes, self.monotonic())
+            with self._lock:
+                table.write(key, attributes)
 
     def remove(self, model: str, *key: str) -> None:
         """Remove a row past all checks, by its primary key."""
-        with self._resolvers.lock:
-            self._resolvers.tables[model].remove(key)
+        with self._lock:
+            self._tables[model].remove(key)
 
     def fields_of(self, request: Request) -> Mapping[str, str]:
         """The fields by alias that a request asks for, carried out or not; {} if it cannot say."""
@@ -143,7 +151,7 @@ class FakeAppSync:
             operation = document.choose(asked.get("operationName"))
             if operation.introspects:
                 return _introspect(document, asked)
-            variables = operation.coerce(asked.get("variables") or {})
+            variables = operation.variables.read(asked.get("variables") or {})
         except InvalidRequestError as error:
             return _json_answer({"data": None, "errors": error.errors}, error.errors)
         return self._run(operation, variables, disturbance)
@@ -177,17 +185,14 @@ class FakeAppSync:
     ) -> str:
         try:
             disturbance.check(field.alias)
-            result = self._resolvers.resolve(
-                field.name, field.arguments_of(variables), disturbance.stale
-            )
+            arguments = field.arguments_of(variables)
+            with self._lock:
+                self._behaviour.stale = disturbance.stale
+                result = self.resolvers[field.name](arguments)
         except ResolverError as error:
             errors.append(_field_error(field, error))
             return "null"
-        if result is None:
-            return "null"
-        if isinstance(field.selection, PageSelection):
-            return render_page(result, field, field.selection, errors)
-        return render_row(result, field.selection, [field.alias], errors)
+        return render(result, field, errors)
 
 
 def _row(attributes: Mapping[str, Any]) -> Attributes:

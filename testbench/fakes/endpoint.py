@@ -4,7 +4,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
-from testbench.fakes.arguments import ResolverError
+from amplify_api.errors import ResolverError
+
 from testbench.fakes.signatures import Request
 from testbench.fakes.tables import Staleness
 

@@ -7,6 +7,15 @@ from typing import Any
 from testbench.fakes.scalars import Json
 
 _ABSENT = object()
+_KINDS: dict[type, str] = {
+    bool: "bool",
+    int: "number",
+    float: "number",
+    str: "string",
+    list: "list",
+    Json: "map",
+    type(None): "_null",
+}
 
 
 def _compare(test: Callable[[Any, Any], Any]) -> Callable[[Any, Any], bool]:
@@ -19,55 +28,26 @@ def _compare(test: Callable[[Any, Any], Any]) -> Callable[[Any, Any], bool]:
     return compare
 
 
-def _between(stored: Any, wanted: Any) -> bool:
-    low, high = wanted
-    return bool(low <= stored <= high)
-
-
-def _exists(stored: Any, wanted: Any) -> bool:
-    return (stored is not _ABSENT) == bool(wanted)
-
-
 def _contains(stored: Any, wanted: Any) -> bool:
     return isinstance(stored, (str, list)) and wanted in stored
 
 
-def _kind(stored: Any, wanted: Any) -> bool:
-    kinds: dict[type, str] = {
-        bool: "bool",
-        int: "number",
-        float: "number",
-        str: "string",
-        list: "list",
-        Json: "map",
-        type(None): "_null",
-    }
-    return kinds.get(type(stored)) == str(wanted)
-
-
-def _size(stored: Any, wanted: Mapping[str, Any]) -> bool:
-    return isinstance(stored, (str, list)) and _holds(wanted, len(stored))
-
-
+_not_below, _not_above = _compare(operator.ge), _compare(operator.le)
 _OPERATIONS: dict[str, Callable[[Any, Any], bool]] = {
     "eq": lambda stored, wanted: stored is not _ABSENT and stored == wanted,
     # An absent attribute differs from every value.
     "ne": lambda stored, wanted: stored is _ABSENT or stored != wanted,
     "lt": _compare(operator.lt),
-    "le": _compare(operator.le),
+    "le": _not_above,
     "gt": _compare(operator.gt),
-    "ge": _compare(operator.ge),
-    "between": lambda stored, wanted: (
-        stored is not _ABSENT
-        and isinstance(stored, str) == isinstance(wanted[0], str)
-        and _between(stored, wanted)
-    ),
+    "ge": _not_below,
+    "between": lambda stored, ends: _not_below(stored, ends[0]) and _not_above(stored, ends[1]),
     "beginsWith": lambda stored, wanted: isinstance(stored, str) and stored.startswith(wanted),
     "contains": _contains,
     "notContains": lambda stored, wanted: not _contains(stored, wanted),
-    "attributeExists": _exists,
-    "attributeType": _kind,
-    "size": _size,
+    "attributeExists": lambda stored, wanted: (stored is not _ABSENT) == bool(wanted),
+    "attributeType": lambda stored, wanted: _KINDS.get(type(stored)) == str(wanted),
+    "size": lambda stored, wanted: isinstance(stored, (str, list)) and _holds(wanted, len(stored)),
 }
 
 

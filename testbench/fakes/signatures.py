@@ -1,15 +1,17 @@
 """Who may call: SigV4 signatures for service appsync, and API keys, checked as AppSync does."""
 
-import functools
-import hashlib
 import hmac
 import re
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
 _AUTHORIZATION = re.compile(
-    r"AWS4-HMAC-SHA256 Credential=([^/]+)/(\d{8})/([^/]+)/([^/]+)/aws4_request,\s*"
+    r"AWS4-HMAC-SHA256 Credential=([^/]+)/\d{8}/([^/]+)/([^/]+)/aws4_request,\s*"
     r"SignedHeaders=([^,]+),\s*Signature=([0-9a-f]{64})"
 )
 _MISMATCH = (
@@ -67,7 +69,7 @@ class Signatures:
         self._check_signature(request, parts)
 
     def _check_signature(self, request: Request, parts: re.Match[str]) -> None:
-        key_id, day, region, service, names, signature = parts.groups()
+        key_id, region, service, names, signature = parts.groups()
         secret = self._secrets.get(key_id)
         if secret is None:
             raise AccessDeniedError(
@@ -82,9 +84,7 @@ class Signatures:
                 "Credential should be scoped to a valid region / correct service: 'appsync' "
                 f"(got {region}/{service}).",
             )
-        text = _string_to_sign(request, names, f"{day}/{region}/{service}/aws4_request")
-        signed = hmac.new(_signing_key(secret, day, region, service), text, hashlib.sha256)
-        if not hmac.compare_digest(signed.hexdigest(), signature):
+        if not hmac.compare_digest(_signature(request, names, secret, region), signature):
             raise AccessDeniedError(403, "InvalidSignatureException", _MISMATCH)
 
 
@@ -92,20 +92,16 @@ def _unauthorized(reason: str) -> AccessDeniedError:
     return AccessDeniedError(401, "UnauthorizedException", f"UnauthorizedException: {reason}")
 
 
-@functools.lru_cache(maxsize=256)
-def _signing_key(secret: str, day: str, region: str, service: str) -> bytes:
-    key = f"AWS4{secret}".encode()
-    for part in (day, region, service, "aws4_request"):
-        key = hmac.digest(key, part.encode(), "sha256")
-    return key
-
-
-def _string_to_sign(request: Request, names: str, scope: str) -> bytes:
+def _signature(request: Request, names: str, secret: str, region: str) -> str:
+    """What the request's signature must be: of the headers that it names."""
     headers = {"host": request.host} | dict(request.headers)
-    canonical_headers = "".join(
-        f"{name}:{' '.join(headers.get(name, '').split())}\n" for name in names.split(";")
+    signed = AWSRequest(
+        "POST",
+        f"https://{request.host}{request.path}",
+        {name: headers.get(name, "") for name in names.split(";")},
+        request.body,
     )
-    content = hashlib.sha256(request.body).hexdigest()
-    canonical = f"POST\n{request.path}\n\n{canonical_headers}\n{names}\n{content}"
-    digest = hashlib.sha256(canonical.encode()).hexdigest()
-    return f"AWS4-HMAC-SHA256\n{request.headers.get('x-amz-date', '')}\n{scope}\n{digest}".encode()
+    signed.context["timestamp"] = headers.get("x-amz-date", "")
+    auth = SigV4Auth(Credentials("", secret), "appsync", region)
+    text = auth.string_to_sign(signed, auth.canonical_request(signed))
+    return str(auth.signature(text, signed))

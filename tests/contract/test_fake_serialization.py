@@ -6,6 +6,7 @@ import pytest
 
 from testbench import rows
 from testbench.fakes.appsync import FakeAppSync
+from testbench.fakes.models import models
 
 CREATED = rows.CREATED_AT
 _LIST = """query List($account: String!) {
@@ -64,6 +65,29 @@ def test_an_int_beyond_32_bits_is_null_and_named(number: float) -> None:
     answer = _get("Evaluation", "id totalItems", rows.evaluation(totalItems=number))
     assert answer["data"]["row"] == {"id": "evaluation-1", "totalItems": None}
     assert [error["path"] for error in answer["errors"]] == [["row", "totalItems"]]
+
+
+@pytest.mark.parametrize(
+    ("model", "field", "value"),
+    [
+        ("Task", "status", {"a": 1}),
+        ("Task", "status", ["RUNNING"]),
+        ("Item", "isEvaluation", "no"),
+        ("AggregatedMetrics", "numberOfMinutes", "one"),
+        ("AggregatedMetrics", "timeRangeStart", "2026-11-22 10:00:00"),
+    ],
+)
+def test_a_wrong_type_where_null_is_not_allowed_makes_its_row_null(
+    model: str, field: str, value: Any
+) -> None:
+    api = FakeAppSync()
+    key = {name: name for name in models()[model].key}
+    api.put(model, key | {field: value})
+    answer = api.execute(
+        f"query {{ page: {models()[model].list_query} {{ items {{ {field} }} }} }}"
+    )
+    assert answer["data"] == {"page": {"items": [None]}}
+    assert [error["path"] for error in answer["errors"]] == [["page", "items", 0, field]]
 
 
 def test_every_answer_names_a_row_that_cannot_be_given() -> None:

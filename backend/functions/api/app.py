@@ -5,20 +5,26 @@ import os
 import sys
 import time
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import boto3
-from amplify_api.api import Api
+from amplify_api.dynamodb import DynamoTable, Record
 from amplify_api.errors import ResolverError
+from amplify_api.models import read_models
+from amplify_api.operations import Operations
+from amplify_api.ports import Page
+
+MODELS = read_models((Path(__file__).parent / "schema.graphql").read_text("utf-8"))
 
 
 @cache
-def _api() -> Api:
-    form = os.environ.get("JSON_FORM", "parsed")
-    return Api(
-        boto3.client("dynamodb"),
-        os.environ["TABLE_SUFFIX"],
-        "text" if form == "text" else "parsed",
+def _operations() -> Operations[Record]:
+    dynamodb, suffix = boto3.resource("dynamodb"), os.environ["TABLE_SUFFIX"]
+    as_text = os.environ.get("JSON_FORM") == "text"
+    return Operations(
+        DynamoTable(dynamodb, model, f"{name}-{suffix}", json_as_text=as_text)
+        for name, model in MODELS.items()
     )
 
 
@@ -37,11 +43,13 @@ def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:  #
     """
     began = time.perf_counter()
     error: dict[str, Any] | None = None
-    data: dict[str, Any] | None = None
+    data: Any = None
     try:
-        data = _api().answer(event["field"], event["arguments"])
+        data = _operations().by_field[event["field"]](event["arguments"])
     except ResolverError as refusal:
         error = {"message": refusal.message, "type": refusal.error_type}
+    if isinstance(data, Page):
+        data = {"items": data.records, "nextToken": data.next}
     _log(event["field"], began, error)
     return {"error": error} if error else {"data": data}
 

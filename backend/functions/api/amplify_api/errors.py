@@ -1,8 +1,4 @@
-"""What a resolver refuses, in AppSync's words.
-
-ResolverError           any refusal; AppSync puts it at the field's path
-└─ InvalidArgumentsError    arguments of a list that do not go together
-"""
+"""What a resolver refuses, in AppSync's words."""
 
 
 class ResolverError(Exception):
@@ -20,8 +16,12 @@ class ResolverError(Exception):
         self.error_type = error_type
 
 
-class InvalidArgumentsError(ResolverError):
-    """Arguments of a list query that Amplify's templates refuse."""
+def invalid_arguments(message: str) -> ResolverError:
+    """The refusal of a list query's arguments by Amplify's templates."""
+    return ResolverError(message, "InvalidArgumentsError")
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, "InvalidArgumentsError")
+
+def dynamodb_refusal(code: str, message: str, request_id: str, status: int = 400) -> ResolverError:
+    """A refusal by DynamoDB, as AppSync words it."""
+    service = f"Service: DynamoDb, Status Code: {status}, Request ID: {request_id}"
+    return ResolverError(f"{message} ({service})", f"DynamoDB:{code}")

@@ -1,213 +1,135 @@
-"""The models of schema.graphql and their indexes: the one place that names them.
+"""The models and indexes of an API, read from the schema that Amplify generates for it.
 
-The order of a model's indexes matters: Amplify demands the parts of composite sort keys index by
-index, and a client sees the first demand that is not met. template.yaml declares the same indexes
-on the tables; a contract test holds the two together.
+Amplify's names say everything: `DeleteXInput` has the primary key, each `listXBy…` is an index with
+its hash key as the first argument, and the type of a composite key condition carries the index's
+name.
 """
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+_DEFINITION = re.compile(r"\b(?:type|input)\s+(\w+)[^{]*\{([^}]*)\}")
+_FIELD = re.compile(r"(\w+)\s*(?:\(([^)]*)\))?\s*:\s*([\[\]\w!]+)")
+_NO_FIELDS = re.compile(r"#[^\n]*|@\w+(\([^)]*\))?")
+_COMPOSITE = "CompositeKeyConditionInput"
+
+type Fields = dict[str, tuple[str, str]]
+"""Name of a field → its arguments and its type, as the schema writes them."""
 
 
-def _camel(names: tuple[str, ...]) -> str:
-    first, *rest = names
-    return first + "".join(name[0].upper() + name[1:] for name in rest)
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return "And".join(name[0].upper() + name[1:] for name in names)
-
-
-@dataclass(frozen=True, slots=True)
-class Index:
-    """A global secondary index as Amplify lays it out.
+class Index(NamedTuple):
+    """A global secondary index, or a table's primary key.
 
     Attributes:
+        name: the index's name on the table; empty for the primary key.
         hash_key: the attribute of the partition key.
-        sort: the fields of the sort key; more than one make a composite key.
-        named: the name in the model's definition; empty for Amplify's own name.
+        sort_keys: the fields of the sort key; more than one make a composite key.
     """
 
+    name: str
     hash_key: str
-    sort: tuple[str, ...] = ()
-    named: str = ""
+    sort_keys: tuple[str, ...] = ()
 
     @property
-    def composite(self) -> bool:
-        """Whether the sort key is put together from several fields."""
-        return len(self.sort) > 1
-
-    @property
-    def sort_attribute(self) -> str:
+    def attribute(self) -> str:
         """The table's attribute of the sort key, such as `status#updatedAt`; empty for none."""
-        return "#".join(self.sort)
+        return "#".join(self.sort_keys)
 
     @property
-    def sort_argument(self) -> str:
+    def argument(self) -> str:
         """The query's argument for the sort key, such as `statusUpdatedAt`; empty for none."""
-        return _camel(self.sort) if self.sort else ""
+        return _lower("".join(_upper(name) for name in self.sort_keys))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Model:
     """A type with a table of its own.
 
     Attributes:
         name: the type, and the first part of its table's name.
-        plural: as in the name of the query that lists it.
-        indexes: in the order of the model's definition.
-        json_fields: the fields of type AWSJSON, stored as what the text says.
-        hash_key: the table's partition key.
-        sort_key: the table's sort key; empty for none.
+        list_query: the query that lists the table.
+        primary: the table's key.
+        indexes: query → the index that it reads, in the order of the model's definition: Amplify
+            demands the parts of composite keys index by index.
+        json_fields: the fields of type AWSJSON.
+        keeps_deleted: the API resolves conflicts: a deleted record stays, marked `_deleted`.
     """
 
     name: str
-    plural: str
-    indexes: tuple[Index, ...]
+    list_query: str
+    primary: Index
+    indexes: dict[str, Index]
     json_fields: frozenset[str]
-    hash_key: str = "id"
-    sort_key: str = ""
+    keeps_deleted: bool
 
-    @property
+    @cached_property
     def key(self) -> tuple[str, ...]:
         """The attributes of the table's primary key."""
-        return (self.hash_key, self.sort_key) if self.sort_key else (self.hash_key,)
+        return (self.primary.hash_key, *self.primary.sort_keys)
 
-    def index_name(self, index: Index) -> str:
-        """The index's name on the table."""
-        own = f"{self.plural[0].lower()}{self.plural[1:]}"
-        return index.named or f"{own}By{_listed((index.hash_key, *index.sort))}"
+    @cached_property
+    def composite_indexes(self) -> tuple[Index, ...]:
+        """The indexes whose sort key is put together from several fields."""
+        return tuple(index for index in self.indexes.values() if len(index.sort_keys) > 1)
 
-    def index_query(self, index: Index) -> str:
-        """The field of Query that reads the index."""
-        return f"list{self.name}By{_listed((index.hash_key, *index.sort))}"
+    @cached_property
+    def key_fields(self) -> tuple[str, ...]:
+        """All fields that are part of any key."""
+        indexes = (self.primary, *self.indexes.values())
+        return tuple(sorted({name for i in indexes for name in (i.hash_key, *i.sort_keys)}))
 
 
-ITEM = Model(
-    "Item",
-    "Items",
-    indexes=(
-        Index("accountId", ("updatedAt",)),
-        Index("accountId", ("createdAt",)),
-        Index("accountId", ("externalId",)),
-        Index("scoreId", ("updatedAt",)),
-        Index("scoreId", ("createdAt",)),
-    ),
-    json_fields=frozenset({"identifiers", "metadata"}),
-)
+def read_models(sdl: str) -> dict[str, Model]:
+    """Every model of a schema by name.
 
-SCORE_RESULT = Model(
-    "ScoreResult",
-    "ScoreResults",
-    indexes=(
-        Index("type", ("status", "updatedAt"), "byTypeStatusUpdated"),
-        Index("itemId"),
-        Index("itemId", ("scorecardId", "scoreId"), "byItemScorecardScore"),
-        Index("itemId", ("type", "scoreId", "updatedAt"), "byItemIdAndTypeAndScoreIdAndUpdatedAt"),
-        Index("accountId", ("updatedAt",)),
-        Index("scoringJobId"),
-        Index("evaluationId"),
-        Index("scorecardId", ("updatedAt",)),
-        Index("scorecardId", ("itemId", "createdAt"), "byScorecardItemAndCreatedAt"),
-        Index("scorecardId", ("scoreId", "itemId"), "byScorecardScoreItem"),
-        Index("scoreVersionId"),
-        Index("scoreId"),
-    ),
-    json_fields=frozenset({"metadata", "trace", "cost"}),
-)
+    Args:
+        sdl: the schema as Amplify generates it, with or without directives.
+    """
+    types: dict[str, Fields] = {}
+    for name, body in _DEFINITION.findall(_NO_FIELDS.sub("", sdl)):
+        types.setdefault(name, {}).update((f, (a, t)) for f, a, t in _FIELD.findall(body))
+    names = [name for name in types if f"Create{name}Input" in types]
+    return {name: _model(name, types) for name in names}
 
-TASK = Model(
-    "Task",
-    "Tasks",
-    indexes=(
-        Index("accountId", ("updatedAt",)),
-        Index("scorecardId", ("updatedAt",)),
-        Index("scoreId"),
-    ),
-    json_fields=frozenset({"metadata", "errorDetails"}),
-)
 
-EVALUATION = Model(
-    "Evaluation",
-    "Evaluations",
-    indexes=(
-        Index("accountId", ("updatedAt",)),
-        Index("scorecardId", ("updatedAt",)),
-        Index("scoreId", ("updatedAt",)),
-        Index("scoreVersionId", ("createdAt",)),
-    ),
-    json_fields=frozenset({"parameters", "metrics"}),
-)
+def _model(name: str, types: dict[str, Fields]) -> Model:
+    indexes = dict(_indexes(name, types))
+    listed = f"Model{name}Connection"
+    queries = (query for query, (_, kind) in types["Query"].items() if kind == listed)
+    hash_key, *sort_keys = types[f"Delete{name}Input"]
+    return Model(
+        name=name,
+        list_query=next(query for query in queries if query not in indexes),
+        primary=Index("", hash_key, tuple(sort_keys)),
+        indexes=indexes,
+        json_fields=frozenset(f for f, (_, kind) in types[name].items() if kind == "AWSJSON"),
+        keeps_deleted="_deleted" in types[name],
+    )
 
-FEEDBACK_ITEM = Model(
-    "FeedbackItem",
-    "FeedbackItems",
-    indexes=(
-        Index("accountId", ("updatedAt",)),
-        Index("accountId", ("editedAt",)),
-        Index(
-            "accountId", ("scorecardId", "scoreId", "updatedAt"), "byAccountScorecardScoreUpdatedAt"
-        ),
-        Index(
-            "accountId", ("scorecardId", "scoreId", "editedAt"), "byAccountScorecardScoreEditedAt"
-        ),
-        Index("cacheKey"),
-        Index("itemId"),
-    ),
-    json_fields=frozenset({"metadata"}),
-)
 
-PROCEDURE = Model(
-    "Procedure",
-    "Procedures",
-    indexes=(
-        Index("accountId", ("updatedAt",)),
-        Index("accountId", ("createdAt",)),
-    ),
-    json_fields=frozenset({"metadata"}),
-)
+def _indexes(model: str, types: dict[str, Fields]) -> Iterator[tuple[str, Index]]:
+    """The queries of a model whose first argument, the hash key, is demanded."""
+    for query, (arguments, kind) in types["Query"].items():
+        (hash_key, _, hash_kind), *others = _FIELD.findall(arguments)
+        if kind != f"Model{model}Connection" or not hash_kind.endswith("!"):
+            continue
+        sort, _, sort_kind = others[0]
+        if sort_kind.endswith(_COMPOSITE):
+            name = sort_kind.removeprefix(f"Model{model}").removesuffix(_COMPOSITE)
+            parts = types[sort_kind]["eq"][1].rstrip("!")
+            yield query, Index(_lower(name), hash_key, tuple(types[parts]))
+        else:
+            plural = model if model.endswith("s") else f"{model}s"
+            name = _lower(plural) + query.removeprefix(f"list{model}")
+            yield query, Index(name, hash_key, () if sort == "sortDirection" else (sort,))
 
-CHAT_SESSION = Model(
-    "ChatSession",
-    "ChatSessions",
-    indexes=(
-        Index("accountId", ("updatedAt",)),
-        Index("procedureId", ("createdAt",)),
-    ),
-    json_fields=frozenset({"metadata"}),
-)
 
-CHAT_MESSAGE = Model(
-    "ChatMessage",
-    "ChatMessages",
-    indexes=(
-        Index("accountId", ("createdAt",)),
-        Index("sessionId", ("createdAt",)),
-    ),
-    json_fields=frozenset({"metadata"}),
-)
+def _lower(name: str) -> str:
+    return name[:1].lower() + name[1:]
 
-AGGREGATED_METRICS = Model(
-    "AggregatedMetrics",
-    "AggregatedMetrics",
-    indexes=(
-        Index("accountId", ("timeRangeStart", "recordType"), "byAccountTimeRangeRecord"),
-        Index("accountId", ("recordType", "timeRangeStart"), "byAccountRecordType"),
-        Index("scorecardId", ("timeRangeStart", "recordType"), "byScorecardTimeRangeRecord"),
-        Index("scoreId", ("timeRangeStart", "recordType"), "byScoreTimeRangeRecord"),
-    ),
-    json_fields=frozenset({"metadata"}),
-    hash_key="accountId",
-    sort_key="compositeKey",
-)
 
-MODELS = (
-    ITEM,
-    SCORE_RESULT,
-    TASK,
-    EVALUATION,
-    FEEDBACK_ITEM,
-    PROCEDURE,
-    CHAT_SESSION,
-    CHAT_MESSAGE,
-    AGGREGATED_METRICS,
-)
+def _upper(name: str) -> str:
+    return name[:1].upper() + name[1:]

@@ -1,0 +1,147 @@
+"""The JavaScript reader in a real browser: the documented lines chart what the Fake API has."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from aggregated_metrics import summarize
+from aggregated_metrics.core import buckets
+
+from testbench.browser import Page, browser
+from testbench.counted import SCORECARDS, FakeClient, busy_day
+
+ROOT = Path(__file__).parents[2]
+BLOCKS = re.findall(
+    r"```js\n(.*?)```", (ROOT / "docs/reading-javascript.md").read_text(), re.DOTALL
+)
+NOW = datetime.now(UTC)
+ACCOUNT = "acct <1>"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """reader-js/ as files, and the API, for a page of any origin."""
+
+    def __init__(self, client: FakeClient, *given: Any) -> None:
+        self.client = client
+        super().__init__(*given)
+
+    def do_GET(self) -> None:
+        path = ROOT / self.path.lstrip("/")
+        self._send(path.read_bytes(), "text/javascript")
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.client.queries.append(asked["query"])
+        answer = self.client.api.execute(asked["query"], asked["variables"])
+        self._send(json.dumps(answer).encode(), "application/json")
+
+    def do_OPTIONS(self) -> None:
+        self._send(b"", "text/plain")
+
+    def _send(self, body: bytes, kind: str) -> None:
+        self.send_response(200)
+        self.send_header("content-type", kind)
+        self.send_header("access-control-allow-origin", "*")
+        self.send_header("access-control-allow-headers", "*, authorization")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def _served(client: FakeClient) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, client)) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def client() -> FakeClient:
+    client = FakeClient()
+    busy_day(client.api, ACCOUNT, NOW - timedelta(days=1), NOW)
+    as_of = buckets.iso(buckets.to_minute(NOW))
+    said = {
+        "asOf": dict.fromkeys(("items", "scoreResultsByScorecard"), as_of),
+        "completeAfter": 120,
+    }
+    row: dict[str, Any] = {
+        "accountId": "_streams",
+        "compositeKey": "_streams#1970-01-01T00:00:00Z#60",
+    }
+    row |= {"recordType": "_streams", "timeRangeStart": buckets.iso(0), "numberOfMinutes": 60}
+    row |= {"timeRangeEnd": buckets.iso(60), "count": 0, "complete": False, "metadata": said}
+    client.api.put("AggregatedMetrics", row | {"createdAt": as_of, "updatedAt": as_of})
+    return client
+
+
+@pytest.fixture(scope="module")
+def page(client: FakeClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """A page that has run the documentation's first lines, with its own `query` by fetch."""
+    lines, *clients = BLOCKS
+    (fetching,) = [block for block in clients if "fetch(" in block]
+    with browser() as chromium, _served(client) as url:
+        script = f"""
+            const [endpoint, token] = ["{url}/graphql", () => "a token"];
+            const accountId = {json.dumps(ACCOUNT)};
+            {fetching}
+            const chart = (bars) => {{ document.body.innerHTML = bars.map((bar) =>
+                `<i style="display: block; width: ${{bar.y}}px" class="${{bar.faded}}"></i>`); }};
+            {lines.replace("./reader-js/", f"{url}/reader-js/")}
+            const reader = await import("{url}/reader-js/index.js");
+            Object.assign(window, {{ points, query, accountId, reader }});
+        """
+        path = tmp_path_factory.mktemp("reader") / "page.html"
+        fails = 'onerror="failed = true"'
+        path.write_text(
+            "<!doctype html><body><script>onunhandledrejection = () => (failed = true)</script>"
+            f'<script type="module" {fails}>{script}</script>',
+            "utf-8",
+        )
+        opened = chromium.page()
+        opened.open(path, width=800, height=600)
+        opened.ask(
+            "new Promise((done) => { const look = () => window.reader || window.failed ? done() : "
+            "setTimeout(look, 20); look(); })"
+        )
+        yield opened
+
+
+def test_the_first_lines_chart_the_last_24_hours(page: Page, client: FakeClient) -> None:
+    assert len(BLOCKS[0].splitlines()) == 4
+    assert page.faults == []
+    widths = page.ask("[...document.querySelectorAll('i')].map((bar) => bar.offsetWidth)")
+    begin = datetime.fromtimestamp(page.ask("+points[0].start") / 1000, UTC)
+    end = datetime.fromtimestamp(page.ask("+points.at(-1).end") / 1000, UTC)
+    assert end - begin == timedelta(days=1)
+    counted = summarize(client, ACCOUNT, begin, end, "items").measures.count
+    assert sum(widths) == counted > 0
+    assert page.ask("document.querySelectorAll('.false').length") > 20
+
+
+def test_every_document_is_valid_for_the_schema(page: Page) -> None:
+    found = page.ask(
+        """(async () => {
+            const recordType = "scoreResultsByScorecard";
+            const found = await reader.breakdowns(query, { accountId, recordType });
+            const [start, end] = [points[0].start, points.at(-1).end];
+            const sums = await Promise.all(found.map((each) =>
+                reader.summarize(query, { accountId, start, end, ...each })));
+            const until = await reader.completeUntil(query, { accountId });
+            return [found.map((each) => each.scorecardId), sums.map((sum) => sum.count), +until];
+        })()"""
+    )
+    names, counts, until = found
+    assert names == sorted(SCORECARDS)
+    assert all(counts)
+    assert abs(until / 1000 - NOW.timestamp()) < 600

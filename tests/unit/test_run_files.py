@@ -66,22 +66,22 @@ def test_a_part_is_written_once_and_the_newest_is_found(files: RunFiles) -> None
 def test_a_pass_lists_its_own_parts_by_model(files: RunFiles) -> None:
     for segment in (SEGMENT, SEGMENT._replace(number=2), Segment("r", 1, "Task", 0)):
         files.put_part(segment, 0, part().encode([]))
-    assert files.parts("r", 1) == [
-        ("Item", "runs/r/1/Item/0000/000000"),
-        ("Task", "runs/r/1/Task/0000/000000"),
-    ]
+    keys = files.parts("r", 1)
+    assert keys == ["runs/r/1/Item/0000/000000", "runs/r/1/Task/0000/000000"]
+    assert [model for model, _ in files.heads(keys)] == ["Item", "Task"]
 
 
 @given(st.lists(st.binary(max_size=40_000), min_size=1, max_size=5), st.integers(0, 20_000))
-def test_a_partitions_block_is_read_back_alone(blocks: list[bytes], head: int) -> None:
+def test_a_partitions_block_is_read_back_alone(blocks: list[bytes], size: int) -> None:
     """Also where the head, or the block, is longer than the first request reads."""
     client: Any = FakeBucket()
     files = RunFiles(client, "runs")
-    long = Part(0, {"id": {"S": "k" * head}}, 7, 1.5, 10.0, 11.0)
+    long = Part(0, {"id": {"S": "k" * size}}, 7, 1.5, 10.0, 11.0)
     files.put_part(SEGMENT, 0, long.encode(blocks))
-    ((_, key),) = files.parts("r", 1)
+    (key,) = files.parts("r", 1)
     assert [files.blocks([key], i) for i in range(len(blocks))] == [[block] for block in blocks]
-    assert files.head(key).next == long.next
+    ((_, head),) = files.heads([key])
+    assert head.next == long.next
 
 
 def test_documents_are_kept_by_name_and_what_was_reduced_is_listed(files: RunFiles) -> None:

@@ -152,16 +152,17 @@ class RunFiles:
 
     def last_part(self, segment: Segment) -> Part | None:
         """The newest part of a segment."""
-        keys = list(self._keys(segment.prefix))
-        return self.head(keys[-1]) if keys else None
+        keys = list(self._keys(segment.prefix))[-1:]
+        return next((part for _, part in self.heads(keys)), None)
 
-    def parts(self, run: str, number: int) -> list[tuple[str, str]]:
-        """Every part of a pass: model and key."""
-        return [(key.split("/")[3], key) for key in self._keys(f"runs/{run}/{number}/")]
+    def parts(self, run: str, number: int) -> list[str]:
+        """The keys of all parts of a pass."""
+        return list(self._keys(f"runs/{run}/{number}/"))
 
-    def head(self, key: str) -> Part:
-        """A part without its blocks."""
-        return Part.decode(self._start(key))
+    def heads(self, keys: Sequence[str]) -> Iterator[tuple[str, Part]]:
+        """Each part's model, and the part without its blocks."""
+        parts = map_concurrently(lambda key: Part.decode(self._start(key)), keys)
+        return zip((key.split("/")[3] for key in keys), parts, strict=True)
 
     def blocks(self, keys: Sequence[str], partition: int) -> list[bytes]:
         """The blocks of a partition in these parts (totals.unpack), some of them empty."""

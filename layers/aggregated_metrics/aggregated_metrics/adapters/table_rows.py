@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 
+_SAVED_SECONDS = 1.0
+
+
 class Table(NamedTuple):
     """About how many rows a source table has, and its provisioned read units a second, if any."""
 
@@ -43,16 +46,15 @@ class TokenBucket:
         self._rate = rate
         self._monotonic = monotonic
         self._sleep = sleep
-        self._left = rate
-        self._at = monotonic()
+        self._paid_until = monotonic() - _SAVED_SECONDS
 
     def spend(self, units: float) -> None:
-        """Subtract consumed units; wait until the balance is not negative."""
+        """Take consumed units into account; wait until they are paid."""
         now = self._monotonic()
-        self._left = min(self._rate, self._left + (now - self._at) * self._rate) - units
-        self._at = now
-        if self._left < 0:
-            self._sleep(-self._left / self._rate)
+        start = max(self._paid_until, now - _SAVED_SECONDS)
+        self._paid_until = start + units / self._rate
+        if self._paid_until > now:
+            self._sleep(self._paid_until - now)
 
 
 class TableRows:

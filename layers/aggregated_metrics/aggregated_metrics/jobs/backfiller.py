@@ -138,7 +138,7 @@ class Backfiller:
                 self.pending.close_check(check)
             elif _counts(run, model, series.record_type):
                 partition = partition_of(series.account_id, start, run.partitions)
-                kept[partition].append([series, start, *check[1:]])
+                kept[partition].append([model.name, series, start, *check[1:]])
         for partition in range(run.partitions):
             self.files.put(run.name, f"checks/{partition:04}.json", kept[partition])
 
@@ -184,6 +184,7 @@ class Backfiller:
 
     def _gather(self, asked: Any) -> Step:
         run = self.files.run(asked["run"])
+        keys = {str(number): self.files.parts(run.name, number) for number in PASSES}
         heads = [self._heads(run, number) for number in PASSES]
         passes = {model: [_span(parts[model]) for parts in heads] for model in run.segments}
         for model, (first, second) in passes.items():
@@ -192,7 +193,6 @@ class Backfiller:
                     f"the second pass over {model} began {second.began - first.ended:.1f} s after "
                     f"the first had ended: SETTLE_SECONDS is {self.recount.settle_seconds}"
                 )
-        keys = {str(n): [key for _, key in self.files.parts(run.name, n)] for n in PASSES}
         self.files.put(run.name, "gathered.json", {"passes": passes, "parts": keys})
         return Step({"run": run.name}, {"run": run.name, "parts": sum(map(len, keys.values()))})
 
@@ -203,8 +203,8 @@ class Backfiller:
             RunError: a segment has not been read to its end.
         """
         found: dict[str, list[Part]] = {model: [] for model in run.segments}
-        for model, key in self.files.parts(run.name, number):
-            found[model].append(self.files.head(key))
+        for model, part in self.files.heads(self.files.parts(run.name, number)):
+            found[model].append(part)
         for model, segments in run.segments.items():
             if (ended := sum(part.done for part in found[model])) != segments:
                 raise RunError(
@@ -233,14 +233,12 @@ class Backfiller:
         Raises:
             AggregatedMetricsError: nothing could be done.
         """
-        reduced = _Reduced(after)
-        checks = self._checks(run, partition)
-        windows = Partition(
-            self.files, self.recount.store, self.models, run, partition, checks
-        ).windows(after)
+        reduced, checks = _Reduced(after), self._checks(run, partition)
+        store = self.recount.store
+        reader = Partition(self.files, store, self.models, run, partition, checks)
         try:
-            for window in windows:
-                self._settle(run, window, checks, reduced)
+            for window in reader.windows(after):
+                self._settle(run, window, reduced)
                 if self.time_left() < _REDUCE_SPARE:
                     return reduced
         except Exception as error:
@@ -254,33 +252,23 @@ class Backfiller:
     def _checks(self, run: Run, partition: int) -> dict[GroupKey, list[OpenCheck]]:
         """The open checks of a partition as they were before pass 1."""
         found: dict[GroupKey, list[OpenCheck]] = {}
-        for series, start, *rest in self.files.get(run.name, f"checks/{partition:04}.json"):
+        for model, series, start, *rest in self.files.get(run.name, f"checks/{partition:04}.json"):
             check = OpenCheck(HourId(Series(*series), start), *rest)
-            model = self.models.of(check.hour.series.record_type)
-            if model is not None:
-                key = GroupKey(model.name, check.hour.series.account_id, start)
-                found.setdefault(key, []).append(check)
+            key = GroupKey(model, check.hour.series.account_id, start)
+            found.setdefault(key, []).append(check)
         return found
 
-    def _settle(
-        self,
-        run: Run,
-        window: Window,
-        checks: Mapping[GroupKey, Sequence[OpenCheck]],
-        reduced: "_Reduced",
-    ) -> None:
+    def _settle(self, run: Run, window: Window, reduced: "_Reduced") -> None:
         """Compare and repair the hours of a window that were over when pass 1 began."""
         began = window.passes[0].began
         over = [hour for hour in window.hours if (hour.start + HOUR) * 60 <= began]
         if run.repair:
             self._expect(window, began)
-        known = {check.hour: check for key in window.keys for check in checks.get(key, ())}
         findings = Findings()
+        given = (*window.totals, window.passes, window.checks, findings)
         try:
             if over:
-                self.recount.settle(
-                    over, *window.totals, window.passes, known, findings, repair=run.repair
-                )
+                self.recount.settle(over, *given, repair=run.repair)
         except Exception:
             reduced.add({"driftCount": findings.repaired, "repaired": findings.repaired})
             raise  # the next step finds the rest again

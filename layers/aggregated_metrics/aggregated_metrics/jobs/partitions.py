@@ -39,12 +39,14 @@ class Window:
     Attributes:
         keys: of the lines that were read; at least one.
         hours: those to be compared, in order.
+        checks: their open checks, as they were before pass 1.
         totals: of pass 1 and of pass 2.
         passes: when they were.
     """
 
     keys: list[GroupKey] = field(default_factory=list)
     hours: Sequence[HourId] = ()
+    checks: Mapping[HourId, OpenCheck] = field(default_factory=dict)
     totals: tuple[Totals, Totals] = field(default_factory=lambda: (Totals(), Totals()))
     passes: tuple[Pass, Pass] = (Pass(0, 0), Pass(0, 0))
 
@@ -116,8 +118,9 @@ class Partition:
     ) -> Window:
         """A window with its hours, stored ones without rows included."""
         model = model_of(self.run, self.models, window.keys[0].model)
-        hours = {hour for totals in window.totals for hour in totals.hours()}
-        hours |= {check.hour for key in window.keys for check in self.checks.get(key, ())}
+        known = (check for key in window.keys for check in self.checks.get(key, ()))
+        window.checks = {check.hour: check for check in known}
+        hours = set(window.checks).union(*(totals.hours() for totals in window.totals))
         hours.update(self._stored(model, _spans(before, window.keys, following)))
         first, second = passes[model.name]
         window.hours = sorted(hours, key=hour_key)

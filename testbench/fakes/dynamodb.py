@@ -129,7 +129,9 @@ class MemoryTable:
     def _found(self, asked: Mapping[str, Any], sort: str) -> list[Item]:
         names, holds = Names(asked), _condition(asked.get("FilterExpression", ""))
         there = [deepcopy(item) for item in self.items.values() if holds(item, names)]
-        return sorted(there, key=lambda item: _value(item.get(sort, {"S": ""})))
+        return sorted(
+            there, key=lambda item: (sort in item, _value(item[sort]) if sort in item else "")
+        )
 
     def _checked(self, key: Mapping[str, Any], asked: Mapping[str, Any]) -> Item:
         """The item that is there, or an empty one; raises unless it meets the condition."""

@@ -221,7 +221,7 @@ class Reconciler:
             if note is None:
                 break
             try:
-                folded = self._fold(self.failed_batches.event(note))
+                folded = self._fold(self.failed_batches.content(note))
                 hours |= self._expect(folded, LOST)
                 report["quarantined"] = self.quarantine.send(folded.rejects)
                 self.failed_batches.end(note)

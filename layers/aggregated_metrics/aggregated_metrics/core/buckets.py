@@ -108,26 +108,41 @@ def parse(text: str) -> datetime:
 
 
 def minute_of(text: str) -> int:
-    """The epoch minute that an AWSDateTime names: `to_minute(parse(text))`, in half the time.
+    """The epoch minute that an AWSDateTime names.
 
     Raises:
-        ValueError: as `parse`.
+        ValueError: as `parse`, or no bucket's key can name the minute's hour or its end.
     """
-    if _SECONDS(text, _MINUTE_LENGTH) is None:
-        return to_minute(parse(text))
-    return _minute(text[:_MINUTE_LENGTH])
+    minute = to_minute(parse(text))
+    if not FIRST <= minute < LAST:
+        raise ValueError(f"{text!r} is in no hour of the years 1 to 9999")
+    return minute
+
+
+def utc_minute(text: str) -> str:
+    """`2026-11-22T10:05:`, what an AWSDateTime begins with when it is written in UTC.
+
+    This is on the hot path: of a text in UTC only the end is examined, the rest is left to
+    `minute_of`, once for all texts of a minute.
+
+    Raises:
+        ValueError: as `minute_of`.
+    """
+    if _SECONDS(text, _MINUTE_LENGTH):
+        return text[:_MINUTE_LENGTH]
+    return iso(minute_of(text))[:_MINUTE_LENGTH]
 
 
 def is_time(text: str) -> bool:
     """Whether a text is an AWSDateTime."""
-    try:
-        minute_of(text)
-    except ValueError:
-        return False
-    return True
+    in_utc = _SECONDS(text, _MINUTE_LENGTH)
+    return _is_time(f"{text[:_MINUTE_LENGTH]}00Z" if in_utc else text)
 
 
 @lru_cache(maxsize=4096)
-def _minute(text: str) -> int:
-    """The epoch minute of `2026-11-22T10:05:`."""
-    return to_minute(parse(f"{text}00Z"))
+def _is_time(text: str) -> bool:
+    try:
+        parse(text)
+    except ValueError:
+        return False
+    return True

@@ -9,17 +9,16 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2s
 from itertools import chain
+from math import inf
 from typing import Any, NamedTuple
 
-from aggregated_metrics.core.buckets import DAY, HOUR, floor, iso
+from aggregated_metrics.core.buckets import DAY, HOUR, floor
 from aggregated_metrics.core.errors import EventError, UncountableError
 from aggregated_metrics.core.measures import Measures, minus, negative
-from aggregated_metrics.core.models import Model, Models, Part, Who
+from aggregated_metrics.core.models import Model, Models, Part, Place
 from aggregated_metrics.core.series import HourId
 
 _EXPIRY_PRINCIPAL = "dynamodb.amazonaws.com"
-_IMAGES = {"INSERT": 1, "MODIFY": 2, "REMOVE": 1}
-"""How many images the records of an event have."""
 VIEW_TYPE = "NEW_AND_OLD_IMAGES"
 
 
@@ -183,60 +182,57 @@ class _Stream:
         self.model = model
         self.first: float | None = None
         self.last = 0
-        self.groups: defaultdict[tuple[int, Who], list[Delta]] = defaultdict(list)
+        self.groups: defaultdict[Place, list[Delta]] = defaultdict(list)
 
     def take(self, record: Mapping[str, Any], folded: Folded) -> None:
         """Fold one record: add what its row is now, take away what it was."""
         try:
             number, created, old, new = _parts(record)
-        except (UncountableError, AttributeError, TypeError, ValueError) as error:
-            reason = str(error) if isinstance(error, UncountableError) else "not a stream record"
-            folded.rejects.append(Reject(record, reason))
+            latest = inf if created is None else created / 60 + DAY
+        except (AttributeError, KeyError, TypeError, ValueError):
+            folded.rejects.append(Reject(record, _reason(record)))
             return
         if not self.last:
             self.first = created
-        if number > self.last:  # noqa: PLR1730 - max() takes three times as long
+        if number > self.last:
             self.last = number
         if created is not None and (folded.newest is None or created > folded.newest):
             folded.newest = created
-        if new is None and is_expiry(record):
+        if old is None:
+            before = None
+        elif new is None and is_expiry(record):
             return
-        before = after = None
-        if old is not None:
-            try:
-                before = self._part(old, created)
-            except UncountableError:
-                pass  # it was never counted: it went to quarantine when it was new
-        if new is not None:
-            try:
-                after = self._part(new, created)
-            except UncountableError as error:
-                folded.rejects.append(Reject(record, str(error)))
+        else:
+            before = self._before(old, latest)
+        try:
+            after = None if new is None else self.model.part_of(new, latest)
+        except UncountableError as error:
+            folded.rejects.append(Reject(record, str(error)))
+            after = None
         if before != after:
             self._add(number, created, before, after)
 
-    def _part(self, image: Mapping[str, Any], created: float | None) -> Part | None:
-        part = self.model.part_of(image)
-        if part is not None and created is not None and (part[0] - DAY) * 60 > created:
-            at = iso(part[0])
-            raise UncountableError(f"its time {at} is more than a day after the write")
-        return part
+    def _before(self, image: Any, latest: float) -> Part | None:
+        """What a row added; one that is uncountable never did: it went to quarantine when new."""
+        try:
+            return self.model.part_of(image, latest)
+        except UncountableError:
+            return None
 
     def _add(
         self, number: int, created: float | None, before: Part | None, after: Part | None
     ) -> None:
         """Add a change; one within a minute and an index status is one delta, the difference."""
-        if before is not None and after is not None:
-            if before[:2] == after[:2] and before[3] == after[3]:
-                after = (*after[:2], minus(after[2], before[2]), after[3])
-                before = None
         if before is not None:
-            minute, who, measures, indexed = before
-            self.groups[minute, who].append(Delta(number, negative(measures), created, indexed))
+            place, measures, indexed = before
+            if after is not None and after[0] == place and after[2] == indexed:
+                after = place, minus(after[1], measures), indexed
+            else:
+                self.groups[place].append(Delta(number, negative(measures), created, indexed))
         if after is not None:
-            minute, who, measures, indexed = after
+            place, measures, indexed = after
             delta = tuple.__new__(Delta, (number, measures, created, indexed))
-            self.groups[minute, who].append(delta)
+            self.groups[place].append(delta)
 
     def batch(self, shard_id: str | None) -> Batch:
         """Its changes, under the shard's name; without one it is a shard of its own."""
@@ -246,7 +242,7 @@ class _Stream:
     def _by_hour(self) -> dict[HourId, dict[int, Sequence[Delta]]]:
         """Spread each group over the hours of the series that its rows count into."""
         found: dict[HourId, dict[int, list[list[Delta]]]] = {}
-        for (minute, who), deltas in self.groups.items():
+        for (minute, who, _), deltas in self.groups.items():
             start = floor(minute, HOUR)
             for series in self.model.series(who):
                 minutes = found.setdefault(HourId(series, start), {})
@@ -267,25 +263,31 @@ def shard_digest(arn: str, name: str) -> str:
 
 def _parts(record: Mapping[str, Any]) -> tuple[int, float | None, Any, Any]:
     """A record's sequence number, when it was created, and what its row was before and after."""
-    change = record.get("dynamodb") or {}
+    change, name = record["dynamodb"], record["eventName"]
     if change.get("StreamViewType", VIEW_TYPE) != VIEW_TYPE:
-        raise UncountableError(
-            f"the stream's view type is {change['StreamViewType']}: "
-            f"counting needs {VIEW_TYPE}; set it on the table's stream"
-        )
-    if "SequenceNumber" not in change:
-        raise UncountableError("the record has no SequenceNumber")
+        raise ValueError
     number, created = int(change["SequenceNumber"]), change.get("ApproximateCreationDateTime")
-    if created is not None:
-        created = float(created)
-    name = record.get("eventName")
-    old = None if name == "INSERT" else change.get("OldImage")
-    new = None if name == "REMOVE" else change.get("NewImage")
-    if name not in _IMAGES:
-        raise UncountableError(f"eventName is {name!r}, not INSERT, MODIFY or REMOVE")
-    if (old is not None) + (new is not None) != _IMAGES[name]:
-        raise UncountableError(f"an image is missing: the stream's view type must be {VIEW_TYPE}")
-    return number, created, old, new
+    if name == "INSERT":
+        return number, created, None, change["NewImage"]
+    if name == "MODIFY":
+        return number, created, change["OldImage"], change["NewImage"]
+    if name == "REMOVE":
+        return number, created, change["OldImage"], None
+    raise ValueError
+
+
+def _reason(record: Mapping[str, Any]) -> str:
+    """Why a record cannot be read."""
+    name, change = record.get("eventName"), record.get("dynamodb")
+    if name not in {"INSERT", "MODIFY", "REMOVE"}:
+        return f"eventName is {name!r}, not INSERT, MODIFY or REMOVE"
+    if not isinstance(change, Mapping):
+        return "not a stream record"
+    if (view := change.get("StreamViewType", VIEW_TYPE)) != VIEW_TYPE:
+        return f"the stream's view type is {view}: counting needs {VIEW_TYPE}; set it on the stream"
+    if not isinstance(change.get("SequenceNumber"), str):
+        return "the record has no SequenceNumber"
+    return f"an image is missing or wrong: the stream's view type must be {VIEW_TYPE}"
 
 
 def is_expiry(record: Mapping[str, Any]) -> bool:

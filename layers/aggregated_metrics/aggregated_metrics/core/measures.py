@@ -5,10 +5,8 @@ keeps in its metadata under their own names; within the package they are sums li
 therefore whatever holds for one measure holds for all.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from functools import lru_cache
 from operator import add, neg, sub
 from typing import NamedTuple, Self
 
@@ -17,15 +15,9 @@ from aggregated_metrics.core.errors import UncountableError
 INT_MAX = 2_147_483_647
 """GraphQL's Int has 32 bits; a larger sum is stored as this number."""
 
-_NO_POINT = -1
-_POWERS: dict[int, int] = {_NO_POINT: 10**6} | {
-    places: 10 ** (6 - places) for places in range(1, 7)
-}
-"""Decimal places of a number of dollars to what its last digit is worth in millionths."""
-_MOST_DIGITS = 18
-_EXACT_DIGITS = 15
-"""So many digits survive being a double, which is what a number is to GraphQL and to JSON."""
-_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?").fullmatch
+_MILLION = 1_000_000
+_SURE, _NEARLY_HALF = 1e9, 0.499
+_TOO_MUCH = 1e18
 
 
 class _Fields(NamedTuple):
@@ -126,59 +118,27 @@ def shown(sums: Measures) -> Measures:
     return Measures(*(min(max(value, 0), INT_MAX) for value in sums))
 
 
-def micro_dollars(number: str) -> int:
+def micro_dollars(dollars: float) -> int:
     """Dollars in millionths, rounded half-even per record, so that sums never drift.
 
     Raises:
-        UncountableError: `number` is not a JSON number, or absurdly large.
+        UncountableError: absurdly large.
     """
-    whole, _, part = number.partition(".")
-    places = len(number) - len(whole) - 1
-    if places in _POWERS and len(number) <= _EXACT_DIGITS and _is_plain(whole, part):
-        return int(whole + part) * _POWERS[places]  # nothing to round: no Decimal is needed
-    return round(_exact(number) * _POWERS[_NO_POINT])
+    product = dollars * _MILLION
+    if -_SURE < product < _SURE:
+        nearest = round(product)
+        if -_NEARLY_HALF < product - nearest < _NEARLY_HALF:
+            return nearest  # the product's own rounding has changed nothing: no Decimal is needed
+    calls(dollars)
+    return round(Decimal(repr(dollars)) * _MILLION)
 
 
-@lru_cache(maxsize=1024)
-def calls(number: str) -> int:
+def calls(number: float) -> int:
     """A number of calls or of anything else; a fraction is cut off.
 
     Raises:
-        UncountableError: `number` is not a JSON number, or absurdly large.
+        UncountableError: absurdly large: more than a writer can mean, and sums have no end.
     """
-    return int(_exact(number))
-
-
-def number_text(number: str | float | Decimal) -> str:
-    """A number as the shortest decimal text of its double: `2`, `0.1`, `0.0000001`.
-
-    DynamoDB keeps 38 digits, JSON writes 2 or 2.0 or 1e-7, GraphQL gives doubles: all give the
-    same text here, therefore an image and a row of the API count alike.
-
-    Raises:
-        ValueError: it is not a JSON number.
-    """
-    if isinstance(number, str) and not _NUMBER(number):
-        raise ValueError(f"{number[:40]!r} is not a number")
-    double = float(number)
-    text = format(Decimal(repr(double)), "f")
-    return text.removesuffix(".0") if double else "0"
-
-
-def _is_plain(whole: str, part: str) -> bool:
-    digits = whole + part
-    return digits.isdecimal() and digits.isascii() and (whole == "0" or whole[:1] > "0")
-
-
-def _exact(number: str) -> Decimal:
-    """A JSON number's double, exactly.
-
-    `1e9999999` is a text of nine characters, but as an int it takes minutes to write out.
-    """
-    try:
-        exact = Decimal(number_text(number))
-    except (ArithmeticError, ValueError) as error:
-        raise UncountableError(f"{number[:40]!r} is not a number") from error
-    if not exact.is_finite() or exact.adjusted() > _MOST_DIGITS:
-        raise UncountableError(f"{number[:40]!r} is too large")
-    return exact
+    if -_TOO_MUCH < number < _TOO_MUCH:
+        return int(number)
+    raise UncountableError(f"{number} is too large")

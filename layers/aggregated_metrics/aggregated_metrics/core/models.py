@@ -5,25 +5,17 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import groupby
-from operator import itemgetter
+from math import inf
 from typing import Any, NamedTuple
 
-from aggregated_metrics.core.buckets import FIRST, LAST, hour_prefix, is_time, minute_of
+from aggregated_metrics.core.buckets import hour_prefix, is_time, minute_of, utc_minute
 from aggregated_metrics.core.declarations import Declaration, Document
 from aggregated_metrics.core.errors import DeclarationError, UncountableError
 from aggregated_metrics.core.measures import Measures
-from aggregated_metrics.core.measuring import NAMED, Counting, compiled
+from aggregated_metrics.core.measuring import NAMED, declared
+from aggregated_metrics.core.readers import Layout, Values, compiled
 from aggregated_metrics.core.series import Series
-from aggregated_metrics.core.values import (
-    Image,
-    attribute_numbers,
-    attribute_text,
-    attribute_values,
-    can_serialize,
-    json_values,
-    text_of,
-)
+from aggregated_metrics.core.values import Row, attribute_text, can_serialize, text_of
 
 UPDATED = "updatedAt"
 DELETED = "_deleted"
@@ -31,14 +23,21 @@ _MOST_BYTES = 1_400
 """Of an accountId: with a record type, a scope and an hour it must fit a key of 2,048 bytes."""
 _MOST_SCOPE_BYTES = 180
 """Of a scorecard's or score's id, which in a key may be three times as long."""
-_text = itemgetter("S")
-_NO_TEXT = {"S": None}
-_NO_NUMBER = {"N": None}
 
 type Who = tuple[str, str | None, str | None, str | None]
 """Whose a row is: account, further record type by its split, scorecard, score."""
-type Part = tuple[int, Who, Measures, bool]
-"""What a row adds: epoch minute, whose, measures, whether it is indexed."""
+
+
+class Place(NamedTuple):
+    """Where a row counts: the epoch minute, whose it is, and the UTC prefix of its hour."""
+
+    minute: int
+    who: Who
+    prefix: str
+
+
+type Part = tuple[Place, Measures, bool]
+"""What a row adds: where, what, and whether it is indexed."""
 
 
 class Contribution(NamedTuple):
@@ -76,8 +75,6 @@ class Model:
         identifier: the attributes that together name a row.
         listing: the index that checks read; None if only a Scan can check the model.
         extra: the names of the measures that are no fields of the API.
-        selected: every attribute that a check must select.
-        demanded: those that make a row unindexed, by their absence or by an invalid value.
     """
 
     def __init__(
@@ -100,37 +97,26 @@ class Model:
             for name, ids in declaration.breakdowns.items()
             if breakdowns is None or name in breakdowns
         }
+        self._types = declaration.types
+        self._by_update = self.listing is not None and self.listing.by == UPDATED
         self._splits = next(iter(declaration.split.values()), {})
         self.plain_types = (self.record_type, *self._splits.values())
-        self._listed_by = () if self.listing is None else (self.listing.by,)
-        self._lay_out()
-        parsed = (name for name, *_ in self._json)
-        deleted = (DELETED,) if soft_deletes else ()
-        self.selected = tuple(dict.fromkeys((*self.identifier, *self._names, *parsed, *deleted)))
-        self.demanded = frozenset(
-            (*self.times, *declaration.required, *declaration.types, *self._listed_by)
-        )
-        self.series = lru_cache(maxsize=4096)(self._series_of)
-        self._who = lru_cache(maxsize=4096)(self._find_who)
-
-    def _lay_out(self) -> None:
-        """Decide which texts of a row are read, and where in their list each is."""
-        counting = NAMED.get(self.name) or compiled(self.declaration.measures)
+        counting = NAMED.get(self.name) or declared(declaration.measures)
         self.extra, self._measure = counting.extra, counting.measure
-        ids = max(self.breakdowns.values(), key=len, default=())
-        first = (self.account, *self.times, *self.declaration.split, *ids)
-        given = dict.fromkeys((*self.declaration.required, *self._listed_by))
-        others = [name for name in given if name not in first]
-        plain = [path for path in counting.paths if "." not in path]
-        self._names = (*first, *others, *plain)
-        self._nothing = [_NO_TEXT] * len(self._names)
-        self._when = slice(1, 1 + len(self.times))
-        self._places = slice(1 + len(self.times), len(first))
-        self._measured = slice(len(first) + len(others), None)
-        self._required = [self._names.index(name) for name in self.declaration.required]
-        self._by = [self._names.index(name) for name in self._listed_by]
-        self._stamps = [*range(2, 1 + len(self.times)), *self._by]
-        self._json = _json_reads(counting)
+        self._layout = Layout(
+            places=(
+                self.account,
+                *declaration.split,
+                *max(self.breakdowns.values(), key=len, default=()),
+            ),
+            times=self.times,
+            listed_by=None if self.listing is None else self.listing.by,
+            required=declaration.required,
+            measured=counting.reads,
+        )
+        self._read = compiled(self._layout, self._types)
+        self._place = lru_cache(maxsize=4096)(self._find_place)
+        self.series = lru_cache(maxsize=4096)(self._series_of)
 
     @property
     def counts_into(self) -> tuple[str, ...]:
@@ -147,11 +133,28 @@ class Model:
         """What names a row of the API among those of its model."""
         return "\0".join(str(text_of(row.get(name))) for name in self.identifier)
 
-    def image_id(self, image: Image) -> str:
+    def image_id(self, image: Row) -> str:
         """The same of a row as DynamoDB JSON."""
         return "\0".join(str(attribute_text(image[name])) for name in self.identifier)
 
-    def of_image(self, image: Image) -> Contribution | None:
+    @property
+    def selected(self) -> tuple[str, ...]:
+        """Every attribute that a check must select."""
+        deleted = (DELETED,) if self.soft_deletes else ()
+        return tuple(dict.fromkeys((*self.identifier, *self._layout.attributes(), *deleted)))
+
+    @property
+    def projected(self) -> tuple[str, ...]:
+        """Every attribute that a Scan must ask for."""
+        return tuple(dict.fromkeys((*self.selected, DELETED)))
+
+    @property
+    def demanded(self) -> frozenset[str]:
+        """The attributes that make a row unindexed, by their absence or by an invalid value."""
+        by = () if self.listing is None else (self.listing.by,)
+        return frozenset((*self.times, *by, *self.declaration.required, *self._types))
+
+    def of_image(self, image: Row) -> Contribution | None:
         """What a row as DynamoDB JSON adds; None for one that is marked as deleted: it is no row.
 
         Raises:
@@ -159,7 +162,7 @@ class Model:
         """
         return self._contribution(self.part_of(image))
 
-    def of_row(self, row: Mapping[str, Any]) -> Contribution | None:
+    def of_row(self, row: Row) -> Contribution | None:
         """What a row of the API adds: the same as of_image of the same row.
 
         Raises:
@@ -167,93 +170,82 @@ class Model:
         """
         if row.get(DELETED) is True:
             return None
-        texts = [text_of(row.get(name)) for name in self._names]
-        for name, paths, *_ in self._json:
-            texts += json_values(row.get(name), paths, name)
-        return self._contribution(self._part(texts, serializable=True))
+        return self._contribution(self._part(self._layout.of_row(row), inf, True))
 
-    def part_of(self, image: Image) -> Part | None:
+    def part_of(self, image: Row, latest: float = inf) -> Part | None:
         """What a row as DynamoDB JSON adds, without objects; None if it is marked as deleted.
 
+        Args:
+            image: the row.
+            latest: the last minute in which it may count.
+
         Raises:
-            UncountableError: as of_image.
+            UncountableError: as of_image, or its minute is later.
         """
         try:
             if DELETED in image and image[DELETED].get("BOOL") is True:
                 return None
-            texts = self._texts(image)
-            types = self.declaration.types
-            serializable = not types or all(
-                can_serialize(types[name], image[name]) for name in types if name in image
-            )
+            serializable = not self._types or can_serialize(self._types, image)
+            try:
+                values = self._read(image)
+            except (KeyError, TypeError, ValueError):
+                values = self._layout.of_image(image)
+                self._demand_texts(image)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UncountableError("the image is not DynamoDB JSON") from error
-        return self._part(texts, serializable=serializable)
+        return self._part(values, latest, serializable)
+
+    def _demand_texts(self, image: Row) -> None:
+        for name in (self.account, *self.times):
+            if name in image and not {"S", "NULL"} & image[name].keys():
+                raise UncountableError(f"{name} {image[name]} is not a text")
 
     def _contribution(self, part: Part | None) -> Contribution | None:
         if part is None:
             return None
-        minute, who, measures, indexed = part
-        return Contribution(self.series(who), minute, measures, indexed)
+        place, measures, indexed = part
+        return Contribution(self.series(place.who), place.minute, measures, indexed)
 
-    def _texts(self, image: Image) -> list[Any]:
-        """The texts of an image: of attributes, then of what is read in AWSJSON ones."""
-        try:
-            texts = [*map(_text, map(image.get, self._names, self._nothing))]
-        except KeyError:  # one is not a text: a number, NULL, a writer's error
-            texts = [attribute_text(image[n]) if n in image else None for n in self._names]
-            for name in (self.account, *self.times):
-                if name in image and not {"S", "NULL"} & image[name].keys():
-                    raise UncountableError(f"{name} {image[name]} is not a text") from None
-        for reads in self._json:
-            texts += reads.of_image(image)
-        return texts
-
-    def _part(self, texts: Sequence[Any], *, serializable: bool) -> Part:
-        who = self._who(texts[0], *texts[self._places])
-        at = texts[1]
+    def _part(self, values: Values, latest: float, serializable: bool) -> Part:
+        places, times, by, required, measured = values
+        at = times[0]
         if at is None:
-            at = next((text for text in texts[self._when] if text is not None), "")
+            at = next((text for text in times if text is not None), "")
         try:
-            minute = minute_of(at)
+            place = self._place(utc_minute(at), places)
         except ValueError as error:
-            raise self._untimely(texts, "is not an AWSDateTime") from error
-        if not FIRST <= minute < LAST:
-            raise self._untimely(texts, "is in no hour of the years 1 to 9999")
-        measures = self._measure(*texts[self._measured])
-        return minute, who, measures, serializable and self._is_indexed(texts, at, minute)
+            raise self._untimely(times, "is not an AWSDateTime") from error
+        if place[0] > latest:
+            raise self._untimely(times, "is more than a day after the write")
+        indexed = self.listing is None or (
+            serializable
+            and by is not None
+            and (by >= place[2] if self._by_update else by.startswith(place[2]))
+            and None not in required
+            and (by == at or is_time(by))
+            and (len(times) == 1 or all(text is None or is_time(text) for text in times))
+        )
+        return place, self._measure(measured), indexed
 
-    def _untimely(self, texts: Sequence[Any], reason: str) -> UncountableError:
-        for name, text in zip(self.times, texts[self._when], strict=True):
+    def _untimely(self, times: Sequence[Any], reason: str) -> UncountableError:
+        for name, text in zip(self.times, times, strict=True):
             if text is not None:
                 return UncountableError(f"{name} {text[:40]!r} {reason}")
         return UncountableError(f"{self.times[-1]} is missing")
 
-    def _is_indexed(self, texts: Sequence[Any], at: str, minute: int) -> bool:
-        if self.listing is None:
-            return True
-        for i in self._required:
-            if texts[i] is None:
-                return False
-        for i in self._stamps:
-            text = texts[i]
-            if text is not None and text != at and not is_time(text):
-                return False
-        text, prefix = texts[self._by[0]], hour_prefix(minute)
-        if text is None:
-            return False
-        return bool(text >= prefix if self.listing.by == UPDATED else text.startswith(prefix))
-
-    def _find_who(self, account_id: str | None, *places: str | None) -> Who:
+    def _find_place(self, minute_text: str, places: Sequence[str | None]) -> Place:
+        account_id, *rest = places
         if not account_id:
             raise UncountableError(f"{self.account} is missing")
-        if len(account_id.encode(errors="surrogatepass")) > _MOST_BYTES:
+        if _length(account_id) > _MOST_BYTES:
             raise UncountableError(
                 f"{self.account} has more than {_MOST_BYTES} bytes: no key can hold it"
             )
-        split, *ids = places if self._splits else (None, *places)
+        split, *ids = rest if self._splits else (None, *rest)
         scorecard, score, *_ = (*map(_id, ids), None, None)
-        return account_id, self._splits.get(split or ""), scorecard, score
+        minute = minute_of(f"{minute_text}00Z")
+        who = (account_id, self._splits.get(split or ""), scorecard, score)
+        return Place(minute, who, hour_prefix(minute))
 
     def _series_of(self, who: Who) -> tuple[Series, ...]:
         """The series that a row counts into."""
@@ -270,38 +262,11 @@ class Model:
 
 def _id(text: str | None) -> str | None:
     """An id that is empty, or too long for a key, is none."""
-    return text if text and len(text.encode(errors="surrogatepass")) <= _MOST_SCOPE_BYTES else None
+    return text if text and _length(text) <= _MOST_SCOPE_BYTES else None
 
 
-class _JsonReads(NamedTuple):
-    """What is read of one AWSJSON attribute; `numbers` names all of it if that is numbers only."""
-
-    name: str
-    paths: Sequence[Sequence[str]]
-    numbers: Sequence[str]
-    nothing: Sequence[Image]
-
-    def of_image(self, image: Image) -> list[Any]:
-        """The texts at the paths."""
-        if self.name not in image:
-            return [None for _ in self.paths]
-        if self.numbers:
-            try:
-                return attribute_numbers(image[self.name], self.numbers, self.nothing)
-            except KeyError:
-                pass  # not a Map, or one is not a number
-        return attribute_values(image[self.name], self.paths, self.name)
-
-
-def _json_reads(counting: Counting) -> list[_JsonReads]:
-    found = []
-    keyed = (path.split(".") for path in counting.paths if "." in path)
-    for name, group in groupby(keyed, key=itemgetter(0)):
-        paths = [keys for _, *keys in group]
-        slow = any(len(keys) > 1 or f"{name}.{keys[0]}" in counting.texts for keys in paths)
-        numbers = [] if slow else [key for (key,) in paths]
-        found.append(_JsonReads(name, paths, numbers, [_NO_NUMBER] * len(numbers)))
-    return found
+def _length(text: str) -> int:
+    return len(text.encode(errors="surrogatepass"))
 
 
 class Models:
@@ -361,10 +326,19 @@ class Models:
             )
         return model
 
-    def extra(self, record_type: str) -> tuple[str, ...]:
+    def extra_measures(self, record_type: str) -> tuple[str, ...]:
         """The measures that a record type's buckets keep in metadata; none for an unknown one."""
         model = self._by_type.get(record_type)
         return () if model is None else model.extra
+
+    @property
+    def attributes(self) -> frozenset[str]:
+        """Every attribute that counting or checking any of them reads."""
+        return frozenset(name for model in self for name in model.selected)
+
+    def only(self, breakdowns: Collection[str]) -> "Models":
+        """The same models with just these breakdowns."""
+        return Models(model.only(breakdowns) for model in self)
 
     def declaring(self, document: Document) -> "Models":
         """These models and the declared ones.

@@ -101,11 +101,6 @@ class Totals:
         self._size += before is None
         minutes[target.minute] = total if before is None else before.merged(total)
 
-    def merge(self, other: "Totals") -> None:
-        """Add those of other rows."""
-        for target, total in other.items():
-            self.put(target, total)
-
     def at(self, target: Target) -> MinuteTotal | None:
         """Those of one minute; None without rows."""
         return self._series.get(target.series, {}).get(target.minute)
@@ -138,9 +133,6 @@ class Totals:
         for series, minutes in self._series.items():
             for minute, total in minutes.items():
                 yield Target(series, minute), total
-
-    def __iter__(self) -> Iterator[Target]:
-        return (target for target, _ in self.items())
 
     def __len__(self) -> int:
         return self._size

@@ -18,6 +18,8 @@ _QUEUES = "https://sqs.us-east-1.amazonaws.com/123456789012"
 QUARANTINE, FAILED_BATCHES = f"{_QUEUES}/quarantine", f"{_QUEUES}/failed-batches"
 LABEL = "2026-11-01T00:00:00.000"
 """Of every table's stream."""
+STREAM = {"StreamSpecification": {"StreamEnabled": True}, "LatestStreamLabel": LABEL}
+"""What DynamoDB says of a table's stream."""
 ENVIRONMENT = {
     "GRAPHQL_ENDPOINT": ENDPOINT,
     "PENDING_HOURS_TABLE": PENDING_HOURS,
@@ -68,8 +70,7 @@ class DynamoDb:
 
     def describe_table(self, *, TableName: str) -> Any:
         described = self._sources.describe_table(TableName=TableName)["Table"]
-        stream = {"StreamSpecification": {"StreamEnabled": True}, "LatestStreamLabel": LABEL}
-        return {"Table": described | stream}
+        return {"Table": described | STREAM}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._pending, name)
@@ -102,6 +103,11 @@ class LocalPorts:
     def aws(self, service: str) -> Any:
         """The client for a service."""
         return self._clients[service]
+
+
+def is_about_streams(request: Request) -> bool:
+    """Whether a request is about the record that says how far the streams are applied."""
+    return b'"_streams"' in request.body
 
 
 def is_query(request: Request) -> bool:

@@ -66,6 +66,8 @@ class _World:
         self.now = START
         self.api = FakeAppSync(clock=self.clock, monotonic=self.seconds)
         self.ports = local.LocalPorts(self.api, page=page, on_page=self._page)
+        streams = local.stream_arns(dict.fromkeys(_MODELS)).split(",")
+        self.ports.mappings.enable(streams, START - timedelta(hours=1))
         self.ports.bucket.on_put = lambda _: self._maybe_die()
         self.undelivered: deque[Record] = deque()
         self.meanwhile: Callable[[], None] = lambda: None
@@ -114,7 +116,7 @@ class _World:
         while True:
             engine = seams.Engine(
                 local.ENVIRONMENT
-                | {"STREAM_ARNS": local.stream_arns(_MODELS), "BACKFILL_BUCKET": "runs"}
+                | {"STREAM_ARNS": local.stream_arns(dict.fromkeys(_MODELS))}
                 | {"BACKFILL_READ_UNITS": "1000000"},
                 clock=self.clock,
                 sleep=self.pass_by,
@@ -133,7 +135,12 @@ class _World:
 
     def stored(self) -> dict[oracle.Key, tuple[int, ...]]:
         """Every stored bucket that is not empty."""
-        found = {oracle.key_of(row): oracle.held(row) for row in self.api.rows("AggregatedMetrics")}
+        stored = self.api.rows("AggregatedMetrics")
+        found = {
+            oracle.key_of(row): oracle.held(row)
+            for row in stored
+            if row["recordType"] != "_streams"
+        }
         return {key: numbers for key, numbers in found.items() if any(numbers)}
 
     def _page(self) -> None:

@@ -19,7 +19,7 @@ from greenlet import GreenletExit, getcurrent, greenlet
 
 from testbench import rows
 from testbench.fakes.appsync import FakeAppSync
-from testbench.fakes.aws import MemoryQueue
+from testbench.fakes.aws import FakeMappings, MemoryQueue
 from testbench.fakes.dynamodb import MemoryTable
 from testbench.fakes.endpoint import Answer
 from testbench.fakes.signatures import Request
@@ -72,12 +72,19 @@ class _Died(GreenletExit):
     """Not an Exception: nothing in the code under test may catch it."""
 
 
+def _mappings() -> FakeMappings:
+    made = FakeMappings()
+    made.enable(local.stream_arns(rows.MAKERS).split(","), NOW - timedelta(hours=1))
+    return made
+
+
 @dataclass
 class SharedHour:
     """One hour's API and table, which the processes share; each lives for one schedule."""
 
     api: FakeAppSync = field(default_factory=lambda: FakeAppSync(equal_put_succeeds=True))
     table: MemoryTable = field(default_factory=MemoryTable)
+    mappings: FakeMappings = field(default_factory=_mappings)
     now: datetime = NOW
     alone: bool = False
     requests: dict[greenlet, int] = field(default_factory=dict)
@@ -101,6 +108,8 @@ class SharedHour:
 
     def answer(self, request: Request) -> Answer:
         """The API; no request but a failed condition may be refused."""
+        if local.is_about_streams(request):
+            return self.api.answer(request)  # no shard reads or writes it
         step = Step("api", writes=not local.is_query(request))
         answer: Answer = self.meet(step, lambda: self.api.answer(request))
         assert {*answer.error_types} <= {"DynamoDB:ConditionalCheckFailedException"}, answer.body
@@ -111,9 +120,13 @@ class SharedHour:
 
         Versions must grow all the same.
         """
-        clients = {"dynamodb": _Meeting(self), "sqs": MemoryQueue()}
+        clients = {
+            "dynamodb": _Meeting(self),
+            "sqs": MemoryQueue(),
+            "lambda": self.mappings,
+        }
         return seams.Engine(
-            local.ENVIRONMENT,
+            local.ENVIRONMENT | {"STREAM_ARNS": local.stream_arns(rows.MAKERS)},
             clock=lambda: self.now + ahead,
             sleep=lambda _: None,
             session=local.Session(self.answer),
@@ -180,6 +193,8 @@ class _Meeting:
         self.exceptions = shared.table.exceptions
 
     def __getattr__(self, name: str) -> Any:
+        if name == "describe_table":
+            return lambda TableName: {"Table": local.STREAM}
         call = getattr(self._shared.table, name)
         if name == "get_paginator":
             return lambda kind: _Pages(self._shared, call(kind))

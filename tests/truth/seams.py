@@ -5,7 +5,7 @@ model) import the engine. Another engine is tested by the same histories when it
 
 - **Handlers**: functions/<name>/app.py with `lambda_handler(event, context)` for stream_aggregator,
   bucket_sweeper, reconciler and backfiller. Of the context it uses get_remaining_time_in_millis().
-- **One process**: `wiring.process()` builds it from the environment, `wiring.Process` holds the
+- **One process** (testbench/engine.py): `wiring.process()` builds it from the environment, `wiring.Process` holds the
   ports `session` (requests' `post`), `aws` (service name to a client with boto3's calls), `clock`
   and `sleep` (every wait passes through it), which can be replaced. What else it holds is memory,
   and is empty in a new one. A handler asks for wiring.process() before its first request.
@@ -14,61 +14,49 @@ model) import the engine. Another engine is tested by the same histories when it
   meddling.py notices a check by these (`questions`).
 - **Events and results**: what this module's functions below write and read, and nothing else.
 - **Stored forms**: the items of the pending-hours table (`entries`, `retired`), and the metadata
-  that only a bucket knows (`holds_what_rows_do_not_show`, `is_repaired`, `META`).
+  that only a bucket knows (`is_repaired`, `META`).
 - **Page sizes** (`pages`): small ones, so that few rows take many pages.
 """
 
-import importlib.util
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import cache, lru_cache
-from pathlib import Path
+from functools import lru_cache
 from typing import Any, NamedTuple
-from unittest.mock import patch
 
 import graphql
-from aggregated_metrics import wiring
-from aggregated_metrics.adapters import observability, source_rows
-from aggregated_metrics.adapters.source_rows import SourceRows
-from aggregated_metrics.jobs import scanner
+from aggregated_metrics.adapters import index_rows
+from aggregated_metrics.core.series import HourId, Series, hour_key
+from aggregated_metrics.jobs import backfiller
 
-from aggregated_metrics_cli import queue_repair, redrive
 from testbench import oracle
+from testbench.engine import Call, Context, Engine, Event
+
+__all__ = ["Call", "Context", "Engine", "Event"]
 
 PRELOAD = (
-    "tests.truth.declared",  # before the engine
     "aggregated_metrics.jobs.aggregator",
     "aggregated_metrics.jobs.sweeper",
     "aggregated_metrics.jobs.reconciler",
+    "aggregated_metrics.jobs.recount",
 )
 """What a new worker process has imported already."""
-META = ("ledger", "fence", "listed")
+META = ("checkpoints", "countedUntil", "unindexed")
 """Names in metadata that the engine gives a meaning to."""
-_ROOT = Path(__file__).parents[2]
-_WIRING: Any = wiring
-_OBSERVABILITY: Any = observability
-_PROCESS, _INVOCATION = wiring.process, observability.invocation
 
 type Minute = tuple[str, str, str]
 """Account, series (oracle.Key), start."""
-type Event = Mapping[str, Any]
-type Call = tuple[str, Event]
-"""A function, and what it is given."""
 
 
 @contextmanager
 def pages(*, rows: int | None = None, scanned: int | None = None) -> Iterator[None]:
     """Meanwhile read so many rows a page, and put down a scan's totals after so many rows."""
-    kept = source_rows.PAGE, scanner.ROWS
-    source_rows.PAGE, scanner.ROWS = rows or kept[0], scanned or kept[1]
+    kept = index_rows.PAGE, backfiller.ROWS_HELD
+    index_rows.PAGE, backfiller.ROWS_HELD = rows or kept[0], scanned or kept[1]
     try:
         yield
     finally:
-        source_rows.PAGE, scanner.ROWS = kept
+        index_rows.PAGE, backfiller.ROWS_HELD = kept
 
 
 # --------------------------------------------------------------------------------------------------
@@ -85,37 +73,26 @@ def aggregate(records: Iterable[Event], shard: str | None) -> Call:
     return "stream_aggregator", {"Records": list(records), **named}
 
 
-def repair_lost_batch(event: Event) -> Call:
-    """Repair what a batch that was given up would have counted."""
-    return "reconciler", {"onFailure": {"payload": json.dumps(event)}}
-
-
-def repair_quarantine(bodies: Iterable[str]) -> Call:
-    """Repair the hours of the records in these messages."""
-    return "redrive", {"bodies": list(bodies)}
+REPAIR_LOST_BATCHES: Call = ("reconciler", {"failedBatches": {"repair": True}})
+"""Repair the hours of the batches that were given up."""
+REPAIR_QUARANTINE: Call = ("reconciler", {"quarantine": {"repair": True}})
+"""Repair the hours of the records in quarantine."""
 
 
 def repair_range(account: str, record_types: Iterable[str], start: str, end: str) -> Call:
     """Check an account's hours from start up to end."""
     asked = {"accountId": account, "recordTypes": sorted(record_types), "start": start, "end": end}
-    return "reconciler", asked | {"repair": True}
+    return "reconciler", {"range": asked | {"repair": True}}
 
 
 def settle(invoke: Callable[[Call], Any], call: Call) -> bool:
-    """Carry out a call with all that follows from it; whether it left nothing to be done again.
+    """Carry out a call; whether it left nothing to be done again.
 
     `invoke` gives None for an invocation that failed.
     """
-    settled = True
-    function, event = call
-    following: Any = event
-    while following:
-        result = invoke((function, following))
-        if result is None:
-            return False
-        settled = settled and not result.get("unsettled", 0) + result.get("movingCount", 0)
-        following = result.get("next")
-    return settled
+    result = invoke(call)
+    left = ("inFlux", "notReachedCount")
+    return result is not None and not any(result[name] for name in left)
 
 
 def conflicts(report: Mapping[str, Any]) -> int:
@@ -125,7 +102,7 @@ def conflicts(report: Mapping[str, Any]) -> int:
 
 def left_to_sweeper(report: Mapping[str, Any]) -> int:
     """The hours whose rollups a batch has left to the sweeper."""
-    return int(report["parentsLeft"] or 0)
+    return int(report["rollupsLeft"] or 0)
 
 
 class Repair(NamedTuple):
@@ -177,15 +154,15 @@ def backfill(
     def step(**event: Any) -> Any:
         return invoke(("backfiller", event))
 
-    def read(units: Iterable[Any]) -> None:
-        for unit in units:
-            while not step(scan=unit)["done"]:
+    def read(number: int) -> None:
+        for unit in plan["units"]:
+            while not step(scan=unit | {"pass": number})["done"]:
                 pass
 
     plan = step(prepare={"run": run, "segments": segments, "partitions": partitions})
-    read(plan["first"])
+    read(1)
     between_passes()
-    read(plan["second"])
+    read(2)
     step(gather={"run": run})
     for partition in plan["partitions"]:
         following = partition
@@ -194,7 +171,7 @@ def backfill(
             following = step(reduce=following)["next"]
     before("report")
     report = step(report={"run": run})
-    return sum(report["repaired"].values()), sum(report["moving"].values())
+    return report["repaired"], report["inFlux"]
 
 
 # --------------------------------------------------------------------------------------------------
@@ -217,23 +194,23 @@ def entries(items: Iterable[Mapping[str, Any]]) -> list[Entry]:
             item["accountId"],
             oracle.series_of(item),
             int(item["start"]),
-            complete=item["state"] == "closed",
+            complete="due" not in item,
         )
         for item in plain
-        if item["state"] in {"pending", "closed"}
+        if item["kind"] == "entry"
     ]
 
 
 def retired(account: str, record_type: str, start: int) -> dict[str, Any]:
     """An entry of a record type that nothing counts any more, long due."""
-    hour = f"{account}#{record_type}#{datetime.fromtimestamp(start * 60, UTC):%Y-%m-%dT%H:}"
     return {
-        "hour": {"S": hour},
+        "hour": {"S": hour_key(HourId(Series(account, record_type), start))},
+        "kind": {"S": "entry"},
         "recordType": {"S": record_type},
         "accountId": {"S": account},
         "start": {"N": str(start)},
-        "state": {"S": "closed"},
         "due": {"N": "1"},
+        "over": {"N": "1"},
         "until": {"N": "1"},
         "token": {"S": "retired"},
     }
@@ -241,12 +218,7 @@ def retired(account: str, record_type: str, start: int) -> dict[str, Any]:
 
 def is_repaired(bucket: Mapping[str, Any] | None) -> bool:
     """Whether a repair has set this bucket."""
-    return bucket is not None and "fence" in str(bucket["metadata"])
-
-
-def holds_what_rows_do_not_show(bucket: Mapping[str, Any]) -> bool:
-    """Whether a bucket holds what no reading of the index could bring back."""
-    return "listed" in str(bucket.get("metadata"))
+    return bucket is not None and "countedUntil" in str(bucket["metadata"])
 
 
 # --------------------------------------------------------------------------------------------------

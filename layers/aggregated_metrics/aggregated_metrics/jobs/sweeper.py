@@ -154,7 +154,9 @@ class Sweeper:
         visited: dict[HourId, _Visited] = {}
 
         def done(hour: Hour) -> None:
-            visited[hour.id] = _Visited(self._next(hour), completed.pop(hour.id, 0))
+            # A minute that cannot be read is replaced by a check: nothing to come again for.
+            due = None if hour.has_unreadable_minutes else hour.due(self.grace)
+            visited[hour.id] = _Visited(due, completed.pop(hour.id, 0))
 
         def close(hour: Hour) -> None:
             hour.roll_up()
@@ -172,7 +174,8 @@ class Sweeper:
             #    touched it is still to come. A rollup that is left keeps its hour due.
             for entry in entries:
                 if entry.hour not in result.outcome.rollups_left:
-                    self.pending.reschedule(entry, visited[entry.hour].due)
+                    due = self._next(entry, visited[entry.hour].due)
+                    self.pending.reschedule(entry, due)
             result.completed = sum(visit.completed for visit in visited.values())
         except Exception as error:  # noqa: BLE001 - whatever it is, the other hours go on
             if len(entries) > 1:
@@ -180,16 +183,16 @@ class Sweeper:
             result.errors.append(error)
         return result
 
-    def _next(self, hour: Hour) -> int | None:
-        """When to visit an hour again.
+    def _next(self, entry: Entry, due: int | None) -> int | None:
+        """When to visit an hour again: not once all is complete, and no writer is about to write.
 
-        Never, where all is complete, or a minute cannot be read, which only a check replaces.
+        Before the hour is over a process that has touched it may write it without touching it again.
         """
-        due = hour.due(self.grace)
-        if due is None or hour.has_unreadable_minutes:
-            return None
         now = int(self.clock().timestamp())
-        return due if due > now else now + AGAIN_SECONDS
+        if due is not None:
+            return due if due > now else now + AGAIN_SECONDS
+        quiet = max(entry.until, entry.over)
+        return quiet if quiet > now else None
 
 
 def _together(results: Iterable[SweepResult]) -> SweepResult:

@@ -415,7 +415,7 @@ def _is_older(version: str, other: str | None) -> bool:
 
 def _after(deltas: Sequence[Delta], until: CountedUntil) -> list[Delta]:
     """The deltas that no repair has counted."""
-    return [each for each in deltas if not until.holds(each.created, indexed=each.indexed)]
+    return [each for each in deltas if not until.holds(each[2], indexed=each[3])]
 
 
 def _matters(deltas: Sequence[Delta]) -> bool:

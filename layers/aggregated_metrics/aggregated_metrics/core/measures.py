@@ -20,6 +20,10 @@ _SURE, _NEARLY_HALF = 1e9, 0.499
 _TOO_MUCH = 1e18
 
 
+type Sums = tuple[int, ...]
+"""Measures without their names: on the hot path a plain tuple takes a quarter of the time."""
+
+
 class _Fields(NamedTuple):
     count: int = 0  # type: ignore[assignment] # the API's name; tuple.count is not missed
     cost: int = 0
@@ -75,29 +79,29 @@ def zero(extra: Sequence[str]) -> Measures:
     return Measures(0, 0, 0, 0, 0, 0, *[0 for _ in extra]) if extra else ZERO
 
 
-def total(parts: Iterable[tuple[int, ...]], start: tuple[int, ...] = ZERO) -> Measures:
+def total(parts: Iterable[Sums], start: Sums = ZERO) -> Measures:
     """The sum of measures and `start`, field by field; `start` for none."""
     return Measures(*map(sum, zip(start, *parts, strict=True)))
 
 
-def plus(a: tuple[int, ...], b: tuple[int, ...]) -> Measures:
+def plus(a: Sums, b: Sums) -> Measures:
     """A + b, field by field."""
     _demand_same(a, b)
     return tuple.__new__(Measures, map(add, a, b))
 
 
-def minus(a: tuple[int, ...], b: tuple[int, ...]) -> Measures:
+def minus(a: Sums, b: Sums) -> Measures:
     """A - b, field by field."""
     _demand_same(a, b)
     return tuple.__new__(Measures, map(sub, a, b))
 
 
-def negative(sums: tuple[int, ...]) -> Measures:
+def negative(sums: Sums) -> Measures:
     """What takes `sums` away again."""
     return tuple.__new__(Measures, map(neg, sums))
 
 
-def _demand_same(a: tuple[int, ...], b: tuple[int, ...]) -> None:
+def _demand_same(a: Sums, b: Sums) -> None:
     if len(a) != len(b):
         raise ValueError("measures of different record types have no sum")
 
@@ -125,10 +129,10 @@ def micro_dollars(dollars: float) -> int:
         UncountableError: absurdly large.
     """
     product = dollars * _MILLION
-    if -_SURE < product < _SURE:
-        nearest = round(product)
+    if 0 <= product < _SURE:
+        nearest = int(product + 0.5)
         if -_NEARLY_HALF < product - nearest < _NEARLY_HALF:
-            return nearest  # the product's own rounding has changed nothing: no Decimal is needed
+            return nearest  # whatever the product's own rounding: no Decimal is needed
     calls(dollars)
     return round(Decimal(repr(dollars)) * _MILLION)
 

@@ -5,12 +5,12 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from aggregated_metrics.core.declarations import FIELDS, Measure
-from aggregated_metrics.core.measures import ZERO, Measures, calls, micro_dollars
+from aggregated_metrics.core.measures import ZERO, Sums, calls, micro_dollars
 from aggregated_metrics.core.readers import Read
 from aggregated_metrics.core.values import is_number
 
 _ERROR_CODE = 400
-_ONCE = Measures(count=1)
+_ONCE = (1, *ZERO[1:])
 
 
 class Counting(NamedTuple):
@@ -23,7 +23,7 @@ class Counting(NamedTuple):
     """
 
     reads: tuple[Read, ...]
-    measure: Callable[[Sequence[Any]], Measures]
+    measure: Callable[[Sequence[Any]], Sums]
     extra: tuple[str, ...] = ()
 
 
@@ -43,8 +43,8 @@ def declared(measures: Mapping[str, Measure]) -> Counting:
     extra = tuple(name for name in measures if name not in FIELDS)
     ordered = [steps.get(name, _NOTHING) for name in (*FIELDS, *extra)]
 
-    def measure(values: Sequence[Any]) -> Measures:
-        return Measures(1, *[add(values[where]) for where, add in ordered])
+    def measure(values: Sequence[Any]) -> Sums:
+        return (1, *[add(values[where]) for where, add in ordered])
 
     return Counting(tuple(reads), measure, extra)
 
@@ -67,7 +67,7 @@ def _adding(measure: Measure) -> _Add:
 _NOTHING: tuple[slice, _Add] = (slice(0), lambda _: 0)
 
 
-def _score_result(values: Sequence[Any]) -> Measures:
+def _score_result(values: Sequence[Any]) -> Sums:
     value, code, dollars, total_usd, made, llm_calls, cached, cached_llm_calls = values
     failed = (value is not None and value.upper() == "ERROR") or (
         code is not None and _is_error(code)
@@ -78,7 +78,7 @@ def _score_result(values: Sequence[Any]) -> Measures:
         made = llm_calls
     if cached is None:
         cached = cached_llm_calls
-    sums = (
+    return (
         1,
         micro_dollars(dollars) if dollars else 0,
         0 if failed or not value else 1,
@@ -86,7 +86,6 @@ def _score_result(values: Sequence[Any]) -> Measures:
         calls(cached) if cached else 0,
         1 if failed else 0,
     )
-    return tuple.__new__(Measures, sums)  # in half the time of Measures(*sums)
 
 
 @lru_cache(maxsize=1024)
@@ -97,11 +96,11 @@ def _is_error(code: str) -> bool:
 
 _FEEDBACK = ("changedCount", "unchangedCount", "invalidCount")
 _CHANGED, _UNCHANGED, _INVALID = (
-    Measures(1, *ZERO[1:], *(int(name == each) for name in _FEEDBACK)) for each in _FEEDBACK
+    (*_ONCE, *(int(name == each) for name in _FEEDBACK)) for each in _FEEDBACK
 )
 
 
-def _feedback(values: Sequence[Any]) -> Measures:
+def _feedback(values: Sequence[Any]) -> Sums:
     initial, final, is_invalid = values
     if initial is None or final is None or is_invalid == "true":
         return _INVALID

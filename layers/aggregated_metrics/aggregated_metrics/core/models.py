@@ -3,7 +3,7 @@
 `Model.part_of` is the hot path: benchmarks/ measures it.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from math import inf
 from typing import Any, NamedTuple
@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 from aggregated_metrics.core.buckets import hour_prefix, is_time, minute_of, utc_minute
 from aggregated_metrics.core.declarations import Declaration, Document
 from aggregated_metrics.core.errors import DeclarationError, UncountableError
-from aggregated_metrics.core.measures import Measures
+from aggregated_metrics.core.measures import Measures, Sums
 from aggregated_metrics.core.measuring import NAMED, declared
-from aggregated_metrics.core.readers import Layout, Values, compiled
+from aggregated_metrics.core.readers import DELETED, Layout, Values, compiled
 from aggregated_metrics.core.series import Series
-from aggregated_metrics.core.values import Row, attribute_text, can_serialize, text_of
+from aggregated_metrics.core.values import Row, attribute_text, text_of
 
 UPDATED = "updatedAt"
-DELETED = "_deleted"
+_NO_TRUTH: Mapping[str, Any] = {}
 _MOST_BYTES = 1_400
 """Of an accountId: with a record type, a scope and an hour it must fit a key of 2,048 bytes."""
 _MOST_SCOPE_BYTES = 180
@@ -36,7 +36,7 @@ class Place(NamedTuple):
     prefix: str
 
 
-type Part = tuple[Place, Measures, bool]
+type Part = tuple[Place, Sums, bool]
 """What a row adds: where, what, and whether it is indexed."""
 
 
@@ -97,7 +97,6 @@ class Model:
             for name, ids in declaration.breakdowns.items()
             if breakdowns is None or name in breakdowns
         }
-        self._types = declaration.types
         self._by_update = self.listing is not None and self.listing.by == UPDATED
         self._splits = next(iter(declaration.split.values()), {})
         self.plain_types = (self.record_type, *self._splits.values())
@@ -113,9 +112,11 @@ class Model:
             listed_by=None if self.listing is None else self.listing.by,
             required=declaration.required,
             measured=counting.reads,
+            types=declaration.types,
         )
-        self._read = compiled(self._layout, self._types)
+        self._read = compiled(self._layout)
         self._place = lru_cache(maxsize=4096)(self._find_place)
+        self._only = lru_cache(maxsize=8)(self._narrowed)
         self.series = lru_cache(maxsize=4096)(self._series_of)
 
     @property
@@ -125,8 +126,9 @@ class Model:
 
     def only(self, breakdowns: Collection[str]) -> "Model":
         """The same model with just these of its breakdowns; what is off is not even read."""
-        if all(name in breakdowns for name in self.breakdowns):
-            return self
+        return self._only(frozenset(self.breakdowns).intersection(breakdowns))
+
+    def _narrowed(self, breakdowns: frozenset[str]) -> "Model":
         return Model(self.declaration, soft_deletes=self.soft_deletes, breakdowns=breakdowns)
 
     def row_id(self, row: Mapping[str, Any]) -> str:
@@ -152,7 +154,7 @@ class Model:
     def demanded(self) -> frozenset[str]:
         """The attributes that make a row unindexed, by their absence or by an invalid value."""
         by = () if self.listing is None else (self.listing.by,)
-        return frozenset((*self.times, *by, *self.declaration.required, *self._types))
+        return frozenset((*self.times, *by, *self.declaration.required, *self.declaration.types))
 
     def of_image(self, image: Row) -> Contribution | None:
         """What a row as DynamoDB JSON adds; None for one that is marked as deleted: it is no row.
@@ -170,7 +172,7 @@ class Model:
         """
         if row.get(DELETED) is True:
             return None
-        return self._contribution(self._part(self._layout.of_row(row), inf, True))
+        return self._contribution(self._part_of(row, self._layout.of_row, inf))
 
     def part_of(self, image: Row, latest: float = inf) -> Part | None:
         """What a row as DynamoDB JSON adds, without objects; None if it is marked as deleted.
@@ -183,31 +185,29 @@ class Model:
             UncountableError: as of_image, or its minute is later.
         """
         try:
-            if DELETED in image and image[DELETED].get("BOOL") is True:
+            return self._part_of(image, self._read, latest)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return self._unusual(image, latest)
+
+    def _unusual(self, image: Row, latest: float) -> Part | None:
+        try:
+            if image.get(DELETED, _NO_TRUTH).get("BOOL") is True:
                 return None
-            serializable = not self._types or can_serialize(self._types, image)
-            try:
-                values = self._read(image)
-            except (KeyError, TypeError, ValueError):
-                values = self._layout.of_image(image)
-                self._demand_texts(image)
+            for name in (self.account, *self.times):
+                if name in image and not {"S", "NULL"} & image[name].keys():
+                    raise UncountableError(f"{name} {image[name]} is not a text")
+            return self._part_of(image, self._layout.of_image, latest)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UncountableError("the image is not DynamoDB JSON") from error
-        return self._part(values, latest, serializable)
-
-    def _demand_texts(self, image: Row) -> None:
-        for name in (self.account, *self.times):
-            if name in image and not {"S", "NULL"} & image[name].keys():
-                raise UncountableError(f"{name} {image[name]} is not a text")
 
     def _contribution(self, part: Part | None) -> Contribution | None:
         if part is None:
             return None
         place, measures, indexed = part
-        return Contribution(self.series(place.who), place.minute, measures, indexed)
+        return Contribution(self.series(place.who), place.minute, Measures(*measures), indexed)
 
-    def _part(self, values: Values, latest: float, serializable: bool) -> Part:
-        places, times, by, required, measured = values
+    def _part_of(self, row: Row, read: Callable[[Row], Values], latest: float) -> Part:
+        places, times, by, required, measured, is_serializable = read(row)
         at = times[0]
         if at is None:
             at = next((text for text in times if text is not None), "")
@@ -218,7 +218,7 @@ class Model:
         if place[0] > latest:
             raise self._untimely(times, "is more than a day after the write")
         indexed = self.listing is None or (
-            serializable
+            is_serializable
             and by is not None
             and (by >= place[2] if self._by_update else by.startswith(place[2]))
             and None not in required

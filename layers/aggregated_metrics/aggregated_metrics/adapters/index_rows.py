@@ -131,7 +131,7 @@ def _readable(error: GraphQLError, model: Model) -> tuple[dict[str, Any], int]:
         raise error
     bad = {path[2]: path[3:4] for path in paths}
     rows = [row for i, row in enumerate(page["items"]) if row is not None and i not in bad]
-    unexpected = [field for field in bad.values() if not set(field) & set(model.required)]
+    unexpected = [field for field in bad.values() if not set(field) & model.demanded]
     return page | {"items": rows}, len(unexpected)
 
 

@@ -5,7 +5,7 @@ minute decides for itself, by its checkpoints, which deltas have already been ap
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2s
 from itertools import chain
@@ -121,19 +121,13 @@ def _are_mappings(records: list[Any]) -> bool:
     return all(issubclass(kind, Mapping) for kind in {*map(type, records)})
 
 
-def fold(
-    event: Any,
-    models: Models,
-    source_tables: Mapping[str, str],
-    breakdowns: Collection[str] = frozenset(),
-) -> Folded:
+def fold(event: Any, models: Models, source_tables: Mapping[str, str]) -> Folded:
     """Fold a stream event into deltas per shard and minute.
 
     Args:
         event: what Lambda hands over for a DynamoDB stream.
-        models: what is counted.
+        models: what is counted, with the breakdowns that are switched on.
         source_tables: table name to model name, for tables not named in Amplify's form.
-        breakdowns: the record types by scorecard or score that are switched on.
 
     Raises:
         EventError: the event is not one of a DynamoDB stream.
@@ -142,11 +136,10 @@ def fold(
     records = records_of(event)
     for arn, group in _by_stream(event, records):
         try:
-            model = models.of_table(table_of(arn), source_tables).only(breakdowns)
+            stream = _Stream(models.of_table(table_of(arn), source_tables))
         except UncountableError as error:
             folded.rejects += [Reject(record, str(error)) for record in group]
             continue
-        stream = _Stream(model)
         for record in group:
             stream.take(record, folded)
         shard = event.get("shardId") or str(group[0].get("eventID") or stream.last)

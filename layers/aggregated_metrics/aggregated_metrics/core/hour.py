@@ -15,6 +15,7 @@ from aggregated_metrics.core.changes import Batch, Delta
 from aggregated_metrics.core.measures import (
     ZERO,
     Measures,
+    Sums,
     clamped,
     minus,
     plus,
@@ -425,7 +426,7 @@ def _matters(deltas: Sequence[Delta]) -> bool:
     if any(deltas[0][1]) and (len(deltas) == 1 or deltas[1][0] != deltas[0][0]):
         return True  # the first record's only one: nearly always
     # A record that moves its row between splits has two deltas here, which add up to nothing.
-    sums: dict[tuple[int, bool], Measures] = {}
+    sums: dict[tuple[int, bool], Sums] = {}
     for number, measures, _, indexed in deltas:
         before = sums.get((number, indexed))
         sums[number, indexed] = measures if before is None else plus(before, measures)

@@ -334,7 +334,7 @@ class Models:
     @property
     def attributes(self) -> frozenset[str]:
         """Every attribute that counting or checking any of them reads."""
-        return frozenset(name for model in self for name in model.selected)
+        return frozenset(name for model in self for name in model.projected)
 
     def only(self, breakdowns: Collection[str]) -> "Models":
         """The same models with just these breakdowns."""

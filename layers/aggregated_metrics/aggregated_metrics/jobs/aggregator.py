@@ -6,7 +6,7 @@ so: fold, note that the batch is late, load, put the hours' entries, save under 
 checks of hours that were left out, quarantine.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -42,7 +42,6 @@ class Aggregator:
     clock: Callable[[], datetime]
     grace: int
     window: int
-    breakdowns: Collection[str] = frozenset()
 
     def aggregate(self, event: Any, report: Report) -> None:
         """Count a batch's records; `report` gets numbers, never contents.
@@ -51,7 +50,7 @@ class Aggregator:
             EventError: the event is not one of a DynamoDB stream.
             AggregatedMetricsError: something could not be done, and the batch must come again.
         """
-        folded = fold(event, self.models, self.source_tables, self.breakdowns)
+        folded = fold(event, self.models, self.source_tables)
         report.update(_folded(folded, event))
         # 1. A late batch says so before it is applied: until it is, no bucket of its time may be
         #    completed. Dead after it: the note stands for ten minutes, and the batch comes again.

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from aggregated_metrics.adapters.hour_store import HourStore
 from aggregated_metrics.core.errors import EventError, RunError
+from aggregated_metrics.core.series import HourId, Series
 from aggregated_metrics.jobs import backfiller, partitions
 
 from testbench import rows
@@ -254,7 +255,7 @@ def defer(world: World, name: str = "tasks", at: str = EARLY) -> None:
     """Leave an hour to a Scan."""
     process = world.engine._process
     minute = int((START.fromisoformat(at.replace("Z", "+00:00")).timestamp()) // 3600 * 60)
-    hour = partitions.HourId(partitions.Series(rows.ACCOUNT, name), minute)
+    hour = HourId(Series(rows.ACCOUNT, name), minute)
     process.pending().open_check(hour, "a record was lost", deferred=True)
 
 

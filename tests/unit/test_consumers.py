@@ -118,7 +118,7 @@ def test_a_mapping_that_is_off_or_fails_is_reported(world: World, wrong: dict[st
     found: Any = report(world.state())
     assert found["streamsNotConsumed"] == 1
     (named,) = found["streams"]
-    assert named["table"] == "Task-api-NONE"
+    assert named["stream"] == world.streams["Task"]
     assert named["consumer"] in wrong.values()
 
 
@@ -153,9 +153,9 @@ def test_a_stream_that_was_turned_off_or_made_again_is_reported(world: World) ->
     assert [model for model, _ in world.stopped()] == ["Item", "Task"]
 
 
-def test_a_refusal_names_the_permission(world: World) -> None:
+def test_a_refusal_names_the_operation_and_the_settings(world: World) -> None:
     world.functions.refused = True
-    with pytest.raises(ServiceError, match="lambda:ListEventSourceMappings"):
+    with pytest.raises(ServiceError, match=r"ListEventSourceMappings.*STREAM_FUNCTION"):
         world.state()
 
 
@@ -169,7 +169,7 @@ def test_without_streams_nothing_is_asked(world: World) -> None:
 
 
 def consumer(model: str = "Item", problem: str = "", modified: float = 0.0) -> Consumer:
-    return Consumer(model, "table/label", problem, "label", modified)
+    return Consumer(model, "table/label", problem, modified, "label")
 
 
 def test_a_consumed_stream_is_applied_up_to_now() -> None:

@@ -29,7 +29,7 @@ RECENT_SECONDS = 600.0
 """A mapping that was modified this recently may still be about to read its first batch."""
 STREAMS = HourId(Series("_streams", "_streams"), 0)
 """Where the as of of every record type is stored: the 60-minute bucket of this hour."""
-_GONE = "ResourceNotFoundException"
+_NO_MAPPING = ("no mapping", 0.0)
 
 type AsOf = Mapping[str, float | None]
 """Record type to the time up to which its stream is known to be applied: epoch seconds."""
@@ -42,15 +42,15 @@ class Consumer(NamedTuple):
         model: the model's name.
         stream: the stream that the stack was deployed with: `table/label`.
         problem: why its changes are not counted now; empty if they are.
-        latest: the label of the table's stream now; empty if it has none.
         modified: when the mapping was last modified: epoch seconds.
+        latest: the label of the table's stream now; empty if it has none.
     """
 
     model: str
     stream: str
     problem: str
-    latest: str
     modified: float
+    latest: str
 
     @property
     def is_running(self) -> bool:
@@ -86,52 +86,43 @@ class Consumers:
         Raises:
             ServiceError: Lambda or DynamoDB did not answer.
         """
-        if not self._streams:
-            return []
-        found = self._mappings()
-        missing = ("no mapping", 0.0)
-        return [
-            Consumer(model, stream, problem, self._latest(stream.partition("/")[0]), modified)
-            for model, stream in self._streams.items()
-            for problem, modified in [found.get(stream, missing)]
-        ]
+        try:
+            found = self._mappings() if self._streams else {}
+            return [
+                Consumer(model, stream, *found.get(stream, _NO_MAPPING), self._latest(stream))
+                for model, stream in self._streams.items()
+            ]
+        except (BotoCoreError, ClientError) as error:
+            raise ServiceError(
+                f"it is not known what consumes the streams ({error}): check STREAM_FUNCTION, "
+                "STREAM_ARNS and the role's rights"
+            ) from error
 
     def _mappings(self) -> dict[str, tuple[str, float]]:
         """Stream to its mapping's problem and when it was modified."""
-        try:
-            reserved = self._functions.get_function_concurrency(FunctionName=self._function)
-            pages = self._functions.get_paginator("list_event_source_mappings").paginate(
-                FunctionName=self._function
-            )
-            mappings = [each for page in pages for each in page["EventSourceMappings"]]
-        except (BotoCoreError, ClientError) as error:
-            raise ServiceError(
-                f"the mappings of {self._function} cannot be listed ({error}): check "
-                "STREAM_FUNCTION and the role's lambda:ListEventSourceMappings and "
-                "lambda:GetFunctionConcurrency"
-            ) from error
+        reserved = self._functions.get_function_concurrency(FunctionName=self._function)
         is_throttled = reserved.get("ReservedConcurrentExecutions") == 0
+        pages = self._functions.get_paginator("list_event_source_mappings").paginate(
+            FunctionName=self._function
+        )
         return {
-            _short(each.get("EventSourceArn", "")): (
+            _short(each["EventSourceArn"]): (
                 "the function is throttled" if is_throttled else _problem(each),
-                each["LastModified"].timestamp() if "LastModified" in each else 0.0,
+                each["LastModified"].timestamp(),
             )
-            for each in mappings
+            for page in pages
+            for each in page["EventSourceMappings"]
         }
 
-    def _latest(self, table: str) -> str:
-        """The label of a table's stream; empty if it has none."""
+    def _latest(self, stream: str) -> str:
+        """The label of the stream that a stream's table has now; empty if it has none."""
         try:
-            described: Any = self._tables.describe_table(TableName=table)["Table"]
-        except (BotoCoreError, ClientError) as error:
-            if isinstance(error, ClientError) and error.response["Error"]["Code"] == _GONE:
-                return ""
-            raise ServiceError(
-                f"the table {table} cannot be described ({error}): check STREAM_ARNS and the "
-                "role's dynamodb:DescribeTable"
-            ) from error
-        enabled = (described.get("StreamSpecification") or {}).get("StreamEnabled")
-        return str(described.get("LatestStreamLabel") or "") if enabled else ""
+            answer: Any = self._tables.describe_table(TableName=stream.partition("/")[0])
+        except self._tables.exceptions.ResourceNotFoundException:
+            return ""
+        table = answer["Table"]
+        enabled = (table.get("StreamSpecification") or {}).get("StreamEnabled")
+        return str(table.get("LatestStreamLabel") or "") if enabled else ""
 
 
 def _problem(mapping: Mapping[str, Any]) -> str:
@@ -153,11 +144,7 @@ def report(consumers: Sequence[Consumer]) -> Report:
     found: Report = {"streamsNotConsumed": len(stopped)}
     if stopped:
         found["streams"] = [
-            {
-                "table": each.stream.partition("/")[0],
-                "consumer": each.problem or "Enabled",
-                "latestStream": each.latest,
-            }
+            {"stream": each.stream, "consumer": each.problem or "Enabled", "latest": each.latest}
             for each in stopped
         ]
     return found
@@ -174,14 +161,14 @@ def as_of(
 ) -> AsOf:
     """The time up to which each record type's stream is known to be applied.
 
-    The least of now and the model's notes. While its stream is not consumed, or its mapping was
-    modified recently, it stays where it was; None before the first.
+    The least of now and the model's notes. It stays where it was, None before the first, while the
+    stream is not consumed or its mapping was modified recently.
 
     Args:
         consumers: the state of each model's consumer.
         counted: model name to its record types.
         notes: late batches of the last ten minutes.
-        stored: the result of the previous call.
+        stored: the previous result.
         now: epoch seconds.
         recent: for how many seconds a modified mapping counts as stopped.
     """

@@ -1,8 +1,8 @@
 """Two queues: records that cannot be counted, and notes of batches that aged out.
 
-A message of quarantine is JSON: `reason`, `table`, `at` (when it was refused), `eventID`,
-`truncated` and `record`, the whole stream record. One that is too large for a message keeps only
-the attributes that counting reads.
+A message of quarantine is JSON: `reason`, `at` (when it was refused), `truncated` and `record`,
+the whole stream record. One that is too large for a message keeps only the attributes that counting
+reads.
 """
 
 import json
@@ -40,7 +40,7 @@ class Message(NamedTuple):
 
 
 class Quarantine:
-    """The quarantine queue.
+    """The quarantine queue. Every method raises ServiceError if the queue refuses or is silent.
 
     Args:
         client: boto3's SQS client.
@@ -63,11 +63,7 @@ class Quarantine:
         self._kept = kept
 
     def send(self, rejects: Sequence[Reject]) -> int:
-        """Send every record, at least once each; return how many.
-
-        Raises:
-            ServiceError: the queue did not accept a record; the batch must be retried.
-        """
+        """Send every record, at least once each; return how many. On an error retry the batch."""
         at = self._clock().astimezone(UTC).isoformat(timespec="milliseconds")
         for part in _parts([message(reject, at, self._kept) for reject in rejects]):
             entries = [{"Id": str(i), "MessageBody": body} for i, body in enumerate(part)]
@@ -75,11 +71,7 @@ class Quarantine:
         return len(rejects)
 
     def receive(self, limit: int) -> list[Message]:
-        """At most `limit` messages, hidden from other receivers until deleted or released.
-
-        Raises:
-            ServiceError: the queue did not answer.
-        """
+        """At most `limit` messages, hidden from others for 16 minutes or until released."""
         found: list[Message] = []
         while len(found) < limit:
             answer = self._ask(self._client.receive_message, **_receiving(limit - len(found)))
@@ -89,33 +81,22 @@ class Quarantine:
         return found
 
     def delete(self, messages: Sequence[Message]) -> None:
-        """Delete messages whose hours have entries.
-
-        Raises:
-            ServiceError: the queue did not delete one; it is received again later.
-        """
+        """Delete messages whose hours have entries."""
         for entries in _entries(messages):
             self._ask(self._client.delete_message_batch, Entries=entries)
 
     def release(self, messages: Sequence[Message]) -> None:
-        """Let other receivers see messages again.
-
-        Raises:
-            ServiceError: the queue did not answer; they are seen again after 16 minutes.
-        """
+        """Let other receivers see messages again."""
         for entries in _entries(messages, VisibilityTimeout=0):
             self._ask(self._client.change_message_visibility_batch, Entries=entries)
 
 
-class Note(NamedTuple):
-    """EventBridge's event about the S3 object of a failed batch, and the receipt of its message."""
-
-    body: str
-    receipt: str
+type Note = tuple[str, str]
+"""EventBridge's event about the S3 object of a failed batch, and the receipt of its message."""
 
 
 class FailedBatches:
-    """The queue of notes, and the bucket with the batches.
+    """The queue of notes, and the bucket with the batches; raises ServiceError as Quarantine does.
 
     Args:
         queues: boto3's SQS client.
@@ -129,13 +110,9 @@ class FailedBatches:
         self._ask = partial(_ask, "FAILED_BATCHES_QUEUE_URL", QueueUrl=queue_url)
 
     def next(self) -> Note | None:
-        """A note, hidden from other receivers for 16 minutes; None if none is left.
-
-        Raises:
-            ServiceError: the queue did not answer.
-        """
+        """A note, hidden from other receivers for 16 minutes; None if none is left."""
         found = self._ask(self._queues.receive_message, **_receiving(1)).get("Messages")
-        return Note(found[0]["Body"], found[0]["ReceiptHandle"]) if found else None
+        return (found[0]["Body"], found[0]["ReceiptHandle"]) if found else None
 
     def content(self, note: Note) -> Any:
         """The event that the stream function was invoked with.
@@ -143,33 +120,28 @@ class FailedBatches:
         Raises:
             ServiceError: the note names no object, it does not exist, or it is not JSON.
         """
+        body, _ = note
         try:
-            place = json.loads(note.body)["detail"]
+            place = json.loads(body)["detail"]
             bucket, key = place["bucket"]["name"], place["object"]["key"]
             kept = json.loads(self._objects.get_object(Bucket=bucket, Key=key)["Body"].read())
             payload = kept["payload"]
             return json.loads(payload) if isinstance(payload, str) else payload
         except (BotoCoreError, ClientError, ValueError, KeyError, TypeError) as error:
             raise ServiceError(
-                f"a failed batch cannot be read ({error!r}); its note: {note.body[:500]}"
+                f"a failed batch cannot be read ({error!r}); its note: {body[:500]}"
             ) from error
 
     def end(self, note: Note) -> None:
-        """Delete a note: the hours of its batch have entries.
-
-        Raises:
-            ServiceError: the queue did not answer.
-        """
-        self._ask(self._queues.delete_message, ReceiptHandle=note.receipt)
+        """Delete a note: the hours of its batch have entries."""
+        self._ask(self._queues.delete_message, ReceiptHandle=note[1])
 
 
 def message(reject: Reject, at: str, kept: Collection[str]) -> str:
     """The body of the message that keeps a record."""
     body = {
         "reason": reject.reason[:_REASON_CHARACTERS],
-        "table": _table(reject.record),
         "at": at,
-        "eventID": reject.record.get("eventID"),
         "truncated": False,
         "record": reject.record,
     }
@@ -178,11 +150,6 @@ def message(reject: Reject, at: str, kept: Collection[str]) -> str:
         return text
     slim = body | {"truncated": True, "record": _slim(reject.record, kept)}
     return json.dumps(slim, default=str)
-
-
-def _table(record: Mapping[str, Any]) -> str | None:
-    parts = str(record.get("eventSourceARN") or "").split("/")
-    return parts[1] if len(parts) > 1 else None
 
 
 def _slim(record: Mapping[str, Any], kept: Collection[str]) -> dict[str, Any]:

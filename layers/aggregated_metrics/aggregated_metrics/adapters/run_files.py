@@ -82,12 +82,12 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The head of a scanner's part; rows and units are those of the whole segment so far.
+    """The head of a scanner's part.
 
     Attributes:
         number: from 0.
         next: DynamoDB's key to continue from; None at the segment's end.
-        rows, units: rows read, and read units consumed.
+        rows: how many were read of the whole segment so far.
         began, ended: when this part's rows were read: epoch seconds.
         uncountable: of this part.
         offsets: where each partition's block begins, and where the last one ends.
@@ -96,7 +96,6 @@ class Part:
     number: int
     next: Mapping[str, Any] | None
     rows: int
-    units: float
     began: float
     ended: float
     uncountable: Uncountable = field(default_factory=dict)

@@ -170,7 +170,7 @@ def pack(totals: Totals, model: str, partitions: int) -> list[bytes]:
         key = GroupKey(model, series.account_id, floor(minute, HOUR))
         entry = [minute, total.fingerprint, total.indexed]
         entry += [total.unindexed] if any(total.unindexed) else []
-        lines[key].setdefault(series, []).append(entry)
+        lines[key].setdefault(series, [*series[1:], []])[-1].append(entry)
     blocks: list[list[GroupKey]] = [[] for _ in range(partitions)]
     for key in sorted(lines):
         blocks[partition_of(key.account_id, key.hour, partitions)].append(key)
@@ -181,12 +181,8 @@ def _block(lines: Mapping[GroupKey, _Line]) -> bytes:
     if not lines:
         return b""
     squeeze = zlib.compressobj(6, wbits=_WINDOW_BITS)
-    texts = (b"%b\t%b\n" % (_json(key), _json(_named(line))) for key, line in lines.items())
+    texts = (b"%b\t%b\n" % (_json(key), _json([*line.values()])) for key, line in lines.items())
     return b"".join(map(squeeze.compress, texts)) + squeeze.flush()
-
-
-def _named(line: _Line) -> list[list[Any]]:
-    return [[*series[1:], minutes] for series, minutes in line.items()]
 
 
 def _json(content: Any) -> bytes:

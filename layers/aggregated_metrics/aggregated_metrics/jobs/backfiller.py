@@ -15,7 +15,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import accumulate, chain
 from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aggregated_metrics.adapters.observability import Report, logger
 from aggregated_metrics.adapters.pending_hours import OpenCheck, PendingHours
@@ -38,16 +41,12 @@ MOST_BYTES = 200_000
 """Of a result: Step Functions takes 256 KB from one state to the next."""
 SAMPLES = 100
 """How many rows of each reason are named that cannot be counted."""
-_REASONS = 50
 _UNINDEXED = "the index does not list one of its rows, and a scan began before it was over"
-_ROWS_A_SEGMENT = 100_000
-_ROWS_A_PARTITION = 100_000
+_ROWS_EACH = 100_000
 _MOST_SEGMENTS = 64
 _PARTITIONS = (4, 256)
 _SCAN_SPARE = 30.0
 _REDUCE_SPARE = 90.0
-_ASKED = ("run", "models", "repair", "segments", "partitions")
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
@@ -103,8 +102,6 @@ class Backfiller:
             "function, therefore start that (docs/operations.md, Backfill)"
         )
 
-    # Prepare --------------------------------------------------------------------------------------
-
     def _prepare(self, asked: Any) -> Step:
         planned = plan(
             asked,
@@ -136,13 +133,11 @@ class Backfiller:
             model = self.models.of(series.record_type)
             if model is None:
                 self.pending.close_check(check)
-            elif _counts(run, model, series.record_type):
+            elif model.name in run.segments:
                 partition = partition_of(series.account_id, start, run.partitions)
                 kept[partition].append([model.name, series, start, *check[1:]])
         for partition in range(run.partitions):
             self.files.put(run.name, f"checks/{partition:04}.json", kept[partition])
-
-    # Scan -----------------------------------------------------------------------------------------
 
     def _scan(self, asked: Any) -> Step:
         segment = Segment(asked["run"], asked["pass"], asked["model"], asked["segment"])
@@ -162,16 +157,14 @@ class Backfiller:
         """
         model = model_of(run, self.models, segment.model)
         counted, began = _Counted(model), self._now()
-        number, key, rows, units = (0, None, 0, 0.0)
-        if last is not None:
-            number, key, rows, units = last.number + 1, last.next, last.rows, last.units
+        number, key, rows = (last.number + 1, last.next, last.rows) if last else (0, None, 0)
         of, rate = run.segments[segment.model], run.read_units[segment.model]
         for page in self.rows.pages(model, segment.segment, of, key, rate):
             counted.add(page.rows)
-            key, rows, units = page.next, rows + len(page.rows), units + page.units
+            key, rows = page.next, rows + len(page.rows)
             if counted.is_full() or self.time_left() < _SCAN_SPARE:
                 break
-        part = Part(number, key, rows, round(units, 1), began, self._now(), counted.uncountable)
+        part = Part(number, key, rows, began, self._now(), counted.uncountable)
         content = part.encode(pack(counted.totals, model.name, run.partitions))
         if self.files.put_part(segment, number, content):
             return part
@@ -179,8 +172,6 @@ class Backfiller:
         if newest is None:
             raise RunError("the parts of the run were deleted: begin another one")
         return newest
-
-    # Gather ---------------------------------------------------------------------------------------
 
     def _gather(self, asked: Any) -> Step:
         run = self.files.run(asked["run"])
@@ -212,8 +203,6 @@ class Backfiller:
                     "end: redrive the execution"
                 )
         return found
-
-    # Reduce ---------------------------------------------------------------------------------------
 
     def _reduce(self, asked: Any) -> Step:
         run = self.files.run(asked["run"])
@@ -263,7 +252,7 @@ class Backfiller:
         began = window.passes[0].began
         over = [hour for hour in window.hours if (hour.start + HOUR) * 60 <= began]
         if run.repair:
-            self._expect(window, began)
+            self._expect(window, over)
         findings = Findings()
         given = (*window.totals, window.passes, window.checks, findings)
         try:
@@ -275,21 +264,15 @@ class Backfiller:
         reduced.add(findings.as_result())
         reduced.after = window.keys[-1]
 
-    def _expect(self, window: Window, began: float) -> None:
+    def _expect(self, window: Window, over: Sequence[HourId]) -> None:
         """Leave hours with rows that were not over when pass 1 began to a later check."""
-        now = int(self._now())
-        open_hours = {
-            hour
-            for totals in window.totals
-            for hour in totals.hours()
-            if (hour.start + HOUR) * 60 > began
-        }
-        self.pending.touch(dict.fromkeys(open_hours, now))
-        for hour in open_hours:
-            if any(_has_unindexed(totals, hour) for totals in window.totals):
+        first, second = (totals.hours() for totals in window.totals)
+        later = (first | second).difference(over)
+        self.pending.touch(dict.fromkeys(later, int(self._now())))
+        for hour in later:
+            minutes = chain.from_iterable(each.hour(hour).values() for each in window.totals)
+            if any(any(total.unindexed) for total in minutes):
                 self.pending.open_check(hour, _UNINDEXED, deferred=True)
-
-    # Report ---------------------------------------------------------------------------------------
 
     def _report(self, asked: Any) -> Step:
         run = self.files.run(asked["run"])
@@ -297,27 +280,21 @@ class Backfiller:
         for found in self.files.reduced(run.name):
             whole.add(found)
         uncountable: dict[str, tuple[int, Sequence[str]]] = {}
-        rows, units = 0, 0.0
-        for number in PASSES:
-            for part in (part for parts in self._heads(run, number).values() for part in parts):
-                units += part.units if part.done else 0
-                if number == PASSES[-1]:
-                    rows += part.rows if part.done else 0
-                    add_uncountable(uncountable, part.uncountable)
+        parts = [part for parts in self._heads(run, PASSES[-1]).values() for part in parts]
+        for part in parts:
+            add_uncountable(uncountable, part.uncountable)
+        rows = sum(part.rows for part in parts if part.done)
         numbers = Counter({reason: number for reason, (number, _) in uncountable.items()})
-        result = (
-            Findings().as_result()
-            | whole.found
-            | {
-                "run": run.name,
-                "repair": run.repair,
-                "rows": rows,
-                "readUnits": round(units, 1),
-                "seconds": round(self._now() - run.began, 1),
-                "uncountableCount": numbers.total(),
-                "uncountable": {reason[:200]: n for reason, n in numbers.most_common(_REASONS)},
-            }
-        )
+        result = {
+            **Findings().as_result(),
+            **whole.found,
+            "run": run.name,
+            "repair": run.repair,
+            "rows": rows,
+            "seconds": round(self._now() - run.began, 1),
+            "uncountableCount": numbers.total(),
+            "uncountable": {reason[:200]: n for reason, n in numbers.most_common(SAMPLES)},
+        }
         self.files.put(run.name, "uncountable.json", uncountable)
         self.files.put(run.name, "report.json", result)
         report: Report = {"run": run.name, "scanned": rows, "uncountable": numbers.total()}
@@ -370,6 +347,18 @@ class _Reduced:
                 self.found[name] = self.found.get(name, 0) + value
 
 
+class _Asked(BaseModel):
+    """What a run may be asked for."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    run: str = Field(pattern=r"^[A-Za-z0-9_-]{1,80}$")
+    models: list[str] | None = None
+    repair: bool = True
+    segments: int | None = Field(default=None, ge=1, le=1000)
+    partitions: int | None = Field(default=None, ge=1, le=1000)
+
+
 def plan(
     asked: Mapping[str, Any],
     tables: Mapping[str, Table],
@@ -387,88 +376,51 @@ def plan(
     Raises:
         EventError: a field is missing, wrong or unknown.
     """
-    if unknown := [name for name in asked if name not in _ASKED]:
-        raise EventError(f"tables has the unknown name {unknown[0]!r}: use {', '.join(_ASKED[1:])}")
-    name = asked.get("run")
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise EventError(f"run is {name!r}, not the name of an execution")
-    repair = asked.get("repair", True)
-    if not isinstance(repair, bool):
-        raise EventError(f"repair is {repair!r}, not true or false")
-    chosen = _models(asked.get("models"), tables)
+    try:
+        given = _Asked.model_validate(asked)
+    except ValidationError as error:
+        (first, *_) = error.errors()
+        names = ", ".join(_Asked.model_fields)
+        raise EventError(f"{first['loc'][0]}: {first['msg']}; a run takes {names}") from error
+    chosen = dict.fromkeys(given.models or tables)
+    if unknown := [name for name in chosen if name not in tables]:
+        raise EventError(f"no table of {unknown[0]!r} is attached: use {', '.join(tables)}")
     segments = {
-        model: _number(asked, "segments")
-        or min(_MOST_SEGMENTS, max(1, -(-tables[model].items // _ROWS_A_SEGMENT)))
-        for model in chosen
+        name: given.segments or _share(tables[name].items, _ROWS_EACH, 1, _MOST_SEGMENTS)
+        for name in chosen
     }
-    least, most = _PARTITIONS
-    rows = sum(tables[model].items for model in chosen)
-    partitions = min(most, max(least, -(-rows // _ROWS_A_PARTITION)))
+    rows = sum(tables[name].items for name in chosen)
     return Run(
-        name,
+        given.run,
         began,
-        repair,
+        given.repair,
         segments,
-        _number(asked, "partitions") or partitions,
+        given.partitions or _share(rows, _ROWS_EACH, *_PARTITIONS),
         {
-            model: _rate(tables[model], read_units) / min(concurrency, segments[model])
-            for model in chosen
+            name: _rate(tables[name], read_units) / min(concurrency, segments[name])
+            for name in chosen
         },
-        sorted({name for model in chosen for name in models[model].breakdowns}),
+        sorted(breakdown for name in chosen for breakdown in models[name].breakdowns),
     )
+
+
+def _share(rows: int, each: int, least: int, most: int) -> int:
+    return min(most, max(least, -(-rows // each)))
 
 
 def _rate(table: Table, read_units: float) -> float:
     return read_units if table.provisioned is None else min(read_units, table.provisioned / 4)
 
 
-def _models(asked: Any, tables: Mapping[str, Table]) -> list[str]:
-    if not asked:
-        return [*tables]
-    if not isinstance(asked, Sequence) or isinstance(asked, str):
-        raise EventError(f"models is {asked!r}, not a list such as {list(tables)[:2]}")
-    if unknown := [model for model in asked if model not in tables]:
-        raise EventError(f"no table of {unknown[0]!r} is attached: use {', '.join(tables)}")
-    return list(dict.fromkeys(asked))
-
-
-def _number(asked: Mapping[str, Any], name: str) -> int | None:
-    value = asked.get(name)
-    if value is None:
-        return None
-    if type(value) is not int or not 1 <= value <= 1000:  # noqa: PLR2004 - named in the message
-        raise EventError(f"{name} is {value!r}, not a number from 1 to 1000")
-    return value
-
-
-def _counts(run: Run, model: Model, record_type: str) -> bool:
-    return model.name in run.segments and record_type in model.only(run.breakdowns).counts_into
-
-
 def _span(parts: Sequence[Part]) -> Pass:
     return Pass(min(part.began for part in parts), max(part.ended for part in parts))
 
 
-def _has_unindexed(totals: Totals, hour: HourId) -> bool:
-    return any(any(total.unindexed) for total in totals.hour(hour).values())
-
-
 def _measured(run: Run, found: Mapping[str, Any]) -> Report:
     """A reducer's line: its numbers are measured by step, therefore none waits for the report."""
-    names = {"driftCount": "drift"} | {
-        name: name
-        for name in (
-            "hours",
-            "minutes",
-            "repaired",
-            "completed",
-            "inFlux",
-            "unverified",
-            "deferred",
-        )
-    }
-    report: Report = {"run": run.name, "check": "backfill" if run.repair else "deep"}
-    return report | {names[name]: value for name, value in found.items() if name in names}
+    numbers = {name: value for name, value in found.items() if isinstance(value, int)}
+    check = "backfill" if run.repair else "deep"
+    return {"run": run.name, "check": check, "drift": numbers.get("driftCount", 0), **numbers}
 
 
 def add_uncountable(found: dict[str, tuple[int, Sequence[str]]], more: Uncountable) -> None:
@@ -478,12 +430,7 @@ def add_uncountable(found: dict[str, tuple[int, Sequence[str]]], more: Uncountab
         found[reason] = (before + number, [*named, *ids][:SAMPLES])
 
 
-def _cut(items: list[Any]) -> list[Any]:
+def _cut(items: Sequence[Any]) -> list[Any]:
     """The first of them that fit half a result."""
-    kept, size = [], 0
-    for item in items:
-        size += len(json.dumps(item))
-        if size > MOST_BYTES // 2:
-            break
-        kept.append(item)
-    return kept
+    sizes = accumulate(len(json.dumps(item)) for item in items)
+    return [item for item, size in zip(items, sizes, strict=True) if size <= MOST_BYTES // 2]

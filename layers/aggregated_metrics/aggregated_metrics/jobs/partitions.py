@@ -139,12 +139,9 @@ class Partition:
             first, end = within[hour.series.account_id, hour.start // DAY]
             if first <= hour.start < end:
                 yield hour
-        broken_down = [(span, name) for span in spans for name in model.breakdowns]
-        yield from chain.from_iterable(map_concurrently(self._of_breakdown, broken_down))
-
-    def _of_breakdown(self, asked: tuple[_Span, str]) -> Iterable[HourId]:
-        (account_id, first, end), name = asked
-        return self.store.breakdown_hours(account_id, name, first, end)
+        asked = [(who, name, first, end) for who, first, end in spans for name in model.breakdowns]
+        find = self.store.breakdown_hours
+        yield from chain.from_iterable(map_concurrently(lambda each: find(*each), asked))
 
 
 def model_of(run: Run, models: Models, name: str) -> Model:

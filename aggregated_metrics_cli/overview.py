@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cached_property
 from typing import Any
 
-from aggregated_metrics import Summary, freshness, scopes
+from aggregated_metrics import Summary, breakdowns, complete_until
 from aggregated_metrics.adapters.appsync import Client
 from aggregated_metrics.core.cover import Step, edges, minutes
 from aggregated_metrics.core.record_types import BREAKDOWNS, MODELS
@@ -137,7 +137,7 @@ class Overview:
         start, end: the range, in `zone`.
         step: how far apart the points are.
         made: when this was read.
-        complete_until: up to when the account's numbers are complete.
+        complete_until: up to when the account's numbers are complete; None where not known.
         sections: the models with rows in the range.
         quiet: the record types without any.
         breakdowns: those record types that are also counted by scorecard or score.
@@ -149,7 +149,7 @@ class Overview:
     zone: tzinfo
     step: Step
     made: datetime
-    complete_until: datetime
+    complete_until: datetime | None
     sections: Sequence[Section]
     quiet: Sequence[str]
     breakdowns: Sequence[Breakdown]
@@ -167,7 +167,7 @@ class Overview:
     @property
     def is_complete(self) -> bool:
         """Whether nothing in the range is expected to change."""
-        return self.end <= self.complete_until and not self.open
+        return bool(self.complete_until and self.end <= self.complete_until) and not self.open
 
     @property
     def measures(self) -> list[str]:
@@ -181,7 +181,7 @@ class Overview:
             "start": self.start.isoformat(),
             "end": self.end.isoformat(),
             "made": self.made.isoformat(),
-            "completeUntil": self.complete_until.isoformat(),
+            "completeUntil": self.complete_until and self.complete_until.isoformat(),
             "recordTypes": {
                 counted.record_type: {
                     "sums": counted.sums,
@@ -247,6 +247,7 @@ def collect(
         Section(counted[model.record_type], [counted[name] for name in model.splits.values()])
         for model in MODELS.values()
     ]
+    until = complete_until(client, account_id, now=made)
     return Overview(
         account_id=account_id,
         start=start.astimezone(zone),
@@ -254,7 +255,7 @@ def collect(
         zone=zone,
         step=step,
         made=made.astimezone(zone),
-        complete_until=freshness(client, account_id, now=made).astimezone(zone),
+        complete_until=until and until.astimezone(zone),
         sections=[section for section in sections if section.whole.sums["count"]],
         quiet=[
             section.whole.record_type for section in sections if not section.whole.sums["count"]
@@ -266,7 +267,7 @@ def collect(
 def _breakdowns(
     client: Client, account_id: str, span: tuple[int, int], now: datetime
 ) -> list[Breakdown]:
-    named = scopes(client, account_id, *BREAKDOWNS)
+    named = breakdowns(client, account_id, *BREAKDOWNS)
     every = [series for found in named.values() for series in found]
     sums = {
         series: points[0].sums

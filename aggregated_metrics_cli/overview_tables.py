@@ -101,9 +101,8 @@ def _open(found: Overview) -> Iterator[Text]:
     if found.is_complete:
         yield Text("Everything in this range is complete.", style="green")
         return
-    yield Text(
-        f"Complete up to {found.complete_until:%d %b %Y, %H:%M %Z}; later numbers may still grow.",
-        style="yellow",
-    )
+    until = found.complete_until
+    known = f"Complete up to {until:%d %b %Y, %H:%M %Z}" if until else "Not known to be complete"
+    yield Text(f"{known}; later numbers may still grow.", style="yellow")
     for since, names in found.open.items():
         yield Text(f"  from {since.strftime(_FINE)} on: {', '.join(names)}")

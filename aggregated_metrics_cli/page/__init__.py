@@ -66,6 +66,8 @@ def _range(overview: Overview) -> str:
 def _state(overview: Overview) -> str:
     if overview.is_complete:
         return '<span class="state good">complete</span>'
+    if overview.complete_until is None:
+        return '<span class="state note">not known to be complete</span>'
     until = f"{overview.complete_until:%d %b, %H:%M %Z}"
     return f'<span class="state note">complete up to {escape(until)}</span>'
 
@@ -147,10 +149,13 @@ def _open(overview: Overview) -> Iterator[str]:
     if overview.is_complete:
         yield "<p>Everything in this range is complete: nothing more is expected.</p>"
         return
-    yield (
-        f"<p>Numbers up to <b>{overview.complete_until:%d %b %Y, %H:%M %Z}</b> are complete. "
-        "Later ones may still grow; their bars are striped.</p>"
+    until = overview.complete_until
+    known = (
+        f"Numbers up to <b>{until:%d %b %Y, %H:%M %Z}</b> are complete."
+        if until
+        else "It is not known how far the streams are applied."
     )
+    yield f"<p>{known} Later numbers may still grow; their bars are striped.</p>"
     if overview.open:
         yield "<ul>"
         for since, names in overview.open.items():

@@ -7,6 +7,7 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
@@ -19,6 +20,7 @@ from aggregated_metrics.wiring import Process
 from aggregated_metrics_cli import main
 from aggregated_metrics_cli.deployment import Deployment
 from testbench import rows
+from testbench.counted import keep_up
 from testbench.fakes.endpoint import refusal
 from testbench.in_process import ROOT, Stack
 from testbench.reconciliation import truth
@@ -306,6 +308,7 @@ def test_show_is_a_table_with_bars(shell: Shell) -> None:
 
 def test_show_without_a_record_type_sums_everything_up(shell: Shell) -> None:
     _count(shell.stack)
+    keep_up(shell.stack.api, datetime(2026, 11, 22, 10, 6, 40, tzinfo=UTC))
     assert shell.run("show --account acct-1 --day 2026-11-22") == 0
     assert re.search(r"items +3 ", shell.out)
     assert "Complete up to 22 Nov 2026, 10:04 UTC" in shell.out

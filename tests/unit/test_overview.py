@@ -16,7 +16,7 @@ from aggregated_metrics_cli.overview import Overview, added, collect, label, ste
 from aggregated_metrics_cli.overview_tables import overview
 from aggregated_metrics_cli.page import number, render
 from testbench import oracle
-from testbench.counted import FakeClient, busy_day, minute, store
+from testbench.counted import FakeClient, busy_day, keep_up, minute, store
 
 START = datetime(2026, 11, 22, tzinfo=UTC)
 NOW = datetime(2026, 11, 22, 17, 6, 40, tzinfo=UTC)
@@ -27,6 +27,7 @@ DAY = timedelta(days=1)
 def client() -> FakeClient:
     made = FakeClient()
     busy_day(made.api, "acme", START, NOW)
+    keep_up(made.api, NOW)
     return made
 
 
@@ -88,6 +89,7 @@ def test_a_day_is_complete_when_it_is_over_and_every_bucket_is_closed(
     client = FakeClient()
     counted = {minute("2026-11-21 22:59"): Measures(1)}
     store(client.api, Series("acme", "tasks"), counted, written)
+    keep_up(client.api, NOW)
     made = collect(client, "acme", START - DAY, START, UTC, NOW)
     assert made.is_complete is complete
     assert ("Everything in this range is complete" in render(made)) is complete

@@ -6,6 +6,7 @@ from itertools import chain
 from typing import Any
 
 from aggregated_metrics.adapters.appsync import Client, body_of
+from aggregated_metrics.adapters.breakdowns import breakdowns
 from aggregated_metrics.adapters.concurrency import map_concurrently
 from aggregated_metrics.adapters.hour_documents import (
     SCOPED_HOURS,
@@ -14,7 +15,6 @@ from aggregated_metrics.adapters.hour_documents import (
     load_document,
 )
 from aggregated_metrics.adapters.retries import Retries
-from aggregated_metrics.adapters.scopes import scopes
 from aggregated_metrics.core.buckets import DAY, HOUR, floor, iso, minute_of
 from aggregated_metrics.core.hours import Hour, HourId
 from aggregated_metrics.core.series import Series
@@ -62,7 +62,7 @@ class HourReader:
         """
         wanted = frozenset(hours)
         if len(wanted) > _LISTED_HOURS:
-            named = scopes(self, account_id, record_type, most=None)[record_type]
+            named = breakdowns(self, account_id, record_type, most=None)[record_type]
             days = sorted({floor(hour, DAY) for hour in wanted})
             found = self._hours_of([(each, day) for each in named for day in days])
             return {hour for hour, _ in found if hour.start in wanted}

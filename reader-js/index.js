@@ -65,11 +65,12 @@ export async function breakdowns(query, { accountId, recordType, most = 500 }) {
   for (let after = `${recordType}#`; found.length < most; ) {
     const variables = { a: accountId, k: [after, `${recordType}$`] }; // "$" follows "#"
     const [row] = (await run(query, FIND, variables)).found.items;
-    const scope = row?.compositeKey.slice(recordType.length + 1).match(/^(.+)#[^#]+#\d+$/s)?.[1];
-    if (scope === undefined) break; // no record, or one that belongs to no breakdown
+    const stem = row?.compositeKey.match(/^([^#]*#.+#)[^#]+#\d+$/s)?.[1];
+    if (stem === undefined) break; // no record, or one that belongs to no breakdown
     const { scorecardId, scoreId } = row;
-    if (scorecardId || scoreId) found.push({ recordType, scorecardId, scoreId });
-    after = `${recordType}#${scope}#~`; // "~" sorts after every time: skip this scope's buckets
+    const isOurs = stem === stemOf(recordType, scoreId || scorecardId); // not changed by others
+    if (isOurs) found.push({ recordType, scorecardId, scoreId });
+    after = `${stem}~`; // "~" sorts after every time: the other buckets of this stem are skipped
   }
   return found;
 }
@@ -223,9 +224,15 @@ function seriesOf({ accountId, recordType, scorecardId, scoreId, measures }) {
     throw new TypeError(`${recordType} needs ${needed}: breakdowns() lists what is stored`);
   }
   const own = measures ?? (recordType.startsWith("feedbackItems") ? FEEDBACK : []);
-  const scope = scoreId || scorecardId;
-  const stem = scope ? `${recordType}#${scope}#` : `${recordType}#`;
+  const stem = stemOf(recordType, scoreId || scorecardId);
   return { accountId, recordType, stem, names: [...FIELDS, ...own], known: new Map() };
+}
+
+/** What a series' keys begin with; neither a separator nor a time can be read into an id. */
+function stemOf(recordType, id) {
+  const escape = (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`;
+  const escaped = id?.replace(/[#%]|^\d(?=\d{3}-\d\d-\d\dT\d\d:)/g, escape);
+  return escaped ? `${recordType}#${escaped}#` : `${recordType}#`;
 }
 
 function refuseUnknown({ recordType, known }, streams) {

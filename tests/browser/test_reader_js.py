@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 from aggregated_metrics import summarize
-from aggregated_metrics.core import buckets
 
 from testbench.browser import Page, browser
-from testbench.counted import SCORECARDS, FakeClient, busy_day
+from testbench.counted import SCORECARDS, FakeClient, busy_day, keep_up
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(
@@ -70,18 +69,7 @@ def _served(client: FakeClient) -> Iterator[str]:
 def client() -> FakeClient:
     client = FakeClient()
     busy_day(client.api, ACCOUNT, NOW - timedelta(days=1), NOW)
-    as_of = buckets.iso(buckets.to_minute(NOW))
-    said = {
-        "asOf": dict.fromkeys(("items", "scoreResultsByScorecard"), as_of),
-        "completeAfter": 120,
-    }
-    row: dict[str, Any] = {
-        "accountId": "_streams",
-        "compositeKey": "_streams#1970-01-01T00:00:00Z#60",
-    }
-    row |= {"recordType": "_streams", "timeRangeStart": buckets.iso(0), "numberOfMinutes": 60}
-    row |= {"timeRangeEnd": buckets.iso(60), "count": 0, "complete": False, "metadata": said}
-    client.api.put("AggregatedMetrics", row | {"createdAt": as_of, "updatedAt": as_of})
+    keep_up(client.api, NOW, "items", "scoreResultsByScorecard")
     return client
 
 

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -53,6 +53,11 @@ class Application:
     def is_ready(self) -> bool:
         """Whether nothing is wrong."""
         return all(finding.state != "wrong" for finding in self.findings)
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines."""
+        listed = [asdict(finding) for finding in self.findings]
+        return {"endpoint": self.endpoint, "parameters": self.parameters(), "findings": listed}
 
     def parameters(self) -> dict[str, str]:
         """The parameters of template.yaml that attach the stack to this application.

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from botocore.exceptions import ClientError
 
+from aggregated_metrics_cli.errors import CommandError
+
 COUNTS = "AggregatedMetrics"
 """The model of the counts."""
 DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedException"})
@@ -15,7 +17,7 @@ type Aws = Callable[[str], Any]
 """Gives boto3's client for a service."""
 
 
-class ApplicationError(Exception):
+class ApplicationError(CommandError):
     """The API could not be found or read; the message says what to do."""
 
 

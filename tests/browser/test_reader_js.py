@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from aggregated_metrics import summarize
+from playwright.sync_api import Browser, Page
 
-from testbench.browser import Page, browser
 from testbench.counted import SCORECARDS, FakeClient, busy_day, keep_up
 
 ROOT = Path(__file__).parents[2]
@@ -74,11 +74,13 @@ def client() -> FakeClient:
 
 
 @pytest.fixture(scope="module")
-def page(client: FakeClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+def page(
+    chromium: Browser, client: FakeClient, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Page]:
     """A page that has run the documentation's first lines, with its own `query` by fetch."""
     lines, *clients = BLOCKS
     (fetching,) = [block for block in clients if "fetch(" in block]
-    with browser() as chromium, _served(client) as url:
+    with _served(client) as url:
         script = f"""
             const [endpoint, token] = ["{url}/graphql", () => "a token"];
             const accountId = {json.dumps(ACCOUNT)};
@@ -96,29 +98,26 @@ def page(client: FakeClient, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             f'<script type="module" {fails}>{script}</script>',
             "utf-8",
         )
-        opened = chromium.page()
-        opened.open(path, width=800, height=600)
-        opened.ask(
-            "new Promise((done) => { const look = () => window.reader || window.failed ? done() : "
-            "setTimeout(look, 20); look(); })"
-        )
+        opened = chromium.new_page(viewport={"width": 800, "height": 600})
+        opened.goto(path.as_uri())
+        opened.wait_for_function("window.reader || window.failed")
         yield opened
 
 
 def test_the_first_lines_chart_the_last_24_hours(page: Page, client: FakeClient) -> None:
     assert len(BLOCKS[0].splitlines()) == 4
-    assert page.faults == []
-    widths = page.ask("[...document.querySelectorAll('i')].map((bar) => bar.offsetWidth)")
-    begin = datetime.fromtimestamp(page.ask("+points[0].start") / 1000, UTC)
-    end = datetime.fromtimestamp(page.ask("+points.at(-1).end") / 1000, UTC)
+    assert not page.evaluate("window.failed")
+    widths = page.evaluate("[...document.querySelectorAll('i')].map((bar) => bar.offsetWidth)")
+    begin = datetime.fromtimestamp(page.evaluate("+points[0].start") / 1000, UTC)
+    end = datetime.fromtimestamp(page.evaluate("+points.at(-1).end") / 1000, UTC)
     assert end - begin == timedelta(days=1)
     counted = summarize(client, ACCOUNT, begin, end, "items").measures.count
     assert sum(widths) == counted > 0
-    assert page.ask("document.querySelectorAll('.false').length") > 20
+    assert page.evaluate("document.querySelectorAll('.false').length") > 20
 
 
 def test_every_document_is_valid_for_the_schema(page: Page) -> None:
-    found = page.ask(
+    found = page.evaluate(
         """(async () => {
             const recordType = "scoreResultsByScorecard";
             const found = await reader.breakdowns(query, { accountId, recordType });

@@ -14,12 +14,11 @@ from aggregated_metrics.core.errors import AuthorizationError
 from aggregated_metrics.core.record_types import MODELS as COUNTED
 from botocore.exceptions import ClientError
 from moto import mock_aws
-from rich.console import Console
 
 from aggregated_metrics_cli import attach, documents
 from aggregated_metrics_cli.application import Application, find_api, inspect, outputs_of
 from aggregated_metrics_cli.findings import ApplicationError
-from aggregated_metrics_cli.identity import RegionError, session_of
+from aggregated_metrics_cli.main import main
 from testbench.templates import resources, template
 
 MODELS = ("Item", "ScoreResult", "Task", "Evaluation", "AggregatedMetrics")
@@ -421,10 +420,11 @@ def test_the_api_is_found_by_amplifys_outputs(world: World, tmp_path: Path) -> N
 
 
 def run(*arguments: str) -> tuple[int, str]:
-    console = Console(file=io.StringIO(), width=160)
-    code = attach.main(arguments, console=console)
-    assert isinstance(console.file, io.StringIO)
-    return code, console.file.getvalue()
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "160")
+        code = main(["attach", *arguments], environment={}, out=out, err=out)
+    return code, out.getvalue()
 
 
 def test_an_outputs_file_without_an_api_says_what_to_pass(tmp_path: Path) -> None:
@@ -453,7 +453,7 @@ def test_an_api_that_is_not_there_says_what_to_check(world: World) -> None:
 def test_the_command_reports_and_writes(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(boto3.Session, "client", lambda _, service: world.aws(service))
+    monkeypatch.setattr(boto3.Session, "client", lambda _, service, **__: world.aws(service))
     api_id = world.make(views=dict.fromkeys(MODELS, ""))
     config = tmp_path / "samconfig.toml"
     config.write_text(CONFIG)
@@ -461,7 +461,7 @@ def test_the_command_reports_and_writes(
     code, said = run(*asked, "--config", str(config))
     assert code == 1
     assert "update-table" in said
-    assert "samconfig.toml was written nevertheless" in said
+    assert "parameter_overrides of staging written" in said
     overrides = tomlkit.parse(config.read_text()).unwrap()["staging"]["global"]["parameters"]
     assert 'StreamArns=""' in overrides["parameter_overrides"]  # the form that SAM takes
     code, said = run(*asked, "--config", str(config), "--dry-run")
@@ -653,41 +653,7 @@ def test_a_stream_that_is_off_is_turned_on_in_amplifys_own_way_too(world: World)
 def test_the_command_names_the_account_and_the_region(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(boto3.Session, "client", lambda _, service: world.aws(service))
+    monkeypatch.setattr(boto3.Session, "client", lambda _, service, **__: world.aws(service))
     config = str(tmp_path / "samconfig.toml")
     _, said = run("--api-id", world.make(), "--region", "us-east-1", "--config", config)
     assert said.startswith("attach: account 123456789012, us-east-1")
-
-
-@pytest.mark.parametrize(
-    ("asked", "environment", "region"),
-    [
-        ("eu-west-1", {"AWS_REGION": "eu-central-1"}, "eu-west-1"),
-        (None, {"AWS_REGION": "eu-central-1", "AWS_DEFAULT_REGION": "us-west-2"}, "eu-central-1"),
-        (None, {"AWS_DEFAULT_REGION": "us-west-2"}, "us-west-2"),
-    ],
-)
-def test_the_region_is_the_one_asked_for_or_the_environments(
-    asked: str | None, environment: dict[str, str], region: str
-) -> None:
-    assert session_of(None, asked, environment).region_name == region
-
-
-def test_the_region_is_the_profiles_where_nobody_says_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
-        monkeypatch.delenv(name, raising=False)
-    config = tmp_path / "config"
-    config.write_text("[profile app]\nregion = ap-south-1\n[profile bare]\n")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
-    assert session_of("app", None, {}).region_name == "ap-south-1"
-    with pytest.raises(RegionError, match="REGION="):
-        session_of("bare", None, {})
-
-
-def test_no_target_of_make_overrides_the_region_of_a_deployments_commands() -> None:
-    makefile = (Path(__file__).parents[2] / "Makefile").read_text()
-    assert "export AWS_" not in makefile
-    recipes = [line for line in makefile.splitlines() if line.startswith("\t")]
-    assert not any("$(COMMAND)" in line and "ANY_REGION" in line for line in recipes)

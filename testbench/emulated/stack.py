@@ -65,6 +65,7 @@ _ARTIFACTS = "sam-artifacts"
 _EMPTY = '""'
 """What sam takes for an empty value of a parameter."""
 _NOTE = "kept.json"
+_EMULATOR = Path(__file__).with_name("ministack_main.py")
 
 
 class NoStackError(Exception):
@@ -331,7 +332,8 @@ class EmulatedStack:
     def _start_emulator(self) -> None:
         with self._timed("start of the emulator"), self.emulator_log.open("wb") as log:
             self._emulator = self._spawn(
-                [str(TOOLS / "emulator" / "bin" / "ministack")],
+                # -P: no module beside it stands for one that the emulator means
+                [str(TOOLS / "emulator" / "bin" / "python"), "-P", str(_EMULATOR)],
                 self._emulator_environment(),
                 log,
             )

@@ -16,6 +16,7 @@ const PARALLEL = 6;
 const FEEDBACK = ["changedCount", "unchangedCount", "invalidCount"];
 const SHOWN = "count cost decisionCount externalAiApiCount cachedAiApiCount errorCount";
 const FIELDS = SHOWN.split(" ");
+const NO_DATA = "the answer lacks what was asked: query resolves to the data, or {data, errors}";
 const BREAKDOWN = /By(Scorecard|Score)$/;
 const AS_OF =
   'asOf: getAggregatedMetrics(accountId: "_streams", ' +
@@ -68,8 +69,8 @@ export async function breakdowns(query, { accountId, recordType, most = 500 }) {
     const stem = row?.compositeKey.match(/^([^#]*#.+#)[^#]+#\d+$/s)?.[1];
     if (stem === undefined) break; // no record, or one that belongs to no breakdown
     const { scorecardId, scoreId } = row;
-    const isOurs = stem === stemOf(recordType, scoreId || scorecardId); // not changed by others
-    if (isOurs) found.push({ recordType, scorecardId, scoreId });
+    const isNamed = stem === stemOf(recordType, scoreId || scorecardId); // its ids are its key's
+    if (isNamed) found.push({ recordType, scorecardId, scoreId });
     after = `${stem}~`; // "~" sorts after every time: the other buckets of this stem are skipped
   }
   return found;
@@ -316,7 +317,9 @@ async function send(query, asks, skipAsOf = refusing.has(query)) {
     return null;
   }
   const more = asks.flatMap((ask, i) => {
-    const { items = [data[`b${i}`]], nextToken } = data[`b${i}`] ?? {};
+    const found = data[`b${i}`];
+    if (found === undefined || (found === null && !ask.size)) throw new TypeError(NO_DATA);
+    const { items = [found], nextToken } = found ?? {};
     for (const row of items) keep(ask.series, row);
     return nextToken ? [{ ...ask, token: nextToken }] : [];
   });
@@ -368,7 +371,7 @@ async function run(query, document, variables) {
   if (thrown instanceof Error) throw thrown;
   const keyOf = ({ path }) => variables[`k${String(path?.[0]).slice(1)}`] ?? "the request";
   const named = errors.map((error) => `${error.message} (${keyOf(error)})`);
-  const message = named.join("; ") || "the API gave no data";
+  const message = named.join("; ") || NO_DATA;
   throw Object.assign(new Error(message, { cause: thrown }), { errors });
 }
 

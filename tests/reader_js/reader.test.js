@@ -195,6 +195,13 @@ for (const refusal of [new TypeError("fetch failed"), { errors: [throttled] }]) 
   });
 }
 
+for (const answer of [undefined, null, {}, { data: null }, { data: { data: { b0: null } } }]) {
+  test(`an answer without what was asked is no zero: ${JSON.stringify(answer)}`, async () => {
+    const read = summarize(async () => answer, of(6));
+    await assert.rejects(read, /lacks what was asked: query resolves to the data/);
+  });
+}
+
 test("an error that the query function throws is passed on", async () => {
   const error = new Error("offline");
   await assert.rejects(

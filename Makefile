@@ -7,6 +7,7 @@ UV         := .tools/uv/bin/uv
 UV_SYNC    := $(UV) sync --quiet --locked --compile-bytecode
 SAM        := .tools/sam/bin/sam
 BIN        := .venv/bin
+READERS    := model reading adapters.breakdowns adapters.connection
 TEMPLATES  := template.yaml backend/template.yaml
 KEEP       ?=
 CHROMIUM   ?= chromium
@@ -80,6 +81,7 @@ lint-code: .venv/.synced ## ruff, mypy and import-linter, as pyproject.toml says
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.12 $(READERS:%=-m aggregated_metrics.%)
 	$(BIN)/lint-imports
 
 lint-templates: .venv/.synced .tools/sam/.synced ## cfn-lint and sam validate

@@ -30,7 +30,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help sync lint lint-code lint-templates format security test unit browser reader-js e2e e2e-thorough bench truth \
+.PHONY: help sync readers lint lint-code lint-templates format security test unit browser reader-js e2e e2e-thorough bench truth \
         truth-mutations truth-backfill demo invoke stop build clean attach pre-commit
 
 help: ## this list
@@ -103,6 +103,11 @@ test: e2e unit browser reader-js ## every test but e2e-thorough
 
 unit: .venv/.synced ## every test that needs no stack: unit, property, contract, integration
 	$(BIN)/pytest -n 2 --dist worksteal --ignore tests/e2e --ignore tests/browser
+
+readers: $(UV) ## a reader's program with its own dependencies alone: PYTHON=python3.12 or later
+	$(UV) venv --quiet --clear --python $(PYTHON) .tools/readers
+	$(UV) pip install --quiet --python .tools/readers/bin/python .
+	.tools/readers/bin/python tests/readers_smoke.py
 
 browser: .venv/.synced ## the report's page in a headless Chromium, which apt-get brings: CHROMIUM=another one
 	@command -v $(CHROMIUM) >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }

@@ -400,17 +400,21 @@ class EmulatedStack:
         described = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
         return {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
 
-    def _sam(self, step: str, *arguments: str, folder: Path = ROOT) -> None:
-        variables = environment(TOOLS / "sam" / "bin") | {
+    @property
+    def sam_environment(self) -> dict[str, str]:
+        """The variables with which a shell's `sam` deploys to the emulator."""
+        return environment(TOOLS / "sam" / "bin") | {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": ROOT_CREDENTIALS.access_key,
             "AWS_SECRET_ACCESS_KEY": ROOT_CREDENTIALS.secret_key,
             "AWS_DEFAULT_REGION": REGION,
             "SAM_CLI_TELEMETRY": "0",
-            # samconfig.toml says so for a template that lies beside it
-            "SAM_CLI_ENABLE_LANGUAGE_EXTENSIONS": "1",
             "SAM_CLI_POLL_DELAY": "0.5",  # seconds between looks at a deployment; 5 by default
         }
+
+    def _sam(self, step: str, *arguments: str, folder: Path = ROOT) -> None:
+        # samconfig.toml says so where the template lies beside it
+        variables = self.sam_environment | {"SAM_CLI_ENABLE_LANGUAGE_EXTENSIONS": "1"}
         name = "".join(letter if letter.isalnum() else "-" for letter in step).strip("-")
         path = self.logs / f"{name}.log"
         with self._timed(step), path.open("wb") as log:

@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -15,9 +17,10 @@ from testbench import oracle
 from testbench.emulated.check import measures_of
 from testbench.emulated.events import FUNCTIONS
 from testbench.emulated.functions import StreamLog
-from testbench.emulated.stack import APP_STACK
+from testbench.emulated.stack import APP_STACK, REGION, ROOT, SOURCE_MODELS, TOOLS
 from testbench.emulated.world import World, table, wait
 from testbench.emulated.writing import put_all
+from testbench.templates import resources
 from testbench.traffic import Traffic, Write, text
 
 UNDERWAY = 20
@@ -27,6 +30,12 @@ TABLE = "Task-second"
 OTHERS = ("Item-second", "Evaluation-second", "Procedure-second")
 HASH = re.compile("[0-9a-f]{10}$")
 """What SAM puts behind the name of a layer."""
+RESOLVER = "AWS::AppSync::Resolver"
+README_STACKS = {
+    "aggregated-metrics-staging": ("AWS::Lambda::EventSourceMapping", len(SOURCE_MODELS)),
+    "metrics-backend": (RESOLVER, len(resources("backend/template.yaml", RESOLVER))),
+}
+"""The stacks that README's two blocks of commands deploy, and what a loop makes in each."""
 LEFT = {"QuarantineQueue", "FailedBatchesBucket", "BackfillBucket", "AggregatedMetricsLayer"}
 """What docs/operations.md says is left behind."""
 
@@ -56,6 +65,23 @@ def test_upgrades_while_rows_are_written_lose_and_double_nothing(
     assert stream_log.records == expected
     verdict, _ = world.judge()
     assert verdict.differences == []
+
+
+@pytest.mark.thorough  # a minute: two builds from nothing
+def test_the_readmes_commands_build_and_deploy(world: World, tmp_path: Path) -> None:
+    """Plain `sam build` and `sam deploy`, in a checkout whose `make attach` has been run."""
+    stack, formation = world.stack, world.stack.client("cloudformation")
+    checkout, variables = copied(tmp_path / "checkout"), stack.sam_environment
+    attach = [sys.executable, "-m", "aggregated_metrics_cli", "attach", "--env", "staging"]
+    attach += ["--api-id", stack.backend["GraphQLApiId"], "--region", REGION]
+    attach += ["--endpoint", stack.graphql_endpoint, "--config", "samconfig.toml"]
+    subprocess.run(attach, cwd=checkout, env=variables, check=True)
+    for (name, (kind, number)), block in zip(README_STACKS.items(), readme_blocks(), strict=True):
+        subprocess.run(["sh", "-ec", block], cwd=checkout, env=variables, check=True)
+        (made,) = formation.describe_stacks(StackName=name)["Stacks"]
+        assert made["StackStatus"] == "CREATE_COMPLETE"
+        assert [each["ResourceType"] for each in world.resources(name)].count(kind) == number
+        stack.delete(name)
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +148,25 @@ def test_removing_a_stack_leaves_the_counts_and_what_is_nowhere_else(
     (kept,) = s3.list_objects_v2(Bucket=second["OnFailureBucket"])["Contents"]
     assert kept["Key"] == "batch"
     assert schedules(world) == schedules_of(world, APP_STACK)
+
+
+def copied(checkout: Path) -> Path:
+    """What a deployment needs of this checkout, as if it had been cloned and `make sync` run."""
+    for name in ("backend", "functions", "layers", "statemachines"):
+        shutil.copytree(ROOT / name, checkout / name)
+    for name in ("template.yaml", "samconfig.toml", "Makefile", "pyproject.toml", "uv.lock"):
+        shutil.copy2(ROOT / name, checkout / name)
+    (checkout / ".tools").symlink_to(TOOLS)
+    return checkout
+
+
+def readme_blocks() -> list[str]:
+    """The commands of README's "Deploy it", without the two that are done already."""
+    text = (ROOT / "README.md").read_text().partition("## Deploy it")[2].partition("\n## ")[0]
+    return [
+        re.sub("^make (sync|attach).*$", "", block, flags=re.MULTILINE)
+        for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    ]
 
 
 def mappings(world: World, stack: dict[str, str]) -> dict[str, tuple[str, str]]:

@@ -255,9 +255,9 @@ class EmulatedStack:
         self._sam(
             f"sam deploy ({stack})",
             *("deploy", "--template-file", str(template)),
-            *("--config-env", "local", "--stack-name", stack, "--s3-bucket", _ARTIFACTS),
-            *("--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset"),
-            *("--no-fail-on-empty-changeset", "--no-progressbar"),
+            *("--stack-name", stack, "--s3-bucket", _ARTIFACTS),
+            *("--capabilities", "CAPABILITY_IAM", "--on-failure", "DELETE"),
+            *("--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"),
             "--parameter-overrides",
             *(f"{key}={value or _EMPTY}" for key, value in parameters.items()),
         )

@@ -1,5 +1,6 @@
 """Deploying again or beside, and removing a stack: what was counted stays counted, once."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ from testbench import oracle
 from testbench.emulated.check import measures_of
 from testbench.emulated.events import FUNCTIONS
 from testbench.emulated.functions import StreamLog
-from testbench.emulated.stack import APP_STACK, REGION, ROOT, SOURCE_MODELS, TOOLS
+from testbench.emulated.stack import APP_STACK, REGION, ROOT, SOURCE_MODELS, TOOLS, StackError
 from testbench.emulated.world import World, table, wait
 from testbench.emulated.writing import put_all
 from testbench.templates import resources
@@ -36,7 +37,8 @@ README_STACKS = {
     "metrics-backend": (RESOLVER, len(resources("backend/template.yaml", RESOLVER))),
 }
 """The stacks that README's two blocks of commands deploy, and what a loop makes in each."""
-LEFT = {"QuarantineQueue", "FailedBatchesBucket", "BackfillBucket", "AggregatedMetricsLayer"}
+KEPT = ("QuarantineQueue", "FailedBatchesBucket", "BackfillBucket")
+LEFT = {*KEPT, "AggregatedMetricsLayer"}
 """What docs/operations.md says is left behind."""
 
 
@@ -82,6 +84,20 @@ def test_the_readmes_commands_build_and_deploy(world: World, tmp_path: Path) -> 
         assert made["StackStatus"] == "CREATE_COMPLETE"
         assert [each["ResourceType"] for each in world.resources(name)].count(kind) == number
         stack.delete(name)
+
+
+def test_a_first_deployment_that_fails_leaves_nothing_and_is_tried_again(
+    world: World, tmp_path: Path
+) -> None:
+    """The next test's deployment has the same name."""
+    stack, template = world.stack, broken(world.stack.app_template, tmp_path)
+    before = stores(world)
+    own = stack.app_parameters() | stack.attached()
+    with pytest.raises(StackError):
+        stack.deploy(SECOND, template, own)
+    assert stores(world) == before
+    stacks = stack.client("cloudformation").describe_stacks()["Stacks"]
+    assert SECOND not in {each["StackName"] for each in stacks}
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +164,27 @@ def test_removing_a_stack_leaves_the_counts_and_what_is_nowhere_else(
     (kept,) = s3.list_objects_v2(Bucket=second["OnFailureBucket"])["Contents"]
     assert kept["Key"] == "batch"
     assert schedules(world) == schedules_of(world, APP_STACK)
+
+
+def broken(template: Path, folder: Path) -> Path:
+    """The built template with a resource that fails when everything else has been made."""
+    made = {
+        "Type": "AWS::Lambda::EventSourceMapping",
+        "DependsOn": ["BackfillMapPolicy", *KEPT],
+        "Properties": {"FunctionName": "none", "EventSourceArn": "arn:aws:sqs:::none"},
+    }
+    shutil.copytree(template.parent, folder, dirs_exist_ok=True)
+    text = template.read_text()
+    block = f"\nResources:\n  Broken: {json.dumps(made)}\n"
+    (folder / "template.yaml").write_text(text.replace("\nResources:\n", block, 1))
+    return folder / "template.yaml"
+
+
+def stores(world: World) -> set[str]:
+    """The names of all queues and buckets."""
+    queues = world.stack.client("sqs").list_queues().get("QueueUrls", ())
+    buckets = world.stack.client("s3").list_buckets()["Buckets"]
+    return {*queues, *(each["Name"] for each in buckets)}
 
 
 def copied(checkout: Path) -> Path:

@@ -15,7 +15,7 @@ metrics = Metrics(namespace=environ.get("POWERTOOLS_METRICS_NAMESPACE", "Aggrega
 type Report = dict[str, int | float | str | list[dict[str, Any]] | None]
 """What an invocation did: the fields of its line. Numbers named in `METRICS` are metrics too."""
 
-METRICS: Mapping[str, tuple[str, MetricUnit]] = {
+METRICS: Mapping[str, tuple[str, MetricUnit]] = {  # numbers of one metric add up
     "records": ("Records", MetricUnit.Count),
     "deltas": ("Deltas", MetricUnit.Count),
     "written": ("BucketsWritten", MetricUnit.Count),
@@ -24,7 +24,7 @@ METRICS: Mapping[str, tuple[str, MetricUnit]] = {
     "quarantined": ("Quarantined", MetricUnit.Count),
     "clamped": ("Clamped", MetricUnit.Count),
     "overflowed": ("Overflowed", MetricUnit.Count),
-    "ledgerDropped": ("LedgerDropped", MetricUnit.Count),
+    "ledgerDropped": ("CheckpointsEvicted", MetricUnit.Count),
     "parentsLeft": ("ParentsLeft", MetricUnit.Count),
     "freshnessSeconds": ("Freshness", MetricUnit.Seconds),
     "swept": ("HoursSwept", MetricUnit.Count),
@@ -34,14 +34,14 @@ METRICS: Mapping[str, tuple[str, MetricUnit]] = {
     "drift": ("Drift", MetricUnit.Count),
     "repaired": ("Repaired", MetricUnit.Count),
     "moving": ("Moving", MetricUnit.Count),
-    "undecided": ("HoursUndecided", MetricUnit.Count),
+    "undecided": ("Deferred", MetricUnit.Count),
     "oldestPendingSeconds": ("OldestPendingHour", MetricUnit.Seconds),
-    "stoppedConsumers": ("StoppedConsumers", MetricUnit.Count),
-    "replacedStreams": ("ReplacedStreams", MetricUnit.Count),
+    "stoppedConsumers": ("StreamNotConsumed", MetricUnit.Count),
+    "replacedStreams": ("StreamNotConsumed", MetricUnit.Count),
     "rangeDrift": ("RangeDrift", MetricUnit.Count),
     "rangeRepaired": ("RangeRepaired", MetricUnit.Count),
     "deepDrift": ("DeepDrift", MetricUnit.Count),
-    "setAside": ("HoursSetAside", MetricUnit.Count),
+    "setAside": ("Deferred", MetricUnit.Count),
     "oldestClosedSeconds": ("OldestClosedHour", MetricUnit.Seconds),
 }
 
@@ -77,11 +77,12 @@ def _milliseconds(started: float) -> float:
 
 def _measure(report: Report) -> None:
     measured = {
-        METRICS[name]: value
+        name: value
         for name, value in report.items()
         if name in METRICS and isinstance(value, int | float)
     }
-    for (metric, unit), value in measured.items():
+    for name, value in measured.items():
+        metric, unit = METRICS[name]
         metrics.add_metric(name=metric, unit=unit, value=value)
     if measured:  # Powertools warns of an invocation without any, such as a plan
         metrics.flush_metrics()

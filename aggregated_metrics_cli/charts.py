@@ -1,170 +1,170 @@
-"""The page's charts, as plotly draws them: the only module that needs it."""
+"""The page's charts: Vega-Lite specifications, drawn as static SVG."""
 
 import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from html import escape
-from typing import Any
+from itertools import cycle
+from typing import Any, NamedTuple
 
+import vl_convert
 from aggregated_metrics import Summary
 from aggregated_metrics.core.cover import Step
-from plotly import graph_objects as go
-from plotly.offline import get_plotlyjs
 
-from aggregated_metrics_cli.overview import OTHER, Breakdown, Overview
-from aggregated_metrics_cli.show import DOLLAR
+from aggregated_metrics_cli.output import printable
+from aggregated_metrics_cli.overview import OTHER, Breakdown, Overview, Scope
+from aggregated_metrics_cli.tables import DOLLAR
 
-COLORS = ("#4c7dff", "#f0a020", "#14a38b", "#a36bf2", "#e8618c", "#3bb3d9", "#8fae3c", "#c98a5e")
+COLORS = ("#4c7dff", "#e08a00", "#14a38b", "#a36bf2", "#e8618c", "#2f9fc4", "#7f9c2a", "#c07a45")
 _REST = "#8d99ae"
 _ERRORS = "#e5484d"
 MOST_BARS = 12
+_WIDTH, _HEIGHT, _BAR, _NAMES = 360, 170, 22, 150
 _TICKS = 6
 _FEW, _THOUSANDS = 5, 10_000
+_OPEN = 0.45
+"""How opaque a bar is that may still grow."""
 _DAY = timedelta(days=1)
+_CONFIG = {
+    "aria": False,
+    "background": None,
+    "font": "system-ui, sans-serif",
+    "view": {"stroke": None},
+    "axis": {"labelFontSize": 13, "domain": False, "ticks": False, "labelPadding": 6},
+}
 
-type Figures = dict[str, dict[str, Any]]
+type Layers = Sequence[tuple[str, Sequence[float]]]
+"""Names, and a value for each point."""
 
 
-def figures(overview: Overview) -> Figures:
-    """Every chart by the id of its place on the page, as plotly's JSON."""
-    made = {}
+class Chart(NamedTuple):
+    """A picture, and what its colours mean; the page draws that, in its own font."""
+
+    svg: str
+    legend: Mapping[str, str]
+
+
+def charts(overview: Overview) -> dict[str, Chart]:
+    """Every chart by the id of its place on the page."""
+    made: dict[str, Chart] = {}
     for section in overview.sections:
-        made[f"counts-{section.whole.record_type}"] = _bars(
-            section.whole.points, section.layers, overview.step
-        )
+        name = f"counts-{section.whole.record_type}"
+        made[name] = _drawn(section.whole.points, section.layers, overview.step)
     for measure, unit in (("cost", DOLLAR), ("errorCount", 1)):
         layers = [
-            (
-                section.whole.record_type,
-                [p.sums[measure] / unit for p in section.whole.points],
-            )
-            for section in overview.sections
-            if section.whole.sums[measure]
+            (s.whole.record_type, [point.sums[measure] / unit for point in s.whole.points])
+            for s in overview.sections
+            if s.whole.sums[measure]
         ]
         if layers:
-            made[f"all-{measure}"] = _bars(
-                overview.sections[0].whole.points, layers, overview.step, measure
-            )
+            points = overview.sections[0].whole.points
+            made[f"all-{measure}"] = _drawn(points, layers, overview.step, measure)
     for breakdown in overview.breakdowns:
-        made[f"scopes-{breakdown.record_type}"] = _scopes(breakdown)
-    return {name: json.loads(figure.to_json()) for name, figure in made.items()}
+        made[f"scopes-{breakdown.record_type}"] = Chart(_svg(_scopes(breakdown)), {})
+    return made
 
 
-def script() -> str:
-    """Plotly's own script, to be put into the page."""
-    text: str = get_plotlyjs()
-    return text
+def _drawn(points: Sequence[Summary], layers: Layers, step: Step, measure: str = "count") -> Chart:
+    legend = legend_of([name for name, _ in layers], measure) if len(layers) > 1 else {}
+    return Chart(_svg(_bars(points, layers, step, measure)), legend)
 
 
-def _bars(
-    points: Sequence[Summary],
-    layers: Sequence[tuple[str, Sequence[float]]],
-    step: Step,
-    measure: str = "count",
-) -> go.Figure:
-    """Bars over time, one upon the other; striped where numbers may still grow."""
-    names = labels(points, step)
-    figure = go.Figure()
-    for (name, values), color in zip(layers, _colors(layers, measure), strict=True):
-        figure.add_bar(
-            name=escape(name),
-            x=names,
-            y=values,
-            marker={
-                "color": color,
-                "pattern": {
-                    "shape": ["" if point.complete else "/" for point in points],
-                    "fillmode": "overlay",
-                    "solidity": 0.35,
-                },
-            },
-            hovertemplate="%{y:$,.4~f}" if measure == "cost" else "%{y:,}",
-        )
-    shown = range(0, len(points), -(-len(points) // _TICKS))
-    figure.update_layout(
-        _layout(legend=len(layers) > 1),
-        barmode="stack",
-        hovermode="x unified",
-        xaxis={
-            "type": "category",
-            "tickvals": list(shown),
-            "ticktext": [_tick(points[i], step) for i in shown],
-            "tickangle": 0,
-            "fixedrange": True,
-        },
-        yaxis={
-            "rangemode": "tozero",
-            "fixedrange": True,
-            **_scale(
-                [sum(column) for column in zip(*(v for _, v in layers), strict=True)], measure
-            ),
-        },
-    )
-    return figure
+def _svg(specification: Mapping[str, Any]) -> str:
+    svg: str = vl_convert.vegalite_to_svg(json.dumps(specification))
+    return svg
 
 
-def _scale(values: Sequence[float], measure: str) -> dict[str, Any]:
-    """Few, short and whole numbers at an axis; dollars with their cents while they are few."""
-    most = max(values, default=0)
-    sign = "$" if measure == "cost" else ""
-    if most >= _THOUSANDS:
-        return {"nticks": 5, "tickformat": f"{sign}~s"}
-    if measure == "cost":
-        return {"nticks": 5, "tickformat": "$,~f"}
-    return {"tickformat": ",d", "dtick": 1} if most < _FEW else {"nticks": 5, "tickformat": ",d"}
-
-
-def _scopes(breakdown: Breakdown) -> go.Figure:
-    """The largest scorecards, or scores where there are no scorecards."""
-    largest = (breakdown.scorecards or breakdown.scores)[:MOST_BARS][::-1]
-    figure = go.Figure()
-    figure.add_bar(
-        orientation="h",
-        x=[scope.sums["count"] for scope in largest],
-        y=[escape(str(scope.score_id or scope.scorecard_id)) for scope in largest],
-        text=[f"{scope.sums['count']:,}" for scope in largest],
-        textposition="auto",
-        marker={"color": COLORS[0]},
-        hovertemplate="%{y}: %{x:,}<extra></extra>",
-    )
-    figure.update_layout(
-        _layout(legend=False),
-        height=56 + 30 * len(largest),
-        xaxis={"fixedrange": True, **_scale([scope.sums["count"] for scope in largest], "count")},
-        yaxis={
-            "type": "category",
-            "fixedrange": True,
-            "automargin": True,
-            "tickvals": list(range(len(largest))),
-            "ticktext": [
-                escape(shortened(str(scope.score_id or scope.scorecard_id))) for scope in largest
-            ],
-        },
-    )
-    return figure
-
-
-def _layout(*, legend: bool) -> Mapping[str, Any]:
-    """What the charts share; the page sets the colours of text and grid."""
+def _bars(points: Sequence[Summary], layers: Layers, step: Step, measure: str) -> Mapping[str, Any]:
+    """Bars over time, one upon the other; paler where numbers may still grow."""
+    rows = [
+        {"at": at, "of": name, "is": value, "order": order, "open": not points[at].complete}
+        for order, (name, values) in enumerate(layers)
+        for at, value in enumerate(values)
+        if value
+    ]
+    every = -(-len(points) // _TICKS)
+    ticks = {at: _tick(points[at], step) for at in range(0, len(points), every)}
+    axis = {
+        "values": list(ticks),
+        "labelExpr": f"{json.dumps(ticks)}[datum.value]",
+        "labelAngle": 0,
+        "title": None,
+    }
+    legend = legend_of([name for name, _ in layers], measure)
     return {
-        "template": "none",
-        "height": 260,
-        "margin": {"l": 48, "r": 8, "t": 34 if legend else 10, "b": 34},
-        "bargap": 0.18,
-        "dragmode": False,
-        "showlegend": legend,
-        "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "traceorder": "normal"},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
+        "data": {"values": rows},
+        "width": _WIDTH,
+        "height": _HEIGHT,
+        "mark": {"type": "bar"},
+        "encoding": {
+            "x": {
+                "field": "at",
+                "type": "ordinal",
+                "scale": {"domain": list(range(len(points))), "paddingInner": 0.18},
+                "axis": axis,
+            },
+            "y": {"field": "is", "type": "quantitative", "axis": _axis(layers, measure)},
+            "color": {
+                "field": "of",
+                "type": "nominal",
+                "scale": {"domain": list(legend), "range": list(legend.values())},
+                "legend": None,
+            },
+            "order": {"field": "order"},
+            "opacity": {"condition": {"test": "datum.open", "value": _OPEN}, "value": 1},
+        },
+        "config": _CONFIG,
     }
 
 
-def _colors(layers: Sequence[tuple[str, Any]], measure: str) -> list[str]:
-    if measure == "errorCount" and len(layers) == 1:
-        return [_ERRORS]
-    return [
-        _REST if name == OTHER else COLORS[i % len(COLORS)] for i, (name, _) in enumerate(layers)
+def _axis(layers: Layers, measure: str) -> Mapping[str, Any]:
+    """Few, short numbers; whole ones for counts."""
+    most = max((sum(column) for column in zip(*(v for _, v in layers), strict=True)), default=0)
+    form = "~s" if most >= _THOUSANDS else ",~f"
+    money = measure == "cost"
+    whole = {} if money or most > _FEW else {"values": list(range(_FEW + 1))}
+    form = f"${form}" if money else form
+    return {"title": None, "tickCount": 4, "format": form, "minExtent": 40, **whole}
+
+
+def _scopes(breakdown: Breakdown) -> Mapping[str, Any]:
+    """The largest scorecards, or scores where there are no scorecards."""
+    largest = (breakdown.scorecards or breakdown.scores)[:MOST_BARS]
+    names = {at: printable(shortened(_id(scope))) for at, scope in enumerate(largest)}
+    rows = [
+        {"at": at, "is": scope.sums["count"], "text": f"{scope.sums['count']:,}"}
+        for at, scope in enumerate(largest)
     ]
+    label = {"labelExpr": f"{json.dumps(names)}[datum.value]", "title": None}
+    y = {
+        "field": "at",
+        "type": "ordinal",
+        "axis": {**label, "minExtent": _NAMES, "labelLimit": 2 * _NAMES},
+    }
+    x = {"field": "is", "type": "quantitative", "axis": None}
+    text = {"type": "text", "align": "left", "dx": 5, "fontSize": 13}
+    return {
+        "data": {"values": rows},
+        "width": _WIDTH - _NAMES,
+        "height": {"step": _BAR},
+        "encoding": {"y": y, "x": x},
+        "layer": [
+            {"mark": {"type": "bar", "color": COLORS[0]}},
+            {"mark": text, "encoding": {"text": {"field": "text"}}},
+        ],
+        "config": _CONFIG,
+    }
+
+
+def _id(scope: Scope) -> str:
+    return str(scope.score_id or scope.scorecard_id)
+
+
+def legend_of(names: Sequence[str], measure: str) -> dict[str, str]:
+    """The colour of each name."""
+    if measure == "errorCount" and len(names) == 1:
+        return {names[0]: _ERRORS}
+    colors = dict(zip(names, cycle(COLORS), strict=False))
+    return colors | ({OTHER: _REST} if OTHER in colors else {})
 
 
 def labels(points: Sequence[Summary], step: Step) -> list[str]:
@@ -177,7 +177,7 @@ def labels(points: Sequence[Summary], step: Step) -> list[str]:
 
 def _tick(point: Summary, step: Step) -> str:
     if not _is_fine(step):
-        return f"{point.start:%d %b}" if step != "month" else f"{point.start:%b<br>%Y}"
+        return f"{point.start:%d %b}" if step != "month" else f"{point.start:%b %y}"
     return f"{point.start:%H:%M}"
 
 

@@ -1,142 +1,144 @@
-"""Where the deployment is: options, then the stack's own description, then the environment."""
+"""Where the deployment is: one session for account and region, and what the stack's outputs say."""
 
 from argparse import Namespace
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import Any
 
-from aggregated_metrics.adapters.appsync import SigV4, open_session
+import boto3
+from aggregated_metrics.adapters.appsync import AppSyncClient, SigV4, open_session
 from aggregated_metrics.adapters.settings import Settings
-from aggregated_metrics.core.errors import SettingsError
 from aggregated_metrics.wiring import Process
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from aggregated_metrics_cli.identity import RegionError, acting_on, session_of
-
-type Variables = dict[str, str]
+from aggregated_metrics_cli.errors import CommandError
 
 PARAMETERS: Mapping[str, str] = {
     "GraphQLEndpoint": "GRAPHQL_ENDPOINT",
-    "StreamArns": "STREAM_ARNS",
-    "GraceSeconds": "GRACE_SECONDS",
-    "SettleSeconds": "SETTLE_SECONDS",
-    "SourceTables": "SOURCE_TABLES",
-    "SourceLifetimeDays": "SOURCE_LIFETIME_DAYS",
-    "Breakdowns": "BREAKDOWNS",
+    "MaxRequestBytes": "MAX_REQUEST_BYTES",
 }
-"""template.yaml's parameters, and the setting that each becomes."""
-OUTPUTS: Mapping[str, str] = {
-    "PendingHoursTable": "PENDING_HOURS_TABLE",
-    "QuarantineQueueUrl": "QUARANTINE_QUEUE_URL",
-    "FailedBatchesQueueUrl": "FAILED_BATCHES_QUEUE_URL",
-}
+"""template.yaml's parameters that readers obey, and the setting that each becomes."""
+OUTPUTS: Mapping[str, str] = {"PendingHoursTable": "PENDING_HOURS_TABLE"}
 """template.yaml's outputs, and the setting that each becomes."""
-FAILED_BATCHES = "FAILED_BATCHES_QUEUE_URL"
-"""The one setting that no function has."""
-_OPTIONS: Mapping[str, str] = {
-    "GRAPHQL_ENDPOINT": "endpoint",
-    "PENDING_HOURS_TABLE": "pending_table",
-    "QUARANTINE_QUEUE_URL": "quarantine_queue",
-    FAILED_BATCHES: "failed_batches_queue",
-    "SETTLE_SECONDS": "settle",
-}
-_UNUSED = {"PENDING_HOURS_TABLE": "not-needed"}
-"""What stands for a setting that a command does without."""
-_TIMEOUTS = Config(connect_timeout=5, read_timeout=120, retries={"total_max_attempts": 3})
+_NAMED = {**PARAMETERS, **OUTPUTS}
+_ENDPOINT = "GRAPHQL_ENDPOINT"
+_READERS = ("show", "report")
+_UNUSED = {"PENDING_HOURS_TABLE": "unknown"}
+"""What stands for a setting that most commands do without."""
+_SECONDS = 60.0
+"""What one request to the API may take, tries included."""
+_CONFIG = Config(connect_timeout=5, read_timeout=60, retries={"total_max_attempts": 3})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Deployment:
     """What a command works with.
 
     Attributes:
-        process: the settings, and everything that talks.
-        failed_batches_queue: the queue's URL; empty where it is not known.
-        knows_pending: whether the table of pending hours is known.
-        acts_on: the account and the region, for people; empty where no stack was named.
+        session: boto3's; the region and the credentials of everything that the command does.
+        stack: the stack's parameters and outputs by name; empty without one.
+        environment: the process's variables.
+        acts_on: stack, account and region, for people.
     """
 
-    process: Process
-    failed_batches_queue: str = ""
-    knows_pending: bool = True
+    session: boto3.Session
+    stack: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
     acts_on: str = ""
 
+    def __post_init__(self) -> None:
+        self.aws: Callable[[str], Any] = lru_cache(
+            lambda service: self.session.client(service, config=_CONFIG)
+        )
 
-def needed(options: Namespace) -> tuple[str, ...]:
-    """The settings that a command cannot do without."""
-    repairing = ("GRAPHQL_ENDPOINT", "PENDING_HOURS_TABLE")
-    queued = (*repairing, "QUARANTINE_QUEUE_URL")
-    match options.command:
-        case "show" | "report":
-            return ("GRAPHQL_ENDPOINT",)
-        case "verify" if options.account:
-            return ("GRAPHQL_ENDPOINT",)
-        case "redrive":
-            return queued
-        case "repair-batches":
-            return queued if options.places else (*queued, FAILED_BATCHES)
-        case _:
-            return repairing
+    @cached_property
+    def process(self) -> Process:
+        """The settings, and what reads the API.
 
-
-def variables_of(
-    options: Namespace, environment: Mapping[str, str], described: Mapping[str, str]
-) -> Variables:
-    """The settings for one command, all those that are known.
-
-    Args:
-        options: from `arguments.parse`.
-        environment: the process's variables.
-        described: what the stack says; empty without one.
-
-    Raises:
-        SettingsError: one is missing; the message says how to give it.
-    """
-    given = {name: getattr(options, option, None) for name, option in _OPTIONS.items()}
-    known = dict(environment) | dict(described)
-    known |= {name: str(value) for name, value in given.items() if value is not None}
-    for name in needed(options):
-        if not known.get(name):
-            raise SettingsError(
-                f"{name} is not known: give --{_OPTIONS[name].replace('_', '-')}, set the "
-                "variable, or name the deployment with --stack"
+        Raises:
+            CommandError: the API is not known, or there are no credentials.
+            SettingsError: a setting is wrong; the message names it.
+        """
+        given = {name: self.stack[key] for key, name in _NAMED.items() if key in self.stack}
+        variables = {**self.environment, "AWS_REGION": self.session.region_name, **given}
+        if not variables.get(_ENDPOINT):
+            raise CommandError(
+                "the API is not known: name the stack with --stack, or the API with --endpoint"
             )
-    return {name: value for name, value in known.items() if value}
+        credentials = self.session.get_credentials()
+        if credentials is None:
+            raise CommandError(
+                "there are no AWS credentials: sign in, or choose some with --profile"
+            )
+        settings = Settings.from_environment({**_UNUSED, **variables})
+        return Process(settings, open_session(SigV4(credentials, settings.region)), self.aws)
+
+    @cached_property
+    def client(self) -> AppSyncClient:
+        """The API's client."""
+        return self.process.client(lambda: _SECONDS)
+
+    def needs(self, output: str) -> str:
+        """An output of the stack.
+
+        Raises:
+            CommandError: the stack does not have it.
+        """
+        if output in self.stack:
+            return self.stack[output]
+        raise CommandError(f"the stack has no output {output}: name this project's with --stack")
 
 
-def settings_of(variables: Mapping[str, str]) -> Settings:
-    """The layer's settings.
+def session_of(
+    profile: str | None, region: str | None, environment: Mapping[str, str]
+) -> boto3.Session:
+    """A session: the region asked for, else AWS_REGION or AWS_DEFAULT_REGION, else the profile's.
+
+    boto3 itself does not read AWS_REGION, which the AWS CLI and the SAM CLI prefer.
 
     Raises:
-        SettingsError: one is wrong; the message names it.
+        CommandError: none of them names a region, or there is no such profile.
     """
-    return Settings.from_environment({**_UNUSED, **variables})
+    region = region or environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
+    try:
+        session = boto3.Session(profile_name=profile, region_name=region or None)
+    except BotoCoreError as error:
+        raise CommandError(f"{error}; check --profile") from error
+    if not session.region_name:
+        raise CommandError(
+            "no region is named: pass --region (make: REGION=…), set AWS_REGION, or give the "
+            "profile one"
+        )
+    return session
 
 
-def describe(cloudformation: Any, stack: str) -> Variables:
-    """The settings that a stack's parameters and outputs say.
+def acting_on(session: boto3.Session, sts: Any | None = None) -> str:
+    """Such as `account 123456789012, eu-central-1`; without credentials it says so."""
+    try:
+        account = (sts or session.client("sts", config=_CONFIG)).get_caller_identity()["Account"]
+    except (BotoCoreError, ClientError) as error:
+        return f"account unknown ({error}), {session.region_name}"
+    return f"account {account}, {session.region_name}"
+
+
+def describe(cloudformation: Any, stack: str) -> dict[str, str]:
+    """A stack's parameters and outputs by name.
 
     Raises:
-        SettingsError: there is no such stack, or it may not be described.
+        CommandError: there is no such stack, or it may not be described.
     """
     try:
         answer = cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
     except (BotoCoreError, ClientError) as error:
-        raise SettingsError(
+        raise CommandError(
             f"the stack {stack!r} cannot be described ({error}); check --stack, --region and the "
             "credentials"
         ) from error
-    found = {
-        PARAMETERS[entry["ParameterKey"]]: entry["ParameterValue"]
-        for entry in answer.get("Parameters", ())
-        if entry["ParameterKey"] in PARAMETERS
-    }
-    return found | {
-        OUTPUTS[entry["OutputKey"]]: entry["OutputValue"]
-        for entry in answer.get("Outputs", ())
-        if entry["OutputKey"] in OUTPUTS
+    parameters = answer.get("Parameters", ())
+    return {each["ParameterKey"]: each["ParameterValue"] for each in parameters} | {
+        each["OutputKey"]: each["OutputValue"] for each in answer.get("Outputs", ())
     }
 
 
@@ -144,25 +146,14 @@ def connect(options: Namespace, environment: Mapping[str, str]) -> Deployment:
     """What a command works with, made from the credentials of boto3's default chain.
 
     Raises:
-        SettingsError: a setting is missing or wrong, or there are no credentials.
+        CommandError: no region is named, or there is no such stack.
     """
-    try:
-        session = session_of(options.profile, options.region, environment)
-    except (BotoCoreError, RegionError) as error:
-        raise SettingsError(f"{error}; check --profile") from error
-    aws: Callable[[str], Any] = lru_cache(lambda service: session.client(service, config=_TIMEOUTS))
-    environment = {**environment, "AWS_REGION": session.region_name}
-    described = describe(aws("cloudformation"), options.stack) if options.stack else {}
-    variables = variables_of(options, environment, described)
-    settings = settings_of(variables)
-    credentials = session.get_credentials()
-    if credentials is None:
-        raise SettingsError(
-            "there are no AWS credentials: sign in, or choose some with --profile or AWS_PROFILE"
-        )
-    return Deployment(
-        Process(settings, open_session(SigV4(credentials, settings.region)), aws),
-        failed_batches_queue=variables.get(FAILED_BATCHES, ""),
-        knows_pending="PENDING_HOURS_TABLE" in variables,
-        acts_on=acting_on(session) if options.stack else "",
-    )
+    stack = getattr(options, "stack", None)
+    session = session_of(options.profile, options.region, environment)
+    made = Deployment(session, {}, environment, acting_on(session))
+    if stack:
+        made.acts_on = f"{stack}, {made.acts_on}"
+        made.stack = describe(made.aws("cloudformation"), stack)
+    if options.command in _READERS and options.endpoint:
+        made.stack = {**made.stack, "GraphQLEndpoint": options.endpoint}
+    return made

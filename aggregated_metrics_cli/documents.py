@@ -9,8 +9,9 @@ from aggregated_metrics.adapters.hour_documents import day_document, load_docume
 from aggregated_metrics.adapters.source_rows import SourceRows
 from aggregated_metrics.core.errors import ApiError
 from aggregated_metrics.core.hours import Bucket, HourId, Series, Write
-from aggregated_metrics.core.record_types import MODELS
+from aggregated_metrics.core.record_types import BREAKDOWNS, MODELS
 from aggregated_metrics.model import AggregatedMetrics
+from botocore.exceptions import ClientError
 from graphql import (
     FieldNode,
     GraphQLError,
@@ -23,11 +24,23 @@ from graphql import (
 )
 from graphql.language import DocumentNode, FragmentDefinitionNode, FragmentSpreadNode
 
-from aggregated_metrics_cli.findings import Finding
+from aggregated_metrics_cli.findings import COUNTS, Finding
 
+OPERATIONS = ("listAggregatedMetrics", "createAggregatedMetrics", "updateAggregatedMetrics")
+"""What the functions call on AggregatedMetrics."""
+QUERIES = (
+    "listAggregatedMetricsByAccountIdAndRecordTypeAndTimeRangeStart",
+    "listAggregatedMetricsByAccountIdAndTimeRangeStartAndRecordType",
+)
+"""What readers call on it besides: the queries of its indexes."""
 NOBODY = "aggregated-metrics-attach"
 """An account that has no rows: what is asked of it reads nothing."""
 _WHEN = datetime(2000, 1, 1, tzinfo=UTC)
+_NO_SCHEMA = {"GraphQLSchemaException", "NotFoundException"}
+_PAGES = 20
+_ANY = """query AnyBuckets($token: String) {
+  listAggregatedMetrics(limit: 1000, nextToken: $token) { items { recordType } nextToken }
+}"""
 _SCALARS = ("Date", "Time", "DateTime", "Timestamp", "Email", "JSON", "URL", "Phone", "IPAddress")
 
 
@@ -41,11 +54,6 @@ class Document(NamedTuple):
     def name(self) -> str:
         """The operation's name, and for a listing its model's."""
         return operation_name(self.text)
-
-    @property
-    def reads(self) -> bool:
-        """Whether it changes nothing."""
-        return self.text.startswith("query")
 
 
 class _Recorder:
@@ -75,14 +83,27 @@ def documents(models: Collection[str]) -> list[Document]:
         source.count(MODELS[name], NOBODY, [0], [("2000-01-01T00", "2000-01-01T01")])
         source.row(MODELS[name], NOBODY)
     stored = load_document([hour]), save_document(writes), day_document([(hour.series, 0)], [None])
-    return [*(Document(*each) for each in stored), *recorder.asked]
+    return [*(Document(*each) for each in stored), *recorder.asked, Document(_ANY, {})]
+
+
+def schema_text(appsync: Any, api_id: str) -> str:
+    """An API's schema with its directives; empty where it has none."""
+    try:
+        answer = appsync.get_introspection_schema(
+            apiId=api_id, format="SDL", includeDirectives=True
+        )["schema"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in _NO_SCHEMA:
+            raise
+        return ""
+    return (answer.read() if hasattr(answer, "read") else bytes(answer)).decode()
 
 
 def schema_of(text: str) -> GraphQLSchema:
     """An API's schema as AppSync gives it, whose own scalars and directives it need not declare.
 
     Raises:
-        GraphQLError: it is none.
+        ValueError: it is none.
     """
     missing = "\n".join(
         f"scalar AWS{name}" for name in _SCALARS if f"scalar AWS{name}\n" not in f"{text}\n"
@@ -101,23 +122,74 @@ def fields_of(text: str) -> set[str]:
     }
 
 
-def validated(schema: GraphQLSchema, sent: Iterable[Document]) -> Iterator[Finding]:
-    """A finding for each document that the schema refuses; one if it takes them all."""
-    what, checked, refused = "API: documents", 0, 0
+def validated(text: str, sent: Iterable[Document]) -> Iterator[Finding]:
+    """A finding for each document that the schema refuses, and for rules wider than reading."""
+    what, refused = "API: documents", 0
+    try:
+        schema = schema_of(text)
+    except (ValueError, GraphQLError, TypeError) as error:
+        yield Finding("API: schema", "wrong", f"it cannot be read ({error})", "deploy the API")
+        return
+    if schema.query_type is None:
+        yield Finding("API: schema", "wrong", "the API has no schema", "deploy it")
+        return
     for document in sent:
-        checked += 1
-        errors: list[GraphQLError] = validate(schema, parse(document.text))
-        if errors:
+        if errors := validate(schema, parse(document.text)):
             refused += 1
             said = "; ".join(dict.fromkeys(error.message for error in errors[:3]))
-            yield Finding(
-                what,
-                "wrong",
-                f"{document.name} is refused: {said}",
-                "give the model these fields with these types (docs/counting.md), and deploy it",
-            )
+            yield Finding(what, "wrong", f"{document.name}: {said}", _REFUSED)
     if not refused:
-        yield Finding(what, "good", f"the schema takes all {checked} documents")
+        yield Finding(what, "good", "the schema takes every document")
+    yield from _rules(schema)
+
+
+_REFUSED = (
+    "give the model these fields with these types, its indexes these queryFields, and remove "
+    "disableOperations (docs/counting.md); deploy it"
+)
+_SIGNED_IN = {
+    "aws_api_key": "anyone with the API key",
+    "aws_cognito_user_pools": "signed-in users",
+    "aws_oidc": "signed-in users",
+    "aws_lambda": "callers that a Lambda authorizer lets in",
+}
+
+
+def _rules(schema: GraphQLSchema) -> Iterator[Finding]:
+    """Who may write counts besides IAM roles, by the directives of the mutations."""
+    fields = schema.mutation_type.fields if schema.mutation_type else {}
+    named = {
+        directive.name.value
+        for name in (f"{verb}{COUNTS}" for verb in ("create", "update", "delete"))
+        if name in fields and (node := fields[name].ast_node)
+        for directive in node.directives
+    }
+    if who := sorted({text for name, text in _SIGNED_IN.items() if name in named}):
+        yield Finding(
+            f"{COUNTS}: rules",
+            "note",
+            f"{' and '.join(who)} may be allowed to write counts",
+            "end the model's rules with .to(['read']), by owner or group where possible",
+        )
+
+
+def stored_breakdowns(client: Client) -> tuple[str, list[str]]:
+    """Why the API refuses a signed query (empty if not), and which breakdowns it has stored.
+
+    Only the first pages are read: a breakdown that is used fills a share of them.
+    """
+    found: set[str] = set()
+    token = None
+    try:
+        for _ in range(_PAGES):
+            page = client.execute(_ANY, {"token": token})["listAggregatedMetrics"]
+            found |= {item["recordType"] for item in page["items"] if item}
+            token = page.get("nextToken")
+            if token is None:
+                break
+    except ApiError as error:
+        return str(error), []
+    return "", [name for name in BREAKDOWNS if name in found]
 
 
 def depth(sent: Iterable[Document]) -> int:
@@ -144,24 +216,3 @@ def _depth(document: DocumentNode) -> int:
         for definition in document.definitions
         if isinstance(definition, OperationDefinitionNode)
     )
-
-
-def tried(client: Client, sent: Iterable[Document]) -> Iterator[Finding]:
-    """Each query carried out for an account that has no rows; nothing is written."""
-    what, count = "API: a signed query", 0
-    for document in sent:
-        if not document.reads:
-            continue
-        try:
-            client.execute(document.text, document.variables)
-        except ApiError as error:
-            yield Finding(
-                what,
-                "wrong",
-                str(error),
-                "do what it says; a refusal may also mean that whoever attaches has no "
-                "appsync:GraphQL on this field, which AttachPolicy has (docs/operations.md)",
-            )
-            return
-        count += 1
-    yield Finding(what, "good", f"{count} queries are answered")

@@ -2,8 +2,8 @@
 
 DONE = 0
 LEFT = 1
-"""Something is wrong still, or was moving and may be: repair, or run it again."""
+"""Counts are still wrong, or could not be decided: repair, or run it again."""
 FAILED = 2
 """Something could not be done."""
 STOPPED = 130
-"""Somebody interrupted it."""
+"""Interrupted from the keyboard."""

@@ -1,45 +1,34 @@
-"""From arguments to exit code: connects, runs one command, prints what it gives."""
+"""From arguments to exit code: connects, runs one command, reports what went wrong."""
 
 import os
 import sys
+import traceback
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TextIO
 
 from aggregated_metrics.core.errors import AggregatedMetricsError
 from botocore.exceptions import BotoCoreError, ClientError
 
-from aggregated_metrics_cli import (
-    arguments,
-    attach,
-    backfill,
-    deployment,
-    redrive,
-    repair,
-    repair_batches,
-    report,
-    show,
-    verify,
-    whole_tables,
-)
+from aggregated_metrics_cli import arguments, attach, checks, deployment, report, show
 from aggregated_metrics_cli.deployment import Deployment
+from aggregated_metrics_cli.errors import CommandError
 from aggregated_metrics_cli.exit_codes import FAILED, STOPPED
-from aggregated_metrics_cli.output import Output
+from aggregated_metrics_cli.output import Output, survive
 
 type Connect = Callable[[Namespace, Mapping[str, str]], Deployment]
 type Command = Callable[[Namespace, Deployment, Output], int]
 
 _COMMANDS: Mapping[str, Command] = {
-    "verify": verify.run,
-    "repair": repair.run,
-    "backfill": backfill.run,
+    "attach": attach.run,
     "show": show.run,
     "report": report.run,
-    "redrive": redrive.run,
-    "repair-batches": repair_batches.run,
+    "verify": checks.verify,
+    "repair": checks.repair,
+    "backfill": checks.backfill,
 }
-_ATTACH = "attach"
-"""Reads an application, not a deployment, so it has options of its own."""
+_EXPECTED = (AggregatedMetricsError, CommandError, BotoCoreError, ClientError, OSError)
 
 
 def main(
@@ -59,21 +48,28 @@ def main(
         out: where results go; stdout by default.
         err: where progress and errors go; stderr by default.
     """
-    if whole_tables.is_asked(given):
-        return whole_tables.main(given[1:])
-    if given and given[0] == _ATTACH:
-        return attach.main(given[1:])
+    out, err = survive(out or sys.stdout), survive(err or sys.stderr)
     options = arguments.parse(given)
-    output = Output(options.json, out or sys.stdout, err or sys.stderr)
+    output = Output(options.json, out, err)
     try:
-        if not options.json:
-            output.display()
+        if options.command == "attach":
+            options.region = options.region or attach.region_of(options)
         found = connect(options, environment)
-        if found.acts_on:
-            output.say(f"{options.command}: {options.stack}, {found.acts_on}")
+        output.say(f"{options.command}: {found.acts_on}")
         return _COMMANDS[options.command](options, found, output)
-    except (AggregatedMetricsError, BotoCoreError, ClientError) as error:
-        output.say(f"{type(error).__name__}: {error}")
+    except _EXPECTED as error:
+        output.say(f"{options.command}: {error}")
         return FAILED
     except KeyboardInterrupt:
         return STOPPED
+    except Exception as error:  # noqa: BLE001 - the last resort: one line instead of a traceback
+        output.say(f"{options.command}: {_defect(error)}")
+        return FAILED
+
+
+def _defect(error: Exception) -> str:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"defect: {type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno}). "
+        "Please report this line and the command in the project's issue tracker"
+    )

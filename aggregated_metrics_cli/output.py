@@ -1,12 +1,69 @@
-"""Where one command writes: JSON for machines, or what rich draws for people."""
+"""The only way out to the terminal: JSON for machines, or what rich draws for people.
+
+Ids, paths and error messages come from elsewhere. They are text: never markup, and every
+character that a terminal might obey is shown escaped.
+"""
 
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any, TextIO
 
-from aggregated_metrics.core.errors import SettingsError
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.progress import Progress, ProgressColumn
+from rich.segment import Segment
+from rich.text import Text
+
+
+def printable(text: str) -> str:
+    r"""The text with control, format and bidirectional characters escaped, line ends too.
+
+    >>> printable("card\x1b[2K, Größe")
+    'card\\x1b[2K, Größe'
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else _escaped(each) for each in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def styled(text: str, style: str = "") -> Text:
+    """Text in a style; nothing in it is markup."""
+    return Text(printable(text), style=style)
+
+
+class Terminal(Console):
+    """rich's console, to which every text is text."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(file=stream, markup=False, emoji=False, highlight=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Turn a text into what is drawn, as in a table's cell."""
+        return super().render_str(printable(text), **options | {"markup": False, "emoji": False})
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Draw; what some other way has brought in is escaped here."""
+        for segment in super().render(renderable, options):
+            text = segment.text
+            if segment.control or text == "\n" or text.isprintable():
+                yield segment
+            else:
+                lines = "\n".join(map(printable, text.split("\n")))
+                yield Segment(lines, segment.style)
+
+
+def survive(stream: TextIO) -> TextIO:
+    """Have a stream escape what its encoding cannot write; returns it."""
+    if reconfigure := getattr(stream, "reconfigure", None):
+        reconfigure(errors="backslashreplace")
+    return stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,40 +80,39 @@ class Output:
     out: TextIO
     err: TextIO
 
-    def display(self) -> ModuleType:
-        """The module that draws.
-
-        Raises:
-            SettingsError: rich is not installed.
-        """
-        try:
-            from aggregated_metrics_cli import display  # noqa: PLC0415 - needs rich
-        except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] != "rich":
-                raise
-            raise SettingsError(
-                "tables need rich, which the layer leaves out: pip install rich, or use --json"
-            ) from error
-        return display
-
-    def show(self, machine: Any, draw: Callable[[ModuleType], Any]) -> None:
-        """Write a result."""
+    def show(self, machine: Any, *drawn: RenderableType) -> None:
+        """Write a result, for machines or for people."""
         if self.as_json:
             self.line(machine)
         else:
-            self.console(self.out).print(draw(self.display()))
+            self.draw(*drawn)
+
+    def draw(self, *drawn: RenderableType) -> None:
+        """Write tables and lines for people."""
+        terminal = Terminal(self.out)
+        for each in drawn:
+            terminal.print(each)
 
     def line(self, machine: Any) -> None:
         """Write a line of JSON."""
         self.out.write(json.dumps(machine) + "\n")
         self.out.flush()
 
+    def tell(self, text: str) -> None:
+        """Write a result of one line, which is never wrapped: it may be there to be copied."""
+        self.out.write(f"{printable(text)}\n")
+
     def say(self, text: str) -> None:
         """Write a line beside the result: what went wrong, or how to go on."""
-        self.err.write(f"{text}\n")
+        self.err.write(f"{printable(text)}\n")
+        self.err.flush()
 
-    def console(self, stream: TextIO) -> Any:
-        """A console of rich's."""
-        from rich.console import Console  # noqa: PLC0415 - only where rich is needed
+    def ask(self, question: str) -> str:
+        """What is answered to a question; nothing where the input has ended."""
+        self.err.write(question)
+        self.err.flush()
+        return sys.stdin.readline()
 
-        return Console(file=stream)
+    def progress(self, *columns: ProgressColumn) -> Progress:
+        """Bars on the error output; nothing is drawn where machines read."""
+        return Progress(*columns, console=Terminal(self.err), transient=True, disable=self.as_json)

@@ -5,14 +5,15 @@ Here they are collected through the package's own reading side, as any other rea
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cached_property
 from typing import Any
 
-from aggregated_metrics import Summary, freshness, scopes
+from aggregated_metrics import Summary, breakdowns, complete_until
 from aggregated_metrics.adapters.appsync import Client
+from aggregated_metrics.core import buckets
 from aggregated_metrics.core.cover import Step, edges, minutes
 from aggregated_metrics.core.record_types import BREAKDOWNS, MODELS
 from aggregated_metrics.core.series import Series
@@ -114,6 +115,10 @@ class Scope:
     score_id: str | None
     sums: Sums
 
+    def as_json(self) -> dict[str, Any]:
+        """For machines."""
+        return {"scorecardId": self.scorecard_id, "scoreId": self.score_id, **self.sums}
+
 
 @dataclass(frozen=True, slots=True)
 class Breakdown:
@@ -137,7 +142,7 @@ class Overview:
         start, end: the range, in `zone`.
         step: how far apart the points are.
         made: when this was read.
-        complete_until: up to when the account's numbers are complete.
+        complete_until: up to when the account's numbers are complete; None where not known.
         sections: the models with rows in the range.
         quiet: the record types without any.
         breakdowns: those record types that are also counted by scorecard or score.
@@ -149,7 +154,7 @@ class Overview:
     zone: tzinfo
     step: Step
     made: datetime
-    complete_until: datetime
+    complete_until: datetime | None
     sections: Sequence[Section]
     quiet: Sequence[str]
     breakdowns: Sequence[Breakdown]
@@ -167,7 +172,19 @@ class Overview:
     @property
     def is_complete(self) -> bool:
         """Whether nothing in the range is expected to change."""
-        return self.end <= self.complete_until and not self.open
+        return bool(self.complete_until and self.end <= self.complete_until) and not self.open
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was counted in the range."""
+        return not (self.sections or self.breakdowns)
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """Each point of each record type, for a spreadsheet."""
+        for section in self.sections:
+            for counted in (section.whole, *section.splits):
+                for point in counted.points:
+                    yield {"recordType": counted.record_type, **point.as_json()}
 
     @property
     def measures(self) -> list[str]:
@@ -181,7 +198,7 @@ class Overview:
             "start": self.start.isoformat(),
             "end": self.end.isoformat(),
             "made": self.made.isoformat(),
-            "completeUntil": self.complete_until.isoformat(),
+            "completeUntil": self.complete_until and self.complete_until.isoformat(),
             "recordTypes": {
                 counted.record_type: {
                     "sums": counted.sums,
@@ -191,14 +208,7 @@ class Overview:
                 for counted in (section.whole, *section.splits)
             },
             "breakdowns": {
-                each.record_type: [
-                    {
-                        "scorecardId": scope.scorecard_id,
-                        "scoreId": scope.score_id,
-                        **scope.sums,
-                    }
-                    for scope in (*each.scorecards, *each.scores)
-                ]
+                each.record_type: [scope.as_json() for scope in (*each.scorecards, *each.scores)]
                 for each in self.breakdowns
             },
         }
@@ -239,14 +249,14 @@ def collect(
         for model in MODELS.values()
         for name in (model.record_type, *model.splits.values())
     }
-    points = read_points(
-        client, plain.values(), edges(first, last, step, zone), zone=zone, now=made
-    )
+    grid = _elapsed(edges(first, last, step, zone), made)
+    points = read_points(client, plain.values(), grid, zone=zone, now=made)
     counted = {name: Counted(name, points[series]) for name, series in plain.items()}
     sections = [
         Section(counted[model.record_type], [counted[name] for name in model.splits.values()])
         for model in MODELS.values()
     ]
+    until = complete_until(client, account_id, now=made)
     return Overview(
         account_id=account_id,
         start=start.astimezone(zone),
@@ -254,7 +264,7 @@ def collect(
         zone=zone,
         step=step,
         made=made.astimezone(zone),
-        complete_until=freshness(client, account_id, now=made).astimezone(zone),
+        complete_until=until and until.astimezone(zone),
         sections=[section for section in sections if section.whole.sums["count"]],
         quiet=[
             section.whole.record_type for section in sections if not section.whole.sums["count"]
@@ -263,34 +273,65 @@ def collect(
     )
 
 
+def _elapsed(grid: Sequence[int], now: datetime) -> Sequence[int]:
+    """A chart's edges up to the point that holds now; the future is no point without rows."""
+    begun = [edge for edge in grid if edge <= buckets.to_minute(now)]
+    return grid[: max(2, len(begun) + 1)]
+
+
+def has_anything(client: Client, account_id: str) -> bool:
+    """Whether any bucket is stored for an account."""
+    found = client.execute(_ANYTHING, {"accountId": account_id})
+    return bool(found["listAggregatedMetrics"]["items"])
+
+
+_ANYTHING = """query HasAnything($accountId: String!) {
+  listAggregatedMetrics(accountId: $accountId, limit: 1) { items { compositeKey } }
+}"""
+
+
 def _breakdowns(
     client: Client, account_id: str, span: tuple[int, int], now: datetime
 ) -> list[Breakdown]:
-    named = scopes(client, account_id, *BREAKDOWNS)
-    every = [series for found in named.values() for series in found]
-    sums = {
-        series: points[0].sums
-        for series, points in read_points(client, every, span, now=now).items()
-    }
+    found = read_scopes(client, account_id, span, now, BREAKDOWNS)
     made = [
-        Breakdown(model.record_type, *(_scopes(_of(model, named, ids), sums) for ids in (1, 2)))
+        Breakdown(model.record_type, *(_of(model, found, ids) for ids in (1, 2)))
         for model in MODELS.values()
     ]
     return [breakdown for breakdown in made if breakdown.scorecards or breakdown.scores]
 
 
-def _of(model: Model, named: Mapping[str, list[Series]], ids: int) -> list[Series]:
-    """A model's series by scorecard (one id), or by score (two)."""
-    return [
-        series
+def read_scopes(
+    client: Client, account_id: str, span: tuple[int, int], now: datetime, names: Sequence[str]
+) -> dict[str, list[Scope]]:
+    """What was counted in a range of minutes by scorecard or score, the largest first.
+
+    Args:
+        client: the API.
+        account_id: whose.
+        span: the first minute, and the one after the last.
+        now: the time now.
+        names: which breakdowns.
+    """
+    named = breakdowns(client, account_id, *names) if names else {}
+    every = [series for found in named.values() for series in found]
+    points = read_points(client, every, span, now=now)
+    return {
+        name: _sorted(Scope(s.scorecard_id, s.score_id, points[s][0].sums) for s in found)
+        for name, found in named.items()
+    }
+
+
+def _of(model: Model, found: Mapping[str, list[Scope]], ids: int) -> list[Scope]:
+    """A model's scopes by scorecard (one id), or by score (two)."""
+    return _sorted(
+        scope
         for name, attributes in model.scopes.items()
         if len(attributes) == ids
-        for series in named[name]
-    ]
-
-
-def _scopes(found: Sequence[Series], sums: Mapping[Series, Sums]) -> list[Scope]:
-    scoped = [Scope(series.scorecard_id, series.score_id, sums[series]) for series in found]
-    return sorted(
-        (s for s in scoped if any(s.sums.values())), key=lambda scope: -scope.sums["count"]
+        for scope in found[name]
     )
+
+
+def _sorted(found: Iterable[Scope]) -> list[Scope]:
+    counted = (scope for scope in found if any(scope.sums.values()))
+    return sorted(counted, key=lambda scope: -scope.sums["count"])

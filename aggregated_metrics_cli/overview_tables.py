@@ -2,108 +2,94 @@
 
 from collections.abc import Iterator, Sequence
 
-from rich import box
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
+from rich.console import RenderableType
 
-from aggregated_metrics_cli.overview import Breakdown, Overview, Sums, added, label
-from aggregated_metrics_cli.show import bar, rounded
+from aggregated_metrics_cli.output import styled
+from aggregated_metrics_cli.overview import Breakdown, Overview, Scope, Sums, added, label
+from aggregated_metrics_cli.tables import Columns, Row, bar, rounded
 
-_BARS = 32
-"""How many characters all bars of a line have together."""
-_FEW = 4
+_BAR = 8
 _FINE = "%d %b %H:%M"
+_NAMES = ("count", "cost", "errorCount")
 
 
-def overview(found: Overview) -> RenderableType:
+def overview(found: Overview) -> Iterator[RenderableType]:
     """Totals, a chart, breakdowns, and what may still grow."""
-    return Group(
-        Text(f"{found.account_id}, {_span(found)}", style="bold"),
-        _totals(found),
-        *([_chart(found)] if found.sections else []),
-        *(_breakdown(each) for each in found.breakdowns),
-        *_open(found),
-        Text(f"Read on {found.made:%d %b %Y, %H:%M:%S %Z}.", style="dim"),
-    )
+    yield styled(f"{found.account_id}, {_span(found)}", "bold")
+    if found.sections:
+        yield _totals(found)
+        yield _chart(found)
+    if found.quiet:
+        yield styled(f"Nothing of {', '.join(found.quiet)}.", "dim")
+    for each in found.breakdowns:
+        yield _breakdown(each)
+    yield from _open(found)
+    yield styled(f"Read on {found.made:%d %b %Y, %H:%M:%S %Z}.", "dim")
+
+
+def scopes(name: str, found: Sequence[Scope]) -> Columns:
+    """One breakdown's series and their sums."""
+    rows = [
+        Row(" ".join(filter(None, (each.scorecard_id, each.score_id))), _cells(each.sums, _NAMES))
+        for each in found
+    ]
+    return Columns(name, "of", [label(each) for each in _NAMES], rows)
 
 
 def _span(found: Overview) -> str:
     return f"{found.start:%a %d %b %Y %H:%M} to {found.end:%a %d %b %Y %H:%M %Z}"
 
 
-def _table(title: str, first: str, names: Sequence[str]) -> Table:
-    table = Table(
-        title=title,
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 0, 0, 1),
-        pad_edge=False,
-    )
-    table.add_column(first, overflow="fold", min_width=len("22 Nov 10:00"))
-    for name in names:
-        table.add_column(label(name), justify="right", no_wrap=True)
-    return table
-
-
 def _cells(sums: Sums, names: Sequence[str]) -> list[str]:
     return [rounded(name, sums.get(name, 0)) for name in names]
 
 
-def _totals(found: Overview) -> Table:
+def _totals(found: Overview) -> Columns:
     names = found.measures
-    table = _table("totals", "record type", names)
+    rows = []
     for section in found.sections:
-        table.add_row(section.whole.record_type, *_cells(section.whole.sums, names), style="bold")
-        for split in section.splits:
-            table.add_row(f"  {split.record_type}", *_cells(split.sums, names))
-    if found.quiet:
-        table.caption, table.caption_justify = f"nothing of {', '.join(found.quiet)}", "left"
-    return table
+        rows.append(Row(section.whole.record_type, _cells(section.whole.sums, names), "bold"))
+        rows += [Row(f"  {s.record_type}", _cells(s.sums, names)) for s in section.splits]
+    return Columns("totals", "record type", [label(name) for name in names], rows)
 
 
-def _chart(found: Overview) -> Table:
-    """A line for each point, with a bar for each model."""
-    table = _table("over time", f"from ({found.start:%Z})", [])
-    width = _BARS // max(len(found.sections), _FEW)
-    most = []
-    for section in found.sections:
-        table.add_column(section.whole.record_type, no_wrap=True)
-        most.append(max(section.whole.counts))
+def _chart(found: Overview) -> Columns:
+    """A line for each point, with a bar for each model; open points are marked."""
+    most = [max(section.whole.counts) for section in found.sections]
     rest = [name for name in ("cost", "errorCount") if name in found.measures]
-    for name in rest:
-        table.add_column(label(name), justify="right", no_wrap=True)
+    rows = []
     for points in zip(*(section.whole.points for section in found.sections), strict=True):
-        cells: list[str | Text] = []
-        for point, top in zip(points, most, strict=True):
-            cell = Text(f"{rounded('count', point.measures.count):>6} ")
-            style = "cyan" if point.complete else "yellow"
-            cells.append(cell.append(bar(point.measures.count, top, width), style=style))
-        sums = added(point.sums for point in points)
-        table.add_row(points[0].start.strftime(_FINE), *cells, *_cells(sums, rest))
-    return table
+        cells = [
+            f"{rounded('count', point.measures.count):>6} "
+            + bar(point.measures.count, top, _BAR).ljust(_BAR)
+            for point, top in zip(points, most, strict=True)
+        ]
+        sums = _cells(added(point.sums for point in points), rest)
+        state = "" if all(point.complete for point in points) else "open"
+        rows.append(Row(f"{points[0].start:{_FINE}}", [*cells, *sums, state]))
+    names = [section.whole.record_type for section in found.sections]
+    heads = [*names, *map(label, rest), ""]
+    return Columns("over time", f"from ({found.start:%Z})", heads, rows, left=True)
 
 
-def _breakdown(each: Breakdown) -> Table:
-    names = ["count", "cost", "errorCount"]
-    table = _table(f"{each.record_type} by scorecard and score", "scorecard, score", names)
-    if not each.scorecards:
-        for score in each.scores:
-            table.add_row(score.score_id, *_cells(score.sums, names))
+def _breakdown(each: Breakdown) -> Columns:
+    rows = []
     for card in each.scorecards:
-        table.add_row(card.scorecard_id, *_cells(card.sums, names), style="bold")
-        for score in each.scores_of(card.scorecard_id):
-            table.add_row(f"  {score.score_id}", *_cells(score.sums, names))
-    return table
+        rows.append(Row(str(card.scorecard_id), _cells(card.sums, _NAMES), "bold"))
+        scores = each.scores_of(card.scorecard_id)
+        rows += [Row(f"  {score.score_id}", _cells(score.sums, _NAMES)) for score in scores]
+    if not each.scorecards:
+        rows = [Row(str(score.score_id), _cells(score.sums, _NAMES)) for score in each.scores]
+    title = f"{each.record_type} by scorecard and score"
+    return Columns(title, "scorecard, score", [label(name) for name in _NAMES], rows)
 
 
-def _open(found: Overview) -> Iterator[Text]:
+def _open(found: Overview) -> Iterator[RenderableType]:
     if found.is_complete:
-        yield Text("Everything in this range is complete.", style="green")
+        yield styled("Everything in this range is complete.", "green")
         return
-    yield Text(
-        f"Complete up to {found.complete_until:%d %b %Y, %H:%M %Z}; later numbers may still grow.",
-        style="yellow",
-    )
+    until = found.complete_until
+    known = f"Complete up to {until:%d %b %Y, %H:%M %Z}" if until else "Not known to be complete"
+    yield styled(f"{known}; later numbers may still grow.", "yellow")
     for since, names in found.open.items():
-        yield Text(f"  from {since.strftime(_FINE)} on: {', '.join(names)}")
+        yield styled(f"  from {since:{_FINE}} on: {', '.join(names)}")

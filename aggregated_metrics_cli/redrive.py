@@ -5,52 +5,22 @@ checked and set right (queue_repair). A message stays while its row cannot be co
 is not known where the row counted before.
 """
 
-from argparse import Namespace
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from aggregated_metrics.adapters.source_rows import SourceRows, part_of
+from aggregated_metrics.adapters.source_rows import part_of
 from aggregated_metrics.core.changes import Folded, fold, is_expiry, model_of_stream
 from aggregated_metrics.core.errors import ApiError, UncountableError
 from aggregated_metrics.core.hours import HourId
 from aggregated_metrics.core.listing import Listed, where
 from aggregated_metrics.core.source_models import Model, Row
 
-from aggregated_metrics_cli.check import NO_DEADLINE
-from aggregated_metrics_cli.deployment import Deployment
-from aggregated_metrics_cli.exit_codes import DONE
-from aggregated_metrics_cli.output import Output
-from aggregated_metrics_cli.queue_repair import Job, Queue, QueueMessage, conclude, work_through
+from aggregated_metrics_cli.queue_repair import Job, QueueMessage
 
 type RowOf = Callable[[Model, str], Row | None]
 """Reads a row by its id, as it is now; raises ApiError."""
-
-
-def run(options: Namespace, deployment: Deployment, output: Output) -> int:
-    """Redrive what is in quarantine; returns the exit code."""
-    process = deployment.process
-    queue = Queue(process.aws("sqs"), process.settings.QUARANTINE_QUEUE_URL, options.wait)
-    rows = SourceRows(process.client(lambda: NO_DEADLINE), clock=process.clock)
-    failed: list[str] = []
-    hidden = queue.hidden()
-    with queue.received(options.limit) as (messages, delete):
-        tables, breakdowns = process.settings.SOURCE_TABLES, process.settings.BREAKDOWNS
-        now = process.clock()
-        jobs = [classify(message, tables, rows.row, now, breakdowns) for message in messages]
-        if not options.dry_run:
-            jobs, repaired = work_through(process, jobs, delete)
-            failed = repaired.failed
-    for line in failed:
-        output.say(f"not checked: {line}")
-    output.show(
-        [as_json(job) for job in jobs],
-        lambda display: display.redriven(jobs, dry=options.dry_run),
-    )
-    if options.dry_run:
-        return DONE
-    return conclude(jobs, output, hidden=hidden, limit=options.limit)
 
 
 def classify(
@@ -169,17 +139,3 @@ def _plain(keys: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in keys.items():
         if value and isinstance(value, Mapping):
             yield name, next(iter(value.values()))
-
-
-def as_json(job: Job) -> dict[str, Any]:
-    """For machines, and for the table."""
-    body = (job.message.body if job.message else None) or {}
-    return {
-        "eventID": body.get("eventID"),
-        "table": body.get("table"),
-        "keys": keys_of(job.message),
-        "at": body.get("at"),
-        "reason": body.get("reason", "not a message of the quarantine"),
-        "hours": job.hours_as_json(),
-        "left": job.left,
-    }

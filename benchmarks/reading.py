@@ -46,7 +46,7 @@ class Counting:
 
     def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
         self.requests += 1
-        self.fields += query.count("AggregatedMetrics(")
+        self.fields += query.count("AggregatedMetrics(") - query.count("asOf: get")
         return self._client.execute(query, variables)
 
 

@@ -98,7 +98,8 @@ class Demo:
             client = check.api_client(self.stack, reader)
             hour = start.replace(minute=0, second=0, microsecond=0)
             found = collect(client, ACCOUNTS[0], hour, end)
-        self.console.print(overview(found))
+        for part in overview(found):
+            self.console.print(part)
         PAGE.parent.mkdir(parents=True, exist_ok=True)
         PAGE.write_text(render(found, APP_STACK), "utf-8")
         self.console.print(f"\n  the same as a page: {PAGE}", soft_wrap=True)
@@ -281,7 +282,7 @@ make attach API_ID={stack.backend["GraphQLApiId"]} ENV=practice    # adds that t
 aggregated-metrics verify --stack $STACK
 aggregated-metrics show --stack $STACK --explain \\
   --account {ACCOUNTS[0]} --record-type items --start {hour}
-aggregated-metrics redrive --dry-run --stack $STACK
+aggregated-metrics repair --quarantine --stack $STACK
 aggregated-metrics show --stack $STACK --account {ACCOUNTS[0]} --day {now:%Y-%m-%d}
 aggregated-metrics report --stack $STACK --account {ACCOUNTS[0]} --day {now:%Y-%m-%d}
 

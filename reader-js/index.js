@@ -16,6 +16,7 @@ const PARALLEL = 6;
 const FEEDBACK = ["changedCount", "unchangedCount", "invalidCount"];
 const SHOWN = "count cost decisionCount externalAiApiCount cachedAiApiCount errorCount";
 const FIELDS = SHOWN.split(" ");
+const NO_DATA = "the answer lacks what was asked: query resolves to the data, or {data, errors}";
 const BREAKDOWN = /By(Scorecard|Score)$/;
 const AS_OF =
   'asOf: getAggregatedMetrics(accountId: "_streams", ' +
@@ -65,11 +66,12 @@ export async function breakdowns(query, { accountId, recordType, most = 500 }) {
   for (let after = `${recordType}#`; found.length < most; ) {
     const variables = { a: accountId, k: [after, `${recordType}$`] }; // "$" follows "#"
     const [row] = (await run(query, FIND, variables)).found.items;
-    const scope = row?.compositeKey.slice(recordType.length + 1).match(/^(.+)#[^#]+#\d+$/s)?.[1];
-    if (scope === undefined) break; // no record, or one that belongs to no breakdown
+    const stem = row?.compositeKey.match(/^([^#]*#.+#)[^#]+#\d+$/s)?.[1];
+    if (stem === undefined) break; // no record, or one that belongs to no breakdown
     const { scorecardId, scoreId } = row;
-    if (scorecardId || scoreId) found.push({ recordType, scorecardId, scoreId });
-    after = `${recordType}#${scope}#~`; // "~" sorts after every time: skip this scope's buckets
+    const isNamed = stem === stemOf(recordType, scoreId || scorecardId); // its ids are its key's
+    if (isNamed) found.push({ recordType, scorecardId, scoreId });
+    after = `${stem}~`; // "~" sorts after every time: the other buckets of this stem are skipped
   }
   return found;
 }
@@ -223,9 +225,15 @@ function seriesOf({ accountId, recordType, scorecardId, scoreId, measures }) {
     throw new TypeError(`${recordType} needs ${needed}: breakdowns() lists what is stored`);
   }
   const own = measures ?? (recordType.startsWith("feedbackItems") ? FEEDBACK : []);
-  const scope = scoreId || scorecardId;
-  const stem = scope ? `${recordType}#${scope}#` : `${recordType}#`;
+  const stem = stemOf(recordType, scoreId || scorecardId);
   return { accountId, recordType, stem, names: [...FIELDS, ...own], known: new Map() };
+}
+
+/** What a series' keys begin with; neither a separator nor a time can be read into an id. */
+function stemOf(recordType, id) {
+  const escape = (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`;
+  const escaped = id?.replace(/[#%]|^\d(?=\d{3}-\d\d-\d\dT\d\d:)/g, escape);
+  return escaped ? `${recordType}#${escaped}#` : `${recordType}#`;
 }
 
 function refuseUnknown({ recordType, known }, streams) {
@@ -309,7 +317,9 @@ async function send(query, asks, skipAsOf = refusing.has(query)) {
     return null;
   }
   const more = asks.flatMap((ask, i) => {
-    const { items = [data[`b${i}`]], nextToken } = data[`b${i}`] ?? {};
+    const found = data[`b${i}`];
+    if (found === undefined || (found === null && !ask.size)) throw new TypeError(NO_DATA);
+    const { items = [found], nextToken } = found ?? {};
     for (const row of items) keep(ask.series, row);
     return nextToken ? [{ ...ask, token: nextToken }] : [];
   });
@@ -361,7 +371,7 @@ async function run(query, document, variables) {
   if (thrown instanceof Error) throw thrown;
   const keyOf = ({ path }) => variables[`k${String(path?.[0]).slice(1)}`] ?? "the request";
   const named = errors.map((error) => `${error.message} (${keyOf(error)})`);
-  const message = named.join("; ") || "the API gave no data";
+  const message = named.join("; ") || NO_DATA;
   throw Object.assign(new Error(message, { cause: thrown }), { errors });
 }
 

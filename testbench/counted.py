@@ -11,7 +11,7 @@ from aggregated_metrics.core import buckets
 from aggregated_metrics.core.hours import Hour, HourId, Series, Write
 from aggregated_metrics.core.measures import ZERO, Measures, clamped, minus, plus, total, zero
 from aggregated_metrics.core.metadata import Fence
-from aggregated_metrics.core.record_types import extra_of
+from aggregated_metrics.core.record_types import BREAKDOWNS, RECORD_TYPES, extra_of
 
 from testbench.fakes.appsync import FakeAppSync
 from testbench.in_process import GRACE
@@ -41,8 +41,35 @@ class FakeClient:
 
     @property
     def fields(self) -> list[int]:
-        """How many fields each request asked for."""
-        return [query.count("AggregatedMetrics(") for query in self.queries]
+        """How many buckets and hours each request asked for."""
+        return [
+            query.count("AggregatedMetrics(") - query.count("asOf: get") for query in self.queries
+        ]
+
+
+def keep_up(
+    api: FakeAppSync, moment: datetime | None, *record_types: str, wait: int = GRACE
+) -> None:
+    """Store that the streams of these record types (without any: of all) are applied so far.
+
+    Args:
+        api: the API.
+        moment: until when; None: not known.
+        record_types: those that are counted.
+        wait: seconds after its end at which a bucket is completed.
+    """
+    text = moment and moment.isoformat().replace("+00:00", "Z")
+    names = record_types or (*RECORD_TYPES, *BREAKDOWNS)
+    streams_record(api, {"asOf": dict.fromkeys(names, text), "completeAfter": wait})
+
+
+def streams_record(api: FakeAppSync, metadata: Any) -> None:
+    """Store the record that says how far streams are applied, with this content."""
+    start = "1970-01-01T00:00:00Z"
+    names = {"accountId": "_streams", "recordType": "_streams"}
+    times = dict.fromkeys(("timeRangeStart", "timeRangeEnd", "createdAt", "updatedAt"), start)
+    bucket = {"numberOfMinutes": 60, "count": 0, "complete": False, "metadata": metadata}
+    api.put("AggregatedMetrics", names | times | bucket | {"compositeKey": f"_streams#{start}#60"})
 
 
 def store(

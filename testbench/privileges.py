@@ -58,8 +58,19 @@ DOCUMENTS: Mapping[str, list[str]] = {
 
 def statements(function: str) -> Iterable[dict[str, Any]]:
     role = f"{function}Role"
-    for policy in template("template.yaml")["Resources"][role]["Properties"]["Policies"]:
-        yield from policy["PolicyDocument"]["Statement"]
-    for policy in resources("template.yaml", "AWS::IAM::Policy").values():
-        if {"!Ref": role} in policy["Properties"]["Roles"]:
-            yield from policy["Properties"]["PolicyDocument"]["Statement"]
+    policies = [
+        *template("template.yaml")["Resources"][role]["Properties"].get("Policies", ()),
+        *(
+            policy["Properties"]
+            for policy in resources("template.yaml", "AWS::IAM::Policy").values()
+            if {"!Ref": role} in policy["Properties"]["Roles"]
+        ),
+    ]
+    for policy in policies:
+        yield from statements_of(policy)
+
+
+def statements_of(policy: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    """A policy's statements, those under a condition too."""
+    for statement in policy["PolicyDocument"]["Statement"]:
+        yield statement["!If"][1] if "!If" in statement else statement

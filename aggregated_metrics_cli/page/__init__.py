@@ -1,15 +1,15 @@
 """The page: one HTML file that needs nothing else, not even a network."""
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from html import escape
 from importlib.resources import files
 from string import Template
 
 from aggregated_metrics_cli import charts
+from aggregated_metrics_cli.charts import Chart
 from aggregated_metrics_cli.overview import Breakdown, Overview, Section, Sums, label, names_of
-from aggregated_metrics_cli.show import DOLLAR
+from aggregated_metrics_cli.tables import DOLLAR
 
 _TITLES = {"all-cost": "Cost", "all-errorCount": "Errors"}
 
@@ -21,7 +21,7 @@ def render(overview: Overview, source: str = "") -> str:
         overview: what to show.
         source: where it was read, such as a stack's name.
     """
-    figures = charts.figures(overview)
+    drawn = charts.charts(overview)
     return Template(_part("page.html")).substitute(
         title=escape(f"{overview.account_id}, {_range(overview)}"),
         account=escape(overview.account_id),
@@ -30,15 +30,12 @@ def render(overview: Overview, source: str = "") -> str:
         source=escape(f" from {source}" if source else ""),
         state=_state(overview),
         cards="".join(_card(section) for section in overview.sections) or _NOTHING,
-        charts="".join(_charts(overview, figures)),
-        breakdowns="".join(map(_breakdown, overview.breakdowns)),
+        charts="".join(_charts(overview, drawn)),
+        breakdowns="".join(_breakdown(each, drawn) for each in overview.breakdowns),
         open="".join(_open(overview)),
         totals=_totals(overview),
         points=_points(overview),
         style=_part("page.css"),
-        plotly=charts.script().replace("</script", "<\\/script"),
-        figures=json.dumps(figures, separators=(",", ":")).replace("</", "<\\/"),
-        draw=_part("page.js"),
     )
 
 
@@ -66,6 +63,8 @@ def _range(overview: Overview) -> str:
 def _state(overview: Overview) -> str:
     if overview.is_complete:
         return '<span class="state good">complete</span>'
+    if overview.complete_until is None:
+        return '<span class="state note">not known to be complete</span>'
     until = f"{overview.complete_until:%d %b, %H:%M %Z}"
     return f'<span class="state note">complete up to {escape(until)}</span>'
 
@@ -100,21 +99,29 @@ def _beside(sums: Sums) -> Iterator[tuple[str, int]]:
     return ((name, value) for name, value in sums.items() if value and name != "count")
 
 
-def _charts(overview: Overview, figures: Iterable[str]) -> Iterator[str]:
+def _charts(overview: Overview, drawn: Mapping[str, Chart]) -> Iterator[str]:
     by_id = {f"counts-{s.whole.record_type}": s for s in overview.sections}
-    for name in figures:
-        if name.startswith("scopes-"):
-            continue
-        title = by_id[name].whole.record_type if name in by_id else _TITLES[name]
-        yield (
-            f"<figure><figcaption>{escape(title)}</figcaption>"
-            f'<div class="chart" id="{escape(name)}" role="img" '
-            f'aria-label="{escape(title)} over time; the numbers are in the table below"></div>'
-            "</figure>"
-        )
+    for name in drawn:
+        if not name.startswith("scopes-"):
+            title = by_id[name].whole.record_type if name in by_id else _TITLES[name]
+            yield _figure(name, title, f"{title} over time", drawn)
 
 
-def _breakdown(breakdown: Breakdown) -> str:
+def _figure(name: str, title: str, what: str, drawn: Mapping[str, Chart]) -> str:
+    caption = f"<figcaption>{escape(title)}</figcaption>" if title else ""
+    keys = "".join(
+        f'<li><i style="background:{color}"></i>{escape(each)}</li>'
+        for each, color in drawn[name].legend.items()
+    )
+    caption += f'<ul class="legend">{keys}</ul>' if keys else ""
+    return (
+        f'<figure>{caption}<div class="chart" id="{escape(name)}" role="img" '
+        f'aria-label="{escape(what)}; the numbers are in the table below">{drawn[name].svg}</div>'
+        "</figure>"
+    )
+
+
+def _breakdown(breakdown: Breakdown, drawn: Mapping[str, Chart]) -> str:
     names = names_of(scope.sums for scope in (*breakdown.scorecards, *breakdown.scores))
     head = "".join(f"<th>{escape(label(name))}</th>" for name in names)
     rows = []
@@ -124,11 +131,10 @@ def _breakdown(breakdown: Breakdown) -> str:
         rows += [_row(score.score_id, score.sums, names, "score") for score in scores]
     if not breakdown.scorecards:
         rows += [_row(score.score_id, score.sums, names, "score") for score in breakdown.scores]
-    name = escape(breakdown.record_type)
+    name = breakdown.record_type
     return (
-        f"<section><h2>{name} by scorecard and score</h2>"
-        f'<figure><div class="chart" id="scopes-{name}" role="img" '
-        f'aria-label="{name} by scorecard; the numbers are in the table below"></div></figure>'
+        f"<section><h2>{escape(name)} by scorecard and score</h2>"
+        f"{_figure(f'scopes-{name}', '', f'{name} by scorecard', drawn)}"
         f'<div class="wide"><table><thead><tr><th>scorecard, score</th>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div></section>"
     )
@@ -147,10 +153,13 @@ def _open(overview: Overview) -> Iterator[str]:
     if overview.is_complete:
         yield "<p>Everything in this range is complete: nothing more is expected.</p>"
         return
-    yield (
-        f"<p>Numbers up to <b>{overview.complete_until:%d %b %Y, %H:%M %Z}</b> are complete. "
-        "Later ones may still grow; their bars are striped.</p>"
+    until = overview.complete_until
+    known = (
+        f"Numbers up to <b>{until:%d %b %Y, %H:%M %Z}</b> are complete."
+        if until
+        else "It is not known how far the streams are applied."
     )
+    yield f"<p>{known} Later numbers may still grow; their bars are paler.</p>"
     if overview.open:
         yield "<ul>"
         for since, names in overview.open.items():

@@ -65,6 +65,7 @@ _ARTIFACTS = "sam-artifacts"
 _EMPTY = '""'
 """What sam takes for an empty value of a parameter."""
 _NOTE = "kept.json"
+_EMULATOR = Path(__file__).with_name("ministack_main.py")
 
 
 class NoStackError(Exception):
@@ -254,9 +255,9 @@ class EmulatedStack:
         self._sam(
             f"sam deploy ({stack})",
             *("deploy", "--template-file", str(template)),
-            *("--config-env", "local", "--stack-name", stack, "--s3-bucket", _ARTIFACTS),
-            *("--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset"),
-            *("--no-fail-on-empty-changeset", "--no-progressbar"),
+            *("--stack-name", stack, "--s3-bucket", _ARTIFACTS),
+            *("--capabilities", "CAPABILITY_IAM", "--on-failure", "DELETE"),
+            *("--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"),
             "--parameter-overrides",
             *(f"{key}={value or _EMPTY}" for key, value in parameters.items()),
         )
@@ -331,7 +332,8 @@ class EmulatedStack:
     def _start_emulator(self) -> None:
         with self._timed("start of the emulator"), self.emulator_log.open("wb") as log:
             self._emulator = self._spawn(
-                [str(TOOLS / "emulator" / "bin" / "ministack")],
+                # -P: no module beside it stands for one that the emulator means
+                [str(TOOLS / "emulator" / "bin" / "python"), "-P", str(_EMULATOR)],
                 self._emulator_environment(),
                 log,
             )
@@ -398,17 +400,21 @@ class EmulatedStack:
         described = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
         return {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
 
-    def _sam(self, step: str, *arguments: str, folder: Path = ROOT) -> None:
-        variables = environment(TOOLS / "sam" / "bin") | {
+    @property
+    def sam_environment(self) -> dict[str, str]:
+        """The variables with which a shell's `sam` deploys to the emulator."""
+        return environment(TOOLS / "sam" / "bin") | {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": ROOT_CREDENTIALS.access_key,
             "AWS_SECRET_ACCESS_KEY": ROOT_CREDENTIALS.secret_key,
             "AWS_DEFAULT_REGION": REGION,
             "SAM_CLI_TELEMETRY": "0",
-            # samconfig.toml says so for a template that lies beside it
-            "SAM_CLI_ENABLE_LANGUAGE_EXTENSIONS": "1",
             "SAM_CLI_POLL_DELAY": "0.5",  # seconds between looks at a deployment; 5 by default
         }
+
+    def _sam(self, step: str, *arguments: str, folder: Path = ROOT) -> None:
+        # samconfig.toml says so where the template lies beside it
+        variables = self.sam_environment | {"SAM_CLI_ENABLE_LANGUAGE_EXTENSIONS": "1"}
         name = "".join(letter if letter.isalnum() else "-" for letter in step).strip("-")
         path = self.logs / f"{name}.log"
         with self._timed(step), path.open("wb") as log:

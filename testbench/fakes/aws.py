@@ -13,8 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import escape
+
+from botocore.exceptions import ClientError
 
 from testbench.fakes.dynamodb import ConditionalCheckFailedError, MemoryTable
+from testbench.fakes.scans import FakeBucket, FakeTables
 
 _ENTRIES = 10
 _BYTES = 262_144
@@ -165,8 +170,39 @@ class _Handler(BaseHTTPRequestHandler):
             kind = "com.amazonaws.sqs#BatchRequestTooLong"
             answer = {"__type": kind, "message": "The length of all the messages is too great"}
         content = json.dumps(answer or {}).encode()
+        self._send(status, content)
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self._s3("put_object", Body=body, IfNoneMatch=self.headers.get("if-none-match", ""))
+
+    def do_GET(self) -> None:
+        prefix = parse_qs(urlsplit(self.path).query).get("prefix")
+        if prefix is None:
+            self._s3("get_object", Range=self.headers.get("range", ""))
+            return
+        server: Any = self.server
+        with server.lock:
+            pages = list(server.bucket.paginate(Bucket="", Prefix=prefix[0]))
+        keys = [escape(found["Key"]) for page in pages for found in page["Contents"]]
+        listed = "".join(f"<Contents><Key>{key}</Key></Contents>" for key in keys)
+        self._send(200, f"<ListBucketResult>{listed}</ListBucketResult>".encode())
+
+    def _s3(self, call: str, **asked: Any) -> None:
+        bucket, _, key = unquote(urlsplit(self.path).path).lstrip("/").partition("/")
+        server: Any = self.server
+        try:
+            with server.lock:
+                answer = getattr(server.bucket, call)(Bucket=bucket, Key=key, **asked) or {}
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            status = {"PreconditionFailed": 412}.get(code, 404)
+            self._send(status, f"<Error><Code>{code}</Code></Error>".encode())
+            return
+        self._send(200, answer["Body"].read() if answer else b"")
+
+    def _send(self, status: int, content: bytes) -> None:
         self.send_response(status)
-        self.send_header("content-type", "application/x-amz-json-1.0")
         self.send_header("content-length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
@@ -186,11 +222,14 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextlib.contextmanager
-def serve(table: MemoryTable, queue: MemoryQueue) -> Iterator[str]:
-    """Serve a table and a queue to other processes; gives the URL of both services."""
+def serve(
+    table: MemoryTable, queue: MemoryQueue, tables: FakeTables, bucket: FakeBucket
+) -> Iterator[str]:
+    """Serve these to other processes; gives the URL of all services."""
     server: Any = _Server(("127.0.0.1", 0), _Handler)
-    server.lock = threading.Lock()
+    server.lock, server.bucket = threading.Lock(), bucket
     server.calls = table.calls | queue.calls
+    server.calls |= {"Scan": tables.scan, "DescribeTable": tables.describe_table}
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -31,6 +31,7 @@ from graphql import (
 )
 
 from testbench.fakes.models import schema
+from testbench.fakes.scalars import quick
 from testbench.fakes.variables import InvalidRequestError, Variables
 
 _MAX_DOCUMENTS = 4096
@@ -231,7 +232,7 @@ def _selected(kind: GraphQLObjectType, key: str, name: str) -> Selected:
     definition = kind.fields[name]
     bare = get_nullable_type(definition.type)
     scalar = isinstance(bare, GraphQLScalarType)
-    write = bare.coerce_output_value if scalar else lambda value: value
+    write = quick(bare, bare.coerce_output_value) if scalar else lambda value: value
     return Selected(key, name, write, isinstance(definition.type, GraphQLNonNull))
 
 

@@ -22,8 +22,7 @@ def render(result: Row | Page[Row] | None, field: Field, errors: Errors) -> str:
 
 def _render_row(row: Row, selection: Selection, path: Path, errors: Errors) -> str:
     """A row as far as it can be given; every answer names what cannot be given."""
-    text = row.rendered.get(selection.number)
-    if text is not None:
+    if text := row.rendered.get(selection.number):
         return text
     get = row.attributes.get
     try:
@@ -68,7 +67,8 @@ def _render_page(page: Page[Row], field: Field, errors: Errors) -> str:
     for key, name in field.page or ():
         if name == "items":
             texts = [
-                _render_row(row, field.rows, [field.alias, key, place], errors)
+                row.rendered.get(field.rows.number)
+                or _render_row(row, field.rows, [field.alias, key, place], errors)
                 for place, row in enumerate(page.records)
             ]
             value = "[" + ",".join(texts) + "]"

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from datetime import date, time
 from typing import Any
 
-from graphql import GraphQLError
+from graphql import GraphQLError, GraphQLScalarType
 
 # Beyond 2**53 a number does not survive being an IEEE double, which is what JSON is to the
 # resolvers' world: whoever stores a sequence number as a JSON number should see it change here.
 _EXACT_DIGITS = 15
 
+_INT_LIMIT = 2**31
 _DATE_TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d(?::\d\d)?)(\.\d{1,9})?(Z|[+-]\d\d:\d\d(?::\d\d)?)", re.ASCII
 )
@@ -100,6 +101,15 @@ def read_json(value: Any) -> Json:
 
 def _write_json(value: Any) -> str:
     return value if isinstance(value, str) else _encode_sorted(value)
+
+
+def quick(kind: GraphQLScalarType, convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A scalar's conversion; of Int, graphql-core's is asked only for what is no plain Int."""
+    if kind.name != "Int":
+        return convert
+    return lambda value: (
+        value if type(value) is int and -_INT_LIMIT <= value < _INT_LIMIT else convert(value)
+    )
 
 
 SCALARS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {

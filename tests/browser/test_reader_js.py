@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 from aggregated_metrics import summarize
-from aggregated_metrics.core import buckets
+from playwright.sync_api import Browser, Page
 
-from testbench.browser import Page, browser
-from testbench.counted import SCORECARDS, FakeClient, busy_day
+from testbench.counted import SCORECARDS, FakeClient, busy_day, keep_up
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(
@@ -70,27 +69,18 @@ def _served(client: FakeClient) -> Iterator[str]:
 def client() -> FakeClient:
     client = FakeClient()
     busy_day(client.api, ACCOUNT, NOW - timedelta(days=1), NOW)
-    as_of = buckets.iso(buckets.to_minute(NOW))
-    said = {
-        "asOf": dict.fromkeys(("items", "scoreResultsByScorecard"), as_of),
-        "completeAfter": 120,
-    }
-    row: dict[str, Any] = {
-        "accountId": "_streams",
-        "compositeKey": "_streams#1970-01-01T00:00:00Z#60",
-    }
-    row |= {"recordType": "_streams", "timeRangeStart": buckets.iso(0), "numberOfMinutes": 60}
-    row |= {"timeRangeEnd": buckets.iso(60), "count": 0, "complete": False, "metadata": said}
-    client.api.put("AggregatedMetrics", row | {"createdAt": as_of, "updatedAt": as_of})
+    keep_up(client.api, NOW, "items", "scoreResultsByScorecard")
     return client
 
 
 @pytest.fixture(scope="module")
-def page(client: FakeClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+def page(
+    chromium: Browser, client: FakeClient, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Page]:
     """A page that has run the documentation's first lines, with its own `query` by fetch."""
     lines, *clients = BLOCKS
     (fetching,) = [block for block in clients if "fetch(" in block]
-    with browser() as chromium, _served(client) as url:
+    with _served(client) as url:
         script = f"""
             const [endpoint, token] = ["{url}/graphql", () => "a token"];
             const accountId = {json.dumps(ACCOUNT)};
@@ -108,29 +98,26 @@ def page(client: FakeClient, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             f'<script type="module" {fails}>{script}</script>',
             "utf-8",
         )
-        opened = chromium.page()
-        opened.open(path, width=800, height=600)
-        opened.ask(
-            "new Promise((done) => { const look = () => window.reader || window.failed ? done() : "
-            "setTimeout(look, 20); look(); })"
-        )
+        opened = chromium.new_page(viewport={"width": 800, "height": 600})
+        opened.goto(path.as_uri())
+        opened.wait_for_function("window.reader || window.failed")
         yield opened
 
 
 def test_the_first_lines_chart_the_last_24_hours(page: Page, client: FakeClient) -> None:
     assert len(BLOCKS[0].splitlines()) == 4
-    assert page.faults == []
-    widths = page.ask("[...document.querySelectorAll('i')].map((bar) => bar.offsetWidth)")
-    begin = datetime.fromtimestamp(page.ask("+points[0].start") / 1000, UTC)
-    end = datetime.fromtimestamp(page.ask("+points.at(-1).end") / 1000, UTC)
+    assert not page.evaluate("window.failed")
+    widths = page.evaluate("[...document.querySelectorAll('i')].map((bar) => bar.offsetWidth)")
+    begin = datetime.fromtimestamp(page.evaluate("+points[0].start") / 1000, UTC)
+    end = datetime.fromtimestamp(page.evaluate("+points.at(-1).end") / 1000, UTC)
     assert end - begin == timedelta(days=1)
     counted = summarize(client, ACCOUNT, begin, end, "items").measures.count
     assert sum(widths) == counted > 0
-    assert page.ask("document.querySelectorAll('.false').length") > 20
+    assert page.evaluate("document.querySelectorAll('.false').length") > 20
 
 
 def test_every_document_is_valid_for_the_schema(page: Page) -> None:
-    found = page.ask(
+    found = page.evaluate(
         """(async () => {
             const recordType = "scoreResultsByScorecard";
             const found = await reader.breakdowns(query, { accountId, recordType });

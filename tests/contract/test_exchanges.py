@@ -190,6 +190,8 @@ def test_an_equal_put_succeeds_only_where_asked_for() -> None:
             {"and": [{"count": {"eq": 5}}, {"or": [{"count": {"gt": 9}}, {"cost": {"le": 0}}]}]},
             False,
         ),
+        ({"recordType": {"notContains": "x"}}, True),
+        ({"recordType": {"notContains": "tem"}}, False),
         ({"updatedAt": {"attributeType": "string"}}, True),
         ({}, True),
     ],
@@ -204,6 +206,24 @@ def test_a_filter_lets_through_what_dynamodb_would(condition: dict[str, Any], ho
                 {"f": condition},
             )["data"]["listAggregatedMetrics"]
         assert bool(page["items"]) is holds, table
+
+
+def test_a_filter_passes_over_a_value_of_another_type() -> None:
+    api = FakeAppSync()
+    api.put("AggregatedMetrics", BUCKET | {"count": "5"})
+    page = api.execute(
+        "query { listAggregatedMetrics(filter: {count: {ge: 3}}) { items { count } } }"
+    )
+    assert page["data"]["listAggregatedMetrics"]["items"] == []
+
+
+@pytest.mark.parametrize("changes", [{"recordType": None}, {"count": "5"}, {"other": 1}])
+def test_an_input_that_its_type_refuses_fails_the_request(changes: dict[str, Any]) -> None:
+    api = FakeAppSync()
+    answer = api.execute(CREATE, {"i": BUCKET | changes})
+    assert answer["data"] is None
+    assert ["errorType" in error or "path" in error for error in answer["errors"]] == [False]
+    assert api.rows("AggregatedMetrics") == []
 
 
 def test_numbers_in_json_that_a_double_cannot_hold_do_not_survive() -> None:

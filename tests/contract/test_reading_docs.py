@@ -10,7 +10,7 @@ import aggregated_metrics
 import pytest
 from aggregated_metrics.core.hours import Series
 
-from testbench.counted import FakeClient, every, measured, store
+from testbench.counted import FakeClient, every, keep_up, measured, store
 
 ROOT = Path(__file__).parents[2]
 START = datetime(2026, 11, 22, tzinfo=UTC)
@@ -26,6 +26,7 @@ def test_its_lines_run(
     score = Series("acct-1", "scoreResultsByScore", "card", "score-1")
     for series in (Series("acct-1", "scoreResults"), score):
         store(client.api, series, counted, START + timedelta(days=1))
+    keep_up(client.api, START + timedelta(days=2))
     monkeypatch.setattr(
         aggregated_metrics, "connect", lambda stack: stack and client, raising=False
     )
@@ -43,7 +44,7 @@ def test_its_lines_run(
     assert client.queries
     if document != "README.md":
         said = capsys.readouterr().out
-        assert "120 60.0 dollars True" in said
+        assert "120 60.0 dollars True as of 2026-11-24" in said
         assert "score-1 120" in said
 
 

@@ -1,6 +1,8 @@
 """What the code relies on in template.yaml."""
 
 import json
+import re
+import tomllib
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,19 +13,20 @@ from aggregated_metrics.adapters.settings import Settings
 from aggregated_metrics.jobs.probe import EVERY_SECONDS
 
 from aggregated_metrics_cli.deployment import OUTPUTS, PARAMETERS
-from testbench.templates import LISTS, resources, template
+from testbench.privileges import statements_of
+from testbench.templates import LISTS, ROOT, resources, template
 
+BACKEND = "backend/template.yaml"
 MAPPINGS = resources("template.yaml", "AWS::Lambda::EventSourceMapping")
 
 
 def _statements() -> Iterator[dict[str, Any]]:
     for role in resources("template.yaml", "AWS::IAM::Role").values():
-        for policy in role["Properties"]["Policies"]:
-            yield from policy["PolicyDocument"]["Statement"]
+        for policy in role["Properties"].get("Policies", ()):
+            yield from statements_of(policy)
     for kind in ("Policy", "ManagedPolicy"):
         for policy in resources("template.yaml", f"AWS::IAM::{kind}").values():
-            for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
-                yield statement["!If"][1] if "!If" in statement else statement
+            yield from statements_of(policy["Properties"])
 
 
 def is_given(parameter: str) -> dict[str, Any]:
@@ -72,7 +75,6 @@ def test_functions_have_roles_of_their_own() -> None:
 
 
 WITHOUT_RESOURCES = {
-    "Trace": "xray:",  # X-Ray knows no resources
     "AskWhoReadsTheStreams": "lambda:ListEventSourceMappings",  # nor does this list of Lambda's
     "ReadMetricsAndMappings": ("cloudwatch:", "lambda:"),  # nor do these
     # what is read is not known before it is found, and is settings, no rows
@@ -192,13 +194,40 @@ def test_on_aws_no_action_has_a_wildcard_and_no_address_is_let_off() -> None:
                 assert spared in (None, {"!Ref": "AWS::NoValue"})
 
 
-def test_what_cannot_be_made_again_outlives_the_stack() -> None:
-    kept = {
+def retained(path: str) -> set[str]:
+    return {
         name
-        for name, resource in template("template.yaml")["Resources"].items()
-        if resource.get("DeletionPolicy") == "Retain"
+        for name, resource in template(path)["Resources"].items()
+        if resource.get("DeletionPolicy") == "RetainExceptOnCreate"
     }
-    assert kept == {"QuarantineQueue", "FailedBatchesBucket", "BackfillBucket"}
+
+
+def test_what_cannot_be_made_again_outlives_the_stack() -> None:
+    assert retained("template.yaml") == {"QuarantineQueue", "FailedBatchesBucket", "BackfillBucket"}
+    assert retained("backend/template.yaml") == resources(BACKEND, "AWS::DynamoDB::Table").keys()
+    for path in ("template.yaml", BACKEND):
+        for name in retained(path):
+            assert template(path)["Resources"][name]["UpdateReplacePolicy"] == "Retain"
+
+
+@pytest.mark.parametrize("path", ["template.yaml", "backend/template.yaml"])
+def test_a_first_deployment_that_fails_leaves_nothing(path: str) -> None:
+    """A stack that could not be created can only be deleted; nothing of it may stay behind."""
+    for resource in template(path)["Resources"].values():
+        assert resource.get("DeletionPolicy") != "Retain"
+    config = tomllib.loads((ROOT / path).with_name("samconfig.toml").read_text())
+    environments = [value for value in config.values() if isinstance(value, dict)]
+    for environment in environments:
+        assert environment["deploy"]["parameters"]["on_failure"] == "DELETE"
+
+
+def test_the_state_machine_is_made_when_its_role_may_do_everything() -> None:
+    """Step Functions tries the role's access to the log when it makes the machine."""
+    machine = template("template.yaml")["Resources"]["BackfillStateMachine"]
+    assert machine["DependsOn"] == "BackfillPolicy"
+    policy = template("template.yaml")["Resources"]["BackfillPolicy"]["Properties"]
+    assert policy["Roles"] == [{"!Ref": "BackfillRole"}]
+    assert "Log" in {statement["Sid"] for statement in statements_of(policy)}
 
 
 def test_two_stacks_of_one_account_do_not_share_a_schedule() -> None:
@@ -233,27 +262,56 @@ def test_two_stacks_of_one_account_do_not_share_a_name() -> None:
                 assert "${AWS::StackName}" in value["!Sub"], (name, key)
 
 
-def test_a_consumer_that_stopped_is_heard_within_ten_minutes() -> None:
-    """A look every second sweep; the alarm's own period comes after the period that it began in."""
-    for name in ("ConsumersStoppedAlarm", "StreamsReplacedAlarm"):
-        watched = ALARMS[name]["Properties"]
-        assert watched["TreatMissingData"] == "breaching"
-        assert watched["EvaluationPeriods"] == 1
-        assert watched["Statistic"] == "Minimum"  # a deployment's moment is no alarm
-        assert watched["Period"] >= 2 * (EVERY_SECONDS // 60 + 1) * 60
-        assert 2 * watched["Period"] <= 600
+def test_the_alarms_are_the_rows_of_one_table() -> None:
+    rows = template("template.yaml")["Mappings"]["Alarms"]
+    assert ALARMS.keys() == {f"{name}Alarm" for name in rows}
+    assert len(ALARMS) <= 12
+    known = {"Kind", "Of", "Metric", "Statistic", "Period", "Periods", "Datapoints"}
+    for row in rows.values():
+        assert row.keys() <= {*known, "Threshold", "Missing", "Text"}
 
 
-def test_what_must_run_is_missed_when_it_does_not() -> None:
-    """Ranges and lost batches invoke the reconciler too: its comparisons are told by their own."""
-    for name, metric, statistic in (
-        ("BucketSweeperSilentAlarm", "Invocations", "Sum"),
-        ("ReconcilerSilentAlarm", "OldestClosedHour", "SampleCount"),
-    ):
-        watched = ALARMS[name]["Properties"]
-        assert (watched["MetricName"], watched["Statistic"]) == (metric, statistic)
-        assert watched["ComparisonOperator"] == "LessThanThreshold"
-        assert watched["TreatMissingData"] == "breaching"
+@pytest.mark.parametrize(
+    ("name", "metric", "seconds"),
+    [
+        ("SweeperLateAlarm", "OldestPendingHour", 5 * 60),
+        ("ReconcilerLateAlarm", "OldestClosedHour", 3 * 3600),
+        ("StreamNotConsumedAlarm", "StreamNotConsumed", 15 * 60),
+    ],
+)
+def test_silence_is_heard_when_the_alarm_says(name: str, metric: str, seconds: int) -> None:
+    """CloudWatch retrieves two data points more than the evaluation periods.
+
+    It evaluates the existing ones first and fills up with what stands for missing data: so many
+    must be missing as breach, and those two more.
+    """
+    watched = ALARMS[name]["Properties"]
+    assert (watched["MetricName"], watched["TreatMissingData"]) == (metric, "breaching")
+    assert (watched["DatapointsToAlarm"] + 2) * watched["Period"] <= seconds
+
+
+def test_only_silence_of_what_is_always_sent_is_an_alarm() -> None:
+    silent = {name for name, alarm in ALARMS.items() if _missing(alarm) == "breaching"}
+    assert silent == {"SweeperLateAlarm", "ReconcilerLateAlarm", "StreamNotConsumedAlarm"}
+
+
+def _missing(alarm: dict[str, Any]) -> str:
+    return str(alarm["Properties"]["TreatMissingData"])
+
+
+def test_a_stream_that_is_not_consumed_is_heard_within_ten_minutes() -> None:
+    """In each period there is a look; one of a deployment's moment is no alarm."""
+    watched = ALARMS["StreamNotConsumedAlarm"]["Properties"]
+    assert watched["Period"] >= EVERY_SECONDS + 60
+    assert watched["DatapointsToAlarm"] == watched["EvaluationPeriods"] == 2
+    assert 3 * watched["Period"] <= 600
+
+
+def test_the_sweeper_is_late_only_if_several_sweeps_say_so() -> None:
+    """EventBridge starts a sweep at any second of its minute: a minute may have none, or two."""
+    watched = ALARMS["SweeperLateAlarm"]["Properties"]
+    assert watched["Period"] == 60
+    assert watched["DatapointsToAlarm"] < watched["EvaluationPeriods"]
 
 
 def test_what_ages_out_is_repaired_by_itself_where_repairs_are_wanted() -> None:
@@ -263,36 +321,36 @@ def test_what_ages_out_is_repaired_by_itself_where_repairs_are_wanted() -> None:
     assert json.loads(schedule.replace("${ReconcileRepairs}", "true")) == {"lostBatches": True}
 
 
-def test_alarms_that_need_several_periods_have_some_that_sparse_retries_meet() -> None:
+def test_a_stream_is_behind_if_sparse_retries_say_so() -> None:
     """A batch that times out comes again about every other minute."""
-    for name, alarm in ALARMS.items():
-        watched = alarm["Properties"]
-        if watched["EvaluationPeriods"] > 1:
-            assert watched["Period"] >= 300, name
-            assert watched["DatapointsToAlarm"] < watched["EvaluationPeriods"], name
+    watched = ALARMS["StreamBehindAlarm"]["Properties"]
+    assert (watched["MetricName"], watched["Threshold"]) == ("IteratorAge", 600_000)
+    assert watched["Period"] >= 300
+    assert watched["DatapointsToAlarm"] < watched["EvaluationPeriods"]
 
 
 @pytest.mark.parametrize(
     ("name", "metric"),
     [
-        ("DeliveryFailuresAlarm", "DestinationDeliveryFailures"),
+        ("FailedBatchLostAlarm", "DestinationDeliveryFailures"),
+        ("FailedBatchesAlarm", "ApproximateNumberOfMessagesVisible"),
+        ("QuarantineAlarm", "ApproximateNumberOfMessagesVisible"),
         ("BackfillFailedAlarm", "ExecutionsFailed"),
-        ("OldestClosedHourAlarm", "OldestClosedHour"),
-        ("HoursSetAsideAlarm", "HoursSetAside"),
-        ("HoursUndecidedAlarm", "HoursUndecided"),
-        ("LedgerDroppedAlarm", "LedgerDropped"),
+        ("DeferredAlarm", "Deferred"),
+        ("CheckpointsEvictedAlarm", "CheckpointsEvicted"),
         ("DriftAlarm", "Drift"),  # of the hourly check alone: a range's is RangeDrift
         ("DeepDriftAlarm", "DeepDrift"),
     ],
 )
 def test_what_would_stay_unnoticed_has_an_alarm(name: str, metric: str) -> None:
-    assert ALARMS[name]["Properties"]["MetricName"] == metric
+    watched = ALARMS[name]["Properties"]
+    assert (watched["MetricName"], watched["Threshold"]) == (metric, 0)
 
 
 def allowed(policy: str) -> dict[str, Any]:
-    """The one statement of a policy, and the condition that it is there under."""
+    """A policy's first statement, and the condition that the policy is there under."""
     found = resources("template.yaml", "AWS::IAM::Policy")[policy]
-    (statement,) = found["Properties"]["PolicyDocument"]["Statement"]
+    statement = next(iter(statements_of(found["Properties"])))
     return {**statement, "Condition": found["Condition"]}
 
 
@@ -303,7 +361,6 @@ def allowed(policy: str) -> dict[str, Any]:
         ("SourceTablesPolicy", "DescribeTables", "TableArns"),
         ("SourceScanPolicy", "DescribeTables", "TableArns"),
         ("ListingsPolicy", "ListRows", "ListingFieldArns"),
-        ("SourceKeysPolicy", "UseSourceKeys", "SourceKeyArns"),
     ],
 )
 def test_what_attach_lists_is_all_that_may_be_read(
@@ -334,8 +391,21 @@ def test_the_mappings_differ_in_their_stream_alone() -> None:
     assert len(found) == 1
 
 
-def test_tables_with_keys_of_the_customers_are_read_with_them() -> None:
-    assert allowed("SourceKeysPolicy")["Action"] == "kms:Decrypt"
+@pytest.mark.parametrize("policy", ["StreamsPolicy", "SourceScanPolicy"])
+def test_tables_with_keys_of_the_customers_are_read_with_them(policy: str) -> None:
+    """The key comes with what it opens: a mapping is tried when it is made."""
+    parts = resources("template.yaml", "AWS::IAM::Policy")[policy]["Properties"]["PolicyDocument"]
+    key = {"Effect": "Allow", "Action": "kms:Decrypt", "Resource": {"!Ref": "SourceKeyArns"}}
+    assert parts["Statement"][1:] == [{"!If": ["UseSourceKeys", key, {"!Ref": "AWS::NoValue"}]}]
+    assert template("template.yaml")["Conditions"]["UseSourceKeys"] == is_given("SourceKeyArns")
+
+
+def test_the_batching_window_is_what_lambda_takes() -> None:
+    parameter = template("template.yaml")["Parameters"]["BatchingWindowSeconds"]
+    assert (parameter["Default"], parameter["MinValue"], parameter["MaxValue"]) == (10, 0, 300)
+    for mapping in MAPPINGS.values():
+        window = mapping["Properties"]["MaximumBatchingWindowInSeconds"]
+        assert window == {"!Ref": "BatchingWindowSeconds"}
 
 
 def test_the_architecture_is_one_setting_for_build_and_functions() -> None:
@@ -346,28 +416,26 @@ def test_the_architecture_is_one_setting_for_build_and_functions() -> None:
     assert template("template.yaml")["Globals"]["Function"]["Architectures"] == [chosen]
 
 
-def test_step_functions_may_trace_by_the_rules_of_sampling() -> None:
-    (role,) = (
-        role
-        for name, role in resources("template.yaml", "AWS::IAM::Role").items()
-        if name == "BackfillRole"
-    )
-    actions = {
-        action
-        for policy in role["Properties"]["Policies"]
-        for statement in policy["PolicyDocument"]["Statement"]
-        for action in statement["Action"]
-        if statement["Sid"] == "Trace"
+def test_the_layers_requirements_are_pinned_by_their_contents() -> None:
+    text = (ROOT / "layers" / "aggregated_metrics" / "requirements.txt").read_text()
+    requirements = [line for line in text.splitlines() if line[0] not in "# "]
+    assert requirements
+    for line in requirements:
+        assert re.fullmatch(r"[a-z0-9-]+==[0-9.]+ \\", line), line
+    pinned = text.replace("\\\n", "").splitlines()[1:]
+    assert all(re.search("--hash=sha256:[0-9a-f]{64}", line) for line in pinned)
+
+
+def test_schedules_are_as_often_as_the_alarms_expect() -> None:
+    """No parameter slows them down: the alarm of a late run would ring."""
+    functions = resources("template.yaml", "AWS::Serverless::Function")
+    rates = {
+        name: event["Properties"]["ScheduleExpression"]
+        for function in functions.values()
+        for name, event in function["Properties"].get("Events", {}).items()
     }
-    assert actions == {
-        f"xray:{name}"
-        for name in (
-            "PutTraceSegments",
-            "PutTelemetryRecords",
-            "GetSamplingRules",
-            "GetSamplingTargets",
-        )
-    }
+    hourly = "rate(1 hour)"
+    assert rates == {"Sweep": "rate(1 minute)", "Reconcile": hourly, "Recover": hourly}
 
 
 def test_own_metrics_are_watched_by_the_names_they_are_sent_with() -> None:
@@ -382,7 +450,7 @@ def test_own_metrics_are_watched_by_the_names_they_are_sent_with() -> None:
             assert dimension["Name"] == "service"
             assert dimension["Value"] in services
             assert alarm["Properties"]["MetricName"] in sent
-    body = template("template.yaml")["Resources"]["Dashboard"]["Properties"]["DashboardBody"]
+    body = template("template.yaml")["Resources"]["StackDashboard"]["Properties"]["DashboardBody"]
     for widget in json.loads(body["!Sub"])["widgets"]:
         for metric in widget["properties"].get("metrics", ()):
             if metric[0] == NAMESPACE["!Sub"]:
@@ -390,8 +458,15 @@ def test_own_metrics_are_watched_by_the_names_they_are_sent_with() -> None:
                 assert metric[3] in services
 
 
+def test_the_dashboard_is_made_where_it_is_asked_for() -> None:
+    """It would be more than all else that an idle stack is billed for."""
+    assert template("template.yaml")["Parameters"]["Dashboard"]["Default"] == "false"
+    assert template("template.yaml")["Resources"]["StackDashboard"]["Condition"] == "ShowDashboard"
+    assert template("template.yaml")["Outputs"]["Dashboard"]["Condition"] == "ShowDashboard"
+
+
 def test_the_dashboard_shows_every_alarm() -> None:
-    body = template("template.yaml")["Resources"]["Dashboard"]["Properties"]["DashboardBody"]
+    body = template("template.yaml")["Resources"]["StackDashboard"]["Properties"]["DashboardBody"]
     shown = json.loads(body["!Sub"])["widgets"][0]["properties"]["alarms"]
     alarms = resources("template.yaml", "AWS::CloudWatch::Alarm")
     assert sorted(shown) == sorted(f"${{{name}.Arn}}" for name in alarms)

@@ -56,9 +56,9 @@ def test_a_mapping_that_is_turned_off_shows_in_the_metric_of_its_alarm(world: Wo
     assert named["table"] == world.stack.tables["Task"]
     assert named["consumer"].startswith("Disabl")
     namespace = f"AggregatedMetrics/{APP_STACK}"
-    wait(lambda: (namespace, 1.0) in measured(world, "StoppedConsumers"))
-    alarm = world.alarms(APP_STACK)["ConsumersStoppedAlarm"]
-    assert (alarm["Namespace"], alarm["MetricName"]) == (namespace, "StoppedConsumers")
+    wait(lambda: (namespace, 1.0) in measured(world, "StreamNotConsumed"))
+    alarm = world.alarms(APP_STACK)["StreamNotConsumedAlarm"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == (namespace, "StreamNotConsumed")
     assert look(world)["stoppedConsumers"] == 0
 
 

@@ -1,7 +1,10 @@
 """Deploying again or beside, and removing a stack: what was counted stays counted, once."""
 
+import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -15,9 +18,10 @@ from testbench import oracle
 from testbench.emulated.check import measures_of
 from testbench.emulated.events import FUNCTIONS
 from testbench.emulated.functions import StreamLog
-from testbench.emulated.stack import APP_STACK
+from testbench.emulated.stack import APP_STACK, REGION, ROOT, SOURCE_MODELS, TOOLS, StackError
 from testbench.emulated.world import World, table, wait
 from testbench.emulated.writing import put_all
+from testbench.templates import resources
 from testbench.traffic import Traffic, Write, text
 
 UNDERWAY = 20
@@ -27,7 +31,14 @@ TABLE = "Task-second"
 OTHERS = ("Item-second", "Evaluation-second", "Procedure-second")
 HASH = re.compile("[0-9a-f]{10}$")
 """What SAM puts behind the name of a layer."""
-LEFT = {"QuarantineQueue", "FailedBatchesBucket", "BackfillBucket", "AggregatedMetricsLayer"}
+RESOLVER = "AWS::AppSync::Resolver"
+README_STACKS = {
+    "aggregated-metrics-staging": ("AWS::Lambda::EventSourceMapping", len(SOURCE_MODELS)),
+    "metrics-backend": (RESOLVER, len(resources("backend/template.yaml", RESOLVER))),
+}
+"""The stacks that README's two blocks of commands deploy, and what a loop makes in each."""
+KEPT = ("QuarantineQueue", "FailedBatchesBucket", "BackfillBucket")
+LEFT = {*KEPT, "AggregatedMetricsLayer"}
 """What docs/operations.md says is left behind."""
 
 
@@ -56,6 +67,37 @@ def test_upgrades_while_rows_are_written_lose_and_double_nothing(
     assert stream_log.records == expected
     verdict, _ = world.judge()
     assert verdict.differences == []
+
+
+@pytest.mark.thorough  # a minute: two builds from nothing
+def test_the_readmes_commands_build_and_deploy(world: World, tmp_path: Path) -> None:
+    """Plain `sam build` and `sam deploy`, in a checkout whose `make attach` has been run."""
+    stack, formation = world.stack, world.stack.client("cloudformation")
+    checkout, variables = copied(tmp_path / "checkout"), stack.sam_environment
+    attach = [sys.executable, "-m", "aggregated_metrics_cli", "attach", "--env", "staging"]
+    attach += ["--api-id", stack.backend["GraphQLApiId"], "--region", REGION]
+    attach += ["--endpoint", stack.graphql_endpoint, "--config", "samconfig.toml"]
+    subprocess.run(attach, cwd=checkout, env=variables, check=True)
+    for (name, (kind, number)), block in zip(README_STACKS.items(), readme_blocks(), strict=True):
+        subprocess.run(["sh", "-ec", block], cwd=checkout, env=variables, check=True)
+        (made,) = formation.describe_stacks(StackName=name)["Stacks"]
+        assert made["StackStatus"] == "CREATE_COMPLETE"
+        assert [each["ResourceType"] for each in world.resources(name)].count(kind) == number
+        stack.delete(name)
+
+
+def test_a_first_deployment_that_fails_leaves_nothing_and_is_tried_again(
+    world: World, tmp_path: Path
+) -> None:
+    """The next test's deployment has the same name."""
+    stack, template = world.stack, broken(world.stack.app_template, tmp_path)
+    before = stores(world)
+    own = stack.app_parameters() | stack.attached()
+    with pytest.raises(StackError):
+        stack.deploy(SECOND, template, own)
+    assert stores(world) == before
+    stacks = stack.client("cloudformation").describe_stacks()["Stacks"]
+    assert SECOND not in {each["StackName"] for each in stacks}
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +164,46 @@ def test_removing_a_stack_leaves_the_counts_and_what_is_nowhere_else(
     (kept,) = s3.list_objects_v2(Bucket=second["OnFailureBucket"])["Contents"]
     assert kept["Key"] == "batch"
     assert schedules(world) == schedules_of(world, APP_STACK)
+
+
+def broken(template: Path, folder: Path) -> Path:
+    """The built template with a resource that fails when everything else has been made."""
+    made = {
+        "Type": "AWS::Lambda::EventSourceMapping",
+        "DependsOn": ["BackfillMapPolicy", *KEPT],
+        "Properties": {"FunctionName": "none", "EventSourceArn": "arn:aws:sqs:::none"},
+    }
+    shutil.copytree(template.parent, folder, dirs_exist_ok=True)
+    text = template.read_text()
+    block = f"\nResources:\n  Broken: {json.dumps(made)}\n"
+    (folder / "template.yaml").write_text(text.replace("\nResources:\n", block, 1))
+    return folder / "template.yaml"
+
+
+def stores(world: World) -> set[str]:
+    """The names of all queues and buckets."""
+    queues = world.stack.client("sqs").list_queues().get("QueueUrls", ())
+    buckets = world.stack.client("s3").list_buckets()["Buckets"]
+    return {*queues, *(each["Name"] for each in buckets)}
+
+
+def copied(checkout: Path) -> Path:
+    """What a deployment needs of this checkout, as if it had been cloned and `make sync` run."""
+    for name in ("backend", "functions", "layers", "statemachines"):
+        shutil.copytree(ROOT / name, checkout / name)
+    for name in ("template.yaml", "samconfig.toml", "Makefile", "pyproject.toml", "uv.lock"):
+        shutil.copy2(ROOT / name, checkout / name)
+    (checkout / ".tools").symlink_to(TOOLS)
+    return checkout
+
+
+def readme_blocks() -> list[str]:
+    """The commands of README's "Deploy it", without the two that are done already."""
+    text = (ROOT / "README.md").read_text().partition("## Deploy it")[2].partition("\n## ")[0]
+    return [
+        re.sub("^make (sync|attach).*$", "", block, flags=re.MULTILINE)
+        for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    ]
 
 
 def mappings(world: World, stack: dict[str, str]) -> dict[str, tuple[str, str]]:

@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from aggregated_metrics import connect, freshness, scopes, summarize, timeline
+from aggregated_metrics import breakdowns, complete_until, connect, summarize, timeline
 from aggregated_metrics.core.measures import total
 from aggregated_metrics.core.record_types import RECORD_TYPES
 from aggregated_metrics.model import AggregatedMetrics
@@ -73,7 +73,8 @@ def test_a_stacks_name_and_the_environments_keys_are_enough_to_connect(
     monkeypatch.setenv("AWS_ENDPOINT_URL", world.stack.endpoint)
     client = connect(stack=APP_STACK)
     assert summarize(client, ACCOUNTS[0], *span, "items").measures.count
-    assert freshness(client, ACCOUNTS[0]) <= datetime.now(UTC)
+    until = complete_until(client, ACCOUNTS[0])
+    assert until is None or until <= datetime.now(UTC)
     client._session.close()
 
 
@@ -93,7 +94,7 @@ def test_a_scope_is_found_and_shown(world: World, span: tuple[datetime, datetime
                 scorecard_id=card,
                 score_id=score,
             )
-    found = scopes(world.reader, account, "scoreResultsByScorecard", "scoreResultsByScore")
+    found = breakdowns(world.reader, account, "scoreResultsByScorecard", "scoreResultsByScore")
     assert [each.scorecard_id for each in found["scoreResultsByScorecard"]] == ["card-a", "card-b"]
     page = render(collect(world.reader, account, at, at + timedelta(hours=1)))
     assert "score-1" in page

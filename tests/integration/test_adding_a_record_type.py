@@ -12,9 +12,10 @@ from aggregated_metrics.core import ranges, record_types
 from aggregated_metrics.core.record_types import MODELS, RECORD_TYPES
 
 from aggregated_metrics_cli.application import Application
-from aggregated_metrics_cli.schema_fields import attributes
+from aggregated_metrics_cli.documents import documents, validated
 from testbench.fakes import models
 from testbench.fakes.documents import Documents
+from testbench.fakes.models import SCHEMA_PATH
 from testbench.in_process import Context, Stack
 from testbench.reviews import SDL, declaration, review
 from testbench.streams import Stream, stream_arn, window_event
@@ -123,6 +124,10 @@ def test_attach_names_its_stream_and_its_query() -> None:
 
 
 def test_attach_checks_that_the_schema_has_what_the_declaration_reads() -> None:
-    assert attributes(MODELS["Review"], SDL).state == "good"
-    missing = attributes(MODELS["Review"], SDL.replace("usage: AWSJSON", ""))
-    assert (missing.state, missing.said) == ("wrong", "the schema's type has no usage")
+    sent = [each for each in documents(["Review"]) if "Review" in each.name]
+    assert sent
+    whole = f"{SCHEMA_PATH.read_text()}{SDL}"
+    assert not [each for each in validated(whole, sent) if each.state == "wrong"]
+    broken = whole.replace("usage: AWSJSON", "")
+    refused = [each for each in validated(broken, sent) if each.state == "wrong"]
+    assert any("usage" in finding.found for finding in refused)

@@ -33,6 +33,11 @@ test("every exported function is declared in the types", () => {
   assert.deepEqual(declared.sort(), Object.keys(reader).sort());
 });
 
+test("every exported function is documented", () => {
+  const page = readFileSync(new URL("../../docs/reading-javascript.md", import.meta.url), "utf8");
+  for (const name of Object.keys(reader)) assert.match(page, new RegExp(`\\| \`${name}\\(`));
+});
+
 test("a cover is the fewest buckets that tile a range", () => {
   const tiles = cover(new Date("2026-11-22T09:58:00Z"), new Date("2026-11-22T11:21:00Z"));
   assert.deepEqual(
@@ -190,6 +195,13 @@ for (const refusal of [new TypeError("fetch failed"), { errors: [throttled] }]) 
   });
 }
 
+for (const answer of [undefined, null, {}, { data: null }, { data: { data: { b0: null } } }]) {
+  test(`an answer without what was asked is no zero: ${JSON.stringify(answer)}`, async () => {
+    const read = summarize(async () => answer, of(6));
+    await assert.rejects(read, /lacks what was asked: query resolves to the data/);
+  });
+}
+
 test("an error that the query function throws is passed on", async () => {
   const error = new Error("offline");
   await assert.rejects(
@@ -273,6 +285,26 @@ test("breakdowns are found by their keys, a request each", async () => {
   assert.equal(api.requests.length, 4);
   const options = of(6, found[1]);
   assert.equal((await summarize(api.query, options)).count, 1);
+});
+
+test("an id with a separator, or one like a time, is no other id's part", async () => {
+  const ids = {
+    q: "q",
+    "q#tone": "q%23tone",
+    "100%": "100%25",
+    "2026-11-22T08:": "%32026-11-22T08:",
+  };
+  const stored = Object.entries(ids).map(([scoreId, escaped], i) => ({
+    ...record(`scoreResultsByScore#${escaped}#2026-11-22T08:00:00Z#60`, true, [i + 1]),
+    scoreId,
+  }));
+  const { query } = fakeApi(stored, STREAMS);
+  const asked = { accountId: "acct-1", recordType: "scoreResultsByScore" };
+  const found = await breakdowns(query, asked);
+  assert.deepEqual(found.map((each) => each.scoreId).sort(), Object.keys(ids).sort());
+  for (const [i, scoreId] of Object.keys(ids).entries()) {
+    assert.equal((await summarize(query, of(6, { ...asked, scoreId }))).count, i + 1);
+  }
 });
 
 test("a record type without breakdowns has none", async () => {

@@ -7,14 +7,15 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from aggregated_metrics import Summary, summarize, timeline
+from aggregated_metrics.core.errors import RecordTypeError
 
-from testbench.counted import FakeClient
+from testbench.counted import FakeClient, streams_record
 from testbench.reading_vectors import FILE, MEASURES, minute, written
 
 type Case = tuple[dict[str, Any], dict[str, Any]]
 
 WORLDS = json.loads(FILE.read_text("utf-8"))["worlds"]
-CASES = [(world, ask) for world in WORLDS for ask in world["asks"] if ask["points"] is not None]
+CASES = [(world, ask) for world in WORLDS for ask in world["asks"]]
 
 
 def test_the_file_is_what_is_generated() -> None:
@@ -29,23 +30,33 @@ def clients() -> dict[str, FakeClient]:
 
 def _client(world: dict[str, Any]) -> FakeClient:
     client = FakeClient()
+    if world["asOf"] is not None:
+        streams_record(client.api, {name: world[name] for name in ("asOf", "completeAfter")})
     for key, complete, fields, metadata in world["records"]:
         record_type, *_, start, minutes = key.split("#")
         row = {"accountId": "acct-1", "compositeKey": key, "recordType": record_type}
         row |= {"timeRangeStart": start, "timeRangeEnd": start, "numberOfMinutes": int(minutes)}
         row |= {**dict(zip(MEASURES, fields, strict=True)), "complete": complete}
         row |= {"createdAt": start, "updatedAt": start}
-        client.api.put("AggregatedMetrics", row | ({"metadata": metadata} if metadata else {}))
+        client.api.put("AggregatedMetrics", row | {"metadata": json.loads(metadata or "null")})
     return client
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]['name']}-{case[1]['start']}")
 def test_the_python_reader_answers_each_vector(case: Case, clients: dict[str, FakeClient]) -> None:
     world, ask = case
-    found = _read(clients[world["name"]], datetime.fromisoformat(world["now"]), ask)
-    assert [[minute(point.start), minute(point.end), list(point.measures)] for point in found] == [
-        point[:3] for point in ask["points"]
-    ]
+    client, now = clients[world["name"]], datetime.fromisoformat(world["now"])
+    if ask["points"] is None:
+        with pytest.raises(RecordTypeError, match=r"'item'.*tasks"):
+            _read(client, now, ask)
+        return
+    found = _read(client, now, ask)
+    assert [
+        [minute(point.start), minute(point.end), list(point.measures), point.complete]
+        for point in found
+    ] == ask["points"]
+    as_of = (world["asOf"] or {}).get(ask["recordType"])
+    assert {point.as_of for point in found} <= {as_of and datetime.fromisoformat(as_of)}
 
 
 def _read(client: FakeClient, now: datetime, ask: dict[str, Any]) -> list[Summary]:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.truth import deployment, mutations, shrink
-from tests.truth.plans import Plan, Repairs, Verdict
+from tests.truth.plans import Hardship, Plan, Repairs, Verdict
 from tests.truth.side_by_side import run_all
 
 _SEEDS = 3
@@ -38,6 +38,7 @@ def main() -> int:
             batch=min(1000, max(100, options.rows // 40)),
             page=min(1000, max(50, options.rows // 20)),
             repairs=kinds[i % len(kinds)],
+            hardships=options.hardships,
         )
         for i in range(options.seeds)
     ]
@@ -60,9 +61,19 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--repairs", type=Repairs, choices=list(Repairs), help="only this kind (plans.py)"
     )
+    parser.add_argument(
+        "--hardships",
+        type=_hardships,
+        default=frozenset(),
+        help=f"a comma list of {', '.join(Hardship)}, or all (plans.py; with repairs)",
+    )
     parser.add_argument("--mutations", action="store_true", help="remove each rule in turn")
     parser.add_argument("--no-shrink", dest="shrink", action="store_false")
     return parser.parse_args()
+
+
+def _hardships(text: str) -> frozenset[Hardship]:
+    return frozenset(Hardship if text == "all" else map(Hardship, text.split(",")))
 
 
 def _table(verdicts: list[tuple[Verdict, float]]) -> Table:

@@ -22,6 +22,8 @@ _FOREIGN = (
     {seams.META[-1]: [1]},
 )
 
+_POISON: tuple[dict[str, Any], ...] = ({"count": 3.5}, {"updatedAt": None}, {"complete": "maybe"})
+
 type Hour = tuple[str, str, str]
 """Account, series, start of the clock hour."""
 
@@ -51,14 +53,13 @@ def corrupt(
     ]
     hours = set()
     for row in draw.sample(rows, min(EACH_TIME, len(rows))):
-        account, series, start, _ = oracle.key_of(row)
-        hours.add((account, series, f"{start[:14]}00:00Z"))
+        hours.add(_hour_of(row))
         match draw.randrange(3):
             case 0:
                 api.remove("AggregatedMetrics", row["accountId"], row["compositeKey"])
                 continue
             case 1:
-                name = draw.choice(oracle.measures_of(series))
+                name = draw.choice(oracle.measures_of(row["recordType"]))
                 # A parent that holds more than its minutes may have lost them to a clean-up.
                 steps = (-1, 1, 7) if row["numberOfMinutes"] == 1 else (-1,)
                 metadata = row if name in row else row["metadata"] or {}
@@ -86,6 +87,39 @@ def _surplus(draw: random.Random, row: Mapping[str, Any]) -> dict[str, Any]:
         "count": draw.randrange(1, 9),
         "metadata": None,
     }
+
+
+def wipe(api: FakeAppSync, draw: random.Random, now: datetime) -> dict[tuple[str, str, str], float]:
+    """Let another writer put minutes of its own over some: a count, and no metadata.
+
+    They lie ahead: no check comes before the streams may add to them. Returns when, by minute.
+    """
+    version, ahead = now.strftime(_FORMAT), now.strftime("%Y-%m-%dT%H:59:59Z")
+    rows = [
+        row
+        for row in api.rows("AggregatedMetrics")
+        if row["numberOfMinutes"] == 1 and row["timeRangeStart"] > ahead
+    ]
+    wiped = {}
+    for row in draw.sample(rows, min(EACH_TIME, len(rows))):
+        foreign = {"count": draw.randrange(9), "metadata": None, "updatedAt": version}
+        api.put("AggregatedMetrics", row | foreign)
+        wiped[oracle.key_of(row)[:3]] = now.timestamp()
+    return wiped
+
+
+def poison(api: FakeAppSync, draw: random.Random) -> set[Hour]:
+    """Make some buckets such that the API cannot give them."""
+    rows = api.rows("AggregatedMetrics")
+    chosen = draw.sample(rows, min(EACH_TIME, len(rows)))
+    for row in chosen:
+        api.put("AggregatedMetrics", row | draw.choice(_POISON))
+    return {_hour_of(row) for row in chosen}
+
+
+def _hour_of(row: Mapping[str, Any]) -> Hour:
+    account, series, start, _ = oracle.key_of(row)
+    return account, series, f"{start[:14]}00:00Z"
 
 
 def write_foreign_metadata(api: FakeAppSync, draw: random.Random, now: datetime) -> None:

@@ -17,14 +17,18 @@ from testbench.fakes.documents import Documents
 from testbench.fakes.dynamodb import MemoryTable
 from testbench.fakes.endpoint import Answer
 from testbench.fakes.faults import Faults, Rates
+from testbench.fakes.scans import FakeBucket, FakeTables
 from testbench.fakes.signatures import Request
 from tests.truth import seams, worker
+from tests.truth.row_histories import MODELS
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 TABLE = "pending-hours"
 REGION = "us-east-1"
+_PAGE = 50
+"""Rows of a page of a Scan."""
 CONTEXT = multiprocessing.get_context("forkserver")
 _DOCUMENTS = Documents(validated=100)
 """Of all deployments of a process: compiling them is what a Fake spends most of its time on."""
@@ -68,7 +72,7 @@ class _Watched:
 
     def __init__(self, api: Faults) -> None:
         self._api = api
-        self.watch: Callable[[Request, Answer], None] | None = None
+        self.watchers: list[Callable[[Request, Answer], None]] = []
         self.failures: list[str] = []
 
     def fields_of(self, request: Request) -> Mapping[str, str]:
@@ -76,12 +80,31 @@ class _Watched:
 
     def answer(self, request: Request) -> Answer:
         answer = self._api.answer(request)
-        if self.watch is not None:
+        for watch in list(self.watchers):
             try:
-                self.watch(request, answer)
+                watch(request, answer)
             except Exception as error:  # noqa: BLE001 - a server's thread would swallow it
                 self.failures.append(f"the harness itself fails: {error!r}")
         return answer
+
+
+class _SourceTables:
+    """An API's rows by the names of their tables."""
+
+    def __init__(self, api: FakeAppSync) -> None:
+        self._api = api
+
+    def keys(self, table: str) -> list[tuple[str, ...]]:
+        return self._api.keys(_model(table))
+
+    def row(self, table: str, *key: str) -> Mapping[str, Any] | None:
+        return self._api.row(_model(table), *key)
+
+
+def _model(table: str) -> str:
+    model = table.partition("-")[0].removeprefix("rebuilt")
+    assert model in MODELS, table
+    return model
 
 
 class FakeDeployment:
@@ -105,13 +128,16 @@ class FakeDeployment:
     def __enter__(self) -> Self:
         self.server = self._stack.enter_context(transport.serve(self.watched))
         self.table, self.queue = MemoryTable(), MemoryQueue()
-        url = self._stack.enter_context(aws.serve(self.table, self.queue))
+        tables, bucket = FakeTables(_SourceTables(self.api), page=_PAGE), FakeBucket()
+        url = self._stack.enter_context(aws.serve(self.table, self.queue, tables, bucket))
         self.environment = {
             "GRAPHQL_ENDPOINT": self.server.url,
             "PENDING_HOURS_TABLE": TABLE,
             "QUARANTINE_QUEUE_URL": f"{url}/123456789012/quarantine",
             "GRACE_SECONDS": "120",
             "BREAKDOWNS": "all",
+            "BACKFILL_BUCKET": "runs",
+            "BACKFILL_READ_UNITS": "1000000",
             "AWS_ENDPOINT_URL": url,
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
@@ -210,7 +236,7 @@ def preload() -> None:
 
     The API has the model that is declared from now on, and the workers' layer declares it.
     """
-    models.extend(reviews.SDL)
+    models.extend(reviews.SDL, *(f"extend type {name} {{ _deleted: Boolean }}" for name in MODELS))
     CONTEXT.set_forkserver_preload(
         [
             *seams.PRELOAD,

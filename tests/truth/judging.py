@@ -20,6 +20,10 @@ _MARGIN = 5.0
 """Seconds before and after a check in which a change may be one of its time."""
 
 
+_LATE_SECONDS = 5 * 3600.0
+"""A record has come by then, also if its mapping was off."""
+
+
 class Judge:
     """Judges one run.
 
@@ -46,6 +50,10 @@ class Judge:
             odd = oracle.model_of(minute[1]) in self._run.odd
             if size > 1 or odd or minute in self._run.lost | hidden:
                 continue
+            if self._run.plan.hardships and is_in(minute, self._run.corrupted):
+                continue  # what an index does not list is lost with its subtotal
+            if minute in self._run.wiped:
+                continue
             if not tables.has_held(minute, sums, first - _MARGIN, last + _MARGIN):
                 verdict.wrong.append(f"repaired to what was never right: {minute}: {sums}")
 
@@ -57,12 +65,12 @@ class Judge:
         for minute in sorted(self._wrong_minutes(stored)):
             if minute in outstanding or minute in run.lost or is_in(minute, run.corrupted):
                 continue
-            if minute in self.healing:
+            if minute in self.healing or minute in run.wiped:
                 continue
             excused = any(run.tables.born_and_gone(minute, *check) for check in self._checks) or (
                 minute in run.cancelled_out and not seams.is_repaired(stored.get((*minute, 1)))
             )
-            if excused and _hour_of(minute) in marked:
+            if excused and hour_of(minute) in marked:
                 self.healing.add(minute)
                 run.verdict.healed += 1
             else:
@@ -72,8 +80,19 @@ class Judge:
         """Judge what nobody but the functions has touched, when every marked hour is checked."""
         stored = self._run.deployment.stored()
         for minute in sorted(self._wrong_minutes(stored)):
-            if minute not in self._run.lost and not is_in(minute, self._run.corrupted):
+            if minute in self._run.lost or is_in(minute, self._run.corrupted):
+                continue
+            if minute not in self._run.wiped or self._is_noticed(minute):
                 self._say(minute, stored, "after the next check")
+
+    def _is_noticed(self, minute: Minute) -> bool:
+        """Whether a stream has added to a minute after it was wiped, and before a check came.
+
+        Then the engine knows that it is another writer's. Else what it held is lost.
+        """
+        end = hour_of(minute)[2] * 60 + 3600 - _LATE_SECONDS
+        moments = self._run.tables.moments.get(minute, ())
+        return any(self._run.wiped[minute] < moment.at < end for moment in moments)
 
     def judge_everything(self) -> None:
         """Judge every bucket of every size, and that what has elapsed is complete."""
@@ -152,7 +171,8 @@ def is_in(minute: Minute, hours: AbstractSet[Minute]) -> bool:
     return (account, series, f"{start[:14]}00:00Z") in hours
 
 
-def _hour_of(minute: Minute) -> tuple[str, str, int]:
+def hour_of(minute: Minute) -> tuple[str, str, int]:
+    """Account, series, and the hour's first epoch minute."""
     account, series, start = minute
     seconds = int(datetime.fromisoformat(start).astimezone(UTC).timestamp())
     return account, series, seconds // 3600 * 60

@@ -69,8 +69,8 @@ class Meddler:
         self._numbers = itertools.count()
         self._acts: dict[tuple[str, str], Act] = {}
         self._waits: list[threading.Thread] = []
-        self._prompt: dict[str, _Source] = {}
-        self._late: dict[str, _Source] = {}
+        self._prompt: dict[str, Source] = {}
+        self._late: dict[str, Source] = {}
         self._standing: dict[Minute, Change] = {}
 
     def begin(self) -> None:
@@ -88,10 +88,10 @@ class Meddler:
             if model not in self._late:
                 troubles = self._run.troubles
                 number = _FIRST_SHARD + 2 * self._epoch
-                self._prompt[model] = _Source(self._run, meddled(model, troubles, number))
-                self._late[model] = _Source(self._run, meddled(model, troubles, number + 1))
+                self._prompt[model] = Source(self._run, meddled(model, troubles, number))
+                self._late[model] = Source(self._run, meddled(model, troubles, number + 1))
             self._standing[minute] = self._row_in(minute)
-            self._late[model].write(self._standing[minute])
+            self._write(self._late[model], self._standing[minute])
         self.end()
 
     @property
@@ -123,7 +123,7 @@ class Meddler:
 
     def _when_rows_are_read(self, here: list[Minute]) -> None:
         for minute in self._some(here, Act.NEW):
-            self._late[_MODELS[minute[1]]].write(self._row_in(minute))
+            self._write(self._late[_MODELS[minute[1]]], self._row_in(minute))
         for minute in self._some(here, Act.EXCHANGE):
             thread = threading.Thread(target=self._exchange, args=(minute,), daemon=True)
             self._waits.append(thread)
@@ -149,11 +149,14 @@ class Meddler:
         if there is None:
             return
         self._wait_until(began + _EARLIER)
-        source.write(Change(there.at, there.new, None))
+        self._write(source, Change(there.at, there.new, None))
         self._wait_until(began + _LATER)
         another = self._row_in(minute)
-        source.write(another)
+        self._write(source, another)
         self._standing[minute] = another
+
+    def _write(self, source: "Source", change: Change) -> None:
+        self._run.cancelled_out |= source.write(change).minutes
 
     def _wait_until(self, moment: datetime) -> None:
         end = time.monotonic() + _PATIENCE
@@ -173,7 +176,7 @@ class Meddler:
     def _before_a_save(self, here: list[Minute]) -> None:
         for minute in self._some(here, Act.DELIVERY):
             source = self._prompt[_MODELS[minute[1]]]
-            source.write(self._row_in(minute))
+            self._write(source, self._row_in(minute))
             source.deliver()
 
     def _row_in(self, minute: Minute) -> Change:
@@ -195,7 +198,7 @@ def _day_of(minute: Minute) -> tuple[str, str]:
     return account, start[:10]
 
 
-class _Source:
+class Source:
     """A shard whose records come when they are told to."""
 
     def __init__(self, run: "Run", shard: Shard) -> None:
@@ -204,13 +207,15 @@ class _Source:
         self._waiting: list[Written] = []
         self._draw = random.Random(shard.number)
 
-    def write(self, change: Change) -> None:
+    def write(self, change: Change) -> Written:
+        """Carry out a change; its record waits."""
         with self._lock:
             written = self._run.tables.write(self._shard.model, change, self._shard.stream)
-            self._run.cancelled_out |= written.minutes
             self._waiting.append(written)
+            return written
 
     def deliver(self) -> None:
+        """Deliver what waits."""
         with self._lock:
             if not self._waiting:
                 return

@@ -7,9 +7,12 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from testbench import oracle
 from testbench.fakes.faults import Rates
 from tests.truth import corruption, seams
+from tests.truth.judging import hour_of
 from tests.truth.meddling import Meddler
+from tests.truth.plans import Hardship
 from tests.truth.row_histories import ACCOUNTS
 
 if TYPE_CHECKING:
@@ -19,6 +22,8 @@ _ROUNDS = 40
 _LAST_CHECKS = 60
 _QUIET_SECONDS = 60.0
 """Rows that were written before are not new any more to a check's eyes."""
+_OVER_SECONDS = 130.0
+"""After its end: an hour's grace, and what clocks differ by."""
 _DAY = timedelta(days=1)
 _LOST_MARKS = 7
 """The epoch before which the table of pending hours is lost."""
@@ -43,51 +48,115 @@ def disturb(run: "Run", number: int) -> None:
         run.corrupted |= hours
         run.verdict.corrupted += len(hours)
     corruption.write_foreign_metadata(deployment.api, run.draw, now)
+    _harm_beyond_an_index(run, number)
     if number == _LOST_MARKS:
+        run.corrupted |= seams.deferred(list(deployment.table.items.values()))
         deployment.table.items.clear()
         prepare(run)
         for worker in run.workers:
             worker.begin_again()
-        # What waited for its next check waits for somebody who checks the range.
-        run.corrupted |= {
-            (account, series, f"{start[:14]}00:00Z") for account, series, start in run.judge.healing
-        }
+        # What waited for its next check waits for somebody who checks the range, or the table.
+        waiting = run.judge.healing | run.waiting["check"] | run.wiped.keys()
+        run.corrupted |= {(a, series, f"{start[:14]}00:00Z") for a, series, start in waiting}
+
+
+def _harm_beyond_an_index(run: "Run", number: int) -> None:
+    """What only whole tables can repair, or nothing may be kept up by."""
+    api, hard, now = run.deployment.api, run.plan.hardships, run.deployment.clock.now()
+    if Hardship.FOREIGN in hard:
+        run.wiped |= corruption.wipe(api, run.draw, now)
+    if Hardship.POISON in hard:
+        run.corrupted |= corruption.poison(api, run.draw)
+    if run.toucher is not None:
+        run.toucher.begin(number)
+        run.deployment.watched.watchers[:] = [run.toucher.watch]
 
 
 def mend(run: "Run", number: int) -> None:
     """Repair what the streams have lost by the end of an epoch."""
     run.deployment.clock.pass_by(_QUIET_SECONDS)
+    if run.toucher is not None:
+        run.toucher.deliver()
     for event in run.given_up:
         _until_settled(run, seams.repair_lost_batch(event))
-        run.lost -= _minutes_of(run, event)
+        run.waiting["check"] |= _minutes_of(run, event)
     run.given_up.clear()
     mended = [model for model, trouble in run.troubles.items() if number == trouble.mended > 0]
-    if not mended:
-        return
     if any(run.troubles[model].misnamed for model in mended):
         refused = {written.record["eventID"] for written in run.refused}
         bodies = run.deployment.queue.bodies
         wanted = [body for body in bodies if json.loads(body)["eventID"] in refused]
         _until_settled(run, seams.repair_quarantine(wanted))
-        run.lost -= {minute for written in run.refused for minute in written.minutes}
+        run.waiting["check"] |= {minute for each in run.refused for minute in each.minutes}
     if any(run.troubles[model].skipped for model in mended):
-        meddler = Meddler(run, number)
-        meddler.begin()
+        _mend_skipped(run, number, mended)
+    _end_waiting(run)
+
+
+def _mend_skipped(run: "Run", number: int, mended: Collection[str]) -> None:
+    """Repair the epochs that a mapping has skipped, while rows are written at the worst moments."""
+    meddler = Meddler(run, number)
+    meddler.begin()
+    run.deployment.clock.pass_by(_QUIET_SECONDS)
+    days = meddler.days
+    run.deployment.watched.watchers.append(meddler.watch)
+    for day in sorted(days):
+        _until_settled(run, _ranges(run)[day])
+    run.deployment.watched.watchers.remove(meddler.watch)
+    meddler.end()
+    check_ranges(run, but=days)
+    if Hardship.FLIPS in run.plan.hardships:
+        run.scan(mended)
+    run.waiting["range"] |= {
+        minute
+        for cursor in run.cursors
+        if cursor.shard.model in mended
+        for place in cursor.skipped
+        for minute in cursor.written[place].minutes
+    }
+
+
+def _end_waiting(run: "Run") -> None:
+    """Demand of what was repaired that it is right from now on, if its hour is over.
+
+    No hour is checked before it is over: of the others that is demanded at the end of an epoch in
+    which they are, after the next check, or the next repair of the range.
+    """
+    now = run.deployment.clock.now().timestamp() - _OVER_SECONDS
+    over = {
+        kind: {minute for minute in minutes if hour_of(minute)[2] * 60 < now - 3600}
+        for kind, minutes in run.waiting.items()
+    }
+    if late := {kind for kind, minutes in over.items() if minutes & run.late}:
+        if "range" in late:
+            check_ranges(run)
+            if Hardship.FLIPS in run.plan.hardships:
+                run.scan()
+        _check_pending(run)
+    if run.plan.hardships:
+        scan_deferred(run)
+    for kind, minutes in over.items():
+        run.lost -= minutes
+        run.waiting[kind] -= minutes
+    run.late = {minute for minutes in run.waiting.values() for minute in minutes}
+
+
+def _check_pending(run: "Run") -> None:
+    """Sweep and check until no hour that is over is left."""
+    for _ in range(_ROUNDS):
+        run.sweep_once()
+        run.invoke(*seams.CHECK, run.draw)
+        now = run.deployment.clock.now().timestamp() - _OVER_SECONDS
+        if all(hour[2] * 60 > now - 3600 for hour in run.deployment.pending(checked=True)):
+            return
         run.deployment.clock.pass_by(_QUIET_SECONDS)
-        days = meddler.days
-        run.deployment.watched.watch = meddler.watch
-        for day in sorted(days):
-            _until_settled(run, _ranges(run)[day])
-        run.deployment.watched.watch = None
-        meddler.end()
-        check_ranges(run, but=days)
-        run.lost -= {
-            minute
-            for cursor in run.cursors
-            if cursor.shard.model in mended
-            for place in cursor.skipped
-            for minute in cursor.written[place].minutes
-        }
+
+
+def scan_deferred(run: "Run") -> None:
+    """Scan the tables of which an hour is deferred, as its alarm asks an operator to."""
+    hours = seams.deferred(list(run.deployment.table.items.values()))
+    if models := {oracle.model_of(series) for _, series, _ in hours}:
+        run.scan(models)
 
 
 def finish(run: "Run") -> None:
@@ -104,9 +173,14 @@ def finish(run: "Run") -> None:
             break
     else:
         run.verdict.wrong.append(f"{len(left)} hours are still to be checked, so {left[:3]}")
+    if run.plan.hardships:
+        scan_deferred(run)
     if run.repairs:
+        run.lost -= run.waiting["check"]
         run.judge.judge_minutes()
         check_ranges(run)
+    if run.plan.hardships:
+        run.scan()
 
 
 def _unsettled(run: "Run") -> list[tuple[str, str, int]]:

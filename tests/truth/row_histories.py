@@ -67,7 +67,8 @@ class Life(NamedTuple):
     def counted(self) -> Mapping[str, Any] | None:
         """The image that counts in the end: an expired row's last one; None if it was removed."""
         last = self.changes[-1]
-        return last.old if last.expired else last.new
+        there = last.old if last.expired else last.new
+        return None if (there or {}).get("_deleted") else there
 
     def in_a_table(self, lifetime: timedelta | None) -> "Life":
         """The same in a table whose rows live so long: those of None are removed, none expires.
@@ -86,6 +87,17 @@ class Life(NamedTuple):
         own = lifetime * (1 + last.at.microsecond % 3)
         over = last.at if counted is None else counted + own + timedelta(hours=1)
         return Life(self.model, (*before, last._replace(at=max(last.at, over))))
+
+    def deleted_softly(self) -> "Life":
+        """The same, but a removal is one of AppSync's conflict resolution, every other time.
+
+        The row stays in the table with `_deleted`, and counts as none.
+        """
+        *before, last = self.changes
+        if last.new is not None or last.expired or last.at.microsecond % 2:
+            return self
+        gone = {**(last.old or {}), "_deleted": True}
+        return Life(self.model, (*before, last._replace(new=gone)))
 
     def plain(self, when: Callable[[datetime], bool]) -> "Life":
         """The same, but what is written at such times is listed in its hour's own range.
@@ -110,7 +122,9 @@ def moment_of(model: str, row: Mapping[str, Any] | None) -> datetime | None:
 
     As long as a row is not written, its updatedAt is not there to count by.
     """
-    return None if row is None or row.get("tooFarAhead") else oracle.when(model, row)
+    if row is None or row.get("tooFarAhead") or row.get("_deleted"):
+        return None
+    return oracle.when(model, row)
 
 
 def new_row(model: str, identity: str, account: str, at: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import json
 import queue
 import random
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -20,16 +20,19 @@ from tests.truth.deliveries import Cursor
 from tests.truth.deployment import FakeDeployment, Worker
 from tests.truth.judging import Judge
 from tests.truth.meddling import Act
-from tests.truth.plans import EPOCH, Plan, Repairs, Verdict, lives_of, odd_models
+from tests.truth.plans import EPOCH, Hardship, Plan, Repairs, Verdict, lives_of, odd_models
 from tests.truth.row_histories import Life
 from tests.truth.shards import shards_of, source_tables
 from tests.truth.source_tables import Minute, SourceTables, Written
+from tests.truth.touching import Toucher
 from tests.truth.troubles import LIFETIME, no_troubles, troubles
 from tests.truth.worker import Job, Manner
 
 SKEW_SECONDS = 2.5
 """Of each clock against the stream's: those of writers and functions are up to 5 s apart."""
-_SECONDS = {"reconciler": 600.0, "redrive": 600.0}
+SETTLE_SECONDS = 20
+_SECONDS = {"reconciler": 600.0, "redrive": 600.0, "backfiller": 600.0}
+_ATTEMPTS = 30
 _INVOCATION_SECONDS = 25.0
 _SPARE_WORKERS = 3
 _EPOCHS_WITH_TROUBLES = 12
@@ -47,6 +50,10 @@ class Run:
         given_up: the events of batches that have aged out and are not repaired yet.
         acts: what happens next at the worst moments of a check, one after another.
         refused: the records that were quarantined although their rows can be counted.
+        wiped: minutes that another writer has wiped, and when.
+        waiting: lost minutes that the next check, or the next repair of a range, sets: their hours
+            were not over when they were to be repaired.
+        late: those that have waited since an earlier epoch.
     """
 
     def __init__(
@@ -69,6 +76,9 @@ class Run:
         self.corrupted: set[corruption.Hour] = set()
         self.given_up: list[seams.Event] = []
         self.refused: list[Written] = []
+        self.wiped: dict[Minute, float] = {}
+        self.late: set[Minute] = set()
+        self.waiting: dict[str, set[Minute]] = {"check": set(), "range": set()}
         self.acts = itertools.cycle(Act)
         self._progress = progress
         self._done = 0
@@ -80,10 +90,17 @@ class Run:
     def go(self) -> Verdict:
         """Deliver everything, sweep, compare."""
         plan = self.plan
-        settings = {"SETTLE_SECONDS": "20", "SOURCE_TABLES": source_tables(self.troubles)}
+        settings = {
+            "SETTLE_SECONDS": str(SETTLE_SECONDS),
+            "SOURCE_TABLES": source_tables(self.troubles),
+        }
         if self.repairs:
             days = dict.fromkeys(self.odd, LIFETIME.days)
             settings["SOURCE_LIFETIME_DAYS"] = json.dumps(days)
+        if plan.hardships:
+            settings["STREAM_ARNS"] = ",".join(sorted({shard.stream.arn for shard in self._shards}))
+        if Hardship.DELETED in plan.hardships:
+            settings |= seams.SOFT_DELETES
         with FakeDeployment(plan.rates, plan.seed, settings=settings) as deployment:
             self.deployment = deployment
             deployment.clock.ahead.value = (plan.start - datetime.now(UTC)).total_seconds()
@@ -95,6 +112,7 @@ class Run:
             ]
             for worker in self.workers:
                 self._idle.put(worker)
+            self.toucher = Toucher(self) if Hardship.TOUCHED in plan.hardships else None
             try:
                 self._live()
                 if self.verdict.exact:
@@ -181,6 +199,27 @@ class Run:
                 hidden = {minute for cursor in self.cursors for minute in cursor.hidden(began)}
                 self.judge.checked(began, ended, result, hidden)
         return error, result
+
+    def scan(self, models: Collection[str] = ()) -> None:
+        """Count whole tables, and set what differs: these models', or all."""
+        self.verdict.scans += 1
+        seams.backfill(
+            self._surely,
+            f"scan-{self.verdict.scans}",
+            models=models,
+            segments=2,
+            partitions=3,
+            between_passes=lambda: self.deployment.clock.pass_by(
+                SETTLE_SECONDS + 2 * SKEW_SECONDS + 1
+            ),
+        )
+
+    def _surely(self, call: seams.Call) -> Any:
+        for attempt in range(_ATTEMPTS):
+            error, result = self.invoke(*call, self.draw, mortal=attempt < _ATTEMPTS // 3)
+            if error is None:
+                return result
+        raise RuntimeError(f"{call} does not succeed: {error}")
 
     def sweep_once(self) -> None:
         """One sweep."""

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 import graphql
 from aggregated_metrics.adapters import index_rows
+from aggregated_metrics.core import buckets
 from aggregated_metrics.core.series import HourId, Series, hour_key
 from aggregated_metrics.jobs import backfiller
 
@@ -65,6 +66,10 @@ def pages(*, rows: int | None = None, scanned: int | None = None) -> Iterator[No
 SWEEP: Call = ("bucket_sweeper", {})
 CHECK: Call = ("reconciler", {"repair": True})
 """The hourly check of all pending hours that are over."""
+
+
+SOFT_DELETES: Mapping[str, str] = {}
+"""What the environment says where rows have `_deleted`. Today's engine does not know it."""
 
 
 def aggregate(records: Iterable[Event], shard: str | None) -> Call:
@@ -136,6 +141,7 @@ def backfill(
     invoke: Callable[[Call], Any],
     run: str,
     *,
+    models: Iterable[str] = (),
     segments: int,
     partitions: int,
     between_passes: Callable[[], object],
@@ -146,6 +152,7 @@ def backfill(
     Args:
         invoke: carries out one step; again until it succeeds.
         run: the execution's name.
+        models: whose tables; none for all that are attached.
         segments, partitions: into how many each table is cut, and all hours are.
         between_passes: the wait.
         before: is told the step that comes ("reduce", "report").
@@ -159,7 +166,10 @@ def backfill(
             while not step(scan=unit | {"pass": number})["done"]:
                 pass
 
-    plan = step(prepare={"run": run, "segments": segments, "partitions": partitions})
+    asked: dict[str, Any] = {"run": run, "segments": segments, "partitions": partitions}
+    if chosen := sorted(models):
+        asked["models"] = chosen
+    plan = step(prepare=asked)
     read(1)
     between_passes()
     read(2)
@@ -201,6 +211,16 @@ def entries(items: Iterable[Mapping[str, Any]]) -> list[Entry]:
     ]
 
 
+def deferred(items: Iterable[Mapping[str, Any]]) -> set[Minute]:
+    """The hours that only a Scan can settle, as open checks say: account, series, start."""
+    plain = [{name: next(iter(value.values())) for name, value in i.items()} for i in items]
+    return {
+        (item["accountId"], oracle.series_of(item), buckets.iso(int(item["start"])))
+        for item in plain
+        if item["kind"] == "check" and item["deferred"]
+    }
+
+
 def retired(account: str, record_type: str, start: int) -> dict[str, Any]:
     """An entry of a record type that nothing counts any more, long due."""
     return {
@@ -239,13 +259,17 @@ class Question(NamedTuple):
             return None
         return self.arguments["accountId"], key["beginsWith"]
 
+    def reads(self, model: str, account: str) -> bool:
+        """Whether it is a page of this account's rows, through an index."""
+        return self.name.startswith(f"list{model}By") and account in self.arguments.values()
+
     def ends_reading(self, model: str, account: str, text: str) -> bool:
         """Whether it is the last page of a reading of this account's rows, one at `text` too."""
-        if not self.name.startswith(f"list{model}By") or self.answer["nextToken"] is not None:
+        if not self.reads(model, account) or self.answer["nextToken"] is not None:
             return False
         texts = next(value for value in self.arguments.values() if isinstance(value, Mapping))
         first, last = texts.get("between", (texts.get("ge", ""), "~"))
-        return account in self.arguments.values() and bool(first <= text <= last)
+        return bool(first <= text <= last)
 
 
 def questions(request: bytes, answer: bytes) -> list[Question]:

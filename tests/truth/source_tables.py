@@ -89,7 +89,8 @@ class SourceTables:
             counted = [] if new is None and change.expired else [(old, -1)]
             seen = change.stamp in _SEEN
             moved = self._count(model, [*counted, (new, 1)], now, identity, seen=seen)
-        countable = new is None or moment_of(model, new) is not None
+        gone = new is None or bool(new.get("_deleted"))
+        countable = gone or moment_of(model, new) is not None
         elsewhere = any(row is not None and _is_elsewhere(model, row) for row in (old, new))
         return Written(record, moved, countable, elsewhere)
 

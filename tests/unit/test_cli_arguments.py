@@ -1,49 +1,75 @@
+"""What the command line takes and refuses."""
+
+import os
+import subprocess
+import sys
+
 import pytest
 
 from aggregated_metrics_cli.arguments import parse
 
-RANGE = ["--account", "a", "--start", "2026-11-22", "--end", "2026-11-23T10:00:00+05:30"]
+SPAN = ["--account", "a", "--start", "2026-11-22", "--end", "2026-11-23T10:00:00+05:30"]
+ON = ["--stack", "s"]
 
 
-def test_a_date_is_its_midnight_in_utc() -> None:
-    options = parse(["verify", *RANGE, "--record-types", "items, tasks"])
+def test_a_date_is_its_midnight_in_utc_and_offsets_are_converted() -> None:
+    options = parse(["verify", *ON, *SPAN, "--record-type", "items", "--record-type", "tasks"])
     assert options.start == "2026-11-22T00:00:00Z"
-    assert options.end == "2026-11-23T10:00:00+05:30"
+    assert options.end == "2026-11-23T04:30:00Z"
     assert options.record_types == ["items", "tasks"]
 
 
 @pytest.mark.parametrize(
-    "given",
+    ("given", "says"),
     [
-        [],
-        ["count"],
-        ["backfill"],
-        ["backfill", *RANGE[:4]],
-        ["verify", "--account", "a", "--start", "2026-11-22T10:00:00", "--end", "2026-11-23"],
-        ["verify", "--account", "a", "--start", "yesterday", "--end", "2026-11-23"],
-        ["show", *RANGE, "--zone", "Europe/Nowhere"],
-        ["report", "--account", "a", "--day", "yesterday"],
-        ["show", *RANGE, "--record-type", "feedback"],
-        ["show", *RANGE, "--record-type", "items", "--minutes", "10"],
+        ([], "COMMAND"),
+        (["count"], "'count'"),
+        (["redrive", *ON], "'redrive'"),
+        (["backfill"], "--stack"),
+        (["backfill", *ON, "--account", "a"], "--account"),
+        (["backfill", *ON, "--segments", "0"], "'0' is no number from 1 to 1000"),
+        (["verify", *ON, "--start", "2026-11-22T10:00:00"], "no time such as 2026-11-22"),
+        (["verify", *ON, "--start", "yesterday"], "'yesterday' is no time such as"),
+        (["verify", *ON, "--record-types", "items"], "--record-types"),
+        (["repair", *ON, "--follow", "a", "--stop", "b"], "not allowed with"),
+        (["show", *SPAN, "--zone", "Europe/Nowhere"], "no time zone"),
+        (["report", "--account", "a", "--day", "yesterday"], "'yesterday' is no day such as"),
+        (["report", "--account", "a", "--day", "2026-02-30"], "no day of the calendar"),
+        (["show", *SPAN, "--minutes", "10"], "10"),
+        (["show", "--account", "a", "--bad\x1b[2K"], "--bad\\x1b[2K"),
     ],
 )
-def test_wrong_usage_is_2(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_is_2_and_one_line(
+    given: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
         parse(given)
+    err = capsys.readouterr().err
     assert ended.value.code == 2
-    assert "usage: aggregated-metrics" in capsys.readouterr().err
+    assert says in err
+    assert (err.count("\n"), "\x1b" in err) == (1, False)
 
 
-@pytest.mark.parametrize(
-    "command", ["verify", "repair", "backfill", "show", "report", "redrive", "repair-batches"]
-)
-def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("command", ["attach", "show", "report", "verify", "repair", "backfill"])
+def test_every_command_has_help_a_region_and_a_profile(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
         parse([command, "--help"])
     assert ended.value.code == 0
-    assert "--stack" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "--region" in out
+    assert "--profile" in out
 
 
-def test_without_a_range_nothing_is_asked_for() -> None:
-    options = parse(["repair"])
-    assert (options.account, options.start, options.end, options.json) == (None, None, None, False)
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+@pytest.mark.parametrize("given", ["backfill --help", "attach /nope/ö.json --region x"])
+def test_help_and_errors_survive_a_terminals_encoding(encoding: str, given: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "aggregated_metrics_cli", *given.split()],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        check=False,
+    )
+    assert done.returncode == (0 if "--help" in given else 2), done.stderr
+    assert b"Traceback" not in done.stderr

@@ -1,91 +1,98 @@
-"""Where the command line finds a deployment."""
+"""Where the command line finds a deployment: one session for account and region."""
 
-from argparse import Namespace
+import re
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from aggregated_metrics.adapters.settings import Settings
-from aggregated_metrics.core.errors import SettingsError
 from botocore.stub import Stubber
 
 from aggregated_metrics_cli.arguments import parse
-from aggregated_metrics_cli.deployment import (
-    FAILED_BATCHES,
-    OUTPUTS,
-    PARAMETERS,
-    connect,
-    describe,
-    needed,
-    settings_of,
-    variables_of,
-)
-from testbench.templates import template
+from aggregated_metrics_cli.deployment import Deployment, acting_on, connect, describe, session_of
+from aggregated_metrics_cli.errors import CommandError
 
 ENDPOINT = "https://x.appsync-api.eu-west-1.amazonaws.com/graphql"
-KNOWN = {
-    "GRAPHQL_ENDPOINT": ENDPOINT,
-    "PENDING_HOURS_TABLE": "pending",
-    "QUARANTINE_QUEUE_URL": "https://queue",
-    FAILED_BATCHES: "https://failed",
-}
+MAKEFILE = Path(__file__).parents[2] / "Makefile"
+SHOW = ("show", "--account", "a", "--day", "2026-11-22")
 
 
-def _options(*given: str) -> Namespace:
-    return parse(given)
+@pytest.fixture(autouse=True)
+def _account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "made-up-for-tests")
+    (tmp_path / "config").write_text("[default]\nregion = us-west-2\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setattr("aggregated_metrics_cli.deployment.acting_on", lambda _: "account 1")
 
 
-def test_an_option_goes_before_the_stack_and_the_stack_before_the_environment() -> None:
-    options = _options("repair", "--pending-table", "option", "--settle", "15")
-    described = {"PENDING_HOURS_TABLE": "stack", "QUARANTINE_QUEUE_URL": "stack"}
-    settings = settings_of(variables_of(options, KNOWN | {"SETTLE_SECONDS": "90"}, described))
-    assert (settings.PENDING_HOURS_TABLE, settings.QUARANTINE_QUEUE_URL) == ("option", "stack")
-    assert (settings.GRAPHQL_ENDPOINT, settings.SETTLE_SECONDS) == (ENDPOINT, 15)
+def test_the_region_is_the_one_asked_for_then_the_environments_then_the_profiles() -> None:
+    environment = {"AWS_REGION": "eu-central-1", "AWS_DEFAULT_REGION": "eu-west-1"}
+    assert session_of(None, "ap-south-1", environment).region_name == "ap-south-1"
+    assert session_of(None, None, environment).region_name == "eu-central-1"
+    assert session_of(None, None, {"AWS_DEFAULT_REGION": "eu-west-1"}).region_name == "eu-west-1"
+    assert session_of(None, None, {}).region_name == "us-west-2"
 
 
 @pytest.mark.parametrize(
-    ("command", "missing", "option"),
-    [
-        (
-            "show --account a --record-type items --start 2026-11-22",
-            "GRAPHQL_ENDPOINT",
-            "--endpoint",
-        ),
-        ("verify", "PENDING_HOURS_TABLE", "--pending-table"),
-        ("repair", "PENDING_HOURS_TABLE", "--pending-table"),
-        ("repair-batches", FAILED_BATCHES, "--failed-batches-queue"),
-        ("repair-batches x.json", "QUARANTINE_QUEUE_URL", "--quarantine-queue"),
-        ("redrive", "QUARANTINE_QUEUE_URL", "--quarantine-queue"),
-    ],
+    "command",
+    [SHOW, ("backfill", "--stack", "s"), ("verify", "--stack", "s"), ("attach", "--api-id", "x")],
 )
-def test_a_missing_setting_is_named_with_its_cures(command: str, missing: str, option: str) -> None:
-    known = {name: value for name, value in KNOWN.items() if name != missing}
-    with pytest.raises(SettingsError, match=f"{missing} is not known: give {option}, .* --stack"):
-        variables_of(_options(*command.split()), known, {})
+def test_every_command_acts_in_the_region_that_aws_region_names(
+    monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("aggregated_metrics_cli.deployment.describe", lambda *_: {})
+    found = connect(parse(command), {"AWS_REGION": "eu-central-1"})
+    assert found.aws("stepfunctions").meta.region_name == "eu-central-1"
+    assert found.acts_on.endswith("account 1")
 
 
-def test_a_command_does_without_what_it_does_not_need() -> None:
-    options = _options("redrive")
-    settings = settings_of(
-        variables_of(options, {name: KNOWN[name] for name in needed(options)}, {})
+def test_without_any_region_the_message_says_how_to_name_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    with pytest.raises(CommandError, match="no region is named: pass --region"):
+        session_of(None, None, {})
+
+
+def test_an_unknown_profile_is_named() -> None:
+    with pytest.raises(CommandError, match=r"nobody.*--profile"):
+        session_of("nobody", None, {})
+
+
+def test_what_a_stack_limits_is_obeyed_by_readers() -> None:
+    stack = {"GraphQLEndpoint": ENDPOINT, "MaxRequestBytes": "8000"}
+    settings = Deployment(session_of(None, None, {}), stack).process.settings
+    assert (settings.MAX_REQUEST_BYTES, settings.region) == (8000, "eu-west-1")
+
+
+def test_the_stack_goes_before_the_environment_and_an_endpoint_before_both(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other = ENDPOINT.replace("//x", "//y")
+    monkeypatch.setattr(
+        "aggregated_metrics_cli.deployment.describe", lambda *_: {"GraphQLEndpoint": ENDPOINT}
     )
-    assert settings.QUARANTINE_QUEUE_URL == "https://queue"
-    show = ["show", "--account", "a", "--record-type", "items", "--start", "2026-11-22"]
-    known = variables_of(_options(*show), {"GRAPHQL_ENDPOINT": ENDPOINT}, {})
-    assert settings_of(known).region == "eu-west-1"
-    assert FAILED_BATCHES not in needed(_options("repair-batches", "x.json"))
+    environment = {"GRAPHQL_ENDPOINT": "https://z.example.com/graphql"}
+    found = connect(parse([*SHOW, "--stack", "s"]), environment)
+    assert found.process.settings.GRAPHQL_ENDPOINT == ENDPOINT
+    found = connect(parse([*SHOW, "--stack", "s", "--endpoint", other]), environment)
+    assert other == found.process.settings.GRAPHQL_ENDPOINT
 
 
-def test_a_wrong_setting_is_refused_as_the_functions_refuse_it() -> None:
-    with pytest.raises(SettingsError, match="GRAPHQL_ENDPOINT"):
-        settings_of(KNOWN | {"GRAPHQL_ENDPOINT": "http://example.com/graphql"})
+def test_what_is_not_known_is_named_with_its_remedy() -> None:
+    found = Deployment(session_of(None, None, {}))
+    with pytest.raises(CommandError, match="--stack, or the API with --endpoint"):
+        _ = found.process
+    with pytest.raises(CommandError, match="no output BackfillStateMachine"):
+        found.needs("BackfillStateMachine")
 
 
 @pytest.fixture
 def cloudformation() -> Any:
-    return boto3.client(
-        "cloudformation", "us-east-1", aws_access_key_id="x", aws_secret_access_key="x"
-    )
+    return boto3.client("cloudformation", "us-east-1")
 
 
 def test_a_stack_is_described_by_its_parameters_and_outputs(cloudformation: Any) -> None:
@@ -93,68 +100,33 @@ def test_a_stack_is_described_by_its_parameters_and_outputs(cloudformation: Any)
         "StackName": "counts",
         "CreationTime": "2026-11-22T10:00:00Z",
         "StackStatus": "CREATE_COMPLETE",
-        "Parameters": [
-            {"ParameterKey": "GraphQLEndpoint", "ParameterValue": ENDPOINT},
-            {"ParameterKey": "Architecture", "ParameterValue": "arm64"},
-            {"ParameterKey": "StreamArns", "ParameterValue": "arn-of-items,arn-of-tasks"},
-        ],
-        "Outputs": [
-            {"OutputKey": "PendingHoursTable", "OutputValue": "pending"},
-            {"OutputKey": "Dashboard", "OutputValue": "x"},
-        ],
+        "Parameters": [{"ParameterKey": "StreamArns", "ParameterValue": "a,b"}],
+        "Outputs": [{"OutputKey": "PendingHoursTable", "OutputValue": "pending"}],
     }
     with Stubber(cloudformation) as stub:
         stub.add_response("describe_stacks", {"Stacks": [stack]}, {"StackName": "counts"})
         found = describe(cloudformation, "counts")
-    assert found == {
-        "GRAPHQL_ENDPOINT": ENDPOINT,
-        "PENDING_HOURS_TABLE": "pending",
-        "STREAM_ARNS": "arn-of-items,arn-of-tasks",  # a range means what is attached
-    }
+    assert found == {"StreamArns": "a,b", "PendingHoursTable": "pending"}
 
 
-def test_a_stack_that_is_not_there_is_a_settings_error(cloudformation: Any) -> None:
+def test_a_stack_that_is_not_there_says_what_to_check(cloudformation: Any) -> None:
     with Stubber(cloudformation) as stub:
         stub.add_client_error("describe_stacks", "ValidationError", "Stack x does not exist")
-        with pytest.raises(SettingsError, match="--stack, --region and the credentials"):
+        with pytest.raises(CommandError, match="--stack, --region and the credentials"):
             describe(cloudformation, "x")
 
 
-def test_the_template_has_the_parameters_and_outputs_that_are_read() -> None:
-    assert template("template.yaml")["Parameters"].keys() >= PARAMETERS.keys()
-    assert template("template.yaml")["Outputs"].keys() >= OUTPUTS.keys()
-    known = {*PARAMETERS.values(), *OUTPUTS.values()} - {FAILED_BATCHES}
-    assert Settings.model_fields.keys() >= known
+def test_the_account_is_named_and_that_it_is_unknown() -> None:
+    session = session_of(None, "us-east-1", {})
+    sts = session.client("sts")
+    with Stubber(sts) as stub:
+        stub.add_response("get_caller_identity", {"Account": "123456789012"})
+        assert acting_on(session, sts) == "account 123456789012, us-east-1"
+        stub.add_client_error("get_caller_identity", "ExpiredToken", "expired")
+        assert acting_on(session, sts).startswith("account unknown (")
 
 
-def test_connecting_signs_for_the_endpoints_region(environment: dict[str, str]) -> None:
-    deployment = connect(_options("repair", "--endpoint", ENDPOINT), environment | KNOWN)
-    process = deployment.process
-    assert deployment.knows_pending
-    assert deployment.failed_batches_queue == KNOWN[FAILED_BATCHES]
-    assert process.settings.region == "eu-west-1"
-    assert process.aws("sqs") is process.aws("sqs")
-    process.session.close()
-
-
-def test_a_table_of_pending_hours_that_nobody_named_is_not_known(
-    environment: dict[str, str],
-) -> None:
-    show = ("show", "--account", "a", "--record-type", "items", "--start", "2026-11-22")
-    known = {name: value for name, value in environment.items() if name != "PENDING_HOURS_TABLE"}
-    deployment = connect(_options(*show), known)
-    assert not deployment.knows_pending
-    deployment.process.session.close()
-
-
-def test_an_unknown_profile_is_a_settings_error(environment: dict[str, str]) -> None:
-    with pytest.raises(SettingsError, match="--profile"):
-        connect(_options("verify", "--profile", "nobody-has-this"), environment)
-
-
-def test_no_credentials_is_a_settings_error(
-    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(boto3.Session, "get_credentials", lambda _: None)
-    with pytest.raises(SettingsError, match="no AWS credentials"):
-        connect(_options("verify"), environment)
+def test_no_target_of_make_overrides_the_region_of_a_deployments_commands() -> None:
+    for line in MAKEFILE.read_text().splitlines():
+        if "$(COMMAND)" in line:
+            assert not re.search(r"AWS_(DEFAULT_)?REGION=", line)

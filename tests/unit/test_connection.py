@@ -5,6 +5,7 @@ from pathlib import Path
 import boto3
 import pytest
 from aggregated_metrics import connect
+from aggregated_metrics.adapters.appsync import AppSyncClient
 from aggregated_metrics.core.errors import SettingsError
 from moto import mock_aws
 
@@ -12,7 +13,8 @@ from testbench.in_process import CREDENTIALS
 
 ENDPOINT = "https://x.appsync-api.eu-west-1.amazonaws.com/graphql"
 TEMPLATE = """
-{"Parameters": {"GraphQLEndpoint": {"Type": "String"}},
+{"Parameters": {"GraphQLEndpoint": {"Type": "String"},
+                "MaxRequestBytes": {"Type": "Number", "Default": 0}},
  "Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}
 """
 AMPLIFY = f"""
@@ -34,9 +36,14 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv(name, value)
 
 
-def where(*args: str, **named: str) -> tuple[str, str]:
+def client_of(*args: str, **named: str) -> AppSyncClient:
     client = connect(*args, **named)
     client._session.close()
+    return client
+
+
+def where(*args: str, **named: str) -> tuple[str, str]:
+    client = client_of(*args, **named)
     return client._endpoint, client._session.auth._signer.region  # type: ignore[union-attr]
 
 
@@ -63,8 +70,70 @@ def test_a_stack_names_the_endpoint_by_its_parameters_or_outputs(template: str) 
 
 
 @mock_aws
+@pytest.mark.parametrize("size", ["0", "8000"])
+def test_a_stacks_limit_of_request_sizes_holds_for_its_readers(size: str) -> None:
+    given = {"GraphQLEndpoint": ENDPOINT, "MaxRequestBytes": size}
+    boto3.client("cloudformation").create_stack(
+        StackName="counts",
+        TemplateBody=TEMPLATE,
+        Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in given.items()],
+    )
+    assert client_of(stack="counts").request_bytes == int(size)
+
+
+def put_stack(region: str) -> None:
+    """A stack whose API's own domain shows no region."""
+    custom = "https://counts.example.com/graphql"
+    boto3.client("cloudformation", region_name=region).create_stack(
+        StackName="counts", TemplateBody=AMPLIFY.replace(ENDPOINT, custom)
+    )
+
+
+PROFILE = """
+[profile staging]
+region = eu-central-1
+aws_access_key_id = AKIDEXAMPLE
+aws_secret_access_key = secret
+"""
+
+
+@mock_aws
+@pytest.mark.parametrize(
+    ("environment", "named", "region"),
+    [
+        ({}, {}, "eu-central-1"),
+        ({"AWS_REGION": "eu-north-1"}, {}, "eu-north-1"),
+        ({"AWS_DEFAULT_REGION": "eu-north-1"}, {}, "eu-north-1"),
+        ({"AWS_REGION": "eu-north-1", "AWS_DEFAULT_REGION": "us-west-2"}, {}, "eu-north-1"),
+        ({"AWS_REGION": "us-west-2"}, {"region": "eu-north-1"}, "eu-north-1"),
+    ],
+)
+@pytest.mark.parametrize("by", ["argument", "AWS_PROFILE"])
+def test_one_region_finds_the_stack_and_signs(
+    environment: dict[str, str],
+    named: dict[str, str],
+    region: str,
+    by: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """The profile's own, unless the call or the environment names another."""
+    (tmp_path / "config").write_text(PROFILE)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    if by == "AWS_PROFILE":
+        monkeypatch.setenv("AWS_PROFILE", "staging")
+    else:
+        named = named | {"profile": "staging"}
+    put_stack(region)
+    assert where(stack="counts", **named) == ("https://counts.example.com/graphql", region)
+
+
+@mock_aws
 def test_a_stack_that_is_not_there_or_names_none_is_said_by_its_name() -> None:
-    with pytest.raises(SettingsError, match="the stack 'counts' cannot be described"):
+    with pytest.raises(SettingsError, match="'counts' cannot be described in us-east-1"):
         connect(stack="counts")
     boto3.client("cloudformation").create_stack(StackName="other", TemplateBody=NOTHING)
     with pytest.raises(SettingsError, match="the stack 'other' has no parameter or output"):
@@ -72,8 +141,11 @@ def test_a_stack_that_is_not_there_or_names_none_is_said_by_its_name() -> None:
 
 
 def test_what_is_missing_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SettingsError, match="one of them is needed"):
-        connect()
+    for both in ({}, {"endpoint": ENDPOINT, "stack": "counts"}):
+        with pytest.raises(SettingsError, match="exactly one"):
+            connect(**both)
+    with pytest.raises(SettingsError, match="is in eu-west-1, not in us-east-1"):
+        connect(ENDPOINT, region="us-east-1")
     with pytest.raises(SettingsError, match="is not the https:// URL"):
         connect("http://counts.example.com/graphql")
     with pytest.raises(SettingsError, match="check the profile"):

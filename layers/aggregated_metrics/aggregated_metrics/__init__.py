@@ -1,45 +1,49 @@
 """Exact, fresh and cheap counts for applications on AppSync and DynamoDB.
 
 What a reader of counts needs is here: `connect` to the API, `summarize` a range, draw a
-`timeline`, ask for its `freshness` and for the `scopes` of a breakdown; `AggregatedMetrics` is the
-model of single buckets, for reading and writing. The rest of the package is what the three
-functions are made of (docs/architecture.md).
+`timeline`, ask up to when numbers are complete (`complete_until`) and which `breakdowns` are
+stored; `AggregatedMetrics` is the model of single buckets, for reading and writing. The functions
+are made of the rest of the package (docs/architecture.md).
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aggregated_metrics.adapters.breakdowns import breakdowns
     from aggregated_metrics.adapters.connection import connect
-    from aggregated_metrics.adapters.scopes import scopes
     from aggregated_metrics.core.cover import cover
     from aggregated_metrics.model import AggregatedMetrics
-    from aggregated_metrics.reading import Summary, freshness, summarize, timeline
+    from aggregated_metrics.reading import Summary, complete_until, summarize, timeline
 
 __all__ = [
     "AggregatedMetrics",
     "Summary",
+    "breakdowns",
+    "complete_until",
     "connect",
     "cover",
-    "freshness",
-    "scopes",
     "summarize",
     "timeline",
 ]
 _PLACES = {
     "AggregatedMetrics": "model",
     "Summary": "reading",
+    "breakdowns": "adapters.breakdowns",
+    "complete_until": "reading",
     "connect": "adapters.connection",
     "cover": "core.cover",
-    "freshness": "reading",
-    "scopes": "adapters.scopes",
     "summarize": "reading",
     "timeline": "reading",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """What somebody asks for, when they do: the functions, which start cold, do without."""
+    """Import a public name when it is first used: the functions, which start cold, do without."""
     if name in _PLACES:
         return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,7 +1,7 @@
-"""Reading counts right: sums of a range, a chart's points, and up to when they are complete.
+"""Reading counts: sums of a range, a chart's points, and up to when they are complete.
 
-Every row is in a bucket of each size, so whoever adds up buckets as they come counts it four times.
-Here a range is tiled by the fewest buckets (core/cover.py), each read once (docs/reading.md).
+Each row is counted in a bucket of every size: a sum of all buckets counts it four times. Here a
+range is tiled by the fewest buckets (core/cover.py), each read once (docs/reading.md).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from aggregated_metrics.adapters.appsync import Client
-from aggregated_metrics.adapters.bucket_reader import BucketReader
+from aggregated_metrics.adapters.bucket_reader import AsOf, BucketReader
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.bucket_sums import Known, exact, is_open
 from aggregated_metrics.core.cover import (
@@ -24,28 +24,30 @@ from aggregated_metrics.core.cover import (
     minutes,
     tiles,
 )
-from aggregated_metrics.core.errors import ScopeError
+from aggregated_metrics.core.errors import RecordTypeError
 from aggregated_metrics.core.measures import Measures, total, zero
 from aggregated_metrics.core.metadata import MEMORY_SECONDS
 from aggregated_metrics.core.record_types import MODELS, SCOPES, extra_of, model_of
 from aggregated_metrics.core.series import Series
 
-__all__ = ["Series", "Summary", "cover", "freshness", "read_points", "summarize", "timeline"]
+__all__ = ["Series", "Summary", "complete_until", "cover", "read_points", "summarize", "timeline"]
 
-GRACE = 120
-"""Seconds after its end at which a bucket is complete, unless the stack says otherwise."""
 _MEMORY = MEMORY_SECONDS // 60
+_SPLITS = frozenset(name for model in MODELS.values() for name in model.splits.values())
+"""Their minutes are open as long as those of the record type that they split."""
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What was counted in a range of time.
+    """The sums of a range of time.
 
     Attributes:
         start, end: the range, half-open.
         measures: its exact sums; `measures.cost` is in millionths of a dollar.
-        complete: whether the range is over and no bucket of it is still open.
+        complete: whether nothing more is expected: the range lies before `as_of` by the time that
+            the functions wait, and no bucket of it is open. A late row is added all the same.
         extra: the names of the record type's own measures, which are the last ones.
+        as_of: the time up to which the record type's stream is applied; None where not known.
     """
 
     start: datetime
@@ -53,6 +55,7 @@ class Summary:
     measures: Measures
     complete: bool
     extra: tuple[str, ...] = field(default=(), repr=False)
+    as_of: datetime | None = None
 
     @property
     def sums(self) -> dict[str, int]:
@@ -62,7 +65,8 @@ class Summary:
     def as_json(self) -> dict[str, Any]:
         """For machines."""
         span = {"start": self.start.isoformat(), "end": self.end.isoformat()}
-        return {**span, **self.sums, "complete": self.complete}
+        as_of = self.as_of and self.as_of.isoformat()
+        return {**span, **self.sums, "complete": self.complete, "asOf": as_of}
 
 
 def summarize(
@@ -80,23 +84,24 @@ def summarize(
 
     Args:
         client: anything with `execute(query, variables) -> data`; see `connect`.
-        account_id: whose.
+        account_id: the account.
         start: where the range begins.
         end: where it ends; not included.
-        record_type: such as `items`, or `scoreResultsByScore` with its scope.
-        scorecard_id: the scope of a breakdown by scorecard.
-        score_id: the scope of a breakdown by score.
+        record_type: such as `items`, or the breakdown `scoreResultsByScore` with its ids.
+        scorecard_id: the scorecard of a breakdown.
+        score_id: the score of a breakdown by score.
         now: the time now; a test passes its own.
 
     Raises:
         NaiveDatetimeError: a time has no offset.
         RangeError: `end` is before `start`.
-        ScopeError: a breakdown without its scope.
+        RecordTypeError: nothing counts the record type, or a breakdown lacks its ids.
+        UnreadableBucketError: the API cannot give a stored bucket; the message names it.
         ApiError: (with this package's client) the API refused, or did not answer.
     """
     first, last = minutes(start, end)
     series = _series(account_id, record_type, scorecard_id, score_id)
-    (summary,) = read_points(client, [series], [first, last], now=now)[series]
+    (summary,) = _points(client, series, [first, last], UTC, now)
     return summary
 
 
@@ -120,12 +125,12 @@ def timeline(
 
     Args:
         client: as for `summarize`, like all that is not named here.
-        account_id: whose.
+        account_id: the account.
         start: where the first point begins.
         end: where the last point ends.
-        record_type: what.
-        scorecard_id: the scope of a breakdown by scorecard.
-        score_id: the scope of a breakdown by score.
+        record_type: as for `summarize`.
+        scorecard_id: the scorecard of a breakdown.
+        score_id: the score of a breakdown by score.
         step: a timedelta of whole minutes, "week" or "month". One that divides a day begins again
             at each midnight of `zone`.
         zone: whose days, weeks and months, such as ZoneInfo("Europe/Berlin").
@@ -135,44 +140,77 @@ def timeline(
     Raises:
         NaiveDatetimeError: a time has no offset.
         RangeError: `end` is before `start`, or the step is wrong or makes too many points.
-        ScopeError: a breakdown without its scope.
+        RecordTypeError: nothing counts the record type, or a breakdown lacks its ids.
+        UnreadableBucketError: the API cannot give a stored bucket; the message names it.
         ApiError: (with this package's client) the API refused, or did not answer.
     """
     first, last = minutes(start, end)
     check_points(first, last, step)
     series = _series(account_id, record_type, scorecard_id, score_id)
     points = edges(first, last, step, zone, week_start)
-    return read_points(client, [series], points, zone=zone, now=now)[series]
+    return _points(client, series, points, zone, now)
 
 
-def freshness(
-    client: Client, account_id: str, *, grace: int = GRACE, now: datetime | None = None
-) -> datetime:
+def complete_until(
+    client: Client, account_id: str, *, now: datetime | None = None
+) -> datetime | None:
     """Up to when an account's numbers are complete: nothing more is expected before it.
 
-    It is the start of the first minute that is stored and not complete, of any record type in the
-    last 25 hours (a stream's memory is 24); without one, `grace` seconds ago. The API shows what
-    was written, not what is still to come: that a stream stands still is its alarm's to say.
+    It is the least of two times, of all record types that are counted: the end of the minutes that
+    the functions may have completed, by how far each stream is applied; and the start of the first
+    minute in the last 25 hours (a stream's memory is 24) that is stored and not complete.
+
+    Args:
+        client: the API.
+        account_id: the account.
+        now: the time now; a test passes its own.
+
+    Returns:
+        A time in UTC; None where it is not known how far a stream is applied.
 
     Raises:
         ApiError: (with this package's client) the API refused, or did not answer.
     """
-    at = now or datetime.now(UTC)
-    running = buckets.to_minute(at)
-    settled = buckets.to_minute(at - timedelta(seconds=grace))
+    running = buckets.to_minute(now or datetime.now(UTC))
+    reader = BucketReader(client)
+    reader.read({}, running)
+    times = {} if reader.as_of is None else _counted(reader.as_of)
+    applied = [moment for moment in times.values() if moment is not None]
+    if reader.as_of is None or not times or len(applied) < len(times):
+        return None
+    settled = min(applied) - timedelta(seconds=reader.as_of.complete_after)
     hours = range(buckets.floor(running - _MEMORY, buckets.HOUR), running + 1, buckets.HOUR)
-    wanted = {
-        Series(account_id, model.record_type): [Tile(hour, buckets.HOUR) for hour in hours]
-        for model in MODELS.values()
-    }
-    found = BucketReader(client).read(wanted, running)
-    still_open = [
+    tiles_ = [Tile(hour, buckets.HOUR) for hour in hours]
+    series = [Series(account_id, name) for name in times]
+    found = reader.read(dict.fromkeys(series, tiles_), running, as_of=False)
+    open_ = [
         tile.start
         for known in found.values()
         for tile, bucket in known.items()
         if tile.size == 1 and not bucket.complete
     ]
-    return buckets.to_datetime(min([settled, *still_open]))
+    unknown = [tile.start for each in series for tile in reader.unreadable(each) if tile.size == 1]
+    return buckets.to_datetime(min([buckets.to_minute(settled), *open_, *unknown]))
+
+
+def _counted(as_of: AsOf) -> Mapping[str, datetime | None]:
+    """Of whole record types alone: the buckets of splits and breakdowns are completed with them."""
+    parts = _SPLITS | SCOPES.keys()
+    return {name: moment for name, moment in as_of.times.items() if name not in parts}
+
+
+def _points(
+    client: Client, series: Series, edges: Sequence[int], zone: tzinfo, now: datetime | None
+) -> list[Summary]:
+    """The points of one series that is asked for by its name."""
+    reader, points = _read(client, [series], edges, zone, now)
+    known = reader.as_of.times if reader.as_of is not None else None
+    if known is not None and series.record_type not in known and not reader.has_read(series):
+        raise RecordTypeError(
+            f"nothing counts the record type {series.record_type!r}, and nothing of it is stored "
+            f"in this range; counted are {', '.join(sorted(known)) or 'none'}"
+        )
+    return points[series]
 
 
 def read_points(
@@ -192,14 +230,24 @@ def read_points(
         zone: in which the points' times are given.
         now: the time now.
     """
-    at = now or datetime.now(UTC)
+    return _read(client, series, edges, zone, now)[1]
+
+
+def _read(
+    client: Client,
+    series: Iterable[Series],
+    edges: Sequence[int],
+    zone: tzinfo,
+    now: datetime | None,
+) -> tuple[BucketReader, Mapping[Series, list[Summary]]]:
     spans = {span: list(tiles(*span)) for span in pairwise(edges)}
     every = [tile for span in spans.values() for tile in span]
     wanted = dict.fromkeys(series, every)
-    found = BucketReader(client).read(wanted, buckets.to_minute(at))
-    over = buckets.to_minute(at - timedelta(seconds=GRACE))
-    return {
-        each: list(_summaries(known, spans, over, zone, extra_of(each.record_type)))
+    reader = BucketReader(client)
+    found = reader.read(wanted, buckets.to_minute(now or datetime.now(UTC)))
+    reader.require_readable(wanted)
+    return reader, {
+        each: list(_summaries(each.record_type, known, spans, zone, reader.as_of))
         for each, known in found.items()
     }
 
@@ -207,7 +255,7 @@ def read_points(
 def _series(
     account_id: str, record_type: str, scorecard_id: str | None, score_id: str | None
 ) -> Series:
-    """The series that is asked for. Without its scope a breakdown's keys name no bucket."""
+    """The series that is asked for. Without its ids a breakdown's keys name no bucket."""
     attributes = SCOPES.get(record_type)
     if attributes is not None:
         by_score = len(attributes) > 1
@@ -215,24 +263,34 @@ def _series(
         named = bool(score_id) if by_score else bool(scorecard_id and not score_id)
         if not named:
             whole = model_of(record_type).record_type
-            raise ScopeError(
-                f"{record_type} is counted apart for each "
-                f"{'score' if by_score else 'scorecard'}: pass {needed}, or read {whole}; "
-                "scopes() says which there are"
+            raise RecordTypeError(
+                f"{record_type} has a series for each {'score' if by_score else 'scorecard'}: "
+                f"pass {needed}, or read {whole}; breakdowns() lists what is stored"
             )
-    return Series(account_id, record_type, scorecard_id, score_id)
+    return Series(account_id, record_type, scorecard_id or None, score_id or None)
 
 
 def _summaries(
+    record_type: str,
     known: Known,
     spans: Mapping[tuple[int, int], Sequence[Tile]],
-    over: int,
     zone: tzinfo,
-    extra: tuple[str, ...],
+    as_of: AsOf | None,
 ) -> Iterator[Summary]:
+    extra = extra_of(record_type)
     none = zero(extra)
+    applied = as_of.times.get(record_type) if as_of is not None else None
+    shown = applied and applied.astimezone(zone)
     for (first, last), parts in spans.items():
         start, end = (buckets.to_datetime(edge).astimezone(zone) for edge in (first, last))
-        closed = last <= over and not any(is_open(tile, known) for tile in parts)
+        over = _is_over(end, applied, as_of)
+        closed = over and not any(is_open(tile, known) for tile in parts)
         sums = total((exact(tile, known, none) for tile in parts), none)
-        yield Summary(start, end, sums, closed, extra)
+        yield Summary(start, end, sums, closed, extra, shown)
+
+
+def _is_over(end: datetime, applied: datetime | None, as_of: AsOf | None) -> bool:
+    """Whether the functions may have completed everything that ends then."""
+    if applied is None or as_of is None:
+        return False
+    return end + timedelta(seconds=as_of.complete_after) <= applied

@@ -66,7 +66,12 @@ class Process:
 
     def client(self, time_left: Callable[[], float]) -> AppSyncClient:
         """The API's client for one invocation."""
-        return AppSyncClient(self.settings.GRAPHQL_ENDPOINT, self.session, time_left)
+        return AppSyncClient(
+            self.settings.GRAPHQL_ENDPOINT,
+            self.session,
+            time_left,
+            request_bytes=self.settings.MAX_REQUEST_BYTES,
+        )
 
     def store(self, time_left: Callable[[], float]) -> HourStore:
         """The hours, for one invocation."""

@@ -122,6 +122,8 @@ class AppSyncClient:
         endpoint: the API's URL.
         session: from `open_session`; shared by all clients of a process.
         time_left: seconds that the caller still has; each request's time-outs keep within it.
+        request_bytes: how large a request may be (a firewall's limit); 0 for any size. Whoever
+            builds documents obeys it.
     """
 
     def __init__(
@@ -129,7 +131,10 @@ class AppSyncClient:
         endpoint: str,
         session: requests.Session,
         time_left: Callable[[], float] | None = None,
+        *,
+        request_bytes: int = 0,
     ) -> None:
+        self.request_bytes = request_bytes
         self._endpoint = endpoint
         self._session = session
         self._time_left = time_left
@@ -227,7 +232,8 @@ def _error(
     remedies = (_remedy(status, *each) for each in zip(kinds, errors, strict=True))
     remedy = next(filter(None, remedies), None)
     if remedy or status in {401, 403}:
-        return AuthorizationError(f"{message}; {remedy or _UNKNOWN}", operation=operation)
+        message = f"{message}; {remedy or _UNKNOWN}"
+        return AuthorizationError(message, operation=operation, errors=errors, data=data)
     if status == requests.codes.too_many_requests:
         return ThrottledError(message, operation=operation, errors=errors, data=data)
     if status >= requests.codes.internal_server_error:

@@ -1,5 +1,7 @@
 """A client of the API in one line: where it is, and who asks."""
 
+import os
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +18,9 @@ ENDPOINTS = ("GraphQLEndpoint", "GraphQLApiEndpoint", "awsAppsyncApiEndpoint")
 _CONFIG = Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 3})
 
 
+_REQUEST_BYTES = "MaxRequestBytes"
+
+
 def connect(
     endpoint: str | None = None,
     *,
@@ -30,54 +35,78 @@ def connect(
 
     Args:
         endpoint: the GraphQL API's URL (amplify_outputs.json: data.url).
-        stack: instead, a CloudFormation stack that names it: this application's, or Amplify's.
-        region: AWS region; else the endpoint's, else the profile's own.
-        profile: AWS profile; else AWS_PROFILE, or what the environment gives.
+        stack: instead, a CloudFormation stack that names it: this application's, or Amplify's. Its
+            `MaxRequestBytes` holds for the client's readers, too.
+        region: AWS region; otherwise AWS_REGION, AWS_DEFAULT_REGION, or the profile's own, in this
+            order. It is where the stack is; requests are signed for the endpoint's own region,
+            unless the endpoint does not show one.
+        profile: AWS profile; otherwise AWS_PROFILE, or the environment's credentials.
 
     Raises:
         SettingsError: there is no such endpoint, stack, region or credentials; says what to do.
     """
-    session = botocore.session.Session(profile=profile)
+    if (endpoint is None) == (stack is None):
+        raise SettingsError("pass either connect(endpoint) or connect(stack=…), exactly one")
+    named: Mapping[str, str] = {}
     try:
-        region = region or session.get_config_variable("region")
-        if endpoint is None:
-            endpoint = _endpoint_of(session, stack, region)
+        session = botocore.session.Session(profile=profile)
+        where = _region(session, region)
+        if stack is not None:
+            named = _described(session, stack, where)
+            endpoint = _endpoint_of(stack, named)
         credentials = session.get_credentials()
     except BotoCoreError as error:
         raise SettingsError(f"{error}; check the profile and the region") from error
-    if not is_safe(endpoint):
-        raise SettingsError(f"{endpoint!r} is not the https:// URL of a GraphQL API")
     if credentials is None:
         raise SettingsError(
             "there are no AWS credentials: sign in, or choose some with profile= or AWS_PROFILE"
         )
-    signed_for = region_of(endpoint) or region
+    url, signed_for = _checked(str(endpoint), None if stack else region, where)
+    http = open_session(SigV4(credentials, signed_for))
+    return AppSyncClient(url, http, request_bytes=int(named.get(_REQUEST_BYTES) or 0))
+
+
+def _region(session: Any, region: str | None) -> str | None:
+    """As the AWS CLI: botocore itself does not read AWS_REGION."""
+    own: str | None = session.get_config_variable("region")
+    return region or os.environ.get("AWS_REGION") or own
+
+
+def _checked(endpoint: str, asked: str | None, found: str | None) -> tuple[str, str]:
+    """The endpoint, and the region to sign for."""
+    if not is_safe(endpoint):
+        raise SettingsError(f"{endpoint!r} is not the https:// URL of a GraphQL API")
+    own = region_of(endpoint)
+    if own and asked and own != asked:
+        raise SettingsError(f"{urlsplit(endpoint).hostname} is in {own}, not in {asked}")
+    signed_for = own or found
     if signed_for is None:
         raise SettingsError(
             f"{urlsplit(endpoint).hostname} does not say its region: pass region=, or set "
-            "AWS_DEFAULT_REGION"
+            "AWS_REGION"
         )
-    return AppSyncClient(endpoint, open_session(SigV4(credentials, signed_for)))
+    return endpoint, signed_for
 
 
-def _endpoint_of(session: Any, stack: str | None, region: str | None) -> str:
-    if stack is None:
-        raise SettingsError("connect(endpoint) or connect(stack=…): one of them is needed")
+def _described(session: Any, stack: str, region: str | None) -> Mapping[str, str]:
+    """A stack's parameters and outputs, by name."""
     try:
         cloudformation = session.create_client("cloudformation", region_name=region, config=_CONFIG)
         described = cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
     except ClientError as error:
         raise SettingsError(
-            f"the stack {stack!r} cannot be described ({error}); check its name, the region and "
-            "the credentials"
+            f"the stack {stack!r} cannot be described in {region} ({error}); check its name, the "
+            "region and the credentials"
         ) from error
-    named = {entry["OutputKey"]: entry["OutputValue"] for entry in described.get("Outputs", ())}
-    named |= {
-        entry["ParameterKey"]: entry["ParameterValue"] for entry in described.get("Parameters", ())
-    }
+    outputs = {each["OutputKey"]: each["OutputValue"] for each in described.get("Outputs", ())}
+    parameters = described.get("Parameters", ())
+    return outputs | {each["ParameterKey"]: each["ParameterValue"] for each in parameters}
+
+
+def _endpoint_of(stack: str, named: Mapping[str, str]) -> str:
     for name in ENDPOINTS:
         if name in named:
-            return str(named[name])
+            return named[name]
     raise SettingsError(
         f"the stack {stack!r} has no parameter or output {', '.join(ENDPOINTS)}: pass the endpoint"
     )

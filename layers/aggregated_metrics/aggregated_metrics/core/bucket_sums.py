@@ -1,33 +1,44 @@
-"""What stored buckets come to, each minute once and to the last digit. Pure.
+"""The sums of stored buckets, each minute once and to the last digit. Pure.
 
 A bucket that is complete holds the sum of its minutes. One that is not may be behind them for a
-moment (minutes are written first), and a field that shows the largest Int may hide more; so in
-both cases its parts say more, down to the minutes, which keep what their fields cannot show. Only a
-bucket of which no part is stored speaks for itself whatever it is: its minutes were removed.
+moment (minutes are written first), and a field that shows the largest Int may hide more; in both
+cases its parts say more, down to the minutes, which keep what their fields cannot show. Only a
+bucket of which no part is stored speaks for itself: its minutes were removed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from typing import NamedTuple
 
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.cover import Tile
-from aggregated_metrics.core.hours import Bucket
 from aggregated_metrics.core.measures import INT_MAX, ZERO, Measures, clamped, total
 
 RECENT = buckets.HOUR
 """A bucket that is not stored may still be on its way: so many minutes after its end, and so many
 before its start, where a writer's clock is ahead."""
 
-type Known = Mapping[Tile, Bucket]
+
+class Stored(NamedTuple):
+    """A bucket that was read: its exact sums, and whether nothing more is expected."""
+
+    measures: Measures
+    complete: bool
+
+
+type Known = Mapping[Tile, Stored]
 """The buckets of one series that were read."""
 
 
-def needs_parts(tile: Tile, known: Known, now: int) -> bool:
-    """Whether the parts of a bucket have to be read too; `now` is an epoch minute."""
+def may_be_on_its_way(tile: Tile, now: int) -> bool:
+    """Whether a bucket may be missing although its minutes are stored; `now` is an epoch minute."""
+    return tile.size > 1 and tile.start - RECENT <= now < tile.end + RECENT
+
+
+def needs_parts(tile: Tile, known: Known) -> bool:
+    """Whether the parts of a stored bucket say more than itself."""
     bucket = known.get(tile)
-    if tile.size == 1:
+    if tile.size == 1 or bucket is None:
         return False
-    if bucket is None:
-        return tile.start - RECENT <= now < tile.end + RECENT
     return not bucket.complete or max(bucket.measures) >= INT_MAX
 
 
@@ -56,6 +67,20 @@ def is_open(tile: Tile, known: Known) -> bool:
     if bucket is not None:
         return not bucket.complete
     return any(is_open(part, known) for part in tile.parts)
+
+
+def missing(tile: Tile, known: Known, unreadable: Collection[Tile]) -> Iterator[Tile]:
+    """The stored buckets without which the sum of `tile` is not known, though the API has them.
+
+    Finer buckets replace a rollup that cannot be read, unless none is stored. A minute has none.
+    """
+    if tile in known and not needs_parts(tile, known):
+        return
+    stored = [*known, *unreadable]
+    if tile in unreadable and not any(each != tile and tile.holds(each) for each in stored):
+        yield tile
+    for part in tile.parts:
+        yield from missing(part, known, unreadable)
 
 
 def _stands_alone(tile: Tile, known: Known) -> bool:

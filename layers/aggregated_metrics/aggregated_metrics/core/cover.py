@@ -34,6 +34,10 @@ class Tile(NamedTuple):
         """The first epoch minute after it."""
         return self.start + self.size
 
+    def holds(self, other: "Tile") -> bool:
+        """Whether the other bucket lies within this one."""
+        return self.start <= other.start and other.end <= self.end
+
     @property
     def parts(self) -> tuple["Tile", ...]:
         """The buckets of the next smaller size that it consists of; none for a minute."""

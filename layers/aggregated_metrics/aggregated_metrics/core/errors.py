@@ -6,12 +6,13 @@ AggregatedMetricsError
 ├── EventError                an invocation's event is not what its function takes
 ├── NaiveDatetimeError        a datetime without an offset was passed in (also a ValueError)
 ├── RangeError                a range or step of time that cannot be read (also a ValueError)
-├── ScopeError                a breakdown is read without its scope (also a ValueError)
+├── RecordTypeError           a record type is not counted, or lacks its ids (also a ValueError)
+├── UnreadableBucketError     the API cannot give a stored bucket that a sum needs
 ├── UncountableError          an image cannot be counted; its record goes to quarantine
-├── ApiError                  a request to the GraphQL API failed; names the operation
+├── ApiError                  a request to the API failed; keeps `data`, `errors`, `failed` aliases
 │   ├── TransportError        no answer: connection, time-out, 5xx, after bounded retries
 │   ├── AuthorizationError    401, 403, or a field that the role may not call
-│   └── GraphQLError          an answer with errors; keeps `data`, `errors` and `failed` aliases
+│   └── GraphQLError          an answer with errors
 │       ├── ConditionFailedError   some aliases failed their condition, the others were done
 │       └── ThrottledError         some or all of the request was throttled
 ├── ServiceError              an AWS service other than the API did not answer as it should
@@ -51,11 +52,15 @@ class NaiveDatetimeError(AggregatedMetricsError, ValueError):
 
 
 class RangeError(AggregatedMetricsError, ValueError):
-    """A range ends before it begins, or a chart's step is none."""
+    """A range that ends before it begins, or a wrong step."""
 
 
-class ScopeError(AggregatedMetricsError, ValueError):
-    """A breakdown is read without the scorecard or score that it is apart by; the message helps."""
+class RecordTypeError(AggregatedMetricsError, ValueError):
+    """A record type that nothing counts, or a breakdown without its scorecard_id or score_id."""
+
+
+class UnreadableBucketError(AggregatedMetricsError):
+    """The API cannot give a stored bucket that a sum needs; the message names its key."""
 
 
 class UncountableError(AggregatedMetricsError):
@@ -67,25 +72,6 @@ class ApiError(AggregatedMetricsError):
 
     Attributes:
         operation: the name of the GraphQL operation.
-    """
-
-    def __init__(self, message: str, *, operation: str) -> None:
-        super().__init__(f"{operation}: {message}")
-        self.operation = operation
-
-
-class TransportError(ApiError):
-    """No usable answer came, and the bounded retries are used up."""
-
-
-class AuthorizationError(ApiError):
-    """The API refused the caller. Retrying cannot help."""
-
-
-class GraphQLError(ApiError):
-    """The API answered with errors.
-
-    Attributes:
         errors: the answer's `errors`, as received.
         data: the answer's `data`; aliases that went through are in it.
         failed: the aliases (first element of each error's `path`) that did not go through.
@@ -97,13 +83,26 @@ class GraphQLError(ApiError):
         message: str,
         *,
         operation: str,
-        errors: Iterable[Mapping[str, Any]],
-        data: Mapping[str, Any] | None,
+        errors: Iterable[Mapping[str, Any]] = (),
+        data: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(message, operation=operation)
+        super().__init__(f"{operation}: {message}")
+        self.operation = operation
         self.errors = list(errors)
         self.data = dict(data or {})
         self.failed = frozenset(str(error["path"][0]) for error in self.errors if error.get("path"))
+
+
+class TransportError(ApiError):
+    """No usable answer came, and the bounded retries are used up."""
+
+
+class AuthorizationError(ApiError):
+    """The API refused the caller. Retrying cannot help."""
+
+
+class GraphQLError(ApiError):
+    """The API answered with errors."""
 
 
 class ConditionFailedError(GraphQLError):

@@ -1,0 +1,77 @@
+"""What a scan of whole tables reads and costs, before it starts."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from aggregated_metrics_cli.deployment import Deployment
+from aggregated_metrics_cli.errors import CommandError
+
+_PASSES = 2
+_BYTES_A_UNIT = 8192
+"""An eventually consistent read unit reads two times 4 KB."""
+_DOLLARS_A_MILLION_UNITS = 0.125
+"""us-east-1, on demand."""
+MOST_SEGMENTS = 1_000
+"""Of all tables together: Step Functions takes 256 KB from one state to the next."""
+
+
+class Plan(NamedTuple):
+    """What a scan takes.
+
+    Attributes:
+        rows: model to about how many rows, as DynamoDB counts them every six hours.
+        readUnits: of both passes.
+        dollars: for reading; requests to the API come on top, where counts differ.
+    """
+
+    rows: Mapping[str, int]
+    readUnits: int
+    dollars: float
+
+    def lines(self) -> Iterator[str]:
+        """For people."""
+        for model, number in self.rows.items():
+            yield f"{model}: about {number:,} rows"
+        yield (
+            f"{self.readUnits:,} read units in two passes, ${self.dollars:,.2f} at us-east-1's "
+            "price; writing what differs comes on top"
+        )
+
+
+def plan_of(deployment: Deployment, models: Sequence[str], segments: int | None) -> Plan:
+    """What a scan of these models' tables takes; of all attached tables if none is named.
+
+    Raises:
+        CommandError: a model is not attached, or the scan has too many segments.
+    """
+    tables = attached(deployment.stack)
+    if unknown := [name for name in models if name not in tables]:
+        raise CommandError(f"{unknown[0]!r} is not attached; attached: {', '.join(tables)}")
+    wanted = models or list(tables)
+    if len(wanted) * (segments or 0) > MOST_SEGMENTS:
+        raise CommandError(
+            f"{segments} segments of {len(wanted)} tables are more than {MOST_SEGMENTS} in all: "
+            f"choose --segments {MOST_SEGMENTS // len(wanted)} or fewer"
+        )
+    described = {name: _described(deployment, tables[name]) for name in wanted}
+    size = sum(table.get("TableSizeBytes", 0) for table in described.values())
+    units = _PASSES * -(-size // _BYTES_A_UNIT)
+    return Plan(
+        {name: table.get("ItemCount", 0) for name, table in described.items()},
+        units,
+        units * _DOLLARS_A_MILLION_UNITS / 1e6,
+    )
+
+
+def attached(stack: Mapping[str, str]) -> dict[str, str]:
+    """Model to table, by the stack's parameters; Amplify's tables begin with the model's name."""
+    named = json.loads(stack.get("SourceTables") or "{}")
+    tables = (arn.split("/")[1] for arn in stack.get("StreamArns", "").split(",") if "/" in arn)
+    return {named.get(table) or table.partition("-")[0]: table for table in tables}
+
+
+def _described(deployment: Deployment, table: str) -> dict[str, Any]:
+    answer = deployment.aws("dynamodb").describe_table(TableName=table)
+    found: dict[str, Any] = answer["Table"]
+    return found

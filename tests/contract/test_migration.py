@@ -1,0 +1,64 @@
+"""What docs/migration.md claims of models, breakdowns and permissions."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import aggregated_metrics
+import pytest
+from aggregated_metrics.adapters.hour_documents import FIELDS
+from aggregated_metrics.core.changes import fold
+from aggregated_metrics.core.record_types import BREAKDOWNS
+from aggregated_metrics.core.series import Series
+
+from testbench.counted import FakeClient, every, measured, store
+from testbench.in_process import ROOT
+from testbench.rows import MAKERS
+from testbench.streams import Stream, window_event
+
+PAGE = (ROOT / "docs" / "migration.md").read_text()
+SCHEMA = (ROOT / "testbench" / "amplify" / "schema.graphql").read_text()
+
+
+def test_the_breakdowns_that_are_stored_are_listed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = FakeClient()
+    for card in ("a", "b"):
+        counted = every("2026-11-22 10:00", "2026-11-22 11:00", measured("feedbackItems", 1))
+        series = Series("acct-1", "feedbackItemsByScorecard", card)
+        store(client.api, series, counted, datetime(2026, 11, 23, tzinfo=UTC))
+    monkeypatch.setattr(aggregated_metrics, "connect", lambda _: client, raising=False)
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    names: dict[str, list[str]] = {}
+    exec(compile(code, "migration.md", "exec"), names)
+    assert capsys.readouterr().out == "{'feedbackItemsByScorecard': 2}\n"
+    assert sorted(names["names"]) == sorted(BREAKDOWNS)
+
+
+@pytest.mark.parametrize("model", ["ScoreResult", "Task", "Evaluation"])
+def test_a_row_counts_when_it_was_created_whatever_its_last_update(model: str) -> None:
+    created = datetime(2026, 11, 22, 9, 50, tzinfo=UTC)
+    old = MAKERS[model](createdAt=created.isoformat(), updatedAt=created.isoformat())
+    updated = (created + timedelta(minutes=20)).isoformat()
+    batches = fold(
+        window_event(Stream(model).modify(old, old | {"updatedAt": updated})), {}
+    ).batches
+    deltas = [delta for batch in batches for _, _, found in batch.minutes() for delta in found]
+    assert sum(delta.measures.count for delta in deltas) == 0
+    inserted = fold(window_event(Stream(model).insert(old | {"updatedAt": updated})), {}).batches
+    starts = {hour.start for batch in inserted for hour, _, _ in batch.minutes()}
+    assert starts == {int(created.timestamp()) // 3600 * 60}
+
+
+def test_the_fields_to_add_are_those_that_may_be_missing() -> None:
+    (kind,) = re.findall(r"type AggregatedMetrics .*?\{(.*?)\}", SCHEMA, re.DOTALL)
+    optional = set(re.findall(r"(\w+): \w+$", kind, re.MULTILINE)) - {"scorecardId", "scoreId"}
+    (listed,) = re.findall(r"all of (.*?), optional ones", PAGE)
+    assert set(re.findall(r"`(\w+)`", listed)) == optional
+    assert optional <= set(FIELDS.split())
+
+
+def test_the_mutations_to_deny_are_all_that_write_counts() -> None:
+    (mutations,) = re.findall(r"^type Mutation \{(.*?)^\}", SCHEMA, re.MULTILINE | re.DOTALL)
+    written = set(re.findall(r"(\w+AggregatedMetrics)\(", mutations))
+    assert set(re.findall(r"`((?:create|update|delete)AggregatedMetrics)`", PAGE)) == written

@@ -1,0 +1,76 @@
+"""A reader's program without the functions' dependencies: `python tests/readers_smoke.py`.
+
+It stands alone, so that it runs on every Python that readers may have: no pytest, no test bench.
+"""
+
+import os
+import re
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+FORBIDDEN = ("aws_lambda_powertools", "pydantic", "boto3")
+HOUR = datetime(2026, 11, 22, 10, tzinfo=UTC)
+END = HOUR + timedelta(hours=2)
+ROW = {
+    "accountId": "acct-1",
+    "compositeKey": "items#2026-11-22T10:00:00Z#60",
+    "recordType": "items",
+    "timeRangeStart": "2026-11-22T10:00:00Z",
+    "timeRangeEnd": "2026-11-22T11:00:00.000Z",
+    "numberOfMinutes": 60,
+    "count": 7,
+    "complete": True,
+    "createdAt": "2026-11-22T10:00:09.123456Z",
+    "updatedAt": "2026-11-22T11:02:09.123456Z",
+}
+AS_OF = '{"asOf": {"items": "2026-11-23T00:00:00Z"}, "completeAfter": 120}'
+
+
+class Client:
+    """Answers each alias: the hour of ten o'clock, the as-of record, pages of one row."""
+
+    def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+        values = [str(value) for value in (variables or {}).values()]
+        data: dict[str, Any] = {"asOf": {"metadata": AS_OF}}
+        for alias, key in re.findall(r"(b\d+): getAggregated.*?compositeKey: \$(k\d+)", query):
+            data[alias] = ROW if (variables or {})[key] == ROW["compositeKey"] else None
+        for alias in re.findall(r"(\w+): listAggregated", query):
+            data[alias] = {"items": [], "nextToken": None}
+        for field in re.findall(r"{ (listAggregated\w+|updateAggregated\w+)\(", query):
+            data[field] = ROW if field.startswith("update") else {"items": [ROW]}
+        assert values or "_streams" in query
+        return data
+
+
+def main() -> None:
+    from aggregated_metrics import (  # noqa: PLC0415 - after the import is restricted
+        AggregatedMetrics,
+        breakdowns,
+        complete_until,
+        connect,
+        summarize,
+        timeline,
+    )
+
+    client = Client()
+    whole = summarize(client, "acct-1", HOUR, END, "items")
+    assert (whole.measures.count, whole.complete) == (7, True), whole
+    zone, step = ZoneInfo("UTC"), timedelta(hours=1)
+    points = timeline(client, "acct-1", HOUR, END, "items", step=step, zone=zone)
+    assert [point.measures.count for point in points] == [7, 0], points
+    assert complete_until(client, "acct-1", now=END) == datetime(2026, 11, 22, 23, 58, tzinfo=UTC)
+    assert breakdowns(client, "acct-1", "itemsByScore") == {"itemsByScore": []}
+    (record,) = AggregatedMetrics.list_by_time_range(client, "acct-1", HOUR, END, "items", 60)
+    assert AggregatedMetrics.create_or_update(client, "acct-1", "items", HOUR, END, 60, 7) == record
+    os.environ |= {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret"}
+    connect("https://x.appsync-api.eu-west-1.amazonaws.com/graphql")
+    loaded = [name for name in FORBIDDEN if sys.modules.get(name) is not None]
+    assert not loaded, loaded
+    sys.stdout.write(f"{sys.version_info.major}.{sys.version_info.minor}: readers work\n")
+
+
+if __name__ == "__main__":
+    sys.modules.update(dict.fromkeys(FORBIDDEN))  # type: ignore[arg-type] # importing them fails
+    main()

@@ -1,0 +1,123 @@
+"""samconfig.toml keeps what SAM reads in it, whatever form it has; SAM itself is the judge."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomlkit
+
+from aggregated_metrics_cli import samconfig
+from aggregated_metrics_cli.errors import CommandError
+from aggregated_metrics_cli.samconfig import merged, overrides_of
+
+ROOT = Path(__file__).parents[2]
+JUDGE = """
+import json, sys
+from samcli.cli.types import CfnParameterOverridesType
+given = json.load(sys.stdin)
+print(json.dumps([CfnParameterOverridesType().convert(each, None, None) for each in given]))
+"""
+FORMS: dict[str, Any] = {
+    "as --guided writes it": 'GraceSeconds="300" SweepSchedule="rate(2 minutes)"',
+    "by key": "ParameterKey=GraceSeconds,ParameterValue=300 ParameterKey=Item,ParameterValue=old",
+    "by key, quoted": 'ParameterKey=Rate,ParameterValue="rate(2 minutes)"',
+    "plain": 'GraceSeconds=300 Empty="" Json={\\"a\\":1}',
+    "single quotes": "Rate='rate(2 minutes)' Grace=300",
+    "escaped spaces": "Rate=rate(2\\ minutes) Grace=300",
+    "a list": ["GraceSeconds=300", 'SweepSchedule="rate(2 minutes)"', 'A="1" B="2"'],
+    "a table": {"GraceSeconds": 300, "Arns": ["a", "b"], "Json": '{"a":"b"}', "On": True},
+    "a list of both": [{"GraceSeconds": "300"}, 'Rate="rate(2 minutes)"'],
+    "nothing": "",
+}
+WRITTEN = {
+    "GraphQLEndpoint": "https://x/graphql",
+    "StreamArns": "",
+    "TableArns": "arn:a,arn:b",
+    "SourceTables": '{"work-orders":"Task"}',
+}
+
+
+def judged(*given: Any) -> list[dict[str, str]]:
+    """What SAM reads."""
+    done = subprocess.run(
+        [str(ROOT / ".tools" / "sam" / "bin" / "python"), "-c", JUDGE],
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    read: list[dict[str, str]] = json.loads(done.stdout)
+    return read
+
+
+def test_every_form_is_read_as_sam_reads_it() -> None:
+    assert [overrides_of(each) for each in FORMS.values()] == judged(*FORMS.values())
+
+
+@pytest.mark.parametrize("section", ["deploy", "global"])
+def test_what_is_written_keeps_what_sam_read_before(tmp_path: Path, section: str) -> None:
+    written = []
+    config = tmp_path / "samconfig.toml"
+    for form in FORMS.values():
+        document = {"staging": {section: {"parameters": {"parameter_overrides": form}}}}
+        config.write_text(tomlkit.dumps(document))
+        samconfig.write(config, "staging", "eu-central-1", WRITTEN)
+        shared = tomlkit.parse(config.read_text()).unwrap()["staging"]["global"]["parameters"]
+        assert shared["region"] == "eu-central-1"
+        written.append(shared["parameter_overrides"])
+    before = judged(*FORMS.values())
+    assert judged(*written) == [{**each, **WRITTEN} for each in before]
+
+
+def test_comments_and_other_settings_stay(tmp_path: Path) -> None:
+    config = tmp_path / "samconfig.toml"
+    config.write_text(
+        "version = 0.1\n\n# how staging is deployed\n[staging.deploy.parameters]\n"
+        'capabilities = ["CAPABILITY_IAM"] # roles of its own\nregion = "us-east-1"\n'
+    )
+    samconfig.write(config, "staging", "eu-central-1", WRITTEN)
+    text = config.read_text()
+    assert "# how staging is deployed" in text
+    assert "# roles of its own" in text
+    parameters = tomlkit.parse(text).unwrap()["staging"]
+    assert parameters["deploy"]["parameters"] == {"capabilities": ["CAPABILITY_IAM"]}
+    samconfig.write(config, "staging", "eu-central-1", WRITTEN)
+    assert config.read_text() == text, "writing it again changes nothing"
+
+
+def test_the_projects_own_file_takes_every_environment(tmp_path: Path) -> None:
+    config, environments = tmp_path / "samconfig.toml", ("default", "staging", "prod", "new")
+    config.write_text((ROOT / "samconfig.toml").read_text())
+    for env in environments:
+        samconfig.write(config, env, "eu-central-1", WRITTEN)
+    written = tomlkit.parse(config.read_text()).unwrap()
+    for env in environments:
+        overrides = written[env]["global"]["parameters"]["parameter_overrides"]
+        assert overrides.items() >= WRITTEN.items()
+    assert written["staging"]["global"]["parameters"]["stack_name"] == "aggregated-metrics-staging"
+
+
+@pytest.mark.parametrize(
+    ("before", "found", "after"),
+    [("", "a", "a"), ("b", "a", "a,b"), ("all", "a", "all"), ("b", None, "b"), (None, None, None)],
+)
+def test_breakdowns_are_switched_on_and_never_off(
+    before: str | None, found: str | None, after: str | None
+) -> None:
+    kept = {} if before is None else {"Breakdowns": before}
+    parameters = {} if found is None else {"Breakdowns": found}
+    assert merged(kept, parameters).get("Breakdowns") == after
+
+
+def test_what_sam_cannot_read_is_refused() -> None:
+    with pytest.raises(CommandError, match="cannot read the parameter_overrides"):
+        overrides_of("nonsense")
+
+
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
+    config = tmp_path / "samconfig.toml"
+    config.write_text("[")
+    with pytest.raises(CommandError, match=r"samconfig\.toml cannot be read"):
+        samconfig.write(config, "staging", "eu-central-1", WRITTEN)

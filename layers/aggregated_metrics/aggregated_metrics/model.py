@@ -11,7 +11,7 @@ from aggregated_metrics.adapters.hour_documents import FIELDS
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import ConditionFailedError, ContentionError, RangeError
 from aggregated_metrics.core.metadata import RESERVED, decoded
-from aggregated_metrics.core.record_types import extra_of
+from aggregated_metrics.core.models import BUILT_IN
 from aggregated_metrics.core.series import Series, key_stem
 
 _BY_TYPE = "listAggregatedMetricsByAccountIdAndRecordTypeAndTimeRangeStart"
@@ -234,7 +234,7 @@ def _upsert(client: Client, record: dict[str, Any]) -> dict[str, Any]:
 
 def _merge(client: Client, record: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
     """As `_upsert`, under the condition that what is kept of the stored metadata is still that."""
-    reserved = (RESERVED - {_OTHER}).union(extra_of(record["recordType"]))
+    reserved = (RESERVED - {_OTHER}).union(BUILT_IN.extra_measures(record["recordType"]))
     given = {name: value for name, value in metadata.items() if name not in reserved}
     for _ in range(_TRIES):
         stored = _get(client, record)

@@ -27,13 +27,13 @@ from aggregated_metrics.core.cover import (
 from aggregated_metrics.core.errors import RecordTypeError
 from aggregated_metrics.core.measures import Measures, total, zero
 from aggregated_metrics.core.metadata import MEMORY_SECONDS
-from aggregated_metrics.core.record_types import MODELS, SCOPES, extra_of, model_of
+from aggregated_metrics.core.models import BUILT_IN
 from aggregated_metrics.core.series import Series
 
 __all__ = ["Series", "Summary", "complete_until", "cover", "read_points", "summarize", "timeline"]
 
 _MEMORY = MEMORY_SECONDS // 60
-_SPLITS = frozenset(name for model in MODELS.values() for name in model.splits.values())
+_SPLITS = frozenset(name for model in BUILT_IN for name in model.plain_types[1:])
 """Their minutes are open as long as those of the record type that they split."""
 
 
@@ -195,7 +195,7 @@ def complete_until(
 
 def _counted(as_of: AsOf) -> Mapping[str, datetime | None]:
     """Of whole record types alone: the buckets of splits and breakdowns are completed with them."""
-    parts = _SPLITS | SCOPES.keys()
+    parts = _SPLITS | BUILT_IN.breakdowns.keys()
     return {name: moment for name, moment in as_of.times.items() if name not in parts}
 
 
@@ -247,7 +247,7 @@ def _read(
     found = reader.read(wanted, buckets.to_minute(now or datetime.now(UTC)))
     reader.require_readable(wanted)
     return reader, {
-        each: list(_summaries(each.record_type, known, spans, zone, reader.as_of))
+        each: list(_summaries(each.record_type, known, spans, zone, reader))
         for each, known in found.items()
     }
 
@@ -256,13 +256,14 @@ def _series(
     account_id: str, record_type: str, scorecard_id: str | None, score_id: str | None
 ) -> Series:
     """The series that is asked for. Without its ids a breakdown's keys name no bucket."""
-    attributes = SCOPES.get(record_type)
+    attributes = BUILT_IN.breakdowns.get(record_type)
     if attributes is not None:
         by_score = len(attributes) > 1
         needed = "score_id" if by_score else "scorecard_id, and no score_id"
         named = bool(score_id) if by_score else bool(scorecard_id and not score_id)
         if not named:
-            whole = model_of(record_type).record_type
+            model = BUILT_IN.of(record_type)
+            whole = model.record_type if model else "its record type"
             raise RecordTypeError(
                 f"{record_type} has a series for each {'score' if by_score else 'scorecard'}: "
                 f"pass {needed}, or read {whole}; breakdowns() lists what is stored"
@@ -275,9 +276,9 @@ def _summaries(
     known: Known,
     spans: Mapping[tuple[int, int], Sequence[Tile]],
     zone: tzinfo,
-    as_of: AsOf | None,
+    reader: BucketReader,
 ) -> Iterator[Summary]:
-    extra = extra_of(record_type)
+    extra, as_of = reader.extra_measures(record_type), reader.as_of
     none = zero(extra)
     applied = as_of.times.get(record_type) if as_of is not None else None
     shown = applied and applied.astimezone(zone)

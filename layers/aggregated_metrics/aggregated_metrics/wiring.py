@@ -139,7 +139,7 @@ def probe(process: Process, context: Any) -> "Probe":
             settings.STREAM_FUNCTION,
             settings.streams,
         ),
-        record=StreamsRecord(process.store(time_left(context))),
+        record=StreamsRecord(process.store(time_left(context)), settings.models.custom_measures),
         pending=process.pending(),
         models=settings.models,
         clock=process.clock,

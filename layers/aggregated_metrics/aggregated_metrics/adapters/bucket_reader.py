@@ -28,7 +28,7 @@ from aggregated_metrics.core.errors import (
 )
 from aggregated_metrics.core.measures import Measures, plus
 from aggregated_metrics.core.metadata import Metadata, decoded
-from aggregated_metrics.core.record_types import extra_of
+from aggregated_metrics.core.models import BUILT_IN
 from aggregated_metrics.core.series import HourId, Series, composite_key, key_stem
 
 ASKS_PER_REQUEST = 120
@@ -72,10 +72,12 @@ class AsOf(NamedTuple):
     Attributes:
         times: by record type, the time up to which its stream is applied; None: not known.
         complete_after: seconds after its end at which a bucket is complete at the earliest.
+        measures: of custom models' record types, the measures that their metadata has.
     """
 
     times: Mapping[str, datetime | None]
     complete_after: int
+    measures: Mapping[str, tuple[str, ...]]
 
 
 @dataclass
@@ -155,6 +157,14 @@ class BucketReader:
         """Whether any bucket of a series was found."""
         return bool(self._found[series] or self.unreadable(series))
 
+    def extra_measures(self, record_type: str) -> tuple[str, ...]:
+        """The measures that a record type's buckets keep in metadata.
+
+        Those of a custom model stand in the record that says how far the streams are applied.
+        """
+        custom = self.as_of.measures if self.as_of is not None else {}
+        return BUILT_IN.extra_measures(record_type) or custom.get(record_type, ())
+
     def unreadable(self, series: Series) -> Collection[Tile]:
         """The buckets of a series that are stored, and that the API could not give."""
         return self._unreadable.get(series, {})
@@ -223,7 +233,7 @@ class BucketReader:
         """Data, and the errors that cost one record only."""
         try:
             request = partial(self._client.execute, *asked)
-            return self._retries.until_taken(request, "buckets are not read"), ()
+            return self._retries.call_with_backoff(request, "buckets are not read"), ()
         except ThrottledError:
             raise
         except ApiError as error:
@@ -263,7 +273,7 @@ class BucketReader:
         if errors:
             self._unreadable.setdefault(series, {})[tile] = str(errors[0].get("message"))
         elif row is not None:
-            self._found[series][tile] = _stored(row, extra_of(series.record_type))
+            self._found[series][tile] = _stored(row, self.extra_measures(series.record_type))
 
     def _find_unreadable(self, ask: Ask, errors: Sequence[Mapping[str, Any]]) -> None:
         """Read keys alone, which the API can always give: those of nulls are the other ones."""
@@ -370,7 +380,13 @@ def _as_of(row: Mapping[str, Any]) -> AsOf | None:
         return None
     seconds = content.get("completeAfter")
     after = seconds if isinstance(seconds, int) else 0
-    return AsOf({name: _moment(text) for name, text in times.items()}, after)
+    named = content.get("measures")
+    measures = named.items() if isinstance(named, Mapping) else ()
+    return AsOf(
+        {name: _moment(text) for name, text in times.items()},
+        after,
+        {str(name): tuple(map(str, names)) for name, names in measures},
+    )
 
 
 def _moment(text: Any) -> datetime | None:

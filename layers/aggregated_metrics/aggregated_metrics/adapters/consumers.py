@@ -187,10 +187,14 @@ class StreamsRecord:
 
     Args:
         store: the hours of the API.
+        measures: of custom models' record types, the measures that their metadata has.
     """
 
-    def __init__(self, store: HourStore) -> None:
+    def __init__(
+        self, store: HourStore, measures: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
         self._store = store
+        self._measures = measures or {}
 
     def load(self) -> AsOf:
         """What is stored; empty before the first update.
@@ -217,7 +221,8 @@ class StreamsRecord:
             nonlocal found
             found = change(_stored(hour))
             texts = {name: None if t is None else _text(t) for name, t in found.items()}
-            content = json.dumps({"asOf": texts, "completeAfter": complete_after})
+            stated = {"asOf": texts, "completeAfter": complete_after, "measures": self._measures}
+            content = json.dumps({name: value for name, value in stated.items() if value})
             bucket = hour.get(STREAMS.start, buckets.HOUR) or Bucket(STREAMS.start, buckets.HOUR)
             bucket.given, bucket.parsed, bucket.dirty = content, None, True
             hour.overlay(bucket)

@@ -332,6 +332,12 @@ class Models:
         return () if model is None else model.extra
 
     @property
+    def custom_measures(self) -> dict[str, tuple[str, ...]]:
+        """The measures that record types of custom models keep in metadata."""
+        custom = [model for model in self if model.extra and model.name not in BUILT_IN]
+        return {name: model.extra for model in custom for name in model.counts_into}
+
+    @property
     def attributes(self) -> frozenset[str]:
         """Every attribute that counting or checking any of them reads."""
         return frozenset(name for model in self for name in model.projected)

@@ -61,4 +61,4 @@ def _ids(row: Mapping[str, Any]) -> tuple[str | None, str | None]:
 
 def _named(series: Series, stem: str) -> list[Series]:
     """The series, unless another writer has changed its record's ids: its keys are others."""
-    return [series] if series.scope and key_stem(series) == stem else []
+    return [series] if series.scope_id and key_stem(series) == stem else []

@@ -16,6 +16,7 @@ ENDPOINT = "https://metrics.example.com/graphql"
 PENDING_HOURS = "pending-hours"
 _QUEUES = "https://sqs.us-east-1.amazonaws.com/123456789012"
 QUARANTINE, FAILED_BATCHES = f"{_QUEUES}/quarantine", f"{_QUEUES}/failed-batches"
+KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "made-up"
 LABEL = "2026-11-01T00:00:00.000"
 """Of every table's stream."""
 STREAM = {"StreamSpecification": {"StreamEnabled": True}, "LatestStreamLabel": LABEL}
@@ -31,8 +32,8 @@ ENVIRONMENT = {
     "GRACE_SECONDS": "120",
     "AWS_REGION": "us-east-1",
     "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
-    "AWS_SECRET_ACCESS_KEY": "made-up",
+    "AWS_ACCESS_KEY_ID": KEY,
+    "AWS_SECRET_ACCESS_KEY": SECRET,
 }
 
 

@@ -1,21 +1,29 @@
-"""One small world for every test that needs several functions: the API, the streams, a clock.
+"""One small world for every test that needs the functions or the API: streams, rows, a clock.
 
-The functions run as they are deployed, through their handlers, against ports in memory. Time only
-moves when it is told to. What happens inside a check is hung into the world's moments (`World.at`):
-while a page of rows is read, while it waits between the passes, before it writes, and after.
+The functions run as they are deployed, through their handlers, against ports in memory. Time moves
+only when a test moves it. What happens inside a check is hung into the world's moments
+(`World.at`): while a page of rows is read, while it waits between the passes, before it writes, and
+after. What happens at a request to the API is `World.before` and `World.after`.
 """
 
 import json
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
+
+import requests
+from aggregated_metrics.adapters.appsync import AppSyncClient, SigV4, open_session
+from aggregated_metrics.adapters.hour_store import HourStore
+from botocore.credentials import Credentials
 
 from testbench import local, oracle, rows
 from testbench.engine import Context, Engine
 from testbench.fakes.appsync import FakeAppSync
-from testbench.fakes.endpoint import Answer
-from testbench.fakes.signatures import Request
+from testbench.fakes.endpoint import CALM, Answer
+from testbench.fakes.signatures import Request, Signatures
+from testbench.fakes.transport import Exchange, FakeAdapter, Log, carry_out
 from testbench.streams import Stream, window_event
 
 type Numbers = tuple[int, ...]
@@ -38,8 +46,11 @@ class Clock:
     def timestamp(self) -> float:
         return self.now.timestamp()
 
-    def advance(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
+    def advance(self, seconds: float = 0, **by: float) -> None:
+        self.now += timedelta(seconds=seconds, **by)
+
+    def set(self, text: str) -> None:
+        self.now = datetime.fromisoformat(text)
 
 
 class Change(NamedTuple):
@@ -57,6 +68,17 @@ class World:
         breakdowns: the record types by scorecard or score that are switched on, or "all".
         environment: more variables of the functions.
         page: rows of a page when tables are scanned.
+        now: when it begins.
+        http: whether requests go through the layer's own session, signed and retried, and the API
+            checks their signatures.
+
+    Attributes:
+        before: called with each request to the API; may give another answer.
+        after: called with each request that was answered.
+        disturbance: what goes wrong inside requests.
+        log: every request to the API.
+        seconds_left: until Lambda ends an invocation, at its beginning.
+        reports: of every invocation.
     """
 
     def __init__(
@@ -66,15 +88,27 @@ class World:
         breakdowns: Collection[str] | str = (),
         environment: Mapping[str, str] | None = None,
         page: int = 100,
+        now: datetime = START,
+        http: bool = False,
     ) -> None:
-        self.clock = Clock()
-        self.api = FakeAppSync(clock=self.clock, monotonic=self.clock.timestamp)
+        self.clock = Clock(now)
+        secrets = {local.KEY: local.SECRET}
+        self.api = FakeAppSync(
+            clock=self.clock,
+            monotonic=self.clock.timestamp,
+            signatures=Signatures(secrets) if http else None,
+        )
         self.ports = local.LocalPorts(self.api, page=page, on_page=lambda: self._happen("page"))
-        self.ports.session = local.Session(self._answer)
+        self.before: Callable[[Request], Answer | None] = lambda _: None
+        self.after: Callable[[Request], object] = lambda _: None
+        self.disturbance = CALM
+        self.log = Log()
+        answer = partial(carry_out, self, log=self.log)
+        self.session: Any = self._http() if http else local.Session(answer)
         self.table, self.queue = self.ports.table, self.ports.queue
         self.models = tuple(models)
         streams = [f"{model}/{local.LABEL}" for model in self.models]
-        self.ports.mappings.enable(streams, START - timedelta(hours=1))
+        self.ports.mappings.enable(streams, now - timedelta(hours=1))
         on = breakdowns if isinstance(breakdowns, str) else ",".join(breakdowns)
         self.environment = {
             **local.ENVIRONMENT,
@@ -87,7 +121,6 @@ class World:
         self.undelivered: deque[Change] = deque()
         self.moments: dict[str, deque[Callable[[], object]]] = {}
         self.seconds_left = 900.0
-        self.requests: list[Request] = []
         self.reports: list[dict[str, Any]] = []
         self.engine = self.new_engine()
 
@@ -97,10 +130,20 @@ class World:
             self.environment,
             clock=self.clock,
             sleep=self._sleep,
-            session=self.ports.session,
+            session=self.session,
             aws=self.ports.aws,
         )
         return self.engine
+
+    def _http(self) -> requests.Session:
+        """The session that a process of the functions opens, without a socket or waits."""
+        session = open_session(SigV4(Credentials(local.KEY, local.SECRET), "us-east-1"))
+        adapter: Any = session.get_adapter(local.ENDPOINT)
+        retries = adapter.max_retries.new(backoff_factor=0, backoff_jitter=0)
+        fake = FakeAdapter(self, max_retries=retries)
+        session.mount("https://", fake)
+        self.log = fake.log
+        return session
 
     # What happens at a moment of a check ----------------------------------------------------------
 
@@ -113,20 +156,25 @@ class World:
         if waiting:
             waiting.popleft()()
 
-    def _answer(self, request: Request) -> Answer:
-        self.requests.append(request)
-        text: str = json.loads(request.body)["query"]
-        moment = {"Count": "page", "SaveHours": "save"}
-        name = next((m for start, m in moment.items() if text.split()[1].startswith(start)), "")
-        self._happen(name)
-        answer = self.api.answer(request)
-        self._happen("saved" if name == "save" else "")
-        return answer
-
     def _sleep(self, seconds: float) -> None:
         self.clock.advance(seconds)
         if seconds >= SETTLE / 2:
             self._happen("wait")
+
+    # The API, as a transport reaches it -----------------------------------------------------------
+
+    def fields_of(self, request: Request) -> Mapping[str, str]:
+        """The schema's fields that a request asks for, by alias."""
+        return self.api.fields_of(request)
+
+    def answer(self, request: Request) -> Answer:
+        """Answer a request to the API."""
+        name = _moment(request)
+        self._happen(name)
+        given = self.before(request) or self.api.answer(request, self.disturbance)
+        self.after(request)
+        self._happen("saved" if name == "save" else "")
+        return given
 
     # The source -----------------------------------------------------------------------------------
 
@@ -178,11 +226,10 @@ class World:
 
     def invoke(self, function: str, event: Any) -> Any:
         """What a function returns for an event; its report is the last of `reports`."""
-        end = self.clock.timestamp() + self.seconds_left
         report: dict[str, Any] = {}
         self.reports.append(report)
-        context = Context(lambda: end - self.clock.timestamp(), report=report)
-        return self.engine.invoke(function, event, context)
+        context = Context(self._time_left(), report=report)
+        return self.engine.invoke(function, json.loads(json.dumps(event)), context)
 
     def deliver(self, most: int = 1_000) -> None:
         """Let the aggregator apply what waits, at most so many changes, the oldest first."""
@@ -249,15 +296,56 @@ class World:
         report: dict[str, Any] = step(report={"run": run})
         return report
 
+    # The adapters ---------------------------------------------------------------------------------
+
+    def client(self) -> AppSyncClient:
+        """The API's client, for an invocation that begins now."""
+        return AppSyncClient(local.ENDPOINT, self.session, self._time_left())
+
+    def store(self, **options: Any) -> HourStore:
+        """The hours, for an invocation that begins now; its waits move the clock."""
+        return HourStore(
+            self.client(),
+            **{
+                "clock": self.clock,
+                "time_left": self._time_left(),
+                "sleep": self._sleep,
+                "jitter": lambda: 1.0,
+                **options,
+            },
+        )
+
+    def _time_left(self) -> Callable[[], float]:
+        end = self.clock.timestamp() + self.seconds_left
+        return lambda: end - self.clock.timestamp()
+
+    def requests(self, work: Callable[[], object]) -> list[Exchange]:
+        """The requests to the API that `work` makes."""
+        first = len(self.log)
+        work()
+        return self.log[first:]
+
     # What is there --------------------------------------------------------------------------------
+
+    def buckets(self) -> list[dict[str, Any]]:
+        """Every stored bucket, without the record that says how far the streams are applied."""
+        found = self.api.rows("AggregatedMetrics")
+        return [row for row in found if row["recordType"] != "_streams"]
+
+    def bucket(self, key: str, account: str = rows.ACCOUNT) -> dict[str, Any]:
+        """One stored bucket by its composite key."""
+        found = self.api.row("AggregatedMetrics", account, key)
+        if found is None:
+            raise KeyError(key)
+        return found
+
+    def quarantined(self) -> list[dict[str, Any]]:
+        """The messages in quarantine."""
+        return [json.loads(body) for body in self.queue.bodies]
 
     def stored(self, *sizes: int) -> dict[oracle.Key, Numbers]:
         """Every stored bucket that is not empty, of these sizes."""
-        found = {
-            oracle.key_of(row): oracle.held(row)
-            for row in self.api.rows("AggregatedMetrics")
-            if row["recordType"] != "_streams"
-        }
+        found = {oracle.key_of(row): oracle.held(row) for row in self.buckets()}
         wanted = sizes or oracle.SIZES
         return {key: sums for key, sums in found.items() if any(sums) and key[3] in wanted}
 
@@ -286,3 +374,9 @@ class World:
             for key, item in self.table.items.items()
             if item["kind"] == {"S": kind}
         }
+
+
+def _moment(request: Request) -> str:
+    """What a request to the API is for."""
+    name = json.loads(request.body)["query"].split()[1]
+    return "page" if name.startswith("Count") else "save" if name == "SaveHours" else ""

@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -14,10 +15,9 @@ from botocore.config import Config
 from hypothesis import settings
 from moto import mock_aws
 
-from testbench.fakes.appsync import FakeAppSync
-from testbench.fakes.signatures import Signatures
-from testbench.in_process import CREDENTIALS, ENDPOINT, GRACE, TABLE, Clock, Line, Stack
-from testbench.templates import template
+from testbench import local
+from testbench.templates import resources
+from testbench.world import Clock, World
 
 type Aws = Callable[[str], Any]
 
@@ -25,11 +25,19 @@ type Aws = Callable[[str], Any]
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
 
+NOW = datetime(2026, 11, 22, 10, 6, 40, 123456, tzinfo=UTC)
+
 
 @pytest.fixture
 def clock() -> Clock:
     """A clock that stands at 2026-11-22T10:06:40Z."""
-    return Clock()
+    return Clock(NOW)
+
+
+@pytest.fixture
+def world() -> World:
+    """A world at 10:06:40 whose requests go through the layer's own session, signed and retried."""
+    return World(now=NOW, http=True)
 
 
 @pytest.fixture(scope="session")
@@ -42,21 +50,12 @@ def _clients() -> Aws:
 
 @pytest.fixture
 def aws(_clients: Aws) -> Iterator[Aws]:
-    """DynamoDB with the table of pending hours as template.yaml describes it, and SQS."""
-    table = template("template.yaml")["Resources"]["PendingHoursTable"]["Properties"]
+    """AWS as moto has it, with the table of pending hours as template.yaml describes it."""
+    (table,) = resources("template.yaml", "AWS::DynamoDB::Table").values()
+    names = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
+    described = {name: table["Properties"][name] for name in names}
     with mock_aws():
-        _clients("dynamodb").create_table(
-            TableName=TABLE,
-            **{
-                name: table[name]
-                for name in (
-                    "BillingMode",
-                    "AttributeDefinitions",
-                    "KeySchema",
-                    "GlobalSecondaryIndexes",
-                )
-            },
-        )
+        _clients("dynamodb").create_table(TableName=local.PENDING_HOURS, **described)
         yield _clients
 
 
@@ -67,51 +66,21 @@ def queue_url(aws: Aws) -> str:
 
 
 @pytest.fixture
-def api(clock: Clock) -> FakeAppSync:
-    """The API; it refuses what is not signed with the right secret."""
-    secrets = {CREDENTIALS["AWS_ACCESS_KEY_ID"]: CREDENTIALS["AWS_SECRET_ACCESS_KEY"]}
-    return FakeAppSync(clock=clock, monotonic=clock.monotonic, signatures=Signatures(secrets))
-
-
-@pytest.fixture
-def environment(queue_url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     """The functions' environment, and nothing of the machine's own."""
-    variables = {
-        "GRAPHQL_ENDPOINT": ENDPOINT,
-        "PENDING_HOURS_TABLE": TABLE,
-        "QUARANTINE_QUEUE_URL": queue_url,
-        "GRACE_SECONDS": str(GRACE),
-        "AWS_REGION": "us-east-1",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        **CREDENTIALS,
-    }
     for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ENDPOINT_URL", "SOURCE_TABLES"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
+    for name, value in local.ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
-    return variables
+    wiring.process.cache_clear()
+    yield local.ENVIRONMENT
+    wiring.process.cache_clear()
 
 
 @pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[Line]]:
+def lines(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[dict[str, Any]]]:
     """What the functions have logged, line by line."""
     stream = io.StringIO()
     monkeypatch.setattr(observability.logger.registered_handler, "stream", stream)
     monkeypatch.setattr(observability.metrics.provider, "namespace", "AggregatedMetrics")
     return lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
-
-
-@pytest.fixture
-def stack(
-    api: FakeAppSync,
-    aws: Aws,
-    clock: Clock,
-    environment: dict[str, str],
-    lines: Callable[[], list[Line]],
-) -> Iterator[Stack]:
-    """The functions and what they talk to."""
-    wiring.process.cache_clear()
-    made = Stack(api, aws, clock, wiring.process(), lines)
-    yield made
-    made.process.session.close()
-    wiring.process.cache_clear()

@@ -44,10 +44,10 @@ class Exchange(NamedTuple):
         return list(self.fields.values())
 
 
-class _Log(list[Exchange]):
+class Log(list[Exchange]):
     """What was asked, in order of the answers."""
 
-    def __init__(self, *, keep_bodies: bool) -> None:
+    def __init__(self, *, keep_bodies: bool = True) -> None:
         super().__init__()
         self._keep_bodies = keep_bodies
 
@@ -65,13 +65,14 @@ class _Log(list[Exchange]):
         )
 
 
-def _answer(api: Endpoint, request: Request, log: _Log) -> Answer:
-    answer = None
+def carry_out(api: Endpoint, request: Request, log: Log) -> Answer:
+    """Have an API answer, and keep in a log what was asked."""
+    given = None
     try:
-        answer = api.answer(request)
+        given = api.answer(request)
     finally:
-        log.record(api, request, answer)
-    return answer
+        log.record(api, request, given)
+    return given
 
 
 class FakeAdapter(HTTPAdapter):
@@ -86,7 +87,7 @@ class FakeAdapter(HTTPAdapter):
         self, api: Endpoint, *, max_retries: urllib3.Retry | int = 0, keep_bodies: bool = True
     ) -> None:
         super().__init__(max_retries=max_retries)
-        self.log = _Log(keep_bodies=keep_bodies)
+        self.log = Log(keep_bodies=keep_bodies)
         self._pools: dict[str, _Pool] = {}
         self._api = api
 
@@ -109,7 +110,7 @@ class FakeAdapter(HTTPAdapter):
 
 
 class _Pool(urllib3.HTTPConnectionPool):
-    def __init__(self, api: Endpoint, log: _Log, base: str) -> None:
+    def __init__(self, api: Endpoint, log: Log, base: str) -> None:
         super().__init__("fake")
         self.api, self.log, self.base = api, log, base
 
@@ -128,7 +129,7 @@ class _Connection(urllib3.connection.HTTPConnection):
     ) -> None:
         request = Request.of(self._pool.base + url, headers or {}, body)
         try:
-            self._answer = _answer(self._pool.api, request, self._pool.log)
+            self._answer = carry_out(self._pool.api, request, self._pool.log)
         except ConnectionDroppedError:
             self._answer = None
 
@@ -153,7 +154,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, api: Endpoint, port: int, *, keep_bodies: bool) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.api = api
-        self.log = _Log(keep_bodies=keep_bodies)
+        self.log = Log(keep_bodies=keep_bodies)
         self.connections: set[socket.socket] = set()
 
     @property
@@ -190,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
         url = f"http://{self.headers.get('host', '')}{self.path}"
         request = Request.of(url, dict(self.headers.items()), body)
         try:
-            answer = _answer(server.api, request, server.log)
+            answer = carry_out(server.api, request, server.log)
         except ConnectionDroppedError:
             self.close_connection = True
             return

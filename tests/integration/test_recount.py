@@ -9,6 +9,7 @@ from aggregated_metrics.adapters import index_rows
 from aggregated_metrics.jobs import passes
 
 from testbench import oracle, rows
+from testbench.fakes.signatures import Request
 from testbench.world import START, World
 
 EARLY = "2026-11-22T09:05:30.000Z"
@@ -393,15 +394,13 @@ def test_an_account_that_fails_costs_the_others_nothing() -> None:
     for account in ("a", "b"):
         _lose_an_insert(world, "Task", f"lost-{account}", accountId=account)
     _over(world)
-    answer = world._answer
     failing = iter([True])
 
-    def fail(request: Any) -> Any:
+    def fail(request: Request) -> None:
         if b"CountTask" in request.body and next(failing, False):
             raise RuntimeError("this account fails")
-        return answer(request)
 
-    world.ports.session._answer = fail
+    world.before = fail
     with pytest.raises(Exception, match="1 accounts and models could not be checked"):
         world.check()
     assert world.reports[-1]["repaired"] > 0

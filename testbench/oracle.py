@@ -84,6 +84,11 @@ def buckets_of(
     return {key: tuple(min(value, _LARGEST) for value in values) for key, values in sums.items()}
 
 
+def buckets_in(api: Any) -> list[dict[str, Any]]:
+    """The stored buckets of an API (a FakeAppSync): all but the record of how far streams are."""
+    return [row for row in api.rows("AggregatedMetrics") if row["recordType"] != "_streams"]
+
+
 def held(bucket: Row) -> tuple[int, ...]:
     """What a stored bucket says: its fields, and the extra measures that its metadata has."""
     numbers = [int(bucket.get(name) or 0) for name in MEASURES]

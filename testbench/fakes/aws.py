@@ -66,7 +66,9 @@ class MemoryQueue:
             self.delete_message(ReceiptHandle=entry["ReceiptHandle"])
         return {"Successful": [{"Id": entry["Id"]} for entry in Entries], "Failed": []}
 
-    def change_message_visibility_batch(self, *, Entries: Sequence[Mapping[str, Any]], **_: Any) -> Any:
+    def change_message_visibility_batch(
+        self, *, Entries: Sequence[Mapping[str, Any]], **_: Any
+    ) -> Any:
         self._hidden -= {int(entry["ReceiptHandle"]) for entry in Entries}
         return {"Successful": [{"Id": entry["Id"]} for entry in Entries], "Failed": []}
 
@@ -111,13 +113,25 @@ class FakeMappings:
 
     def enable(self, streams: Iterable[str], modified: datetime) -> None:
         """Make an enabled mapping for each stream."""
-        self.mappings |= {stream: ("Enabled", "OK", modified) for stream in streams}
+        self.mappings |= dict.fromkeys(streams, ("Enabled", "OK", modified))
 
     def get_function_concurrency(self, *, FunctionName: str) -> dict[str, Any]:
         return {"ReservedConcurrentExecutions": 0} if self.throttled else {}
 
     def get_paginator(self, _: str) -> "FakeMappings":
         return self
+
+    def answer(self, path: str) -> dict[str, Any]:
+        """What Lambda answers over the wire."""
+        if path.endswith("/concurrency"):
+            return self.get_function_concurrency(FunctionName="")
+        (page,) = self.paginate(FunctionName="")
+        return {
+            "EventSourceMappings": [
+                each | {"LastModified": each["LastModified"].timestamp()}
+                for each in page["EventSourceMappings"]
+            ]
+        }
 
     def paginate(self, *, FunctionName: str) -> Iterator[dict[str, Any]]:
         yield {
@@ -157,10 +171,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         server: Any = self.server
         call = self.headers["x-amz-target"].rpartition(".")[2]
+        asked = json.loads(body)
+        queue = asked.pop("QueueUrl", "").rpartition("/")[2]
         status = 200
         try:
             with server.lock:
-                answer = server.calls[call](**json.loads(body))
+                calls = server.queues[queue].calls if queue else server.calls
+                answer = calls[call](**asked)
         except ConditionalCheckFailedError:
             status = 400
             kind = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"
@@ -177,11 +194,15 @@ class _Handler(BaseHTTPRequestHandler):
         self._s3("put_object", Body=body, IfNoneMatch=self.headers.get("if-none-match", ""))
 
     def do_GET(self) -> None:
+        server: Any = self.server
+        if "/event-source-mappings" in self.path or self.path.endswith("/concurrency"):
+            with server.lock:
+                self._send(200, json.dumps(server.mappings.answer(self.path)).encode())
+            return
         prefix = parse_qs(urlsplit(self.path).query).get("prefix")
         if prefix is None:
             self._s3("get_object", Range=self.headers.get("range", ""))
             return
-        server: Any = self.server
         with server.lock:
             pages = list(server.bucket.paginate(Bucket="", Prefix=prefix[0]))
         keys = [escape(found["Key"]) for page in pages for found in page["Contents"]]
@@ -223,13 +244,20 @@ class _Server(ThreadingHTTPServer):
 
 @contextlib.contextmanager
 def serve(
-    table: MemoryTable, queue: MemoryQueue, tables: FakeTables, bucket: FakeBucket
+    table: MemoryTable,
+    queues: Mapping[str, MemoryQueue],
+    tables: FakeTables,
+    bucket: FakeBucket,
+    mappings: FakeMappings,
 ) -> Iterator[str]:
-    """Serve these to other processes; gives the URL of all services."""
+    """Serve these to other processes; gives the URL of all services.
+
+    A queue's URL is that one and `/123456789012/` and its name.
+    """
     server: Any = _Server(("127.0.0.1", 0), _Handler)
-    server.lock, server.bucket = threading.Lock(), bucket
-    server.calls = table.calls | queue.calls
-    server.calls |= {"Scan": tables.scan, "DescribeTable": tables.describe_table}
+    server.lock, server.bucket, server.mappings = threading.Lock(), bucket, mappings
+    server.queues = queues
+    server.calls = table.calls | {"Scan": tables.scan, "DescribeTable": tables.describe_table}
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

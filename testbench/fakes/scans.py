@@ -11,6 +11,11 @@ from botocore.exceptions import ClientError
 
 from testbench.streams import image
 
+LABEL = "2026-11-01T00:00:00.000"
+"""Of every table's stream."""
+STREAM = {"StreamSpecification": {"StreamEnabled": True}, "LatestStreamLabel": LABEL}
+"""What DynamoDB says of a table's stream."""
+
 
 class Rows(Protocol):
     """The rows of tables as they are now: their ids, and each as plain values."""
@@ -45,7 +50,7 @@ class FakeTables:
     def describe_table(self, *, TableName: str) -> dict[str, Any]:
         number = len(self._rows.keys(TableName))
         summary = {"BillingMode": "PAY_PER_REQUEST"}
-        return {"Table": {"ItemCount": number, "BillingModeSummary": summary}}
+        return {"Table": {"ItemCount": number, "BillingModeSummary": summary, **STREAM}}
 
     def scan(
         self,

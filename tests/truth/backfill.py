@@ -19,10 +19,9 @@ from typing import Any
 
 from rich.console import Console
 
-from testbench import oracle, rows
+from testbench import local, oracle, rows
 from testbench.fakes.appsync import FakeAppSync
 from testbench.streams import Record, Stream, window_event
-from testbench import local
 from tests.truth import seams
 
 START = datetime(2026, 11, 22, 12, 10, tzinfo=UTC)
@@ -151,12 +150,7 @@ class _World:
 
     def stored(self) -> dict[oracle.Key, tuple[int, ...]]:
         """Every stored bucket that is not empty."""
-        stored = self.api.rows("AggregatedMetrics")
-        found = {
-            oracle.key_of(row): oracle.held(row)
-            for row in stored
-            if row["recordType"] != "_streams"
-        }
+        found = {oracle.key_of(row): oracle.held(row) for row in oracle.buckets_in(self.api)}
         return {key: numbers for key, numbers in found.items() if any(numbers)}
 
     def _page(self) -> None:

@@ -42,7 +42,7 @@ def corrupt(
     nobody could bring it back.
     """
     first = since.strftime(_SECONDS)
-    stored = api.rows("AggregatedMetrics")
+    stored = oracle.buckets_in(api)
     keys = {(row["accountId"], row["compositeKey"]) for row in stored}
     rows = [
         row
@@ -97,7 +97,7 @@ def wipe(api: FakeAppSync, draw: random.Random, now: datetime) -> dict[tuple[str
     version, ahead = now.strftime(_FORMAT), now.strftime("%Y-%m-%dT%H:59:59Z")
     rows = [
         row
-        for row in api.rows("AggregatedMetrics")
+        for row in oracle.buckets_in(api)
         if row["numberOfMinutes"] == 1 and row["timeRangeStart"] > ahead
     ]
     wiped = {}
@@ -110,7 +110,7 @@ def wipe(api: FakeAppSync, draw: random.Random, now: datetime) -> dict[tuple[str
 
 def poison(api: FakeAppSync, draw: random.Random) -> set[Hour]:
     """Make some buckets such that the API cannot give them."""
-    rows = api.rows("AggregatedMetrics")
+    rows = oracle.buckets_in(api)
     chosen = draw.sample(rows, min(EACH_TIME, len(rows)))
     for row in chosen:
         api.put("AggregatedMetrics", row | draw.choice(_POISON))
@@ -124,7 +124,7 @@ def _hour_of(row: Mapping[str, Any]) -> Hour:
 
 def write_foreign_metadata(api: FakeAppSync, draw: random.Random, now: datetime) -> None:
     """Let others keep things of their own in buckets, or of the wrong kind; no number changes."""
-    rows = api.rows("AggregatedMetrics")
+    rows = oracle.buckets_in(api)
     for row in draw.sample(rows, min(EACH_TIME, len(rows))):
         metadata = row.get("metadata")
         keeps = len(oracle.measures_of(row["recordType"])) > len(oracle.MEASURES)

@@ -1,6 +1,7 @@
 """What the workers work with: the Fakes over HTTP, a clock that all share, and worker processes."""
 
 import contextlib
+import json
 import multiprocessing
 import threading
 import time
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from testbench import oracle, reviews
 from testbench.fakes import aws, models, transport
 from testbench.fakes.appsync import FakeAppSync
-from testbench.fakes.aws import MemoryQueue
+from testbench.fakes.aws import FakeMappings, MemoryQueue
 from testbench.fakes.documents import Documents
 from testbench.fakes.dynamodb import MemoryTable
 from testbench.fakes.endpoint import Answer
@@ -128,12 +129,20 @@ class FakeDeployment:
     def __enter__(self) -> Self:
         self.server = self._stack.enter_context(transport.serve(self.watched))
         self.table, self.queue = MemoryTable(), MemoryQueue()
-        tables, bucket = FakeTables(_SourceTables(self.api), page=_PAGE), FakeBucket()
-        url = self._stack.enter_context(aws.serve(self.table, self.queue, tables, bucket))
+        self.failed_batches, self.mappings = MemoryQueue(), FakeMappings()
+        streams = self._settings["STREAM_ARNS"].split(",")
+        self.mappings.enable(streams, self.clock.now() - timedelta(days=1))
+        tables, self.bucket = FakeTables(_SourceTables(self.api), page=_PAGE), FakeBucket()
+        queues = {"quarantine": self.queue, "failed-batches": self.failed_batches}
+        url = self._stack.enter_context(
+            aws.serve(self.table, queues, tables, self.bucket, self.mappings)
+        )
         self.environment = {
             "GRAPHQL_ENDPOINT": self.server.url,
             "PENDING_HOURS_TABLE": TABLE,
             "QUARANTINE_QUEUE_URL": f"{url}/123456789012/quarantine",
+            "FAILED_BATCHES_QUEUE_URL": f"{url}/123456789012/failed-batches",
+            "STREAM_FUNCTION": "stream-aggregator",
             "GRACE_SECONDS": "120",
             "BREAKDOWNS": "all",
             "BACKFILL_BUCKET": "runs",
@@ -152,9 +161,16 @@ class FakeDeployment:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    def keep_lost_batch(self, name: str, event: Mapping[str, Any]) -> None:
+        """Keep a batch that has aged out, as Lambda does: whole, and a note of it."""
+        body = json.dumps({"payload": json.dumps(event)}).encode()
+        self.bucket.put_object(Bucket="lost", Key=name, Body=body)
+        place = {"bucket": {"name": "lost"}, "object": {"key": name}}
+        self.failed_batches.send_message(json.dumps({"detail": place}))
+
     def stored(self) -> dict[oracle.Key, Mapping[str, Any]]:
         """Every bucket of the API."""
-        return {oracle.key_of(row): row for row in self.api.rows("AggregatedMetrics")}
+        return {oracle.key_of(row): row for row in oracle.buckets_in(self.api)}
 
     def pending(self, *, checked: bool) -> set[tuple[str, str, int]]:
         """The pending hours: account, series, start (epoch minute).

@@ -17,14 +17,13 @@ from typing import Any, NamedTuple
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
-from testbench import rows
+from testbench import local, oracle, rows
 from testbench.fakes.appsync import FakeAppSync
 from testbench.fakes.aws import FakeMappings, MemoryQueue
 from testbench.fakes.dynamodb import MemoryTable
 from testbench.fakes.endpoint import Answer
 from testbench.fakes.signatures import Request
 from testbench.streams import Record, Stream
-from testbench import local
 from tests.truth import seams
 
 NOW = datetime(2026, 11, 22, 10, 7, 30, tzinfo=UTC)
@@ -293,6 +292,6 @@ def stored(shared: SharedHour) -> dict[tuple[str, str, str, int], tuple[int, boo
             row["count"],
             row["complete"],
         )
-        for row in shared.api.rows("AggregatedMetrics")
+        for row in oracle.buckets_in(shared.api)
         if row["count"]
     }

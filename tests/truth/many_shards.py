@@ -15,14 +15,13 @@ from typing import Any
 
 from greenlet import getcurrent, greenlet
 
-from testbench import rows
+from testbench import local, oracle, rows
 from testbench.fakes.appsync import FakeAppSync
 from testbench.fakes.aws import MemoryQueue
 from testbench.fakes.dynamodb import MemoryTable
 from testbench.fakes.endpoint import Answer
 from testbench.fakes.signatures import Request
 from testbench.streams import Stream
-from testbench import local
 from tests.truth import seams
 
 START = datetime(2026, 11, 22, 10, 5, tzinfo=UTC)
@@ -141,6 +140,6 @@ def minutes(simulation: Simulation, record_type: str) -> int:
 def _sum(simulation: Simulation, record_type: str, which: Callable[[Any], bool]) -> int:
     return sum(
         row["count"]
-        for row in simulation.api.rows("AggregatedMetrics")
+        for row in oracle.buckets_in(simulation.api)
         if row["recordType"] == record_type and which(row)
     )

@@ -1,6 +1,5 @@
 """What a run does between its epochs: harm and losses, and the repairs that set them right."""
 
-import json
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -77,16 +76,15 @@ def mend(run: "Run", number: int) -> None:
     run.deployment.clock.pass_by(_QUIET_SECONDS)
     if run.toucher is not None:
         run.toucher.deliver()
-    for event in run.given_up:
-        _until_settled(run, seams.repair_lost_batch(event))
+    for place, event in enumerate(run.given_up):
+        run.deployment.keep_lost_batch(f"{number}/{place}", event)
         run.waiting["check"] |= _minutes_of(run, event)
+    if run.given_up:
+        _until_settled(run, seams.REPAIR_LOST_BATCHES)
     run.given_up.clear()
     mended = [model for model, trouble in run.troubles.items() if number == trouble.mended > 0]
     if any(run.troubles[model].misnamed for model in mended):
-        refused = {written.record["eventID"] for written in run.refused}
-        bodies = run.deployment.queue.bodies
-        wanted = [body for body in bodies if json.loads(body)["eventID"] in refused]
-        _until_settled(run, seams.repair_quarantine(wanted))
+        _until_settled(run, seams.REPAIR_QUARANTINE)
         run.waiting["check"] |= {minute for each in run.refused for minute in each.minutes}
     if any(run.troubles[model].skipped for model in mended):
         _mend_skipped(run, number, mended)

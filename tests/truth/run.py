@@ -15,13 +15,14 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from testbench import reviews
 from tests.truth import corruption, repairing, seams
 from tests.truth.deliveries import Cursor
 from tests.truth.deployment import FakeDeployment, Worker
 from tests.truth.judging import Judge
 from tests.truth.meddling import Act
 from tests.truth.plans import EPOCH, Hardship, Plan, Repairs, Verdict, lives_of, odd_models
-from tests.truth.row_histories import Life
+from tests.truth.row_histories import MODELS, Life
 from tests.truth.shards import shards_of, source_tables
 from tests.truth.source_tables import Minute, SourceTables, Written
 from tests.truth.touching import Toucher
@@ -97,10 +98,11 @@ class Run:
         if self.repairs:
             days = dict.fromkeys(self.odd, LIFETIME.days)
             settings["SOURCE_LIFETIME_DAYS"] = json.dumps(days)
-        if plan.hardships:
-            settings["STREAM_ARNS"] = ",".join(sorted({shard.stream.arn for shard in self._shards}))
+        arns = {shard.stream.arn for shard in self._shards}
+        settings["STREAM_ARNS"] = ",".join(sorted("/".join(arn.split("/")[1::2]) for arn in arns))
+        settings["MODELS"] = reviews.document().as_json()
         if Hardship.DELETED in plan.hardships:
-            settings |= seams.SOFT_DELETES
+            settings = seams.soft_deletes(settings, MODELS)
         with FakeDeployment(plan.rates, plan.seed, settings=settings) as deployment:
             self.deployment = deployment
             deployment.clock.ahead.value = (plan.start - datetime.now(UTC)).total_seconds()

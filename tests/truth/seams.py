@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import graphql
 from aggregated_metrics.adapters import index_rows
 from aggregated_metrics.core import buckets
+from aggregated_metrics.core.declarations import Document
 from aggregated_metrics.core.series import HourId, Series, hour_key
 from aggregated_metrics.jobs import backfiller
 
@@ -68,8 +69,11 @@ CHECK: Call = ("reconciler", {"repair": True})
 """The hourly check of all pending hours that are over."""
 
 
-SOFT_DELETES: Mapping[str, str] = {}
-"""What the environment says where rows have `_deleted`. Today's engine does not know it."""
+def soft_deletes(environment: Mapping[str, str], models: Iterable[str]) -> dict[str, str]:
+    """The environment where rows of these models have `_deleted`."""
+    declared = Document.of_json(environment["MODELS"])
+    whole = declared.model_copy(update={"softDeletes": tuple(models)})
+    return {**environment, "MODELS": whole.as_json()}
 
 
 def aggregate(records: Iterable[Event], shard: str | None) -> Call:

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from testbench import rows
+from testbench import oracle, rows
 from testbench.streams import Record, Stream
 from tests.truth.interleavings import (
     Consumer,
@@ -72,7 +72,7 @@ def outcomes(processes: Sequence[Process], meet: Callable[[Step, Step], bool]) -
     ends = {
         json.dumps(
             [
-                [{**row, "createdAt": None} for row in shared.api.rows("AggregatedMetrics")],
+                [{**row, "createdAt": None} for row in oracle.buckets_in(shared.api)],
                 {hour: mark | {"token": None} for hour, mark in shared.table.items.items()},
             ],
             default=str,

@@ -221,8 +221,9 @@ class StreamsRecord:
             nonlocal found
             found = change(_stored(hour))
             texts = {name: None if t is None else _text(t) for name, t in found.items()}
-            stated = {"asOf": texts, "completeAfter": complete_after, "measures": self._measures}
-            content = json.dumps({name: value for name, value in stated.items() if value})
+            stated: dict[str, Any] = {"asOf": texts, "completeAfter": complete_after}
+            stated |= {"measures": self._measures} if self._measures else {}
+            content = json.dumps(stated)
             bucket = hour.get(STREAMS.start, buckets.HOUR) or Bucket(STREAMS.start, buckets.HOUR)
             bucket.given, bucket.parsed, bucket.dirty = content, None, True
             hour.overlay(bucket)

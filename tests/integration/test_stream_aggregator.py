@@ -1,132 +1,124 @@
-"""stream_aggregator's own handler, from the event to what is stored."""
+"""stream_aggregator, from the event to what is stored."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from aggregated_metrics import wiring
 from aggregated_metrics.core.errors import (
     AuthorizationError,
     ContentionError,
     EventError,
-    QuarantineError,
-    SettingsError,
+    ServiceError,
     TransportError,
 )
+from aggregated_metrics.core.measures import INT_MAX
 
+from testbench import oracle
 from testbench.fakes.endpoint import Answer, refusal
 from testbench.fakes.signatures import Request
-from testbench.in_process import Context, Stack
-from testbench.oracle import buckets_of, held, key_of
-from testbench.rows import evaluation, item, score_result, task
-from testbench.streams import Stream, event, table_arn, window_event
+from testbench.rows import chat_message, evaluation, feedback_item, item, score_result, task
+from testbench.streams import Stream, event, window_event
+from testbench.world import World
+from tests.conftest import NOW
 
-FUNCTION = "stream_aggregator"
-
-
-def stored(stack: Stack) -> dict[tuple[str, str, str, int], tuple[int, ...]]:
-    """Every bucket that holds something."""
-    found = {key_of(row): held(row) for row in stack.rows()}
-    return {key: sums for key, sums in found.items() if any(sums)}
+HOUR = "2026-11-22T10:00:00Z#60"
+MINUTE = "2026-11-22T10:05:00Z#1"
 
 
-def expected(*rows: tuple[str, Mapping[str, Any]]) -> dict[tuple[str, str, str, int], Any]:
-    return buckets_of(rows)
+def count(world: World, *records: Any, **named: Any) -> Any:
+    return world.invoke("stream_aggregator", window_event(*records, **named))
 
 
-def kinds(stack: Stack, first: int = 0) -> list[str]:
-    return ["save" if b"mutation" in e.body else "load" for e in stack.log[first:]]
+def kinds(world: World, work: Callable[[], object]) -> list[str]:
+    """What is asked of the API meanwhile."""
+    return ["save" if b"mutation" in each.body else "load" for each in world.requests(work)]
 
 
-def hundred() -> tuple[list[tuple[str, Any]], dict[str, Any]]:
-    """100 score results of one account, within one minute."""
-    stream = Stream("ScoreResult")
+def expected(*rows: tuple[str, Any], breakdowns: bool = False) -> Any:
+    return oracle.buckets_of(rows, breakdowns=breakdowns)
+
+
+# What it costs ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("breakdowns", "most"), [("", 2), ("all", 4)])
+def test_100_records_of_20_scores_cost_few_requests_and_their_redelivery_one(
+    breakdowns: str, most: int
+) -> None:
+    world = World(now=NOW, breakdowns=breakdowns)
     rows = [
         score_result(
             f"r{n}",
             value="ERROR" if n % 10 == 0 else "Yes",
             type="prediction" if n % 2 else "evaluation",
             cost={"total_cost": n / 1000, "llm_calls": n % 3},
+            scoreId=f"score-{n % 20}",
+            scorecardId=f"scorecard-{n % 4}",
         )
         for n in range(100)
     ]
-    made = window_event(*(stream.insert(row) for row in rows))
-    return [("ScoreResult", row) for row in rows], made
+    records = [*map(Stream("ScoreResult").insert, rows)]
+    assert len(kinds(world, lambda: count(world, *records))) <= most
+    assert kinds(world, lambda: count(world, *records)) == ["load"]
+    counted = expected(*(("ScoreResult", row) for row in rows), breakdowns=bool(breakdowns))
+    assert world.stored() == counted
 
 
-# What it costs
+def test_10_000_records_of_a_minute_cost_two_requests(world: World) -> None:
+    records = [*map(Stream("Item").insert, (item(f"i{n}") for n in range(10_000)))]
+    assert kinds(world, lambda: count(world, *records)) == ["load", "save"]
+    assert world.bucket(f"items#{HOUR}")["count"] == 10_000
 
 
-def test_100_records_of_one_account_cost_2_requests_and_their_redelivery_1(stack: Stack) -> None:
-    rows, made = hundred()
-    assert stack.invoke(FUNCTION, made) == {"state": {}}
-    assert kinds(stack) == ["load", "save"]
-    assert stored(stack) == expected(*rows)
-    assert stack.invoke(FUNCTION, made) == {"state": {}}
-    assert kinds(stack, 2) == ["load"]
-    assert stored(stack) == expected(*rows)
+@pytest.mark.parametrize(
+    "record",
+    [
+        Stream("ScoreResult").modify(score_result(), score_result(explanation="Because.")),
+        Stream("Item").expire(item()),
+    ],
+    ids=["nothing counted changes", "expired"],
+)
+def test_what_changes_no_count_costs_no_request(world: World, record: Any) -> None:
+    assert count(world, record) == {"state": {}}
+    assert world.log == []
+    assert world.items("entry") == {}
 
 
-def test_a_batch_that_changes_nothing_counted_costs_none(stack: Stack) -> None:
-    stream = Stream("ScoreResult")
-    changes = [
-        stream.modify(score_result(f"r{n}"), score_result(f"r{n}", explanation="Because."))
-        for n in range(100)
-    ]
-    assert stack.invoke(FUNCTION, window_event(*changes)) == {"state": {}}
-    assert stack.log == []
-    assert stack.marks() == {}
-
-
-def test_an_expiry_costs_none(stack: Stack) -> None:
-    stack.invoke(FUNCTION, window_event(Stream("Item").expire(item())))
-    assert stack.log == []
-
-
-# What Lambda demands
+# What Lambda demands ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("records", [[], None])
-def test_a_final_invocation_without_records_gives_its_state(stack: Stack, records: Any) -> None:
+def test_a_final_invocation_without_records_returns_its_state(world: World, records: Any) -> None:
     final = window_event(final=True) | {"Records": records}
-    assert stack.invoke(FUNCTION, final) == {"state": {}}
-    assert stack.log == []
+    assert world.invoke("stream_aggregator", final) == {"state": {}}
+    assert world.log == []
 
 
-def test_an_event_without_a_shard_gives_a_state_too(stack: Stack) -> None:
-    assert stack.invoke(FUNCTION, event(Stream("Item").insert(item()))) == {"state": {}}
-
-
-def test_what_is_no_stream_event_is_an_error(stack: Stack) -> None:
+def test_an_event_of_another_service_is_an_error(world: World) -> None:
     with pytest.raises(EventError):
-        stack.invoke(FUNCTION, {"detail-type": "Scheduled Event"})
+        world.invoke("stream_aggregator", {"detail-type": "Scheduled Event"})
 
 
-def test_a_wrong_environment_is_an_error(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    wiring.process.cache_clear()
-    monkeypatch.setenv("GRAPHQL_ENDPOINT", "http://metrics.example.com/graphql")
-    with pytest.raises(SettingsError, match="GRAPHQL_ENDPOINT"):
-        stack.invoke(FUNCTION, window_event(Stream("Item").insert(item())))
+def test_an_invocation_reports_numbers_and_no_contents(world: World) -> None:
+    secret = item("id-secret", accountId="acct-secret", text="text-secret")
+    stream = Stream("Item")
+    count(world, stream.insert(secret), stream.insert(secret | {"createdAt": "secret"}))
+    (report,) = world.reports
+    assert "secret" not in json.dumps(report)
+    assert (report["records"], report["written"], report["quarantined"]) == (2, 8, 1)
 
 
-# What is counted
+# What is counted ----------------------------------------------------------------------------------
 
 
-def test_every_change_of_every_model_ends_in_what_the_rows_come_to(stack: Stack) -> None:
-    made, final = _lives()
-    stack.invoke(FUNCTION, event(*made))
-    assert stored(stack) == expected(*final)
-
-
-def _lives() -> tuple[list[Any], list[tuple[str, Any]]]:
-    """Inserts, changes across everything and removals; what is left of the rows."""
+def test_every_change_of_every_model_is_counted_and_redelivered_exactly(world: World) -> None:
     items, results = Stream("Item"), Stream("ScoreResult")
     tasks, evaluations = Stream("Task"), Stream("Evaluation")
     moved = item("i1", createdAt="2026-11-21T23:59:59-00:30", createdByType="evaluation")
     other = score_result("r1", accountId="acct-2", value="error", cost='{"total_usd": 0.5}')
     failed = evaluation("e1", status="ERROR", cost=2.0000005)
-    made = [
+    records = [
         items.insert(item("i1")),
         results.insert(score_result("r1")),
         items.insert(item("i2")),
@@ -138,140 +130,212 @@ def _lives() -> tuple[list[Any], list[tuple[str, Any]]]:
         evaluations.modify(evaluation("e1"), failed),
         items.expire(item("i2")),
     ]
-    return made, [
-        ("Item", moved),
-        ("Item", item("i2")),
-        ("ScoreResult", other),
-        ("Evaluation", failed),
-    ]
-
-
-def test_tables_in_one_event_are_counted_apart_and_redelivered_exactly(stack: Stack) -> None:
-    made, final = _lives()
+    left = ("Item", moved), ("Item", item("i2")), ("ScoreResult", other), ("Evaluation", failed)
     for _ in range(2):
-        stack.invoke(FUNCTION, event(*made))
-    assert stored(stack) == expected(*final)
+        world.invoke("stream_aggregator", event(*records))
+        assert world.stored() == expected(*left)
 
 
-def test_several_accounts_are_counted_apart(stack: Stack) -> None:
-    stream = Stream("Task")
-    rows = [task(f"t{n}", accountId=f"acct-{n % 3}") for n in range(30)]
-    stack.invoke(FUNCTION, window_event(*map(stream.insert, rows)))
-    assert stored(stack) == expected(*(("Task", row) for row in rows))
-    assert kinds(stack) == ["load", "save"]
-
-
-def test_more_than_20_hours_and_50_buckets_in_one_batch_are_all_counted(stack: Stack) -> None:
-    stream = Stream("ScoreResult")
+def test_more_hours_and_buckets_than_a_request_takes_are_counted(world: World) -> None:
     rows = [
-        score_result(f"r{n}", createdAt=f"2026-11-{1 + n % 20:02}T{n % 24:02}:{n % 60:02}:00Z")
+        score_result(
+            f"r{n}",
+            createdAt=f"2026-11-{1 + n % 20:02}T{n % 24:02}:{n % 60:02}:00Z",
+            accountId=f"acct-{n % 3}",
+        )
         for n in range(300)
     ]
-    made = window_event(*map(stream.insert, rows))
+    records = [*map(Stream("ScoreResult").insert, rows)]
     for _ in range(2):
-        stack.invoke(FUNCTION, made)
-    assert stored(stack) == expected(*(("ScoreResult", row) for row in rows))
+        count(world, *records)
+    assert world.stored() == expected(*(("ScoreResult", row) for row in rows))
 
 
-def test_a_sum_beyond_32_bits_is_stored_as_the_largest_int_and_logged(
-    stack: Stack, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("created", "start", "end"),
+    [
+        ("2026-12-31T23:59:59.999999999Z", "2026-12-31T23:00:00Z", "2027-01-01T00:00:00Z"),
+        ("2028-02-29T23:59:59Z", "2028-02-29T23:00:00Z", "2028-03-01T00:00:00Z"),
+        ("1969-12-31T23:29:00-00:30", "1969-12-31T23:00:00Z", "1970-01-01T00:00:00Z"),
+    ],
+)
+def test_hours_begin_and_end_as_the_calendar_says(
+    world: World, created: str, start: str, end: str
 ) -> None:
-    stream = Stream("Evaluation")
-    rows = [evaluation(f"e{n}", cost=1500.5) for n in range(3)]
-    stack.invoke(FUNCTION, window_event(*map(stream.insert, rows)))
-    assert {row["cost"] for row in stack.rows()} == {2_147_483_647}
-    assert {row["count"] for row in stack.rows()} == {3}
-    (line,) = stack.lines()
-    assert (line["level"], line["overflowed"]) == ("ERROR", 4)
-    assert json.loads(capsys.readouterr().out)["Overflowed"] == [4.0]
+    world.clock.set("2030-01-01T00:00:00+00:00")
+    count(world, Stream("Task").insert(task(createdAt=created), created=world.clock.now))
+    assert world.bucket(f"tasks#{start}#60")["timeRangeEnd"] == end
 
 
-def test_a_row_older_than_the_deployment_can_be_removed(stack: Stack) -> None:
-    stream = Stream("Task")
-    stack.invoke(FUNCTION, window_event(stream.insert(task("t1"))))
-    removed = [stream.remove(task(f"old{n}")) for n in range(3)]
-    stack.invoke(FUNCTION, window_event(*removed))
-    assert {row["count"] for row in stack.rows()} == {0}
-    assert stack.lines()[-1]["clamped"] == 1
+def test_a_breakdowns_bucket_names_its_scorecard_and_its_score() -> None:
+    world = World(now=NOW, breakdowns="all")
+    count(world, Stream("ScoreResult").insert(score_result()))
+    by_card = world.bucket(f"scoreResultsByScorecard#scorecard-1#{HOUR}")
+    by_score = world.bucket(f"scoreResultsByScore#score-1#{MINUTE}")
+    names = [(each["scorecardId"], each.get("scoreId")) for each in (by_card, by_score)]
+    assert names == [("scorecard-1", None), ("scorecard-1", "score-1")]
+    assert by_score["cost"] == 1230
 
 
-# What happens when it comes again
+def test_feedbacks_own_measures_are_in_the_metadata_of_every_size(world: World) -> None:
+    rows = [
+        feedback_item("a"),
+        feedback_item("b", finalAnswerValue="No"),
+        feedback_item("c", isInvalid=True),
+        feedback_item("d", initialAnswerValue=None),
+    ]
+    count(world, *map(Stream("FeedbackItem").insert, rows))
+    found = [[each["metadata"][name] for name in oracle.FEEDBACK] for each in world.buckets()]
+    assert found == [[1, 1, 2]] * 4
 
 
-def test_a_redelivery_that_ends_or_begins_elsewhere_counts_nothing_twice(stack: Stack) -> None:
-    stream = Stream("Task")
-    rows = [task(f"t{n}") for n in range(10)]
-    made = [stream.insert(row) for row in rows]
-    for begin, end in [(0, 4), (0, 2), (0, 7), (3, 5), (3, 10), (0, 10), (9, 10)]:
-        stack.invoke(FUNCTION, window_event(*made[begin:end]))
-        assert stack.row("tasks#2026-11-22T10:00:00Z#60")["count"] >= end
-    assert stored(stack) == expected(*(("Task", row) for row in rows))
+def test_an_edit_moves_feedback_with_all_its_measures() -> None:
+    world = World()
+    world.insert("FeedbackItem", "a", finalAnswerValue=None)
+    world.insert("FeedbackItem", "b")
+    world.deliver()
+    world.clock.advance(180)
+    world.update("FeedbackItem", "a", finalAnswerValue="No", editedAt="2026-11-22T12:13:00.000Z")
+    world.update("FeedbackItem", "b", itemId="item-2")  # no edit, but the update is its time
+    records = list(world.undelivered)
+    world.deliver()
+    world.undelivered.extend(records)
+    world.deliver()
+    assert world.stored() == world.counted()
 
 
-def test_two_shards_write_the_same_buckets(stack: Stack) -> None:
-    rows = [task(f"t{n}") for n in range(6)]
-    low, high = Stream("Task"), Stream("Task", first=5)
-    first = window_event(*map(low.insert, rows[:3]))
-    second = window_event(*map(high.insert, rows[3:]), shard_id="shardId-2")
-    for made in (first, second, first, second):
-        stack.invoke(FUNCTION, made)
-    assert stored(stack) == expected(*(("Task", row) for row in rows))
+def test_a_sum_beyond_32_bits_is_stored_as_the_largest_int_and_kept(world: World) -> None:
+    stream, minutes = Stream("Evaluation"), ("05", "05", "06")
+    rows = [
+        evaluation(f"e{n}", cost=1500.5, createdAt=f"2026-11-22T10:{minute}:00Z")
+        for n, minute in enumerate(minutes)
+    ]
+    count(world, *map(stream.insert, rows))
+    assert world.reports[-1]["overflowed"] == 4
+    costs = [world.bucket(f"evaluations#{key}")["cost"] for key in (HOUR, MINUTE)]
+    assert costs == [INT_MAX, INT_MAX]
+    assert world.bucket("evaluations#2026-11-22T10:06:00Z#1")["cost"] == 1_500_500_000
+    count(world, stream.remove(rows[0]))
+    assert world.bucket(f"evaluations#{MINUTE}")["cost"] == 1_500_500_000
 
 
-def test_mending_a_quarantined_row_in_its_table_counts_it(stack: Stack) -> None:
-    stream = Stream("Task")
-    bad = task("t1", createdAt="soon")
-    stack.invoke(FUNCTION, window_event(stream.insert(bad)))
-    assert (stored(stack), len(stack.quarantined())) == ({}, 1)
-    stack.invoke(FUNCTION, window_event(stream.modify(bad, task("t1"))))
-    assert stored(stack) == expected(("Task", task("t1")))
+def test_a_sum_below_zero_is_stored_as_zero_and_kept(world: World) -> None:
+    """Removals of rows that were never counted come first."""
+    stream = Stream("FeedbackItem")
+    count(world, stream.remove(feedback_item("a")), shard_id="one")
+    minute = world.bucket(f"feedbackItems#{MINUTE}")
+    assert (minute["count"], minute["metadata"]["unchangedCount"]) == (0, 0)
+    assert minute["metadata"]["beyond"] == {"count": "-1", "unchangedCount": "-1"}
+    assert world.reports[-1]["clamped"] == 1
+    count(world, *map(stream.insert, (feedback_item("a"), feedback_item("b"))), shard_id="two")
+    minute = world.bucket(f"feedbackItems#{MINUTE}")
+    assert (minute["count"], minute["metadata"]["unchangedCount"]) == (1, 1)
+    assert "beyond" not in minute["metadata"]
 
 
-def test_a_redriven_record_counts_once_however_often_it_is_sent(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
+# Deliveries ---------------------------------------------------------------------------------------
+
+
+def test_checkpoints_of_100_shards_count_a_replay_of_each_once(world: World) -> None:
+    shards = {f"shardId-{n:08}": Stream("Task").insert(task(f"t{n}")) for n in range(100)}
+    for shard, record in [*shards.items()] * 2:
+        count(world, record, shard_id=shard)
+    minute = world.bucket(f"tasks#{MINUTE}")
+    assert (minute["count"], len(minute["metadata"]["checkpoints"])) == (100, 100)
+
+
+def test_a_checkpoint_is_dropped_when_the_stream_has_forgotten_its_shard(world: World) -> None:
+    for n in range(3):
+        count(world, Stream("Task").insert(task(f"t{n}")), shard_id=f"shardId-{n}")
+        world.clock.advance(hours=13)
+    minute = world.bucket(f"tasks#{MINUTE}")
+    assert (minute["count"], len(minute["metadata"]["checkpoints"])) == (3, 2)
+
+
+def test_a_clock_that_goes_backwards_between_invocations_loses_nothing(world: World) -> None:
+    stream, versions = Stream("Task"), []
+    for n, ahead in enumerate((0, -30, -59, -86_400)):
+        world.clock.now = NOW
+        world.clock.advance(ahead)
+        count(world, stream.insert(task(f"t{n}")))
+        versions.append(world.bucket(f"tasks#{MINUTE}")["updatedAt"])
+    assert world.bucket(f"tasks#{MINUTE}")["count"] == 4
+    assert versions[:3] == sorted(set(versions[:3]))
+    assert versions[3] < versions[0]  # one far ahead of the clock is another writer's
+
+
+def test_concurrent_invocations_conflict_and_all_count(world: World) -> None:
+    """Others write between the load and the save of the first, and once within its save."""
+    rows = [task(f"t{n}") for n in range(4)]
+    records = [Stream("Task").insert(row) for row in rows]
+    waiting = [1, 2]
+
+    def meanwhile(request: Request) -> None:
+        if waiting and b"mutation" not in request.body:
+            n = waiting.pop()
+            count(world, records[n], shard_id=f"shardId-{n}")
+
+    def within() -> None:
+        world.api.pause = None
+        count(world, records[3], shard_id="shardId-3")
+
+    world.after = meanwhile
+    world.api.pause = within
+    count(world, records[0])
+    assert world.stored() == expected(*(("Task", row) for row in rows))
+    assert sum(report["conflicts"] for report in world.reports) > 0
+
+
+# Records that cannot be counted -------------------------------------------------------------------
+
+
+def test_what_cannot_be_counted_goes_whole_to_quarantine_and_the_batch_goes_on(
+    world: World,
 ) -> None:
-    """Here the records of a table were refused until a setting named its model."""
-    calls = Stream(f"{table_arn('calls')}/stream/2026-11-01T00:00:00.000")
-    rows = [item(f"i{n}") for n in range(3)]
-    stack.invoke(FUNCTION, window_event(*map(calls.insert, rows)))
-    messages = stack.quarantined()
-    assert all("name it in SOURCE_TABLES" in message["reason"] for message in messages)
-    stack.rewire(monkeypatch, SOURCE_TABLES='{"calls": "Item"}')
-    for _ in range(3):
-        for message in messages:
-            stack.invoke(FUNCTION, event(message["record"]))
-    assert stored(stack) == expected(*(("Item", row) for row in rows))
+    stream, unknown = Stream("Item"), Stream("Invoice")
+    bad = [stream.insert(item("a", accountId="")), unknown.insert(item("b"))]
+    world.invoke("stream_aggregator", event(bad[0], stream.insert(item("c")), bad[1]))
+    assert world.stored() == expected(("Item", item("c")))
+    kept = {message["record"]["eventID"]: message["record"] for message in world.quarantined()}
+    assert kept == {record["eventID"]: record for record in bad}
+    assert world.reports[-1]["quarantined"] == 2
 
 
-# What happens when something is in the way
-
-
-def test_what_cannot_be_counted_is_quarantined_and_the_batch_goes_on(stack: Stack) -> None:
-    stream, foreign = Stream("Item"), Stream("Invoice")
-    bad = [stream.insert(item("a", accountId="")), foreign.insert(item("b"))]
-    stack.invoke(FUNCTION, event(bad[0], stream.insert(item("c")), bad[1]))
-    assert stored(stack) == expected(("Item", item("c")))
-    messages = {m["record"]["eventID"]: m for m in stack.quarantined()}
-    assert [messages[record["eventID"]]["record"] for record in bad] == bad
-    assert stack.lines()[-1]["quarantined"] == 2
+@pytest.mark.parametrize(
+    ("model", "bad", "good"),
+    [
+        ("Task", task(createdAt="soon"), task()),
+        ("ChatMessage", chat_message(accountId=None), chat_message()),
+        ("FeedbackItem", feedback_item(editedAt="yesterday"), feedback_item()),
+    ],
+)
+def test_a_quarantined_row_counts_when_its_table_is_corrected(
+    world: World, model: str, bad: Any, good: Any
+) -> None:
+    stream = Stream(model)
+    count(world, stream.insert(bad))
+    assert (world.stored(), len(world.quarantined())) == ({}, 1)
+    count(world, stream.modify(bad, good))
+    assert world.stored() == expected((model, good))
 
 
 def test_a_quarantine_that_fails_raises_after_counting_and_the_redelivery_is_exact(
-    stack: Stack,
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream = Stream("Item")
-    made = window_event(stream.insert(item("a", accountId="")), stream.insert(item("c")))
-    stack.sqs.delete_queue(QueueUrl=stack.queue_url)
-    with pytest.raises(QuarantineError):
-        stack.invoke(FUNCTION, made)
-    assert stored(stack) == expected(("Item", item("c")))
-    stack.sqs.create_queue(QueueName="quarantine")
-    stack.invoke(FUNCTION, made)
-    assert stored(stack) == expected(("Item", item("c")))
-    assert len(stack.quarantined()) == 1
+    records = stream.insert(item("a", accountId="")), stream.insert(item("c"))
+    refused = {"Failed": [{"Id": "0", "Code": "InternalError"}]}
+    monkeypatch.setattr(world.queue, "send_message_batch", lambda **_: refused)
+    with pytest.raises(ServiceError):
+        count(world, *records)
+    monkeypatch.undo()
+    for _ in range(2):
+        assert world.stored() == expected(("Item", item("c")))
+        count(world, *records)
+    assert len(world.quarantined()) == 2
 
 
-def test_a_hostile_row_never_stops_its_shard(stack: Stack) -> None:
+def test_a_hostile_row_never_stops_its_shard(world: World) -> None:
     stream = Stream("ScoreResult")
     hostile: list[dict[str, Any]] = [
         {"type": {"a": "prediction"}},
@@ -286,9 +350,12 @@ def test_a_hostile_row_never_stops_its_shard(stack: Stack) -> None:
         {"value": ["ERROR"], "code": [500]},
     ]
     records = [stream.insert(score_result(f"h{n}", **row)) for n, row in enumerate(hostile)]
-    assert stack.invoke(FUNCTION, window_event(*records, stream.insert(score_result("good"))))
-    assert stack.row("scoreResults#2026-11-22T10:05:00Z#1")["count"] == 4
-    assert len(stack.quarantined()) == 7
+    count(world, *records, stream.insert(score_result("good")))
+    assert world.bucket(f"scoreResults#{MINUTE}")["count"] == 4
+    assert len(world.quarantined()) == 7
+
+
+# What fails ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -299,71 +366,20 @@ def test_a_hostile_row_never_stops_its_shard(stack: Stack) -> None:
     ],
 )
 def test_an_api_that_refuses_fails_the_batch_and_counts_nothing(
-    stack: Stack, given: Answer, raised: type[Exception]
+    world: World, given: Answer, raised: type[Exception]
 ) -> None:
-    stack.gate.before = lambda _: given
+    world.before = lambda _: given
     with pytest.raises(raised):
-        stack.invoke(FUNCTION, hundred()[1])
-    assert stack.rows() == []
-    assert stack.lines()[-1]["error"] == raised.__name__
+        count(world, Stream("Task").insert(task()))
+    assert world.stored() == {}
 
 
-def test_when_the_time_is_over_the_batch_fails_and_comes_again(stack: Stack) -> None:
-    rows, made = hundred()
-
-    def dawdle(_: Request) -> None:
-        stack.clock.advance(seconds=50)
-
-    stack.gate.after = dawdle
+def test_a_batch_that_has_no_time_left_fails_and_its_redelivery_is_exact(world: World) -> None:
+    record = Stream("Task").insert(task())
+    world.seconds_left = 51
+    world.after = lambda _: world.clock.advance(50)
     with pytest.raises(ContentionError, match="the rest comes again"):
-        stack.invoke(FUNCTION, made, Context(stack.clock, seconds=51))
-    stack.gate.after = lambda _: None
-    stack.invoke(FUNCTION, made)
-    assert stored(stack) == expected(*rows)
-
-
-def test_concurrent_invocations_conflict_and_all_count(stack: Stack) -> None:
-    """Others come in between the load and the save of the first, and once within its save."""
-    rows = [task(f"t{n}") for n in range(4)]
-    events = [
-        window_event(Stream("Task").insert(row), shard_id=f"shardId-{n}")
-        for n, row in enumerate(rows)
-    ]
-    waiting = events[1:3]
-
-    def meanwhile(request: Request) -> None:
-        if waiting and b"mutation" not in request.body:
-            stack.invoke(FUNCTION, waiting.pop())
-
-    def within() -> None:
-        stack.api.pause = None
-        stack.invoke(FUNCTION, events[3])
-
-    stack.gate.after = meanwhile
-    stack.api.pause = within
-    stack.invoke(FUNCTION, events[0])
-    assert waiting == []
-    assert stored(stack) == expected(*(("Task", row) for row in rows))
-    assert sum(line["conflicts"] for line in stack.lines()) > 0
-
-
-def test_each_invocation_logs_one_line_without_contents(stack: Stack) -> None:
-    stream = Stream("Item")
-    secret = item("id-secret", accountId="acct-secret", text="text-secret")
-    stack.invoke(
-        FUNCTION,
-        window_event(stream.insert(secret), stream.insert(secret | {"createdAt": "secret"})),
-    )
-    (line,) = stack.lines()
-    assert "secret" not in json.dumps(line)
-    assert set(line) >= {
-        "shard",
-        "records",
-        "hours",
-        "written",
-        "conflicts",
-        "retries",
-        "quarantined",
-        "milliseconds",
-        "requestId",
-    }
+        count(world, record)
+    world.after = lambda _: None
+    count(world, record)
+    assert world.stored() == expected(("Task", task()))

@@ -1,400 +1,397 @@
-"""Events of the reconciler: what they ask for, what they may not be, and stopping in time."""
+"""What the reconciler's events ask for, what they may not be, and what it reports."""
 
 import json
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from aggregated_metrics.adapters.pending_hours import Mark, PendingHours
-from aggregated_metrics.adapters.quarantine import Quarantine
-from aggregated_metrics.adapters.source_rows import Counted
+from aggregated_metrics.adapters.observability import METRICS
+from aggregated_metrics.adapters.pending_hours import PendingHours
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.errors import (
-    ChecksFailedError,
-    ContentionError,
-    EventError,
-    OutOfTimeError,
-    TooManyRowsError,
-)
-from aggregated_metrics.core.findings import Drift, Findings, Reading
-from aggregated_metrics.core.groups import Group
-from aggregated_metrics.core.hours import HourId, Series
-from aggregated_metrics.core.measures import Measures, zero
-from aggregated_metrics.core.record_types import extra_of
-from aggregated_metrics.jobs.checker import Checker
-from aggregated_metrics.jobs.range_check import stop_in_time
-from aggregated_metrics.jobs.reconciler import LISTED, LOGGED, Reconciler, result
+from aggregated_metrics.core.errors import ChecksFailedError, EventError, ServiceError
+from aggregated_metrics.core.series import HourId, Series
+from aggregated_metrics.jobs.recount import NOT_REACHED
 
-from testbench.in_process import ROOT
+from testbench import local
+from testbench.fakes.endpoint import refusal
+from testbench.streams import Stream, window_event
+from testbench.world import GRACE, START, World
 
-NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-TEN = buckets.to_minute(datetime(2026, 11, 22, 10, tzinfo=UTC))
-RANGE = {
-    "accountId": "a",
-    "recordTypes": ["items"],
-    "start": "2026-11-20T00:00:00Z",
-    "end": "2026-11-23T00:00:00Z",
-    "days": 1,
-}
-"""Three windows of a day: a model that is listed by createdAt (test_long_ranges has the others)."""
+EVENTS = sorted(Path(__file__).parents[2].glob("events/reconciler/*.json"))
+RANGE = {"accountId": "acct-1", "start": "2026-11-22T00:00:00Z", "end": "2026-11-23T00:00:00Z"}
+UNINDEXED = "2026-11-22T14:10:00.000+02:00"
+DECLARED = json.dumps({"models": [{"name": "Account", "recordType": "accounts"}]})
 
 
-class _Checker:
-    """Finds what it is told to; each first look takes its time."""
-
-    settle = 60
-
-    def __init__(self, seconds: float = 0.0, find: Callable[[HourId], bool] | None = None) -> None:
-        self.left, self.seconds = 900.0, seconds
-        self.find = find or (lambda _: False)
-        self.looked: list[list[HourId]] = []
-        self.confirmed: list[tuple[list[HourId], bool]] = []
-        self.waits: list[int] = []
-        self.fail: dict[int, Exception] = {}
-        self.fail_confirming: dict[int, Exception] = {}
-        self.rows: Callable[[HourId], int] = lambda _: 1
-
-    def look(self, group: Group, rows_limit: int | None = None, on_page: Any = None) -> Reading:
-        number = len(self.looked)
-        self.looked.append(list(group.hours))
-        self.left -= self.seconds
-        if number in self.fail:
-            raise self.fail[number]
-        if rows_limit is not None and sum(map(self.rows, group.hours)) > rows_limit:
-            raise TooManyRowsError("it lists too many rows")
-        found = Findings(hours=len(group.hours))
-        drifts = [
-            Drift(hour, hour.start, 1, *_sums(hour), None)
-            for hour in group.hours
-            if self.find(hour)
-        ]
-        wrong = {drift.bucket: drift for drift in drifts}
-        return Reading(group, found, wrong, (), (), NOW, NOW, {})
-
-    def wait(self, readings: Sequence[Reading]) -> None:
-        self.waits.append(len(readings))
-
-    def confirm(self, reading: Reading, *, repair: bool) -> Findings:
-        number = len(self.confirmed)
-        self.confirmed.append((list(reading.group.hours), repair))
-        found = Findings()
-        found.add(reading.found)
-        if isinstance(self.fail_confirming.get(number), OutOfTimeError):
-            raise self.fail_confirming[number]
-        found.drift = list(reading.wrong.values())
-        if repair:
-            found.repaired = list(found.drift)
-        if number in self.fail_confirming:
-            found.failed.append(reading.group.failure(self.fail_confirming[number]))
-        return found
-
-    check = Checker.check
+def over(world: World) -> None:
+    """Let the hour that the world begins in end, and all that may complete do so."""
+    world.clock.advance(3_600)
+    world.sweep()
 
 
-class _Pending:
-    def __init__(self, *hours: HourId) -> None:
-        self.marks = [
-            Mark(hour, 0, 0, str(number), closed=int(NOW.timestamp()) - 100 * number)
-            for number, hour in enumerate(hours)
-        ]
-        self.removed: list[HourId] = []
-        self.postponed: list[HourId] = []
-        self.aside: list[HourId] = []
-
-    def closed(self) -> list[Mark]:
-        return self.marks
-
-    def remove(self, mark: Mark) -> bool:
-        self.removed.append(mark.hour)
-        return True
-
-    def postpone(self, mark: Mark) -> bool:
-        self.postponed.append(mark.hour)
-        return True
-
-    def set_aside(self, mark: Mark) -> bool:
-        self.aside.append(mark.hour)
-        return True
+def insert_uncounted(world: World, model: str = "Item", *names: str, **changes: Any) -> None:
+    """Rows whose records are lost."""
+    for name in names or ("lost",):
+        world.insert(model, name, **changes)
+    world.lose()
 
 
-def _checks(
-    checker: _Checker, pending: _Pending | None = None, rows_limit: int | None = None
-) -> Reconciler:
-    return Reconciler(
-        checker=cast("Checker", checker),
-        pending=cast("PendingHours", pending or _Pending()),
-        quarantine=Quarantine(cast("Any", None), "", clock=lambda: NOW),
-        source_tables={},
-        time_left=lambda: checker.left,
-        clock=lambda: NOW,
-        rows_limit=rows_limit,
-    )
+def accounts(world: World, *names: str) -> list[Any]:
+    """Stream records of a declared model that no index lists."""
+    stream = Stream("Account")
+    times = {"createdAt": world.now(), "updatedAt": world.now()}
+    row = {"accountId": "acct-1", **times}
+    return [stream.insert({"id": name, **row}, created=world.clock.now) for name in names]
 
 
-def _run(
-    checker: _Checker,
-    event: Any,
-    report: dict[str, Any] | None = None,
-    *,
-    pending: _Pending | None = None,
-    rows_limit: int | None = None,
-) -> dict[str, Any]:
-    """What the function returns; the report is filled as its handler fills it."""
-    done = _checks(checker, pending, rows_limit).run(event)
-    if report is not None:
-        report.update(done.as_report())
-    return done.result()
+# Events -------------------------------------------------------------------------------------------
 
 
-def _sums(hour: HourId) -> tuple[Measures, Measures]:
-    nothing = zero(extra_of(hour.series.record_type))
-    return nothing, Measures(1, *nothing[1:])
-
-
-def _days(reconciler: _Checker) -> list[str]:
-    days = [buckets.iso(ids[0].start)[8:10] for ids in reconciler.looked]
-    return list(dict.fromkeys(days))
-
-
-def test_a_range_is_checked_window_by_window_the_newest_first() -> None:
-    reconciler = _Checker()
-    given = _run(reconciler, RANGE)
-    assert _days(reconciler) == ["22", "21", "20"]
-    assert (given["done"], given["next"], given["hours"]) == (True, None, 3 * 24)
-    assert all(repair is False for _, repair in reconciler.confirmed)
-
-
-def test_it_stops_in_time_and_says_where_to_go_on() -> None:
-    reconciler = _Checker(seconds=430.0)
-    given = _run(reconciler, RANGE | {"repair": True, "recordTypes": ["items"]})
-    assert _days(reconciler) == ["22", "21"]
-    assert given["done"] is False
-    assert given["next"] == RANGE | {
-        "recordTypes": ["items"],
-        "repair": True,
-        "end": "2026-11-21T00:00:00Z",
-    }
-
-
-def test_following_next_checks_every_hour_once() -> None:
-    event: dict[str, Any] | None = RANGE
-    hours: list[HourId] = []
-    while event is not None:
-        reconciler = _Checker(seconds=850.0)
-        event = _run(reconciler, event)["next"]
-        hours += [hour for ids in reconciler.looked for hour in ids]
-    assert len(hours) == len(set(hours)) == 72
-
-
-def test_a_day_that_the_time_ran_out_for_is_left_to_the_next_invocation() -> None:
-    reconciler = _Checker()
-    reconciler.fail = {1: OutOfTimeError()}
-    given = _run(reconciler, RANGE)
-    assert given["next"]["end"] == "2026-11-22T00:00:00Z"
-
-
-def test_a_range_that_is_too_much_for_one_invocation_is_an_error_with_a_cure() -> None:
-    reconciler = _Checker()
-    reconciler.fail = {0: OutOfTimeError()}
-    with pytest.raises(ContentionError, match="fewer recordTypes or hours"):
-        _run(reconciler, RANGE)
-
-
-def test_so_is_a_lost_batch() -> None:
-    reconciler = _Checker()
-    reconciler.fail = {0: OutOfTimeError()}
-    event = json.loads((ROOT / "events/reconciler/on_failure.json").read_text())
-    with pytest.raises(ContentionError, match="command line"):
-        _run(reconciler, event)
-
-
-def test_what_was_repaired_is_reported_where_the_time_then_ends_in_a_second_look() -> None:
-    reconciler, report = _Checker(find=lambda hour: hour.start == TEN), cast("dict[str, Any]", {})
-    reconciler.fail_confirming = {1: OutOfTimeError("no time")}
-    day = {"start": "2026-11-22T00:00:00Z", "end": "2026-11-23T00:00:00Z"}
-    both = RANGE | day | {"repair": True, "recordTypes": ["items", "tasks"]}
-    with pytest.raises(ContentionError):
-        _run(reconciler, both, report)
-    assert report["rangeRepaired"] == 1
-
-
-@pytest.mark.parametrize("error", [KeyError("x"), ValueError("odd")])
-def test_a_group_of_a_range_that_fails_is_named_and_the_others_are_checked(
-    error: Exception,
-) -> None:
-    reconciler, report = _Checker(find=lambda hour: hour.start == TEN), cast("dict[str, Any]", {})
-    reconciler.fail_confirming = {0: error}
-    with pytest.raises(ChecksFailedError, match="a Item 2026-11-22"):
-        _run(reconciler, RANGE | {"repair": True}, report)
-    assert len(reconciler.confirmed) == len(reconciler.looked) == 3
-    assert (report["failedGroups"], report["rangeRepaired"]) == (1, 1)
-
-
-def test_reading_stops_between_pages_when_the_time_is_nearly_over() -> None:
-    left = 16.0
-    stop = stop_in_time(lambda: left)
-    stop(Counted())
-    left = 14.0
-    with pytest.raises(OutOfTimeError):
-        stop(Counted())
-
-
-def test_closed_hours_are_grouped_by_account_model_and_day() -> None:
-    hours = [
-        HourId(Series(account, record_type), TEN + 60 * hour)
-        for hour in (-24, 0, 1)
-        for account in ("a", "b")
-        for record_type in ("items", "predictionItems", "tasks")
-    ]
-    reconciler = _Checker()
-    report: dict[str, Any] = {}
-    _run(reconciler, {}, report, pending=_Pending(*hours))
-    assert [len(ids) for ids in reconciler.looked] == [2, 1, 2, 1, 4, 2, 4, 2]
-    assert report["waiting"] == 0
-    assert report["hours"] == 18
-
-
-def test_closed_hours_wait_once_for_all_groups() -> None:
-    hours = [HourId(Series(f"a{n}", "items"), TEN) for n in range(30)]
-    reconciler = _Checker(find=lambda _: True)
-    _run(reconciler, {}, pending=_Pending(*hours))
-    assert reconciler.waits == [30]
-
-
-def test_closed_hours_that_drift_are_looked_at_again_later() -> None:
-    right, wrong = (HourId(Series("a", "items"), TEN + hour) for hour in (0, 60))
-    pending = _Pending(right, wrong)
-    _run(_Checker(find=lambda hour: hour == wrong), {"repair": True}, pending=pending)
-    assert (pending.removed, pending.postponed) == ([right], [wrong])
-
-
-def test_closed_hours_beyond_the_time_wait_and_all_that_wait_are_told() -> None:
-    hours = [HourId(Series("a", "items"), TEN + 1440 * day) for day in range(2_504)]
-    reconciler, report = _Checker(seconds=0.5), cast("dict[str, Any]", {})
-    _run(reconciler, {}, report, pending=_Pending(*hours))
-    checked = len(reconciler.looked)
-    assert (report["hours"], report["waiting"]) == (checked, 2_504 - checked)
-    assert checked > 1_000
-    assert reconciler.left >= reconciler.settle + 15
-    assert report["oldestClosedSeconds"] == 250_300
-
-
-@pytest.mark.parametrize("looking", [True, False], ids=["first look", "second look"])
-def test_a_closed_group_that_fails_waits_behind_the_others_and_fails_the_run(
-    *, looking: bool
-) -> None:
-    hours = [HourId(Series("a", "items"), TEN + 1440 * day) for day in range(3)]
-    reconciler, report = _Checker(find=lambda _: True), cast("dict[str, Any]", {})
-    if looking:
-        reconciler.fail = {0: OverflowError("date value out of range")}
-    else:
-        reconciler.fail_confirming = {0: OverflowError("date value out of range")}
-    pending = _Pending(*hours)
-    with pytest.raises(ChecksFailedError, match="a Item 2026-11-22: OverflowError: date value"):
-        _run(reconciler, {"repair": True}, report, pending=pending)
-    assert hours[0] in pending.postponed
-    assert report["failedGroups"] == 1
-    assert report["repaired"] == (2 if looking else 3), "what was repaired by then is told"
-    assert report["waiting"] == 1
-
-
-def test_a_mark_of_a_record_type_that_is_gone_is_set_aside_and_fails_nothing() -> None:
-    gone, there = (HourId(Series("a", name), TEN) for name in ("calls", "items"))
-    pending, report = _Pending(gone, there), cast("dict[str, Any]", {})
-    _run(_Checker(), {}, report, pending=pending)
-    assert (pending.aside, pending.removed) == ([gone], [there])
-    assert (report["setAside"], report["waiting"], report["failedGroups"]) == (1, 0, 0)
-
-
-def test_only_an_hour_with_too_many_rows_is_set_aside_not_its_neighbours() -> None:
-    hours = [HourId(Series("a", "items"), TEN + 60 * n) for n in range(12)]
-    checker = _Checker()
-    checker.rows = lambda hour: 5_000 if hour == hours[5] else 300
-    pending, report = _Pending(*hours), cast("dict[str, Any]", {})
-    _run(checker, {}, report, pending=pending, rows_limit=1_000)
-    assert pending.aside == [hours[5]]
-    assert sorted(pending.removed) == sorted({*hours} - {hours[5]})
-    assert (report["setAside"], report["waiting"]) == (1, 0)
+@pytest.mark.parametrize("path", EVENTS, ids=lambda path: path.stem)
+def test_every_documented_event_is_one_that_it_takes(path: Path) -> None:
+    result = World().invoke("reconciler", json.loads(path.read_text()))
+    assert result["failed"] == []
 
 
 @pytest.mark.parametrize(
     ("event", "says"),
     [
-        (None, "not a JSON object"),
-        ([], "not a JSON object"),
-        ({"start": "2026-11-22T10:00:00Z"}, "accountId is missing"),
-        ({"source": "aws.scheduler"}, "accountId is missing"),
+        (None, "see events/reconciler/"),
+        ([], "see events/reconciler/"),
+        ({"source": "aws.scheduler"}, "see events/reconciler/"),
+        ({"range": RANGE, "quarantine": {}}, "see events/reconciler/"),
+        ({"tables": {}}, "see events/reconciler/"),
         ({"repair": "yes"}, "not true or false"),
-        (RANGE | {"repair": 1}, "not true or false"),
-        ({"plan": RANGE | {"end": None}}, "accountId, start and end"),
-        ({"onFailure": {}}, "no list of Records"),
-        ({"onFailure": "{"}, "neither an on-failure object nor its payload"),
-        ({"onFailure": {"payload": None}}, "no list of Records"),
-        ({"onFailure": 5}, "no list of Records"),
-        ({"onFailure": {"payload": '{"Records": [5]}'}}, "no list of Records"),
+        ({"range": RANGE | {"repair": 1}}, "not true or false"),
+        ({"quarantine": {"repair": None}}, "not true or false"),
+        ({"failedBatches": []}, "failedBatches is \\[\\], not a JSON object"),
+        ({"quarantine": {"limit": 5}}, "unknown name 'limit'"),
+        ({"range": RANGE | {"days": 7}}, "unknown name 'days': use accountId, start, end"),
+        ({"range": {"accountId": "a", "start": "2026-11-22T00:00:00Z"}}, "end"),
+        ({"range": RANGE | {"accountId": ""}}, "not an account's id"),
+        ({"range": RANGE | {"start": "yesterday"}}, "2026-11-22T10:00:00Z"),
+        ({"range": RANGE | {"end": RANGE["start"]}}, "end must be later"),
+        ({"range": RANGE | {"recordTypes": "items"}}, "not a list"),
+        ({"range": RANGE | {"recordTypes": ["item"]}}, "'item': use items, "),
+        ({"range": RANGE | {"recordTypes": ["accounts"]}}, "backfill --models Account"),
     ],
 )
-def test_an_event_of_another_shape_is_refused_with_its_cure(event: Any, says: str) -> None:
-    reconciler = _Checker()
+def test_an_event_of_another_shape_is_refused_with_its_remedy(event: Any, says: str) -> None:
+    world = World(environment={"MODELS": DECLARED})
     with pytest.raises(EventError, match=says):
-        _run(reconciler, event)
-    assert reconciler.looked == []
+        world.invoke("reconciler", event)
+    assert world.log == []
 
 
-def test_a_plan_checks_nothing() -> None:
-    reconciler = _Checker()
-    assert len(_run(reconciler, {"plan": RANGE})["units"]) == 3
-    assert reconciler.looked == []
+# Ranges -------------------------------------------------------------------------------------------
 
 
-def test_a_lost_batch_is_repaired_unless_told_otherwise() -> None:
-    event = json.loads((ROOT / "events/reconciler/on_failure.json").read_text())
-    reconciler = _Checker()
-    _run(reconciler, event)
-    _run(reconciler, event | {"repair": False})
-    assert [repair for _, repair in reconciler.confirmed] == [True, False]
+@pytest.mark.parametrize(
+    ("start", "end", "hours"),
+    [
+        (START, START + timedelta(minutes=1), 1),
+        (START, START + timedelta(hours=1), 2),
+        (START.replace(minute=0), START.replace(minute=0) + timedelta(hours=1), 1),
+    ],
+)
+def test_a_range_is_widened_to_whole_hours(start: datetime, end: datetime, hours: int) -> None:
+    world = World(["Task"])
+    world.clock.advance(86_400)
+    assert world.check_range(start, end, recordTypes=["tasks"])["hours"] == hours
 
 
-def test_a_result_lists_some_and_counts_all() -> None:
-    hour = HourId(Series("a", "items"), TEN)
-    drift = [Drift(hour, TEN, 1, Measures(), Measures(1), None)] * (LISTED + 1)
-    given = result(Findings(drift=drift, moving=drift), None, repair=False)
-    assert (given["driftCount"], len(given["drift"])) == (LISTED + 1, LISTED)
-    assert (given["movingCount"], len(given["moving"])) == (LISTED + 1, LISTED)
-    assert json.loads(json.dumps(given)) == given
+def test_a_range_may_have_any_offset() -> None:
+    world = World(["Task"])
+    insert_uncounted(world, "Task")
+    over(world)
+    asked = {"accountId": "acct-1", "start": "2026-11-22T23:00+11:00", "end": "2026-11-23T00+11:00"}
+    with pytest.raises(EventError):
+        world.invoke("reconciler", {"range": asked})
+    asked["end"] = "2026-11-23T00:00+11:00"
+    assert world.invoke("reconciler", {"range": asked})["driftCount"] == 1
 
 
-def test_the_report_has_the_numbers_of_the_alarms() -> None:
-    report: dict[str, Any] = {}
-    reconciler = _Checker(find=lambda hour: hour.start == TEN)
-    _run(reconciler, RANGE | {"recordTypes": ["items"]}, report)
-    assert report["rangeDrift"] == 1
-    assert report.keys() >= {"rangeRepaired", "moving", "hours", "rows", "completed", "unreadable"}
-    assert not report.keys() & {"drift", "repaired"}, "those are of the hourly check"
-    closed: dict[str, Any] = {}
-    pending = _Pending(HourId(Series("a", "items"), TEN))
-    _run(_Checker(find=lambda _: True), {"repair": True}, closed, pending=pending)
-    assert (closed["drift"], closed["repaired"]) == (1, 1)
-    assert not closed.keys() & {"rangeDrift", "rangeRepaired"}
+def test_hours_that_are_not_over_with_their_grace_are_left_out_of_a_range() -> None:
+    world = World(["Task"])
+    world.clock.advance(50 * 60 + 119)
+    assert world.check_range(recordTypes=["tasks"])["hours"] == 12
+    world.clock.advance(1)
+    assert world.check_range(recordTypes=["tasks"])["hours"] == 13
 
 
-def test_the_report_names_the_first_buckets_that_drifted() -> None:
-    report: dict[str, Any] = {}
-    _run(_Checker(find=lambda hour: hour.start >= TEN), RANGE, report)
-    assert report["rangeDrift"] > len(report["drifted"]) == LOGGED
-    assert report["drifted"][0] == {
-        "accountId": "a",
-        "recordType": "items",
-        "timeRangeStart": "2026-11-22T10:00:00Z",
-        "numberOfMinutes": 1,
-        "storedCount": 0,
-        "countedCount": 1,
-        "differs": ["count"],
+def test_a_range_without_record_types_means_all_that_an_index_lists() -> None:
+    world = World(environment={"MODELS": DECLARED}, breakdowns="all")
+    insert_uncounted(world, "ScoreResult")
+    world.clock.advance(7_200)
+    result = world.check_range()
+    assert {drift["recordType"] for drift in result["drift"]} == {
+        *("scoreResults", "predictionScoreResults"),
+        *("scoreResultsByScorecard", "scoreResultsByScore"),
     }
+    assert not any(b"CountAccount" in exchange.body for exchange in world.log)
 
 
-def test_a_report_without_drift_names_no_bucket() -> None:
-    report: dict[str, Any] = {}
-    _run(_Checker(), RANGE, report)
-    assert "drifted" not in report
+def test_record_types_of_one_model_are_one_reading() -> None:
+    world = World()
+    world.clock.advance(7_200)
+    names = ["predictionItems", "items", "tasks", "items"]
+    world.check_range(recordTypes=names)
+    read = [exchange for exchange in world.log if b"query Count" in exchange.body]
+    assert sorted(exchange.body[16:25] for exchange in read) == [
+        *(b"CountItem", b"CountTask", b"CountTask"),  # Task's second one is the tail
+    ]
+
+
+def test_a_range_is_bounded_by_its_time_and_names_what_it_does_not_reach() -> None:
+    world = World(["Task"], environment={"CHECK_ROWS_LIMIT": "1000"})
+    at = START.replace(hour=3).isoformat().replace("+00:00", "Z")
+    insert_uncounted(world, "Task", *(f"lost-{n}" for n in range(1_001)), createdAt=at)
+    world.clock.advance(7_200)
+    assert world.check_range()["notReachedCount"] == 0, "CHECK_ROWS_LIMIT is not for a range"
+    world.at("page", lambda: world.clock.advance(600))
+    result = world.check_range(recordTypes=["tasks"])
+    assert result["notReachedCount"] > 0
+    assert result["notReached"] == [
+        "acct-1: Task: count its whole table: aggregated-metrics backfill --models Task"
+    ]
+    assert (world.items("entry"), world.items("check")) == ({}, {})
+
+
+# The pending hours --------------------------------------------------------------------------------
+
+
+def test_hours_of_an_account_and_model_are_one_reading_whatever_their_days() -> None:
+    world = World(["Item"])
+    for day in range(20):
+        at = (START - timedelta(days=day)).isoformat().replace("+00:00", "Z")
+        world.insert("Item", f"row-{day}", createdAt=at, updatedAt=at, createdByType="prediction")
+    world.deliver()
+    over(world)
+    requests = world.requests(world.check)
+    assert sum(b"CountItem" in exchange.body for exchange in requests) == 20, "a range for each"
+    assert world.items("entry") == {}
+
+
+def test_an_hour_is_checked_only_when_it_is_over_and_each_time_that_it_is_touched() -> None:
+    world = World(["Item"])
+    world.insert("Item", "first", createdByType="upload")
+    first = world.row("Item", "first")
+    world.deliver()
+    assert world.check()["hours"] == 0
+    over(world)
+    assert world.check()["hours"] == 1
+    assert world.check()["hours"] == 0
+    world.insert("Item", "second", createdAt=first["createdAt"], createdByType="upload")
+    world.deliver()
+    assert world.check()["hours"] == 1
+
+
+def test_an_hour_that_a_reading_did_not_reach_is_read_first_next_time() -> None:
+    world = World(["Item", "Task"])
+    for account in ("a", "b", "c"):
+        world.insert("Task", account, accountId=account)
+    world.deliver()
+    over(world)
+    pending = PendingHours(
+        cast("Any", world.table), local.PENDING_HOURS, clock=world.clock, grace=GRACE
+    )
+    twelve = buckets.to_minute(START.replace(minute=0))
+    pending.open_check(HourId(Series("c", "tasks"), twelve), NOT_REACHED)
+    requests = world.requests(world.check)
+    accounts = [json.loads(e.body)["variables"].get("account") for e in requests]
+    assert next(filter(None, accounts)) == "c"
+    assert world.items("check") == {}
+
+
+def test_open_checks_are_reported_for_the_alarms() -> None:
+    world = World(["Item"])
+    world.insert("Item", "unindexed", createdAt=UNINDEXED)
+    world.lose_batch([world.undelivered[-1].record])
+    world.lose()
+    over(world)
+    world.check()
+    report = world.reports[-1]
+    assert (report["deferred"], report["oldestOpenCheckSeconds"]) == (2, 0.0)
+    insert_uncounted(world, "Item", "lost")
+    world.lose_batch([Stream("Item").insert(world.row("Item", "lost"), created=world.clock.now)])
+    world.check()
+    world.clock.advance(1_800)
+    world.check()
+    assert world.reports[-1]["oldestOpenCheckSeconds"] == 1_800.0
+
+
+def test_hours_of_a_model_without_an_index_are_completed_and_forgotten_but_not_judged() -> None:
+    """Judged by an index that does not exist they would have no rows, and be lowered to zero."""
+    world = World(["Account"], environment={"MODELS": DECLARED})
+    world.invoke("stream_aggregator", window_event(*accounts(world, "a", "b")))
+    stored = world.stored()
+    assert {sums[0] for sums in stored.values()} == {2}
+    over(world)
+    assert world.check()["driftCount"] == 0
+    assert world.stored() == stored
+    assert (world.items("entry"), world.items("check")) == ({}, {})
+
+
+def test_a_lost_batch_of_a_model_without_an_index_waits_for_a_scan() -> None:
+    world = World(["Account"], environment={"MODELS": DECLARED})
+    world.lose_batch(accounts(world, "lost"))
+    over(world)
+    world.check()
+    assert [check["deferred"] for check in world.items("check").values()] == [True]
+
+
+def test_a_first_reading_without_time_changes_nothing() -> None:
+    world = World(["Task"])
+    world.insert("Task", "a")
+    world.deliver()
+    over(world)
+    stored = world.stored()
+    world.seconds_left = 80.0
+    assert world.check()["notReachedCount"] == 1
+    assert world.stored() == stored
+
+
+# Failed batches and the quarantine ----------------------------------------------------------------
+
+
+def test_a_failed_batch_gives_its_hours_entries_and_is_then_forgotten() -> None:
+    world = World(["Item"])
+    world.insert("Item", "lost")
+    world.insert("Item", "uncountable", accountId="")
+    world.lose_batch([change.record for change in world.undelivered])
+    world.lose()
+    assert world.check()["hours"] == 0, "its hour is not over yet"
+    assert {entry["recordType"] for entry in world.items("entry").values()} == {
+        *("items", "predictionItems"),
+    }
+    assert {check["reason"] for check in world.items("check").values()} == {
+        "a batch with it was lost"
+    }
+    assert len(world.quarantined()) == 1
+    report = world.reports[-1]
+    assert (report["failedBatches"], report["quarantined"], report["failedBatchLost"]) == (1, 1, 0)
+    over(world)
+    assert world.check()["repaired"] > 0
+    assert world.reports[-1]["failedBatches"] == 0
+    assert world.stored() == world.counted()
+
+
+def test_what_every_failed_batch_sends_to_quarantine_is_reported() -> None:
+    world = World(["Item"])
+    for name in ("a", "b"):
+        world.insert("Item", name, accountId="")
+        world.lose_batch([world.undelivered.pop().record])
+    world.insert("Item", "countable")
+    world.lose_batch([world.undelivered.pop().record])
+    world.check()
+    assert world.reports[-1]["quarantined"] == len(world.quarantined()) == 2
+
+
+def test_a_failed_batch_that_cannot_be_read_costs_no_other_and_no_hour() -> None:
+    world = World(["Item"])
+    insert_uncounted(world, "Item", "lost")
+    record = Stream("Item").insert(world.row("Item", "lost"), created=world.clock.now)
+    world.ports.failed_batches.send_message("not a note")
+    world.lose_batch([record])
+    over(world)
+    with pytest.raises(ServiceError, match="its note: not a note"):
+        world.check()
+    report = world.reports[-1]
+    assert (report["failedBatches"], report["failedBatchLost"]) == (1, 1)
+    assert report["repaired"] > 0
+    assert world.stored() == world.counted()
+
+
+@pytest.mark.parametrize("event", [{"failedBatches": {}}, {"quarantine": {}}])
+def test_records_are_repaired_in_the_same_execution_unless_it_says_otherwise(event: Any) -> None:
+    (kind,) = event
+    world = World(["Item"])
+    world.insert("Item", "lost")
+    record = world.undelivered.pop().record
+    for repair in (False, True):
+        if kind == "quarantine":
+            body = {"reason": "", "at": "", "truncated": False, "record": record}
+            world.queue.send_message(json.dumps(body))
+        else:
+            world.lose_batch([record])
+        over(world)
+        asked = {} if repair else {"repair": False}
+        result = world.invoke("reconciler", {kind: asked})
+        assert result["driftCount"] > 0
+        assert (world.stored() == world.counted()) is repair
+
+
+def test_exactly_the_hours_of_the_records_are_checked() -> None:
+    world = World(["Item"])
+    world.insert("Item", "another", createdAt="2026-11-22T10:05:30.000Z")
+    world.deliver()
+    world.insert("Item", "lost", createdByType="upload")
+    world.lose_batch([world.undelivered.pop().record])
+    over(world)
+    assert world.invoke("reconciler", {"failedBatches": {}})["hours"] == 1
+    world.insert("Item", "too early", createdByType="upload")
+    world.lose_batch([world.undelivered.pop().record])
+    result = world.invoke("reconciler", {"failedBatches": {}})
+    assert result["notReached"] == [f"items#{world.now()[:13]}: is not over"]
+
+
+def test_a_quarantined_record_is_deleted_only_when_it_can_be_counted() -> None:
+    world = World(["Item"])
+    for name, changes in (("good", {}), ("bad", {"accountId": ""})):
+        world.insert("Item", name, **changes)
+        record = world.undelivered.pop().record
+        world.queue.send_message(json.dumps({"reason": "", "record": record}))
+    world.queue.send_message("not JSON")
+    over(world)
+    world.invoke("reconciler", {"quarantine": {"repair": False}})
+    assert (world.reports[-1]["redriven"], world.reports[-1]["stillUncountable"]) == (0, 3)
+    world.invoke("reconciler", {"quarantine": {}})
+    assert (world.reports[-1]["redriven"], world.reports[-1]["stillUncountable"]) == (1, 2)
+    assert len(world.queue.receive_message(MaxNumberOfMessages=10)["Messages"]) == 2, "and visible"
+
+
+# Reports ------------------------------------------------------------------------------------------
+
+
+def test_the_report_has_the_numbers_of_the_metrics_and_the_first_that_drifted() -> None:
+    world = World(["Task"])
+    for n in range(12):
+        insert_uncounted(world, "Task", f"{n}", createdAt=f"2026-11-22T09:{n:02}:30.000Z")
+    world.clock.advance(3_600)
+    world.check_range()
+    report = world.reports[-1]
+    assert (report["check"], report["drift"], report["repaired"]) == ("range", 12, 0)
+    assert report.keys() & METRICS.keys() == {"drift", "inFlux", "unverified"}
+    assert len(report["drifted"]) == 10
+    assert report["drifted"][0] == {
+        "accountId": "acct-1",
+        "recordType": "tasks",
+        "timeRangeStart": "2026-11-22T09:00:00Z",
+        "numberOfMinutes": 1,
+        "stored": dict.fromkeys(report["drifted"][0]["stored"], 0),
+        "counted": dict.fromkeys(report["drifted"][0]["stored"], 0) | {"count": 1},
+    }
+    world.check()
+    hourly = world.reports[-1]
+    assert hourly["check"] == "hourly"
+    assert hourly.keys() & METRICS.keys() >= {"deferred", "oldestOpenCheckSeconds"}
+    assert "drifted" not in hourly
+
+
+def test_what_could_not_be_checked_fails_the_run_after_the_rest() -> None:
+    world = World(["Task"])
+    insert_uncounted(world, "Task", "lost-a", accountId="a")
+    insert_uncounted(world, "Task", "lost-b", accountId="b")
+    stream = Stream("Task")
+    world.lose_batch([stream.insert(world.row("Task", f"lost-{name}")) for name in ("a", "b")])
+    over(world)
+    world.before = lambda request: (
+        refusal(403, "AccessDenied", "No.")
+        if b"CountTask" in request.body and b'"account":"a"' in request.body
+        else None
+    )
+    with pytest.raises(ChecksFailedError, match=r"1 accounts and models .*: a: Task: .*No"):
+        world.check()
+    report = world.reports[-1]
+    assert (report["failedGroups"], report["repaired"]) == (1, 1)

@@ -131,8 +131,10 @@ class IndexPass:
     def _bounds(self) -> Iterator[str]:
         """Read pages; after each, the sort-key text above which every row has been read."""
         model, account_id, starts = self.wanted.model, self.wanted.account_id, self._left
-        if model.listing is None or not starts or self._must_stop():
-            yield ""
+        if model.listing is None or not starts:
+            return  # there is nothing to read: hours are handed on without totals
+        if self._must_stop():
+            yield "~"  # nothing has been read, therefore no hour may be handed on
             return
         if model.listing.by == UPDATED:
             condition = since_condition(prefix(starts[0]))

@@ -215,7 +215,7 @@ class Reconciler:
         """
         hours: set[HourId] = set()
         errors: list[AggregatedMetricsError] = []
-        number = 0
+        number = quarantined = 0
         while self.time_left() > _SPARE_SECONDS:
             note = self.failed_batches.next()
             if note is None:
@@ -223,13 +223,13 @@ class Reconciler:
             try:
                 folded = self._fold(self.failed_batches.content(note))
                 hours |= self._expect(folded, LOST)
-                report["quarantined"] = self.quarantine.send(folded.rejects)
+                quarantined += self.quarantine.send(folded.rejects)
                 self.failed_batches.end(note)
                 number += 1
             except AggregatedMetricsError as error:
                 logger.warning("a lost batch is not taken up", extra={"reason": str(error)})
                 errors.append(error)
-        report["failedBatches"] = number
+        report |= {"failedBatches": number, "quarantined": quarantined}
         report["failedBatchLost"] = len(errors)
         if errors:
             raise errors[0]
@@ -259,11 +259,13 @@ class Reconciler:
         return fold(event, self.models, self.source_tables)
 
     def _expect(self, folded: Folded, reason: str) -> set[HourId]:
-        """Have the hours of records checked: by a Scan, where a row is not in the index."""
+        """Have the hours of records checked: by a Scan, where no index lists a row."""
         unindexed = folded.unindexed_hours()
 
         def expect(hour: HourId) -> None:
-            self.pending.expect(hour, reason, deferred=hour in unindexed)
+            model = self.models.of(hour.series.record_type)
+            is_listed = model is not None and model.listing is not None
+            self.pending.expect(hour, reason, deferred=hour in unindexed or not is_listed)
 
         for _ in map_concurrently(expect, sorted(folded.hours(), key=str)):
             pass

@@ -156,8 +156,9 @@ class Recount:
         return [self._compare_one(hour, totals, reading) for hour in self.store.load(hours)]
 
     def _compare_one(self, hour: Hour, totals: Totals, reading: IndexPass) -> "_Compared":
-        none = self._zero(hour.id)
-        minutes = dict(differing(hour, totals, none, expired=self._is_expired(hour.id)))
+        none, minutes = self._zero(hour.id), {}
+        if reading.wanted.model.listing:  # otherwise only a Scan counts rows
+            minutes = dict(differing(hour, totals, none, expired=self._is_expired(hour.id)))
         unverified = {m for m in minutes if m in reading.unverified}
         if reading.is_blind:
             unverified |= {m for m in minutes if _is_lower(hour, m, totals, none)}
@@ -181,6 +182,7 @@ class Recount:
     ) -> None:
         """Be done with the hours that are right; keep the others for the second pass."""
         right: list[HourId] = []
+        forgotten: list[HourId] = []
         for each in part:
             findings.hours += 1
             findings.minutes += each.minutes
@@ -191,7 +193,11 @@ class Recount:
                 self._keep(each.hour, UNVERIFIED, known)
             elif each.is_complete:
                 right.append(each.hour)
+            elif known.pending and each.hour not in known.entries:
+                forgotten.append(each.hour)
         self._forget(right, began, known)
+        # Right, and not complete, and no entry says so: the sweeper is to come.
+        self.pending.touch(dict.fromkeys(forgotten, int(began)))
 
     def _second_pass(
         self, first: _FirstPass, known: Known, findings: Findings, *, repair: bool

@@ -61,7 +61,7 @@ class Engine:
         aws: Callable[[str], Any] | None = None,
     ) -> None:
         deployed = _deployed(tuple(environment.items()))
-        self._process = wiring.Process(
+        self.process = wiring.Process(
             settings=deployed.settings,
             session=session or deployed.session,
             aws=aws or deployed.aws,
@@ -72,7 +72,7 @@ class Engine:
     def invoke(self, function: str, event: Event, context: Context) -> Any:
         """Invoke a function as Lambda does; gives its result. Raises what it raises."""
         # Each handler asks for both before its first request. Greenlets meet only at requests.
-        _WIRING.process = lambda: self._process
+        _WIRING.process = lambda: self.process
         if context.report is not None:
             _OBSERVABILITY.invocation = _reported
         try:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import requests
 from aggregated_metrics.adapters.appsync import AppSyncClient, SigV4, open_session
 from aggregated_metrics.adapters.hour_store import HourStore
+from aggregated_metrics.adapters.pending_hours import PendingHours
 from botocore.credentials import Credentials
 
 from testbench import local, oracle, rows
@@ -57,7 +58,7 @@ class Change(NamedTuple):
     """A stream record that waits for delivery."""
 
     model: str
-    record: Mapping[str, Any]
+    record: dict[str, Any]
 
 
 class World:
@@ -219,7 +220,7 @@ class World:
         """The time as a row has it."""
         return self.clock.now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
-    def _wait(self, model: str, record: Mapping[str, Any]) -> None:
+    def _wait(self, model: str, record: dict[str, Any]) -> None:
         self.undelivered.append(Change(model, record))
 
     # The functions --------------------------------------------------------------------------------
@@ -314,6 +315,10 @@ class World:
                 **options,
             },
         )
+
+    def pending(self) -> PendingHours:
+        """The pending hours, of an invocation of this process."""
+        return self.engine.process.pending()
 
     def _time_left(self) -> Callable[[], float]:
         end = self.clock.timestamp() + self.seconds_left

@@ -253,10 +253,9 @@ def test_hours_that_were_not_over_get_entries_and_unindexed_ones_wait_for_a_scan
 
 def defer(world: World, name: str = "tasks", at: str = EARLY) -> None:
     """Leave an hour to a Scan."""
-    process = world.engine._process
     minute = int((START.fromisoformat(at.replace("Z", "+00:00")).timestamp()) // 3600 * 60)
     hour = HourId(Series(rows.ACCOUNT, name), minute)
-    process.pending().open_check(hour, "a record was lost", deferred=True)
+    world.pending().open_check(hour, "a record was lost", deferred=True)
 
 
 @pytest.mark.parametrize("stored", [False, True])

@@ -1,127 +1,176 @@
-"""bucket_sweeper's own handler, after stream_aggregator's."""
+"""bucket_sweeper: completes what has elapsed, as far as the streams are known to be applied."""
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from aggregated_metrics.core.errors import AuthorizationError
+from aggregated_metrics.core.errors import AggregatedMetricsError
+from aggregated_metrics.core.series import HourId, Series
 
-from testbench.fakes.endpoint import Answer, refusal
+from testbench import local
 from testbench.fakes.signatures import Request
-from testbench.in_process import Stack
-from testbench.rows import score_result, task
+from testbench.rows import score_result
 from testbench.streams import Stream, window_event
+from testbench.world import World
+from tests.conftest import NOW
 
-SCHEDULED: dict[str, Any] = {}
-
-
-def count(stack: Stack, *ids: str, **changes: Any) -> None:
-    stream = Stream("Task")
-    records = [stream.insert(task(id, **changes)) for id in ids]  # noqa: A001 - a row's attribute
-    stack.invoke("stream_aggregator", window_event(*records, shard_id=f"shardId-{ids}"))
+HOUR, MINUTE = "tasks#2026-11-22T12:00:00Z#60", "tasks#2026-11-22T12:10:00Z#1"
+STREAM = f"Task/{local.LABEL}"
 
 
-def states(stack: Stack) -> set[str]:
-    return {mark["state"] for mark in stack.marks().values()}
+@pytest.fixture
+def world() -> World:
+    """A task is counted at 12:10."""
+    made = World(["Task"])
+    made.insert("Task", "first")
+    made.deliver()
+    return made
 
 
-def incomplete(stack: Stack) -> set[int]:
-    return {row["numberOfMinutes"] for row in stack.rows() if not row["complete"]}
+def sweep(world: World, at: str = "") -> Any:
+    if at:
+        world.clock.set(f"2026-11-22T{at}+00:00")
+    return world.invoke("bucket_sweeper", {})
 
 
-def test_buckets_become_complete_one_after_the_other_and_then_the_hour_is_closed(
-    stack: Stack,
+def incomplete(world: World) -> list[int]:
+    return sorted(row["numberOfMinutes"] for row in world.buckets() if not row["complete"])
+
+
+def is_due(world: World) -> list[bool]:
+    return ["due" in entry for entry in world.items("entry").values()]
+
+
+def test_buckets_become_complete_one_after_the_other_and_then_the_hour_is_visited_no_more(
+    world: World,
 ) -> None:
-    count(stack, "t1")
     seen = []
-    for at in ("10:07:59", "10:08:00", "10:12:00", "10:17:00", "11:01:59", "11:02:00"):
-        stack.clock.set(f"2026-11-22T{at}+00:00")
-        result = stack.invoke("bucket_sweeper", SCHEDULED)
-        seen.append((sorted(incomplete(stack)), result["closed"], states(stack)))
+    for at in ("12:12:59", "12:13:00", "12:17:00", "13:01:59", "13:02:00"):
+        report = sweep(world, at)
+        seen.append((incomplete(world), report["completed"], is_due(world)))
     assert seen == [
-        ([1, 5, 15, 60], 0, {"pending"}),
-        ([5, 15, 60], 0, {"pending"}),
-        ([15, 60], 0, {"pending"}),
-        ([60], 0, {"pending"}),
-        ([60], 0, {"pending"}),
-        ([], 1, {"closed"}),
+        ([1, 5, 15, 60], 0, [True]),
+        ([5, 15, 60], 1, [True]),
+        ([60], 2, [True]),
+        ([60], 0, [True]),
+        ([], 1, [False]),
     ]
-    assert stack.clock().isoformat() == "2026-11-22T11:02:00+00:00"
+    assert sweep(world)["due"] == 0
 
 
-def test_a_late_row_opens_its_hour_again(stack: Stack) -> None:
-    count(stack, "t1")
-    stack.clock.set("2026-11-22T11:05:00Z")
-    stack.invoke("bucket_sweeper", SCHEDULED)
-    assert states(stack) == {"closed"}
-    count(stack, "t2")
-    assert states(stack) == {"pending"}
-    assert incomplete(stack) == set()
-    assert stack.row("tasks#2026-11-22T10:00:00Z#60")["count"] == 2
-    stack.clock.advance(seconds=91)
-    stack.invoke("bucket_sweeper", SCHEDULED)
-    assert states(stack) == {"closed"}
+def test_a_late_row_leaves_its_hour_complete_and_has_it_visited_again(world: World) -> None:
+    sweep(world, "13:05:00")
+    world.insert("Task", "late", createdAt="2026-11-22T12:20:00Z")
+    world.deliver()
+    assert (incomplete(world), is_due(world)) == ([], [True])
+    assert world.bucket(HOUR)["count"] == 2
+    sweep(world, "13:06:31")
+    assert is_due(world) == [False]
 
 
-def test_a_crash_before_the_parents_is_mended(stack: Stack) -> None:
-    def no_parents(request: Request) -> Answer | None:
-        return refusal(403, "AccessDenied", "No.") if b"mutation" in request.body else None
-
-    count(stack, "t1")
-    for size in (5, 15, 60):
-        start = "2026-11-22T10:05:00Z" if size == 5 else "2026-11-22T10:00:00Z"
-        stack.api.remove("AggregatedMetrics", "acct-1", f"tasks#{start}#{size}")
-    stack.clock.set("2026-11-22T10:08:00Z")
-    stack.gate.before = no_parents
-    with pytest.raises(AuthorizationError):
-        stack.invoke("bucket_sweeper", SCHEDULED)
-    assert states(stack) == {"pending"}
-    stack.gate.before = lambda _: None
-    stack.invoke("bucket_sweeper", SCHEDULED)
-    assert {row["numberOfMinutes"]: row["count"] for row in stack.rows()} == {
-        1: 1,
-        5: 1,
-        15: 1,
-        60: 1,
-    }
-
-
-def test_every_series_of_a_row_is_closed(stack: Stack) -> None:
+def test_every_series_of_many_accounts_is_completed() -> None:
+    world = World(["ScoreResult"], now=NOW)
     stream = Stream("ScoreResult")
     records = [stream.insert(score_result(f"r{n}", accountId=f"acct-{n}")) for n in range(30)]
-    stack.invoke("stream_aggregator", window_event(*records))
-    stack.clock.set("2026-11-22T11:05:00Z")
-    result = stack.invoke("bucket_sweeper", SCHEDULED)
-    assert (result["due"], result["swept"], result["closed"]) == (60, 60, 60)
-    assert incomplete(stack) == set()
+    world.invoke("stream_aggregator", window_event(*records))
+    report = sweep(world, "11:05:00")
+    assert (report["due"], report["swept"], incomplete(world)) == (60, 60, [])
 
 
-def test_while_traffic_goes_on_the_sweeper_and_the_aggregator_lose_nothing(stack: Stack) -> None:
-    count(stack, "t1")
-    stack.clock.set("2026-11-22T10:08:30Z")
-
+def test_a_row_that_is_counted_during_a_sweep_is_not_lost(world: World) -> None:
     def meanwhile(request: Request) -> None:
-        if b"mutation" not in request.body:
-            stack.gate.after = lambda _: None
-            count(stack, "t2")
+        if b"h0" in request.body and b'"tasks#' in request.body:
+            world.after = lambda _: None
+            world.insert("Task", "meanwhile", createdAt="2026-11-22T12:10:30Z")
+            world.deliver()
 
-    stack.gate.after = meanwhile
-    result = stack.invoke("bucket_sweeper", SCHEDULED)
-    assert result["conflicts"] > 0
-    assert {row["count"] for row in stack.rows()} == {2}
-    assert states(stack) == {"pending"}
+    world.clock.set("2026-11-22T12:13:30Z")
+    world.after = meanwhile
+    assert sweep(world)["conflicts"] > 0
+    assert world.stored() == world.counted()
+    assert is_due(world) == [True]
 
 
-def test_a_sweep_gives_back_and_logs_what_it_did(stack: Stack) -> None:
-    count(stack, "t1")
-    stack.clock.set("2026-11-22T10:08:30Z")
-    result = stack.invoke("bucket_sweeper", SCHEDULED)
-    line = stack.lines()[-1]
-    assert line["message"] == "bucket_sweeper"
-    assert {name: line[name] for name in ("due", "swept", "closed", "written", "waiting")} == {
-        "due": 1,
-        "swept": 1,
-        "closed": 0,
-        "written": 1,
-        "waiting": 0,
-    }
-    assert result.items() >= {"swept": 1, "written": 1}.items()
+def test_a_crash_before_the_rollups_is_repaired_by_a_visit(world: World) -> None:
+    for bucket in world.buckets():
+        if bucket["numberOfMinutes"] > 1:
+            world.api.remove("AggregatedMetrics", bucket["accountId"], bucket["compositeKey"])
+    sweep(world, "12:13:00")
+    assert world.stored() == world.counted()
+
+
+# As of --------------------------------------------------------------------------------------------
+
+
+def as_of(world: World) -> Any:
+    return world.bucket("_streams#1970-01-01T00:00:00Z#60", "_streams")["metadata"]
+
+
+def test_readers_are_told_how_far_each_record_type_is_applied(world: World) -> None:
+    sweep(world, "12:30:00")
+    assert as_of(world) == {"asOf": {"tasks": "2026-11-22T12:30:00Z"}, "completeAfter": 120}
+
+
+@pytest.mark.parametrize("problem", ["Disabled", "just enabled", "throttled"])
+def test_nothing_is_completed_while_a_stream_may_not_be_applied(world: World, problem: str) -> None:
+    sweep(world, "12:13:00")
+    mappings = world.ports.mappings
+    mappings.throttled = problem == "throttled"
+    state = "Enabled" if problem != "Disabled" else problem
+    modified = datetime.fromisoformat("2026-11-22T11:00:00+00:00")
+    if problem == "just enabled":
+        modified = world.clock.now + timedelta(minutes=55)
+    mappings.mappings[STREAM] = (state, "OK", modified)
+    sweep(world, "13:10:00")
+    assert incomplete(world) == [5, 15, 60]
+    assert as_of(world)["asOf"] == {"tasks": "2026-11-22T12:13:00Z"}
+    mappings.throttled = False
+    mappings.enable([STREAM], modified)
+    sweep(world, "13:25:00")
+    assert incomplete(world) == []
+
+
+def test_before_a_stream_was_ever_applied_nothing_is_completed() -> None:
+    world = World(["Task"])
+    world.ports.mappings.mappings.clear()
+    world.insert("Task", "first")
+    world.deliver()
+    sweep(world, "14:00:00")
+    assert incomplete(world) == [1, 5, 15, 60]
+    assert as_of(world)["asOf"] == {"tasks": None}
+    assert world.reports[-1]["streamsNotConsumed"] == 1
+
+
+def test_a_late_batch_holds_back_what_may_be_missing(world: World) -> None:
+    """The batch began with a record of 12:20; more of the kind may still be on their way."""
+    world.clock.set("2026-11-22T12:20:00Z")
+    world.insert("Task", "late")
+    world.clock.set("2026-11-22T13:10:00Z")
+    world.deliver()
+    sweep(world)
+    assert incomplete(world) == [1, 5, 15, 60]
+    assert world.bucket("tasks#2026-11-22T12:00:00Z#15")["complete"]
+    sweep(world, "13:21:00")
+    assert incomplete(world) == []
+
+
+def test_hours_are_swept_although_it_is_not_known_how_far_the_streams_are(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.api.remove("AggregatedMetrics", "acct-1", HOUR)
+
+    def fails(**_: Any) -> Any:
+        raise AggregatedMetricsError("Lambda is gone")
+
+    monkeypatch.setattr(world.ports.mappings, "get_function_concurrency", fails)
+    world.clock.set("2026-11-22T12:13:00+00:00")
+    with pytest.raises(AggregatedMetricsError, match="gone"):
+        sweep(world)
+    assert world.stored() == world.counted()
+    assert incomplete(world) == [1, 5, 15, 60]
+
+
+def test_an_entry_of_a_record_type_that_nothing_counts_is_deleted(world: World) -> None:
+    world.pending().touch({HourId(Series("acct-1", "others"), 0): 0})
+    sweep(world, "12:13:00")
+    assert [entry["recordType"] for entry in world.items("entry").values()] == ["tasks"]

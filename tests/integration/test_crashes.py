@@ -1,156 +1,172 @@
 """A process may die between any two requests, to whichever service: nothing is lost or doubled."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from aggregated_metrics.adapters import hour_store
 
-from testbench.in_process import CrashError, Stack
-from testbench.oracle import buckets_of, held, key_of
 from testbench.rows import item, score_result, task
 from testbench.streams import Stream, event
+from testbench.world import World
+from tests.conftest import NOW
 
-CALLS = {
-    "dynamodb": ("BatchWriteItem", "Query", "UpdateItem"),
-    "sqs": ("SendMessageBatch",),
-}
+BEFORE_AND_AFTER = pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+
+
+class Death(BaseException):
+    """The process dies here: the package cannot catch it."""
 
 
 @contextmanager
-def dying(stack: Stack, at: int, *, done: bool) -> Iterator[list[str]]:
+def dying(world: World, at: int, *, done: bool = False) -> Iterator[list[str]]:
     """Every process dies at the request numbered `at`, carried out already if `done`."""
     made: list[str] = []
 
     def die(name: str) -> None:
         made.append(name)
         if len(made) > at:
-            raise CrashError(f"at {name}")
+            raise Death(name)
 
-    def called(model: Any, **_: Any) -> None:
-        die(model.name)
+    def wrapped(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def request(**asked: Any) -> Any:
+            if not done:
+                die(name)
+            answer = call(**asked)
+            if done:
+                die(name)
+            return answer
 
-    stack.gate.before = lambda _: None if done else die("GraphQL")
-    stack.gate.after = lambda _: die("GraphQL") if done else None
-    names = [
-        (service, f"{'after' if done else 'before'}-call.{service}.{operation}")
-        for service, operations in CALLS.items()
-        for operation in operations
-    ]
-    clients = {"dynamodb": stack.dynamodb, "sqs": stack.sqs}
-    for service, name in names:
-        clients[service].meta.events.register(name, called)
-    try:
+        return request
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world, "after" if done else "before", lambda _: die("api"))
+        for port, names in (
+            (world.table, ("batch_write_item", "update_item", "delete_item", "query")),
+            (world.queue, ("send_message_batch",)),
+        ):
+            for name in names:
+                patch.setattr(port, name, wrapped(name, getattr(port, name)))
         yield made
-    finally:
-        stack.gate.before = lambda _: None
-        stack.gate.after = lambda _: None
-        for service, name in names:
-            clients[service].meta.events.unregister(name, called)
 
 
-def batch() -> tuple[list[tuple[str, Any]], dict[str, Any]]:
-    """A batch of two tables with a record for the quarantine: 3 hours, two requests to save."""
+@pytest.fixture
+def world() -> World:
+    """20 score results in three hours and a task, of which nothing is counted yet."""
+    made = World(["Item", "ScoreResult", "Task"], now=NOW)
+    rows = [score_result(f"r{n}", createdAt=f"2026-11-22T1{n % 3}:{n:02}:00Z") for n in range(20)]
+    made.api.put("ScoreResult", *rows)
+    made.api.put("Task", task("t1"))
+    return made
+
+
+def batch(world: World) -> Any:
+    """A batch of these rows and a record that cannot be counted."""
     results, tasks = Stream("ScoreResult"), Stream("Task")
-    rows = [
-        ("ScoreResult", score_result(f"r{n}", createdAt=f"2026-11-22T1{n % 3}:{n:02}:00Z"))
-        for n in range(20)
-    ] + [("Task", task("t1"))]
-    records = [(results if model == "ScoreResult" else tasks).insert(row) for model, row in rows]
-    return rows, event(*records, Stream("Item").insert(item(accountId="")))
+    records = [*map(results.insert, world.api.rows("ScoreResult"))]
+    records += [*map(tasks.insert, world.api.rows("Task"))]
+    return event(*records, Stream("Item").insert(item(accountId="")))
 
 
-def requests_of(stack: Stack, work: Callable[[], Any]) -> list[str]:
-    with dying(stack, 10_000, done=False) as made:
-        work()
-    return list(made)
+def aggregate(world: World) -> None:
+    world.new_engine()  # another process
+    world.invoke("stream_aggregator", batch(world))
 
 
-def assert_exact(stack: Stack, rows: list[tuple[str, Any]]) -> None:
-    found = {key_of(row): held(row) for row in stack.rows()}
-    assert found == buckets_of(rows)
+def sweep(world: World) -> None:
+    world.new_engine()
+    world.invoke("bucket_sweeper", {})
 
 
-@pytest.fixture(autouse=True)
-def _short_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch needs two requests to save its buckets: a process can die between them."""
-    monkeypatch.setattr(hour_store, "BUCKETS_PER_SAVE", 50)
+def check(world: World) -> None:
+    world.new_engine()
+    world.check()
 
 
-REQUESTS = ["GraphQL", "BatchWriteItem", *["GraphQL"] * 2, "SendMessageBatch"]
+REQUESTS = ["api", "batch_write_item", "api", "api", "send_message_batch"]
 
 
-def test_a_batch_makes_these_requests(stack: Stack) -> None:
-    _, made = batch()
-    asked = requests_of(stack, lambda: stack.invoke("stream_aggregator", made))
-    assert asked == REQUESTS
+def test_a_batch_makes_these_requests(world: World) -> None:
+    with dying(world, 1_000) as made:
+        aggregate(world)
+    assert made == REQUESTS
 
 
-@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+@BEFORE_AND_AFTER
 @pytest.mark.parametrize("at", range(len(REQUESTS)))
 def test_after_a_crash_at_any_request_the_redelivery_is_exact(
-    stack: Stack, at: int, done: bool
+    world: World, at: int, *, done: bool
 ) -> None:
-    rows, made = batch()
-    with dying(stack, at, done=done), pytest.raises(CrashError):
-        stack.invoke("stream_aggregator", made)
-    stack.process.remembered.clear()  # another process
-    stack.invoke("stream_aggregator", made)
-    assert_exact(stack, rows)
-    assert {message["reason"] for message in stack.quarantined()} == {"accountId is missing"}
+    with dying(world, at, done=done), pytest.raises(Death):
+        aggregate(world)
+    aggregate(world)
+    assert world.stored() == world.counted()
+    assert {message["reason"] for message in world.quarantined()} == {"accountId is missing"}
 
 
-@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
-def test_dying_ever_later_the_batch_gets_through_and_is_exact(stack: Stack, done: bool) -> None:
-    rows, made = batch()
-    for at in range(len(REQUESTS)):
-        with dying(stack, at, done=done), suppress(CrashError):
-            stack.invoke("stream_aggregator", made)
-    stack.invoke("stream_aggregator", made)
-    assert_exact(stack, rows)
-
-
-@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+@BEFORE_AND_AFTER
 @pytest.mark.parametrize("at", range(len(REQUESTS)))
-def test_what_a_crash_has_left_the_sweeper_knows_of(stack: Stack, at: int, done: bool) -> None:
-    """Whatever minutes were written, their hours are marked, so their parents become their sums."""
-    _, made = batch()
-    with dying(stack, at, done=done), pytest.raises(CrashError):
-        stack.invoke("stream_aggregator", made)
-    stack.process.remembered.clear()
-    stack.clock.advance(days=1)
-    stack.invoke("bucket_sweeper", {})
-    rows = stack.rows()
-    assert all(row["complete"] for row in rows)
-    for parent in rows:
-        inside = [
-            row["count"]
-            for row in rows
-            if row["numberOfMinutes"] == 1
-            and row["recordType"] == parent["recordType"]
-            and parent["timeRangeStart"] <= row["timeRangeStart"] < parent["timeRangeEnd"]
-        ]
-        assert parent["count"] == sum(inside)
-    assert {mark["state"] for mark in stack.marks().values()} <= {"closed"}
-
-
-@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
-def test_after_a_crash_at_any_request_of_the_sweeper_the_next_run_goes_on(
-    stack: Stack, done: bool
+def test_hours_that_a_crash_has_left_half_written_are_swept(
+    world: World, at: int, *, done: bool
 ) -> None:
-    rows, made = batch()
-    stack.invoke("stream_aggregator", made)
-    stack.clock.advance(days=1)
-    for at in range(30):
-        with dying(stack, at, done=done) as asked:
-            try:
-                stack.invoke("bucket_sweeper", {})
-            except CrashError:
-                continue
-        break
-    assert len(asked) <= at
-    assert at > 1
-    assert_exact(stack, rows)
-    assert all(row["complete"] for row in stack.rows())
-    assert {mark["state"] for mark in stack.marks().values()} == {"closed"}
+    """Whatever minutes were written, their hours have entries, and their rollups become sums."""
+    with dying(world, at, done=done), pytest.raises(Death):
+        aggregate(world)
+    world.clock.advance(days=1)
+    sweep(world)
+    minutes, stored = world.stored(1), world.stored()
+    for size in (5, 15, 60):
+        for (account, name, start, _), sums in world.stored(size).items():
+            inside = [
+                minutes[key]
+                for key in minutes
+                if key[:2] == (account, name)
+                and key[2][:13] == start[:13]
+                and int(start[14:16]) <= int(key[2][14:16]) < int(start[14:16]) + size
+            ]
+            assert sums == tuple(map(sum, zip(*inside, strict=True)))
+    assert len(stored) >= len(minutes) + 3 * bool(minutes)
+    assert all(bucket["complete"] for bucket in world.buckets())
+    assert not any("due" in entry for entry in world.items("entry").values())
+
+
+@BEFORE_AND_AFTER
+def test_a_crash_anywhere_in_a_sweep_leaves_the_rest_to_the_next(
+    world: World, *, done: bool
+) -> None:
+    aggregate(world)
+    world.clock.advance(days=1)
+    assert deaths(world, sweep, done=done) > 1
+    assert world.stored() == world.counted()
+    assert all(bucket["complete"] for bucket in world.buckets())
+
+
+@BEFORE_AND_AFTER
+def test_a_crash_anywhere_in_a_repair_leaves_the_rest_to_the_next(
+    world: World, *, done: bool
+) -> None:
+    aggregate(world)
+    world.clock.advance(days=1)
+    sweep(world)
+    for bucket in world.buckets():
+        if bucket["numberOfMinutes"] == 1:
+            world.api.put("AggregatedMetrics", bucket | {"count": 7})
+    assert deaths(world, check, done=done) > 1
+    world.clock.advance(hours=1)  # now the ones that died have certainly ended
+    sweep(world)
+    check(world)
+    assert world.stored() == world.counted()
+    assert world.items("entry") == world.items("check") == {}
+
+
+def deaths(world: World, work: Callable[[World], None], *, done: bool) -> int:
+    """Have work die ever later until it ends; returns how often it died."""
+    for at in range(200):
+        try:
+            with dying(world, at, done=done):
+                work(world)
+        except Death:
+            world.clock.advance(120)
+        else:
+            return at
+    raise AssertionError("it never ends")

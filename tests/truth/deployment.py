@@ -131,7 +131,7 @@ class FakeDeployment:
         self.table, self.queue = MemoryTable(), MemoryQueue()
         self.failed_batches, self.mappings = MemoryQueue(), FakeMappings()
         streams = self._settings["STREAM_ARNS"].split(",")
-        self.mappings.enable(streams, self.clock.now() - timedelta(days=1))
+        self.mappings.enable(streams, self.clock.now() - timedelta(days=365))
         tables, self.bucket = FakeTables(_SourceTables(self.api), page=_PAGE), FakeBucket()
         queues = {"quarantine": self.queue, "failed-batches": self.failed_batches}
         url = self._stack.enter_context(

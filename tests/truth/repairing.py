@@ -161,24 +161,29 @@ def finish(run: "Run") -> None:
     """Let every pending hour be swept and checked: the clock is past everything."""
     deployment = run.deployment
     deployment.faults.rates = run.plan.rates if not run.repairs else Rates()
+    _settle_everything(run)
+    if run.repairs:
+        scan_deferred(run)
+        run.lost -= run.waiting["check"]
+        run.judge.judge_minutes()
+        check_ranges(run)
+        _settle_everything(run)
+        scan_deferred(run)
+    if run.plan.hardships:
+        run.scan()
+
+
+def _settle_everything(run: "Run") -> None:
+    """Sweep and check until nothing is left to be swept or checked."""
     for _ in range(_LAST_CHECKS):
-        deployment.clock.pass_by(3 * 3600)
+        run.deployment.clock.pass_by(3 * 3600)
         run.sweep_once()
         if run.repairs:
             run.invoke(*seams.CHECK, run.draw)
         left = _unsettled(run)
         if not left:
-            break
-    else:
-        run.verdict.wrong.append(f"{len(left)} hours are still to be checked, so {left[:3]}")
-    if run.plan.hardships:
-        scan_deferred(run)
-    if run.repairs:
-        run.lost -= run.waiting["check"]
-        run.judge.judge_minutes()
-        check_ranges(run)
-    if run.plan.hardships:
-        run.scan()
+            return
+    run.verdict.wrong.append(f"{len(left)} hours are still to be checked, so {left[:3]}")
 
 
 def _unsettled(run: "Run") -> list[tuple[str, str, int]]:

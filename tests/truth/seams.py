@@ -245,6 +245,11 @@ def is_repaired(bucket: Mapping[str, Any] | None) -> bool:
     return bucket is not None and "countedUntil" in str(bucket["metadata"])
 
 
+def holds_what_rows_do_not_show(bucket: Mapping[str, Any]) -> bool:
+    """Whether a bucket holds what no reading of the index could bring back."""
+    return "unindexed" in str(bucket.get("metadata"))
+
+
 # --------------------------------------------------------------------------------------------------
 # What the API is asked for
 # --------------------------------------------------------------------------------------------------

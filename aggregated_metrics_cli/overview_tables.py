@@ -1,6 +1,7 @@
 """The page's views in the terminal."""
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 
 from rich.console import RenderableType
 
@@ -8,7 +9,8 @@ from aggregated_metrics_cli.output import styled
 from aggregated_metrics_cli.overview import Breakdown, Overview, Scope, Sums, added, label
 from aggregated_metrics_cli.tables import Columns, Row, bar, rounded
 
-_BAR = 8
+_BAR, _NARROW = 8, 4
+_FEW = 2
 _FINE = "%d %b %H:%M"
 _NAMES = ("count", "cost", "errorCount")
 
@@ -55,21 +57,24 @@ def _totals(found: Overview) -> Columns:
 
 def _chart(found: Overview) -> Columns:
     """A line for each point, with a bar for each model; open points are marked."""
+    last = found.end - timedelta(microseconds=1)
+    form = "%H:%M" if found.start.date() == last.date() else _FINE
+    width = _BAR if len(found.sections) <= _FEW else _NARROW
     most = [max(section.whole.counts) for section in found.sections]
     rest = [name for name in ("cost", "errorCount") if name in found.measures]
     rows = []
     for points in zip(*(section.whole.points for section in found.sections), strict=True):
         cells = [
             f"{rounded('count', point.measures.count):>6} "
-            + bar(point.measures.count, top, _BAR).ljust(_BAR)
+            + bar(point.measures.count, top, width).ljust(width)
             for point, top in zip(points, most, strict=True)
         ]
         sums = _cells(added(point.sums for point in points), rest)
         state = "" if all(point.complete for point in points) else "open"
-        rows.append(Row(f"{points[0].start:{_FINE}}", [*cells, *sums, state]))
+        rows.append(Row(f"{points[0].start:{form}}", [*cells, *sums, state]))
     names = [section.whole.record_type for section in found.sections]
     heads = [*names, *map(label, rest), ""]
-    return Columns("over time", f"from ({found.start:%Z})", heads, rows, left=True)
+    return Columns("over time", "from", heads, rows, left=True)
 
 
 def _breakdown(each: Breakdown) -> Columns:

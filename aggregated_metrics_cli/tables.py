@@ -15,7 +15,8 @@ DOLLAR = 1_000_000
 """`cost` is in millionths of one."""
 _THOUSAND = 1000
 _POWERS = ("", "k", "M", "G", "T")
-_GAP = 1
+_GAP = 2
+"""Characters between columns: a space of padding, and the box's."""
 
 
 class Row(NamedTuple):
@@ -51,12 +52,13 @@ class Columns:
         else:
             yield from self._tables(options.max_width, lambda cell: cell)
 
-    def _tables(self, width: int, drawn: Any) -> Iterator[Table]:
+    def _tables(self, width: int, drawn: Any) -> Iterator[Table | str]:
         labels = max(cell_len(printable(text)) for text in (self.first, *self._labels()))
         labels = min(labels, width // 2)
         start = 0
         while start == 0 or start < len(self.names):
             end = self._end(start, width - labels)
+            yield ""
             yield self._table(slice(start, end), labels, drawn, self.title if not start else "")
             start = end
             if not self.names:
@@ -82,8 +84,9 @@ class Columns:
             title=styled(title, "italic") if title else None,
             title_justify="left",
             box=box.SIMPLE_HEAD,
-            padding=(0, 0, 0, _GAP),
+            padding=(0, 0, 0, 1),
             pad_edge=False,
+            show_edge=False,
         )
         table.add_column(self.first, overflow="fold", min_width=labels)
         for name in self.names[part]:
@@ -113,7 +116,7 @@ def rounded(name: str, value: int) -> str:
     >>> rounded("count", 12345), rounded("cost", 1230), rounded("cost", 12345678)
     ('12.3k', '0.0012', '12.35')
     """
-    if name != "cost":
+    if name != "cost" or not value:
         return _short(value)
     dollars = value / DOLLAR
     if round(dollars) < _THOUSAND:

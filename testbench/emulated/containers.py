@@ -216,7 +216,7 @@ def main() -> int:
 
 
 def _invoke_all(console: Console, containers: Containers, events: Sequence[Event]) -> bool:
-    good = True
+    failed: list[str] = []
     before = _inserted(containers.stack)
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("event", no_wrap=True)
@@ -230,7 +230,8 @@ def _invoke_all(console: Console, containers: Containers, events: Sequence[Event
             # what was counted by an earlier run is not counted again
             is_right = _inserted(containers.stack) == _counted() | before
             text += "; the API's buckets are " + ("exact" if is_right else "wrong")
-        good = good and is_right
+        if not is_right:
+            failed.append(event.name)
         milliseconds = invoked.milliseconds
         table.add_row(
             event.name,
@@ -240,13 +241,15 @@ def _invoke_all(console: Console, containers: Containers, events: Sequence[Event
         if milliseconds is None:
             break  # there was no container, and there will be none
     console.print(table)
-    show_line(console, f"{numbered(len(events))} answered as they should be", good=good)
-    return good
+    show_line(console, verdict(len(events), failed), good=not failed)
+    return not failed
 
 
-def numbered(events: int) -> str:
-    """So many events, as the last line's subject."""
-    return "1 event," if events == 1 else f"{events} events, all"
+def verdict(events: int, failed: Sequence[str]) -> str:
+    """The last line: how many events were answered as they should be, or which failed."""
+    if failed:
+        return f"{len(failed)} of {events} failed: {', '.join(failed)}"
+    return f"{events} {'event' if events == 1 else 'events'} answered as they should be"
 
 
 def _counted() -> dict[oracle.Key, tuple[int, ...]]:

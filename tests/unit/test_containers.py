@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from aggregated_metrics.jobs.sweeper import Swept
 
-from testbench.emulated.containers import numbered, read
+from testbench.emulated.containers import read, verdict
 from testbench.emulated.events import BACKFILL, EVENTS, FOLDER, FUNCTIONS, is_good
 from testbench.emulated.relay import relay
 from testbench.templates import template
@@ -66,8 +66,17 @@ def test_where_there_was_no_container_its_reason_is_read() -> None:
     assert invoked.milliseconds is None
 
 
-def test_one_event_is_one() -> None:
-    assert [numbered(1), numbered(17)] == ["1 event,", "17 events, all"]
+@pytest.mark.parametrize(
+    ("events", "failed", "says"),
+    [
+        (1, [], "1 event answered as they should be"),
+        (14, [], "14 events answered as they should be"),
+        (14, ["bucket_sweeper/sweep"], "1 of 14 failed: bucket_sweeper/sweep"),
+        (2, ["a", "b"], "2 of 2 failed: a, b"),
+    ],
+)
+def test_the_last_line_names_what_failed(events: int, failed: list[str], says: str) -> None:
+    assert verdict(events, failed) == says
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there all of 127/8 is the loopback")

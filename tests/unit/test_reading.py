@@ -31,7 +31,7 @@ from aggregated_metrics.core.measures import INT_MAX, ZERO, Measures, total
 
 from testbench.counted import FakeClient, Minutes, every, keep_up, minute, store, streams_record
 from testbench.fakes.appsync import FakeAppSync
-from testbench.fakes.endpoint import Answer
+from testbench.fakes.endpoint import Answer, refusal
 from testbench.fakes.signatures import Request
 from testbench.in_process import Stack
 
@@ -396,6 +396,19 @@ def test_an_api_with_a_limit_of_resolvers_is_asked_for_less_from_then_on() -> No
         assert (found.measures.count, len(found.sums)) == (60, 6)
     assert max(client.fields[before:]) < 60
     assert len(client.fields[before:]) == 15
+
+
+def test_this_packages_client_is_asked_for_less_too(stack: Stack) -> None:
+    def refuse(request: Request) -> Answer | None:
+        fields = len(stack.api.fields_of(request))
+        return refusal(400, "BadRequestException", "too many resolvers") if fields > 60 else None
+
+    store(stack.api, ITEMS, every("2026-11-01 10:00", "2026-11-01 11:00", ONE), NOW)
+    keep_up(stack.api, NOW)
+    stack.gate.before = refuse
+    month = at("2026-10-21"), at("2026-11-20")
+    found = summarize(stack.client(), "acct-1", *month, "items", now=NOW)
+    assert found.measures.count == 60
 
 
 # records that the API cannot give

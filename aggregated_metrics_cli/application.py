@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from aggregated_metrics.adapters.appsync import Client
-from aggregated_metrics.core.record_types import MODELS
+from aggregated_metrics.core.models import BUILT_IN
 from botocore.exceptions import ClientError
 
 from aggregated_metrics_cli import diagnostics, documents
@@ -81,9 +81,9 @@ class Application:
 
     def _listings(self) -> Iterator[str]:
         """The fields of Query through which the reconciler reads the rows."""
-        for listing in (MODELS[model].listing for model in self.streams):
+        for listing in (BUILT_IN[model].listing for model in self.streams):
             if listing is not None:
-                yield f"{self.arn}/types/Query/fields/{listing[0]}"
+                yield f"{self.arn}/types/Query/fields/{listing.query}"
 
 
 def _list(values: Iterable[str]) -> str:
@@ -169,7 +169,7 @@ def inspect(aws: Aws, api_id: str, connect: Callable[[str], Client]) -> Applicat
     found = Application(api["uris"]["GRAPHQL"], api["arn"], api["arn"].split(":")[3])
     origins = _sources(aws, api_id)
     found.tables = _tables(aws, api_id, origins)
-    sent = documents.documents([model for model in MODELS if model in found.tables])
+    sent = documents.documents([model for model in BUILT_IN if model.name in found.tables])
     found.request_bytes = diagnostics.FIREWALL_BYTES if api.get("wafWebAclArn") else 0
     with reading("appsync"):
         found.findings += diagnostics.settings(api, documents.depth(sent))
@@ -177,8 +177,8 @@ def inspect(aws: Aws, api_id: str, connect: Callable[[str], Client]) -> Applicat
         found.findings += diagnostics.conflicts(origins)
         found.findings += documents.validated(documents.schema_text(appsync, api_id), sent)
     with reading("dynamodb"):
-        for model in MODELS:
-            found.findings += _source(aws("dynamodb"), found, model)
+        for model in BUILT_IN:
+            found.findings += _source(aws("dynamodb"), found, model.name)
     with reading("lambda"):
         found.findings += diagnostics.concurrency(aws("lambda"), len(found.streams))
     if found.is_ready:  # otherwise what is wrong is known already
@@ -214,7 +214,7 @@ def _tables(aws: Aws, api_id: str, origins: Mapping[str, Mapping[str, Any]]) -> 
     tables = {
         model: str(source["dynamodbConfig"]["tableName"]) for model, source in origins.items()
     }
-    wanted = [*MODELS, COUNTS]
+    wanted = [*(model.name for model in BUILT_IN), COUNTS]
     if not tables.keys() & set(wanted):
         with reading("dynamodb"):
             for page in aws("dynamodb").get_paginator("list_tables").paginate():

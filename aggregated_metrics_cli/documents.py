@@ -5,11 +5,19 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from aggregated_metrics.adapters.appsync import Client, operation_name
-from aggregated_metrics.adapters.hour_documents import day_document, load_document, save_document
-from aggregated_metrics.adapters.source_rows import SourceRows
+from aggregated_metrics.adapters.hour_documents import (
+    BREAKDOWN_HOURS,
+    day_document,
+    keys_document,
+    load_document,
+    save_document,
+)
+from aggregated_metrics.adapters.index_rows import IndexRows, hours_condition
+from aggregated_metrics.adapters.retries import Retries
 from aggregated_metrics.core.errors import ApiError
-from aggregated_metrics.core.hours import Bucket, HourId, Series, Write
-from aggregated_metrics.core.record_types import BREAKDOWNS, MODELS
+from aggregated_metrics.core.hour import Bucket, Write
+from aggregated_metrics.core.models import BUILT_IN, Model
+from aggregated_metrics.core.series import HourId, Series
 from aggregated_metrics.model import AggregatedMetrics
 from botocore.exceptions import ClientError
 from graphql import (
@@ -68,21 +76,33 @@ class _Recorder:
         return {"row": None, "page": empty} | dict.fromkeys(fields_of(query), empty)
 
 
-def documents(models: Collection[str]) -> list[Document]:
+def documents(models: Collection[Model]) -> list[Document]:
     """Every document that is sent to an API with these source models: load, save, every query."""
     hour = HourId(Series(NOBODY, "items"), 0)
     writes = [
-        Write(hour, Bucket(0, 1), {}, None),
-        Write(hour, Bucket(1, 1), {}, {"updatedAt": {"eq": "2000-01-01T00:00:00.000000Z"}}),
+        Write(hour, Bucket(0, 1), {}, is_new=True, condition=None),
+        Write(
+            hour,
+            Bucket(1, 1),
+            {},
+            is_new=False,
+            condition={"updatedAt": {"eq": "2000-01-01T00:00:00.000000Z"}},
+        ),
     ]
     recorder = _Recorder()
     for record_type in ("items", None):
         AggregatedMetrics.list_by_time_range(recorder, NOBODY, _WHEN, _WHEN, record_type)
-    source = SourceRows(recorder, clock=lambda: _WHEN)
-    for name in models:
-        source.count(MODELS[name], NOBODY, [0], [("2000-01-01T00", "2000-01-01T01")])
-        source.row(MODELS[name], NOBODY)
-    stored = load_document([hour]), save_document(writes), day_document([(hour.series, 0)], [None])
+    rows = IndexRows(recorder, Retries())
+    for model in models:
+        if model.listing is not None:
+            list(rows.pages(model, NOBODY, hours_condition(0, 0)))
+    stored = (
+        load_document([hour]),
+        keys_document(hour),
+        save_document(writes),
+        day_document([(hour.series, 0)], [None]),
+        (BREAKDOWN_HOURS, {}),
+    )
     return [*(Document(*each) for each in stored), *recorder.asked, Document(_ANY, {})]
 
 
@@ -189,7 +209,7 @@ def stored_breakdowns(client: Client) -> tuple[str, list[str]]:
                 break
     except ApiError as error:
         return str(error), []
-    return "", [name for name in BREAKDOWNS if name in found]
+    return "", [name for name in BUILT_IN.breakdowns if name in found]
 
 
 def depth(sent: Iterable[Document]) -> int:

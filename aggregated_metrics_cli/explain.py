@@ -6,10 +6,8 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
-from aggregated_metrics.adapters.pending_hours import _key as key_of
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.hours import HourId
-from aggregated_metrics.core.series import Series
+from aggregated_metrics.core.series import HourId, Series, hour_key
 from aggregated_metrics.model import AggregatedMetrics
 from boto3.dynamodb.types import TypeDeserializer
 from rich.console import RenderableType
@@ -66,7 +64,7 @@ def _stored(deployment: Deployment, hour: HourId) -> list[dict[str, Any]]:
 
 
 def _pending(deployment: Deployment, prefix: str, hour: HourId) -> dict[str, Any] | None:
-    key = {"hour": {"S": f"{prefix}{key_of(hour)}"}}
+    key = {"hour": {"S": f"{prefix}{hour_key(hour)}"}}
     answer = deployment.aws("dynamodb").get_item(
         TableName=deployment.needs("PendingHoursTable"), Key=key, ConsistentRead=True
     )

@@ -15,9 +15,8 @@ from aggregated_metrics import Summary, breakdowns, complete_until
 from aggregated_metrics.adapters.appsync import Client
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.cover import Step, edges, minutes
-from aggregated_metrics.core.record_types import BREAKDOWNS, MODELS
+from aggregated_metrics.core.models import BUILT_IN, Model
 from aggregated_metrics.core.series import Series
-from aggregated_metrics.core.source_models import Model
 from aggregated_metrics.reading import read_points
 
 LABELS = {
@@ -244,17 +243,13 @@ def collect(
     made = now or datetime.now(UTC)
     first, last = minutes(start, end)
     step = step_of(start, end)
-    plain = {
-        name: Series(account_id, name)
-        for model in MODELS.values()
-        for name in (model.record_type, *model.splits.values())
-    }
+    plain = {name: Series(account_id, name) for model in BUILT_IN for name in model.plain_types}
     grid = _elapsed(edges(first, last, step, zone), made)
     points = read_points(client, plain.values(), grid, zone=zone, now=made)
     counted = {name: Counted(name, points[series]) for name, series in plain.items()}
     sections = [
-        Section(counted[model.record_type], [counted[name] for name in model.splits.values()])
-        for model in MODELS.values()
+        Section(counted[model.record_type], [counted[name] for name in model.plain_types[1:]])
+        for model in BUILT_IN
     ]
     until = complete_until(client, account_id, now=made)
     return Overview(
@@ -293,10 +288,10 @@ _ANYTHING = """query HasAnything($accountId: String!) {
 def _breakdowns(
     client: Client, account_id: str, span: tuple[int, int], now: datetime
 ) -> list[Breakdown]:
-    found = read_scopes(client, account_id, span, now, BREAKDOWNS)
+    found = read_scopes(client, account_id, span, now, BUILT_IN.breakdowns)
     made = [
         Breakdown(model.record_type, *(_of(model, found, ids) for ids in (1, 2)))
-        for model in MODELS.values()
+        for model in BUILT_IN
     ]
     return [breakdown for breakdown in made if breakdown.scorecards or breakdown.scores]
 
@@ -326,7 +321,7 @@ def _of(model: Model, found: Mapping[str, list[Scope]], ids: int) -> list[Scope]
     """A model's scopes by scorecard (one id), or by score (two)."""
     return _sorted(
         scope
-        for name, attributes in model.scopes.items()
+        for name, attributes in model.breakdowns.items()
         if len(attributes) == ids
         for scope in found[name]
     )

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TextIO
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.cover import minutes
 from aggregated_metrics.core.measures import Measures
-from aggregated_metrics.core.record_types import BREAKDOWNS, RECORD_TYPES
+from aggregated_metrics.core.models import BUILT_IN
 from aggregated_metrics.model import AggregatedMetrics
 from rich.console import RenderableType
 
@@ -85,12 +85,14 @@ def _summary(options: Namespace, deployment: Deployment) -> _View:
 def _listed(options: Namespace, deployment: Deployment) -> _View:
     """The buckets of each record type, and the series of each breakdown."""
     names = options.record_types
-    if unknown := [name for name in names if name not in (*RECORD_TYPES, *BREAKDOWNS)]:
-        known = ", ".join((*RECORD_TYPES, *BREAKDOWNS))
+    if unknown := [
+        name for name in names if name not in (*BUILT_IN.record_types, *BUILT_IN.breakdowns)
+    ]:
+        known = ", ".join((*BUILT_IN.record_types, *BUILT_IN.breakdowns))
         raise CommandError(f"{unknown[0]!r} is no record type; there are {known}")
     start, end = range_of(options)
     now = deployment.process.clock()
-    span, named = minutes(start, end), [name for name in names if name in BREAKDOWNS]
+    span, named = minutes(start, end), [name for name in names if name in BUILT_IN.breakdowns]
     scoped = read_scopes(deployment.client, options.account, span, now, named)
     machine: dict[str, Any] = {}
     drawn: list[RenderableType] = []

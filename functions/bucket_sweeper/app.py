@@ -4,13 +4,14 @@ from typing import Any
 
 from aggregated_metrics import wiring
 from aggregated_metrics.adapters import observability
+from aggregated_metrics.adapters.consumers import AsOf
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG001 - a schedule says nothing
     """Ask how far the streams are applied, and visit every hour that is due."""
     with observability.invocation("bucket_sweeper", context) as report:
         process = wiring.process()
-        as_of = {}
+        as_of: AsOf = {}
         try:
             as_of = wiring.probe(process, context).update(report)
         finally:  # run both even if one fails; without as of nothing is completed

@@ -35,7 +35,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 import boto3
-from aggregated_metrics.core.changes import model_of_stream
+from aggregated_metrics.core.models import BUILT_IN
 from botocore.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -321,12 +321,12 @@ class EmulatedStack:
 
     def attached(self, *streams: str) -> dict[str, str]:
         """The parameters that `attach` would write for these streams."""
-        listings = (model_of_stream(arn, {}).listing for arn in streams)
+        listings = (BUILT_IN.of_table(arn.split("/")[1], {}).listing for arn in streams)
         fields = f"{self.backend['GraphQLApiArn']}/types/Query/fields"
         return {
             "StreamArns": ",".join(streams),
             "TableArns": ",".join(arn.split("/stream/")[0] for arn in streams),
-            "ListingFieldArns": ",".join(f"{fields}/{each[0]}" for each in listings if each),
+            "ListingFieldArns": ",".join(f"{fields}/{each.query}" for each in listings if each),
         }
 
     def _start_emulator(self) -> None:

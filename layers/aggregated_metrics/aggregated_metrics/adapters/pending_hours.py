@@ -174,7 +174,7 @@ class PendingHours:
         """An hour's entry and its open check, where it has them."""
         key = hour_key(hour)
         entry, check = self._get(key), self._get(f"check#{key}")
-        return entry and _entry(entry), check and _open_check(check)
+        return (_entry(entry) if entry else None), (_open_check(check) if check else None)
 
     def reschedule(self, entry: Entry, due: int | None) -> bool:
         """Say when the sweeper should visit an hour again; never, when every bucket is complete.
@@ -208,9 +208,15 @@ class PendingHours:
             ServiceError: the table did not take it.
         """
         now = {"N": str(int(self._now()))}
-        put = {"kind": {"S": "check"}, **_identity(hour), "at": now, "reason": {"S": reason}}
-        first = {"since": now, "over": now}
-        (put if deferred else first)["deferred"] = {"BOOL": deferred}
+        put: dict[str, Any] = {
+            "kind": {"S": "check"},
+            **_identity(hour),
+            "at": now,
+            "reason": {"S": reason},
+        }
+        first: dict[str, Any] = {"since": now, "over": now}
+        flag = {"deferred": {"BOOL": deferred}}
+        put, first = (put | flag, first) if deferred else (put, first | flag)
         self._upsert(f"check#{hour_key(hour)}", put, first)
 
     def expect(self, hour: HourId, reason: str, *, deferred: bool = False) -> None:

@@ -3,20 +3,18 @@
 import json
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from aggregated_metrics.adapters.observability import METRICS
-from aggregated_metrics.adapters.pending_hours import PendingHours
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import ChecksFailedError, EventError, ServiceError
 from aggregated_metrics.core.series import HourId, Series
 from aggregated_metrics.jobs.recount import NOT_REACHED
 
-from testbench import local
 from testbench.fakes.endpoint import refusal
 from testbench.streams import Stream, window_event
-from testbench.world import GRACE, START, World
+from testbench.world import START, World
 
 EVENTS = sorted(Path(__file__).parents[2].glob("events/reconciler/*.json"))
 RANGE = {"accountId": "acct-1", "start": "2026-11-22T00:00:00Z", "end": "2026-11-23T00:00:00Z"}
@@ -193,11 +191,8 @@ def test_an_hour_that_a_reading_did_not_reach_is_read_first_next_time() -> None:
         world.insert("Task", account, accountId=account)
     world.deliver()
     over(world)
-    pending = PendingHours(
-        cast("Any", world.table), local.PENDING_HOURS, clock=world.clock, grace=GRACE
-    )
     twelve = buckets.to_minute(START.replace(minute=0))
-    pending.open_check(HourId(Series("c", "tasks"), twelve), NOT_REACHED)
+    world.pending().open_check(HourId(Series("c", "tasks"), twelve), NOT_REACHED)
     requests = world.requests(world.check)
     accounts = [json.loads(e.body)["variables"].get("account") for e in requests]
     assert next(filter(None, accounts)) == "c"

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
+from urllib.parse import unquote
 
 type Row = Mapping[str, Any]
 type Key = tuple[str, str, str, int]
@@ -120,9 +121,9 @@ def account_of(model: str) -> str:
 
 
 def key_of(bucket: Row) -> Key:
-    """The key of a stored bucket."""
+    """The key of a stored bucket; in its composite key an id may be escaped, as in a URL."""
     series, start, minutes = str(bucket["compositeKey"]).rsplit("#", 2)
-    return str(bucket["accountId"]), series, start, int(minutes)
+    return str(bucket["accountId"]), unquote(series), start, int(minutes)
 
 
 def series_of(bucket: Row) -> str:

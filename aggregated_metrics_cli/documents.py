@@ -96,7 +96,7 @@ def documents(models: Collection[Model]) -> list[Document]:
     for model in models:
         if model.listing is not None:
             list(rows.pages(model, NOBODY, hours_condition(0, 0)))
-    stored = (
+    stored: tuple[tuple[str, dict[str, Any]], ...] = (
         load_document([hour]),
         keys_document(hour),
         save_document(writes),

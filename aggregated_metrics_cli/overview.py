@@ -288,7 +288,7 @@ _ANYTHING = """query HasAnything($accountId: String!) {
 def _breakdowns(
     client: Client, account_id: str, span: tuple[int, int], now: datetime
 ) -> list[Breakdown]:
-    found = read_scopes(client, account_id, span, now, BUILT_IN.breakdowns)
+    found = read_scopes(client, account_id, span, now, tuple(BUILT_IN.breakdowns))
     made = [
         Breakdown(model.record_type, *(_of(model, found, ids) for ids in (1, 2)))
         for model in BUILT_IN

@@ -85,10 +85,9 @@ def _summary(options: Namespace, deployment: Deployment) -> _View:
 def _listed(options: Namespace, deployment: Deployment) -> _View:
     """The buckets of each record type, and the series of each breakdown."""
     names = options.record_types
-    if unknown := [
-        name for name in names if name not in (*BUILT_IN.record_types, *BUILT_IN.breakdowns)
-    ]:
-        known = ", ".join((*BUILT_IN.record_types, *BUILT_IN.breakdowns))
+    counted = (*BUILT_IN.record_types, *BUILT_IN.breakdowns)
+    if unknown := [name for name in names if name not in counted]:
+        known = ", ".join(counted)
         raise CommandError(f"{unknown[0]!r} is no record type; there are {known}")
     start, end = range_of(options)
     now = deployment.process.clock()

@@ -1,10 +1,12 @@
 """bucket_sweeper: completes the buckets that have elapsed; invoked by a schedule."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aggregated_metrics import wiring
 from aggregated_metrics.adapters import observability
-from aggregated_metrics.adapters.consumers import AsOf
+
+if TYPE_CHECKING:
+    from aggregated_metrics.adapters.consumers import AsOf
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG001 - a schedule says nothing

@@ -220,6 +220,10 @@ def recount(process: Process, left: Callable[[], float], rows_limit: int) -> "Re
     settings = process.settings
     record = StreamsRecord(process.store(left))
     as_of = lru_cache(maxsize=1)(record.load)
+
+    def complete_until(record_type: str) -> float:
+        return _complete_until(as_of())(record_type)
+
     return Recount(
         store=process.store(left),
         rows=IndexRows(process.client(left), Retries(left, process.sleep)),
@@ -230,7 +234,7 @@ def recount(process: Process, left: Callable[[], float], rows_limit: int) -> "Re
         time_left=left,
         grace=settings.complete_after,
         settle_seconds=settings.SETTLE_SECONDS,
-        complete_until=lambda name: _complete_until(as_of())(name),
+        complete_until=complete_until,
         lifetimes={
             model: timedelta(days=days) for model, days in settings.SOURCE_LIFETIME_DAYS.items()
         },

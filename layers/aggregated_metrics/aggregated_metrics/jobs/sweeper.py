@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import batched
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from aggregated_metrics.adapters.concurrency import map_concurrently
 from aggregated_metrics.adapters.consumers import AsOf, Consumers, StreamsRecord, as_of
@@ -14,7 +14,9 @@ from aggregated_metrics.adapters.observability import Report, logger
 from aggregated_metrics.adapters.pending_hours import Entry, PendingHours
 from aggregated_metrics.core.hour import Hour
 from aggregated_metrics.core.models import Models
-from aggregated_metrics.core.series import HourId
+
+if TYPE_CHECKING:
+    from aggregated_metrics.core.series import HourId
 
 HOURS_PER_RUN = 10_000
 AGAIN_SECONDS = 600
@@ -97,11 +99,6 @@ class SweepResult:
             raise self.errors[0]
 
 
-class _Visited(NamedTuple):
-    due: int | None
-    completed: int
-
-
 @dataclass(frozen=True, slots=True)
 class Sweeper:
     """Completes elapsed buckets.
@@ -151,12 +148,12 @@ class Sweeper:
         if self.time_left() < _SPARE_SECONDS:
             return SweepResult()
         result = SweepResult()
-        visited: dict[HourId, _Visited] = {}
+        visited: dict[HourId, int | None] = {}
 
         def done(hour: Hour) -> None:
             # A minute that cannot be read is replaced by a check: nothing to come again for.
             due = None if hour.has_unreadable_minutes else hour.due(self.grace)
-            visited[hour.id] = _Visited(due, completed.pop(hour.id, 0))
+            visited[hour.id] = due
 
         def close(hour: Hour) -> None:
             hour.roll_up()
@@ -174,9 +171,9 @@ class Sweeper:
             #    touched it is still to come. A rollup that is left keeps its hour due.
             for entry in entries:
                 if entry.hour not in result.outcome.rollups_left:
-                    due = self._next(entry, visited[entry.hour].due)
+                    due = self._next(entry, visited[entry.hour])
                     self.pending.reschedule(entry, due)
-            result.completed = sum(visit.completed for visit in visited.values())
+            result.completed = sum(completed[hour] for hour in visited)
         except Exception as error:  # noqa: BLE001 - whatever it is, the other hours go on
             if len(entries) > 1:
                 return _together([result, *(self._visit([entry]) for entry in entries)])
@@ -186,7 +183,7 @@ class Sweeper:
     def _next(self, entry: Entry, due: int | None) -> int | None:
         """When to visit an hour again: not once all is complete, and no writer is about to write.
 
-        Before the hour is over a process that has touched it may write it without touching it again.
+        Before the hour is over a process that has touched it may write it without a new touch.
         """
         now = int(self.clock().timestamp())
         if due is not None:

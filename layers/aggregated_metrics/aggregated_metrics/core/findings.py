@@ -74,11 +74,6 @@ class Findings:
     not_reached_count: int = 0
     failed: list[str] = field(default_factory=list)
 
-    def is_right(self) -> bool:
-        """Whether every hour is known to be right now."""
-        open_ = self.in_flux + self.unverified + self.deferred + self.not_reached_count
-        return not (self.failed or open_) and self.repaired == self.drift_count
-
     def report_drift(self, drift: Drift) -> None:
         """Add a wrong bucket."""
         self.drift_count += 1
@@ -187,11 +182,6 @@ class Verdict(NamedTuple):
     unindexed_in_flux: bool
     foreign: frozenset[int]
     drift: tuple[Drift, ...]
-
-    @property
-    def is_right(self) -> bool:
-        """Whether nothing is wrong, as far as was counted."""
-        return not (self.wrong or self.in_flux or self.foreign or self.drift)
 
 
 def judge(

@@ -241,7 +241,10 @@ def _described(problem: Any, content: Any) -> str:
     key = ".".join(str(part) for part in keys)
     reason = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
-        return f"{where}{key} is not known"
+        others = f": use {', '.join(known)}" if len(keys) == 1 else ""
+        return f"{where}{key} is not known{others}"
+    if problem["type"] == "string_pattern_mismatch":
+        reason = f"{problem['input'][:80]!r} must match {problem['ctx']['pattern']}"
     example = known[keys[0]].examples if keys and keys[0] in known else None
     remedy = f"; write for example {keys[0]} = {example[0]}" if example else ""
     return f"{where}{f'{key}: ' if key else ''}{reason}{remedy}"

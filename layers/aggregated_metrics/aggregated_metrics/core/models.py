@@ -172,6 +172,9 @@ class Model:
         """
         if row.get(DELETED) is True:
             return None
+        for name in (self.account, *self.times):
+            if not isinstance(row.get(name), str | None):
+                raise UncountableError(f"{name} {row[name]!r} is not a text")
         return self._contribution(self._part_of(row, self._layout.of_row, inf))
 
     def part_of(self, image: Row, latest: float = inf) -> Part | None:
@@ -214,7 +217,7 @@ class Model:
         try:
             place = self._place(utc_minute(at), places)
         except ValueError as error:
-            raise self._untimely(times, "is not an AWSDateTime") from error
+            raise self._untimely(times, "is not an AWSDateTime of the years 1 to 9999") from error
         if place[0] > latest:
             raise self._untimely(times, "is more than a day after the write")
         indexed = self.listing is None or (

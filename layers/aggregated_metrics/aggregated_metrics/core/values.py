@@ -19,7 +19,7 @@ type Path = tuple[str, ...]
 
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?").fullmatch
 _INT_LIMIT = 2**31
-_MOST_ENCODINGS = 3
+_MOST_ENCODINGS = 2
 
 
 def row_text(row: Row, path: Path) -> str | None:
@@ -121,7 +121,7 @@ def _object(value: Any, name: str) -> Row | None:
 
 @lru_cache(maxsize=8)
 def _parsed(text: str, name: str) -> Row | None:
-    """A writer may have encoded the object more than once. A row's paths read the same text."""
+    """A writer may have encoded the object twice. All paths of a row read the same text."""
     value: Any = text
     for _ in range(_MOST_ENCODINGS):
         if not isinstance(value, str):

@@ -89,6 +89,12 @@ def test_a_models_measures_have_a_number_for_every_name_and_the_oracle_the_same_
     assert len(counted(model.name, rows.MAKERS[model.name]("row-1"))[1]) == len(names)
 
 
+def test_every_built_in_model_is_declared_as_a_custom_one_would_be() -> None:
+    for model in BUILT_IN:
+        given = model.declaration.model_dump(exclude_defaults=True)
+        assert Declaration.model_validate(given) == model.declaration
+
+
 def test_twelve_record_types_are_counted_and_six_breakdowns() -> None:
     assert sorted(BUILT_IN.record_types) == [
         "chatMessages",

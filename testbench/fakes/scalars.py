@@ -38,6 +38,7 @@ def _is_date_time(text: str) -> bool:
     try:
         date.fromisoformat(parts[1])
         time.fromisoformat(parts[2])
+        time.fromisoformat(parts[4].removeprefix("Z")[1:] or "00:00")
     except ValueError:
         return False
     return True

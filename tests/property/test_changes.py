@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
-from aggregated_metrics.core import buckets
-from aggregated_metrics.core.changes import Folded, fold
+from aggregated_metrics.core import buckets, changes
+from aggregated_metrics.core.changes import Folded
+from aggregated_metrics.core.models import BUILT_IN
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,14 +13,18 @@ from testbench.streams import window_event
 from tests.property.histories import expected, streams
 
 
+def fold(event: Any) -> Folded:
+    return changes.fold(event, BUILT_IN.only(()), {})
+
+
 def sums(folded: Folded) -> dict[tuple[str, str, str], tuple[int, ...]]:
     found: dict[tuple[str, str, str], list[int]] = {}
     for batch in folded.batches:
         for hour, minute, deltas in batch.minutes():
             key = (*hour.series[:2], buckets.iso(minute))
-            for delta in deltas:
-                old = found.get(key, [0] * len(delta.measures))
-                found[key] = [a + b for a, b in zip(old, delta.measures, strict=True)]
+            for _, measures, *_ in deltas:
+                old = found.get(key, [0] * len(measures))
+                found[key] = [a + b for a, b in zip(old, measures, strict=True)]
     return {key: tuple(values) for key, values in found.items() if any(values)}
 
 
@@ -30,7 +35,7 @@ def test_any_interleaving_of_items_gives_what_is_left_of_them(
 ) -> None:
     drawn, made = data.draw(streams(model))
     minutes = {key[:3]: sums for key, sums in expected(model, drawn).items() if key[3] == 1}
-    assert sums(fold(window_event(*made), {})) == minutes
+    assert sums(fold(window_event(*made))) == minutes
 
 
 @given(streams("ScoreResult"), st.data())
@@ -39,8 +44,8 @@ def test_any_split_into_batches_gives_the_same_sums(drawn: Any, data: st.DataObj
     cut = data.draw(st.integers(0, len(made)))
     parts = Folded()
     for part in (made[:cut], made[cut:]):
-        parts.batches += fold(window_event(*part), {}).batches
-    assert sums(parts) == sums(fold(window_event(*made), {}))
+        parts.batches += fold(window_event(*part)).batches
+    assert sums(parts) == sums(fold(window_event(*made)))
 
 
 @given(streams("Item"))
@@ -49,4 +54,4 @@ def test_what_is_rejected_is_what_cannot_be_counted(drawn: Any) -> None:
     uncountable = sum(
         step is not None and not expected("Item", [[step]]) for steps in histories for step in steps
     )
-    assert len(fold(window_event(*made), {}).rejects) == uncountable
+    assert len(fold(window_event(*made)).rejects) == uncountable

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from aggregated_metrics.adapters.settings import Settings
 from aggregated_metrics.core.errors import SettingsError
-from aggregated_metrics.core.record_types import BREAKDOWNS, RECORD_TYPES
+from aggregated_metrics.core.models import BUILT_IN
 
 GOOD = {
     "GRAPHQL_ENDPOINT": "https://abcdefghij.appsync-api.eu-central-1.amazonaws.com/graphql",
@@ -44,14 +44,14 @@ def test_what_is_no_number_of_seconds_is_named(name: str, value: str) -> None:
 
 
 @pytest.mark.parametrize("seconds", ["0", "1", "9", "301"])
-def test_two_looks_that_are_too_close_or_too_far_apart_are_refused(seconds: str) -> None:
-    """A record's creation time has whole seconds: it must not lie on the fence's wrong side."""
+def test_two_passes_that_are_too_close_or_too_far_apart_are_refused(seconds: str) -> None:
+    """A record's creation time has whole seconds: it must not lie on the wrong side of T."""
     with pytest.raises(SettingsError, match="SETTLE_SECONDS"):
         read(SETTLE_SECONDS=seconds)
     assert read(SETTLE_SECONDS="10").SETTLE_SECONDS == 10
 
 
-def test_looks_may_be_closer_only_on_the_tests_emulator() -> None:
+def test_passes_may_be_closer_only_on_the_tests_emulator() -> None:
     assert read(SETTLE_SECONDS="1", GRAPHQL_ENDPOINT="http://127.0.0.1:4566/graphql")
     with pytest.raises(SettingsError, match="SETTLE_SECONDS"):
         read(SETTLE_SECONDS="0", GRAPHQL_ENDPOINT="http://127.0.0.1:4566/graphql")
@@ -99,11 +99,6 @@ def test_source_tables_are_json_of_known_models() -> None:
     assert read(SOURCE_TABLES="").SOURCE_TABLES == {}
 
 
-def test_an_unknown_model_is_named_with_the_known_ones() -> None:
-    with pytest.raises(SettingsError, match=r"SOURCE_TABLES.*'Call'.*Item, ScoreResult, Task"):
-        read(SOURCE_TABLES='{"calls": "Call"}')
-
-
 @pytest.mark.parametrize("text", ["calls=Item", "[]", "3", '{"calls": 3}', "{", "null"])
 def test_source_tables_of_another_shape_are_named(text: str) -> None:
     with pytest.raises(SettingsError, match="SOURCE_TABLES"):
@@ -127,7 +122,7 @@ def test_a_request_is_signed_for_the_endpoints_region(endpoint: str, region: str
     ("text", "expected"),
     [
         ("", set()),
-        ("all", set(BREAKDOWNS)),
+        ("all", set(BUILT_IN.breakdowns)),
         (
             " scoreResultsByScore , evaluationsByScore,",
             {"scoreResultsByScore", "evaluationsByScore"},
@@ -136,33 +131,64 @@ def test_a_request_is_signed_for_the_endpoints_region(endpoint: str, region: str
     ],
 )
 def test_breakdowns_are_a_list_of_names_or_all(text: str, expected: set[str]) -> None:
-    assert expected == read(BREAKDOWNS=text).BREAKDOWNS
+    assert expected == {*read(BREAKDOWNS=text).models.breakdowns}
 
 
 @pytest.mark.parametrize("text", ["items", "all,scoreResultsByScore", "scoreResultsByItem"])
 def test_an_unknown_breakdown_is_refused_with_the_names_that_there_are(text: str) -> None:
-    with pytest.raises(SettingsError, match=r"BREAKDOWNS: .*scoreResultsByScorecard"):
+    with pytest.raises(SettingsError, match=r"BREAKDOWNS .*scoreResultsByScorecard"):
         read(BREAKDOWNS=text)
 
 
-def test_a_check_is_about_the_models_whose_streams_are_attached() -> None:
-    """So that an application without Task can be verified and backfilled."""
-    arn = "arn:aws:dynamodb:eu-central-1:123456789012:table/{}/stream/2026-11-22T10:00:00.000"
-    arns = f"{arn.format('Item-abc-NONE')},,{arn.format('judgements')},"
+MODELS = (
+    '{"models": [{"name": "Review", "recordType": "reviews", '
+    '"breakdowns": {"reviewsByScorecard": ["sheet"]}}]}'
+)
+
+
+def test_declared_models_count_like_built_in_ones() -> None:
     settings = read(
-        STREAM_ARNS=arns, SOURCE_TABLES='{"judgements": "Evaluation"}', BREAKDOWNS="all"
+        MODELS=MODELS,
+        BREAKDOWNS="reviewsByScorecard",
+        STREAM_ARNS="reviews/1,Item-abc-NONE/2",
+        SOURCE_TABLES='{"reviews": "Review"}',
+        SOURCE_LIFETIME_DAYS='{"Review": 90}',
     )
-    assert settings.record_types == (
-        "items",
-        "predictionItems",
-        "evaluationItems",
-        "evaluations",
-        "evaluationsByScorecard",
-        "evaluationsByScore",
-    )
-    assert read().record_types == RECORD_TYPES
+    assert settings.models.of("reviewsByScorecard") is settings.models["Review"]
+    assert settings.streams == {"Review": "reviews/1", "Item": "Item-abc-NONE/2"}
+    assert settings.tables == {"Review": "reviews", "Item": "Item-abc-NONE"}
 
 
-def test_what_is_no_streams_arn_is_refused() -> None:
-    with pytest.raises(SettingsError, match="STREAM_ARNS"):
-        Settings.from_environment(GOOD | {"STREAM_ARNS": "Item"})
+def test_a_wrong_declaration_is_refused_by_name() -> None:
+    with pytest.raises(SettingsError, match=r"MODELS: .*model Review: recordType: Field required"):
+        read(MODELS='{"models": [{"name": "Review"}]}')
+    with pytest.raises(SettingsError, match=r"MODELS: .*items is already Item's"):
+        read(MODELS='{"models": [{"name": "Review", "recordType": "items"}]}')
+
+
+@pytest.mark.parametrize("name", ["SOURCE_TABLES", "SOURCE_LIFETIME_DAYS"])
+def test_an_undeclared_model_is_named_with_the_known_ones(name: str) -> None:
+    with pytest.raises(SettingsError, match=rf"{name}.*'(Call|calls)'.*Item, ScoreResult, Task"):
+        read(**{name: '{"calls": "Call"}' if name == "SOURCE_TABLES" else '{"calls": 7}'})
+
+
+@pytest.mark.parametrize("text", ["Item", "arn:aws:dynamodb:x:1:table/Item-a/stream/1", "a//1"])
+def test_a_stream_is_a_table_and_a_label(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"STREAM_ARNS: .*table/label"):
+        read(STREAM_ARNS=text)
+
+
+def test_a_stream_of_an_unknown_table_is_refused_with_the_remedy() -> None:
+    with pytest.raises(SettingsError, match=r"STREAM_ARNS: .*SOURCE_TABLES"):
+        _ = read(STREAM_ARNS="calls/1").streams
+
+
+@pytest.mark.parametrize(
+    ("grace", "window", "after"), [(120, 10, 120), (0, 10, 110), (120, 300, 410)]
+)
+def test_a_bucket_is_complete_after_the_grace_and_after_the_window(
+    grace: int, window: int, after: int
+) -> None:
+    """A batch waits for its window, and is applied soon after."""
+    settings = read(GRACE_SECONDS=str(grace), BATCHING_WINDOW_SECONDS=str(window))
+    assert settings.complete_after == max(after, window + 110)

@@ -118,8 +118,8 @@ class Settings(BaseModel):
             if unknown := sorted(set(named) - {model.name for model in self._every_model}):
                 known = ", ".join(model.name for model in self._every_model)
                 raise ValueError(f"{name} names the unknown model {unknown[0]!r}: use {known}")
-        unknown = sorted({*self.BREAKDOWNS} - {ALL, *self._every_model.breakdowns})
-        if unknown:
+        named = set() if self.BREAKDOWNS == (ALL,) else {*self.BREAKDOWNS}
+        if unknown := sorted(named - {*self._every_model.breakdowns}):
             known = ", ".join(self._every_model.breakdowns)
             raise ValueError(
                 f"BREAKDOWNS names the unknown breakdown {unknown[0]!r}: use {ALL}, or some of "

@@ -254,15 +254,21 @@ def shard_digest(arn: str, name: str) -> str:
 
 
 def _parts(record: Mapping[str, Any]) -> tuple[int, float | None, Any, Any]:
-    """A record's sequence number, when it was created, and what its row was before and after."""
+    """A record's sequence number, when it was created, and what its row was before and after.
+
+    Raises:
+        AttributeError, KeyError, TypeError, ValueError: `_reason` says why.
+    """
     change, name = record["dynamodb"], record["eventName"]
+    if change.get("StreamViewType", VIEW_TYPE) != VIEW_TYPE:
+        raise ValueError
     number, created = int(change["SequenceNumber"]), change.get("ApproximateCreationDateTime")
-    if name == "INSERT":
-        return number, created, None, change["NewImage"]
-    if name == "MODIFY":
-        return number, created, change["OldImage"], change["NewImage"]
-    if name == "REMOVE":
-        return number, created, change["OldImage"], None
+    if name == "INSERT" and (new := change["NewImage"]):
+        return number, created, None, new
+    if name == "MODIFY" and (old := change["OldImage"]) and (new := change["NewImage"]):
+        return number, created, old, new
+    if name == "REMOVE" and (old := change["OldImage"]):
+        return number, created, old, None
     raise ValueError
 
 

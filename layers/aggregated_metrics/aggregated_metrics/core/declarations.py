@@ -8,12 +8,10 @@ attribute `usage` has under `total`. Of several paths the first that has a value
 """
 
 import json
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -26,7 +24,7 @@ from pydantic import (
 from aggregated_metrics.core.errors import DeclarationError
 from aggregated_metrics.core.measures import Measures
 from aggregated_metrics.core.metadata import RESERVED
-from aggregated_metrics.core.values import text_of
+from aggregated_metrics.core.rows import text_of
 
 FIELDS = Measures._fields[1:]
 """The measures that are fields of the API and that a model may declare."""
@@ -38,25 +36,17 @@ def _several(value: Any) -> Any:
     return (value,) if isinstance(value, (str, int, float)) else value
 
 
-def _not_empty[Content: (tuple[str, ...], Mapping[str, Any])](value: Content) -> Content:
-    if not value:
-        raise ValueError("is empty")
-    return value
-
-
 type _Attribute = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-type _Attributes = Annotated[
-    tuple[_Attribute, ...], BeforeValidator(_several), AfterValidator(_not_empty)
-]
+type _Attributes = Annotated[tuple[_Attribute, ...], BeforeValidator(_several), Field(min_length=1)]
 type _Path = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[^.]+)*$")]
-type _Paths = Annotated[tuple[_Path, ...], BeforeValidator(_several), AfterValidator(_not_empty)]
+type _Paths = Annotated[tuple[_Path, ...], BeforeValidator(_several), Field(min_length=1)]
 type _RecordType = Annotated[str, StringConstraints(pattern=r"^[a-z][A-Za-z0-9]{0,39}$")]
 type _Value = Annotated[str, BeforeValidator(text_of)]
-type _Values = Annotated[tuple[_Value, ...], BeforeValidator(_several), AfterValidator(_not_empty)]
+type _Values = Annotated[tuple[_Value, ...], BeforeValidator(_several), Field(min_length=1)]
 
 
 class _Form(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Listing(_Form):
@@ -130,7 +120,7 @@ class Declaration(_Form):
     listing: Listing | None = Field(
         None, examples=['{ query = "listReviewByTenantIdAndUpdatedAt", by = "updatedAt" }']
     )
-    split: dict[_Attribute, dict[str, _RecordType]] = Field(
+    split: dict[_Attribute, Annotated[dict[str, _RecordType], Field(min_length=1)]] = Field(
         default_factory=dict, max_length=1, examples=['{ channel = { phone = "phoneReviews" } }']
     )
     breakdowns: dict[_RecordType, Annotated[_Attributes, Field(max_length=_MOST_IDS)]] = Field(
@@ -196,6 +186,8 @@ class Document(_Form):
         Raises:
             DeclarationError: naming the model, the key and what to write.
         """
+        import tomllib  # noqa: PLC0415 - no function reads TOML
+
         try:
             return cls._of(tomllib.loads(text))
         except tomllib.TOMLDecodeError as error:
@@ -209,7 +201,7 @@ class Document(_Form):
             DeclarationError: as of_toml.
         """
         try:
-            return cls._of(json.loads(text or "{}"))
+            return cls._of(json.loads(text)) if text else cls.model_construct()
         except ValueError as error:
             raise DeclarationError(f"this is not JSON: {error}") from error
 
@@ -241,7 +233,10 @@ def _described(problem: Any, content: Any) -> str:
     key = ".".join(str(part) for part in keys)
     reason = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
-        return f"{where}{key} is not known"
+        others = f": use {', '.join(known)}" if len(keys) == 1 else ""
+        return f"{where}{key} is not known{others}"
+    if problem["type"] == "string_pattern_mismatch":
+        reason = f"{problem['input'][:80]!r} must match {problem['ctx']['pattern']}"
     example = known[keys[0]].examples if keys and keys[0] in known else None
     remedy = f"; write for example {keys[0]} = {example[0]}" if example else ""
     return f"{where}{f'{key}: ' if key else ''}{reason}{remedy}"

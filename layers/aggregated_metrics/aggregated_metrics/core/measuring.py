@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 from aggregated_metrics.core.declarations import FIELDS, Measure
 from aggregated_metrics.core.measures import ZERO, Sums, calls, micro_dollars
-from aggregated_metrics.core.readers import Read
-from aggregated_metrics.core.values import is_number
+from aggregated_metrics.core.rows import Read, is_number
 
 _ERROR_CODE = 400
 _ONCE = (1, *ZERO[1:])

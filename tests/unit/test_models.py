@@ -1,0 +1,578 @@
+"""How rows count: built-in models, custom ones, indexes, and the registry."""
+
+import json
+from typing import Any
+
+import pytest
+from aggregated_metrics.core import buckets
+from aggregated_metrics.core.declarations import Declaration, Document
+from aggregated_metrics.core.errors import DeclarationError, UncountableError
+from aggregated_metrics.core.measures import Measures
+from aggregated_metrics.core.models import BUILT_IN, Contribution, Model
+from aggregated_metrics.core.series import Series
+
+from testbench import oracle, rows
+from testbench.streams import image
+
+CALLS = {"total_cost": "0.00123", "api_calls": 2, "cached_api_calls": 1}
+REVIEW: dict[str, Any] = {
+    "name": "Review",
+    "recordType": "reviews",
+    "account": "tenant",
+    "time": ["reviewedAt", "createdAt"],
+    "listing": {"query": "listReviewByTenantAndUpdatedAt", "by": "updatedAt"},
+    "split": {"channel": {"phone": "phoneReviews", "2": "mailReviews"}},
+    "breakdowns": {"reviewsByScorecard": "sheet", "reviewsByScore": ["sheet", "question"]},
+    "measures": {
+        "cost": {"dollars": ["usage.total", "usage.usd"]},
+        "errorCount": {"equals": {"state": ["BROKEN", True]}},
+        "decisionCount": {"present": "verdict"},
+        "wordCount": {"number": "usage.detail.words"},
+        "pageCount": {"number": "pages"},
+    },
+    "required": ["tenant", "state"],
+    "types": {"pages": "Int"},
+}
+REVIEWED = {
+    "id": "r1",
+    "tenant": "t1",
+    "reviewedAt": "2026-11-22T10:05:30Z",
+    "createdAt": "2026-11-22T09:00:00Z",
+    "updatedAt": "2026-11-22T10:06:00Z",
+    "channel": "phone",
+    "sheet": "s1",
+    "question": "q1",
+    "state": "BROKEN",
+    "verdict": "good",
+    "pages": 3,
+    "usage": {"total": "0.25", "detail": {"words": 120}},
+}
+
+
+def contribution(model: Model, row: dict[str, Any]) -> Contribution:
+    """What a row adds, by its image and by the API alike."""
+    given = {k: json.dumps(v) if isinstance(v, dict) else v for k, v in row.items()}
+    found = model.of_image(image(row))
+    assert found is not None
+    assert model.of_row(given) == found
+    return found
+
+
+def counted(model: str, row: dict[str, Any]) -> tuple[tuple[str, ...], Measures]:
+    """The record types that a row counts into, and what it adds."""
+    found = contribution(BUILT_IN[model].only(()), row)
+    return tuple(series.record_type for series in found.series), found.measures
+
+
+def result(**changes: Any) -> Measures:
+    return counted("ScoreResult", rows.score_result(**changes))[1]
+
+
+def reviewing(**changes: Any) -> Model:
+    return Model(Declaration.model_validate(REVIEW | changes))
+
+
+def review(**changes: Any) -> Contribution:
+    row = REVIEWED | changes
+    return contribution(reviewing(), {k: v for k, v in row.items() if v is not rows.REMOVED})
+
+
+# --- Built-in models ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", [*BUILT_IN], ids=lambda model: model.name)
+def test_a_models_measures_have_a_number_for_every_name_and_the_oracle_the_same_names(
+    model: Model,
+) -> None:
+    names = (*oracle.MEASURES, *model.extra)
+    assert oracle.measures_of(model.record_type) == names
+    assert len(counted(model.name, rows.MAKERS[model.name]("row-1"))[1]) == len(names)
+
+
+def test_every_built_in_model_is_declared_as_a_custom_one_would_be() -> None:
+    for model in BUILT_IN:
+        given = model.declaration.model_dump(exclude_defaults=True)
+        assert Declaration.model_validate(given) == model.declaration
+
+
+def test_twelve_record_types_are_counted_and_six_breakdowns() -> None:
+    assert sorted(BUILT_IN.record_types) == [
+        "chatMessages",
+        "chatSessions",
+        "evaluationItems",
+        "evaluationScoreResults",
+        "evaluations",
+        "feedbackItems",
+        "items",
+        "predictionItems",
+        "predictionScoreResults",
+        "procedures",
+        "scoreResults",
+        "tasks",
+    ]
+    assert sorted(BUILT_IN.breakdowns) == [
+        "evaluationsByScore",
+        "evaluationsByScorecard",
+        "feedbackItemsByScore",
+        "feedbackItemsByScorecard",
+        "scoreResultsByScore",
+        "scoreResultsByScorecard",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "split"),
+    [
+        ("prediction", ("predictionItems",)),
+        ("evaluation", ("evaluationItems",)),
+        ("Prediction", ()),
+        ("import", ()),
+        ("", ()),
+        (None, ()),
+        (rows.REMOVED, ()),
+        (["prediction"], ()),
+    ],
+)
+def test_an_item_counts_always_and_by_who_made_it(kind: Any, split: Any) -> None:
+    assert counted("Item", rows.item(createdByType=kind)) == (("items", *split), Measures(1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "split"),
+    [("prediction", ("predictionScoreResults",)), ("test", ()), (rows.REMOVED, ())],
+)
+def test_a_score_result_counts_always_and_by_its_type(kind: Any, split: Any) -> None:
+    assert counted("ScoreResult", rows.score_result(type=kind))[0] == ("scoreResults", *split)
+
+
+@pytest.mark.parametrize(
+    ("value", "failed", "decided"),
+    [
+        *((value, 1, 0) for value in ("ERROR", "error", "Error")),
+        *((value, 0, 1) for value in ("Yes", "No", "ERRORS", "no error", "N/A")),
+        *((value, 0, 0) for value in ("", None, rows.REMOVED)),
+    ],
+)
+def test_a_value_is_an_error_in_any_case_or_a_decision(
+    value: Any, failed: int, decided: int
+) -> None:
+    found = result(value=value)
+    assert (found.count, found.errorCount, found.decisionCount) == (1, failed, decided)
+
+
+@pytest.mark.parametrize(
+    ("code", "failed"),
+    [
+        *(
+            (code, 0)
+            for code in ("200", "399", "OK", "", None, rows.REMOVED, "٤٠٤", " 404", "4_04")
+        ),
+        *((code, 1) for code in ("400", "404", "500", 500, "404.0", "4e2")),
+    ],
+)
+def test_a_code_from_400_on_is_an_error_if_it_is_a_number(code: Any, failed: int) -> None:
+    found = result(code=code)
+    assert (found.errorCount, found.decisionCount) == (failed, 1 - failed)
+
+
+@pytest.mark.parametrize(
+    "cost",
+    [
+        CALLS,
+        json.dumps(CALLS),
+        json.dumps(json.dumps(CALLS)),
+        {"total_usd": "0.00123", "llm_calls": 2, "cached_llm_calls": 1},
+        {"total_cost": 0.00123, "llm_calls": "2", "cached_api_calls": 1.0},
+        '{"total_usd": 1.23e-3, "api_calls": 2, "cached_llm_calls": 1}',
+        {**CALLS, "total_usd": "9", "llm_calls": 9, "cached_llm_calls": 9},
+    ],
+    ids=["map", "text", "text of a text", "other names", "mixed", "exponent", "first name wins"],
+)
+def test_cost_is_read_in_every_form_that_writers_leave(cost: Any) -> None:
+    assert result(cost=cost) == Measures(1, 1230, 1, 2, 1, 0)
+
+
+@pytest.mark.parametrize("cost", [None, rows.REMOVED, "", {}, "{}", "null", '"{}"'])
+def test_without_cost_there_is_none(cost: Any) -> None:
+    assert result(cost=cost) == Measures(1, 0, 1)
+
+
+def test_calls_are_counted_without_dollars_and_zero_calls_are_not_missing() -> None:
+    assert result(cost={"llm_calls": 3.9}) == Measures(1, 0, 1, 3)
+    assert result(cost={"api_calls": 0, "llm_calls": 5}) == Measures(1, 0, 1, 0)
+
+
+@pytest.mark.parametrize(
+    "cost",
+    [
+        "free",
+        "[1]",
+        [1],
+        "3",
+        {"total_cost": "a lot"},
+        {"total_cost": {"USD": 1}},
+        {"total_cost": True},
+        {"total_cost": "1_000"},
+        {"total_cost": "\u0661"},
+        {"llm_calls": " 5"},
+        {"llm_calls": "many"},
+        '{"total_cost": NaN}',
+        '{"total_cost": 1e99999999999999999999}',
+        '{"llm_calls": 1e9999999}',
+        "[" * 100_000,
+        json.dumps(json.dumps(json.dumps(CALLS))),
+    ],
+)
+def test_a_cost_that_is_none_is_uncountable_and_said_shortly(cost: Any) -> None:
+    row = rows.score_result(cost=cost)
+    for count, given in (
+        (BUILT_IN["ScoreResult"].of_image, image(row)),
+        (
+            BUILT_IN["ScoreResult"].of_row,
+            row | {"cost": cost if isinstance(cost, str) else json.dumps(cost)},
+        ),
+    ):
+        with pytest.raises(UncountableError, match=r"cost|too large") as caught:
+            count(given)
+        assert len(str(caught.value)) < 100
+
+
+@pytest.mark.parametrize("name", ["Task", "Evaluation", "Procedure", "ChatSession"])
+@pytest.mark.parametrize(
+    ("status", "failed"),
+    [("FAILED", 1), ("ERROR", 1), ("COMPLETED", 0), ("failed", 0), (rows.REMOVED, 0)],
+)
+def test_what_failed_is_an_error(name: str, status: Any, failed: int) -> None:
+    found = contribution(BUILT_IN[name], rows.MAKERS[name](status=status)).measures
+    assert (found.count, found.errorCount) == (1, failed)
+
+
+@pytest.mark.parametrize(
+    ("cost", "millionths"), [(1.2345675, 1_234_568), (0, 0), (None, 0), (rows.REMOVED, 0)]
+)
+def test_an_evaluation_has_its_dollars(cost: Any, millionths: int) -> None:
+    assert counted("Evaluation", rows.evaluation(cost=cost))[1] == Measures(1, millionths)
+
+
+@pytest.mark.parametrize(
+    ("changes", "extra"),
+    [
+        ({}, (0, 1, 0)),
+        ({"finalAnswerValue": "No"}, (1, 0, 0)),
+        ({"isInvalid": True}, (0, 0, 1)),
+        ({"isInvalid": rows.REMOVED}, (0, 1, 0)),
+        ({"initialAnswerValue": None}, (0, 0, 1)),
+    ],
+)
+def test_feedback_is_changed_unchanged_or_invalid(changes: Any, extra: Any) -> None:
+    assert counted("FeedbackItem", rows.feedback_item(**changes))[1] == Measures(
+        1, 0, 0, 0, 0, 0, *extra
+    )
+
+
+# --- Account, time, scope -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", [*BUILT_IN], ids=lambda model: model.name)
+@pytest.mark.parametrize("account", [None, "", rows.REMOVED, 7, {}])
+def test_without_an_account_a_row_is_uncountable(model: Model, account: Any) -> None:
+    row = rows.item(accountId=account)
+    for count, given in ((model.of_image, image(row)), (model.of_row, row)):
+        with pytest.raises(UncountableError, match="accountId"):
+            count(given)
+
+
+@pytest.mark.parametrize("letter", ["a", "ä", "🙂"])
+def test_an_account_of_more_than_1400_bytes_is_uncountable(letter: str) -> None:
+    """No key could hold it."""
+    most = 1_400 // len(letter.encode())
+    assert result(accountId=letter * most).count == 1
+    with pytest.raises(UncountableError, match="accountId has more than 1400 bytes"):
+        result(accountId=letter * (most + 1))
+
+
+@pytest.mark.parametrize(
+    "created",
+    [
+        *(None, "", rows.REMOVED, 1795341269, "soon", "2026-11-22", "2026-11-22T10:05:30"),
+        *("2026-11-22T10:05:00,5Z", "2026-11-22 10:05:00Z", "2026-W47-7T10:05Z", "20261122T1005Z"),
+        *("0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59Z", "9999-12-31T23:59:00-01:00"),
+    ],
+)
+def test_without_a_time_that_appsync_takes_and_a_key_can_name_a_row_is_uncountable(
+    created: Any,
+) -> None:
+    row = rows.item(createdAt=created)
+    for count, given in ((BUILT_IN["Item"].of_image, image(row)), (BUILT_IN["Item"].of_row, row)):
+        with pytest.raises(UncountableError, match=f"createdAt.*({created or 'missing'})?"):
+            count(given)
+
+
+@pytest.mark.parametrize("created", ["0001-01-01T00:00:00Z", "9999-12-31T22:59:59Z"])
+def test_the_first_and_the_last_hour_can_be_named(created: str) -> None:
+    minute = contribution(BUILT_IN["Item"], rows.item(createdAt=created)).minute
+    assert buckets.iso(buckets.floor(minute, 60)) <= created
+    assert created < buckets.iso(buckets.floor(minute, 60) + 60)
+
+
+def test_the_minute_is_that_of_the_first_time_that_is_there_in_utc() -> None:
+    row = rows.item(createdAt="2026-11-22T15:35:59.999+05:30")
+    assert contribution(BUILT_IN["Item"], row).minute == buckets.minute_of("2026-11-22T10:05Z")
+    for name in BUILT_IN["FeedbackItem"].times:
+        row = rows.feedback_item(**{name: "2026-11-22T08:01:00Z"})
+        found = contribution(BUILT_IN["FeedbackItem"], row)
+        assert (found.minute == buckets.minute_of("2026-11-22T08:01Z")) == (
+            name == "editedAt" or (name == "updatedAt" and "editedAt" not in row)
+        )
+
+
+@pytest.mark.parametrize("model", ["ScoreResult", "Evaluation", "FeedbackItem"])
+def test_a_row_counts_by_scorecard_and_by_score_where_that_is_on(model: str) -> None:
+    row, whole = rows.MAKERS[model](), BUILT_IN[model]
+    by_card = Series("acct-1", f"{whole.record_type}ByScorecard", "scorecard-1")
+    by_score = Series("acct-1", f"{whole.record_type}ByScore", "scorecard-1", "score-1")
+    assert [*contribution(whole, row).series][-2:] == [by_card, by_score]
+    assert contribution(whole, row).series[-1].scorecard_id == "scorecard-1"
+    for series in (by_card, by_score):
+        one = whole.only({series.record_type, "itemsByScore"})
+        assert [*contribution(one, row).series][-1:] == [series]
+    none = whole.only(())
+    assert {*contribution(none, row).series}.isdisjoint({by_card, by_score})
+    assert none is whole.only(frozenset())
+
+
+@pytest.mark.parametrize(
+    ("changes", "scopes"),
+    [
+        ({"scoreId": rows.REMOVED}, ["scorecard-1"]),
+        ({"scoreId": None}, ["scorecard-1"]),
+        ({"scoreId": ""}, ["scorecard-1"]),
+        ({"scoreId": "s" * 181}, ["scorecard-1"]),
+        ({"scorecardId": rows.REMOVED}, []),
+        ({"scorecardId": None}, []),
+        ({"scoreId": 7}, ["scorecard-1", "7"]),
+    ],
+)
+def test_an_id_that_is_missing_or_too_long_for_a_key_counts_into_no_breakdown(
+    changes: dict[str, Any], scopes: list[str]
+) -> None:
+    series = contribution(BUILT_IN["ScoreResult"], rows.score_result(**changes)).series
+    assert [each.scope_id for each in series if each.scope_id] == scopes
+
+
+@pytest.mark.parametrize("name", ["Item", "ScoreResult", "FeedbackItem"])
+def test_a_row_that_is_marked_as_deleted_is_no_row(name: str) -> None:
+    row = rows.MAKERS[name](_deleted=True, accountId="")
+    assert BUILT_IN[name].of_image(image(row)) is None
+    assert BUILT_IN[name].of_row(row) is None
+    for mark in (False, None, "true"):
+        kept = rows.MAKERS[name](_deleted=mark)
+        assert contribution(BUILT_IN[name], kept) == contribution(
+            BUILT_IN[name], rows.MAKERS[name]()
+        )
+
+
+@pytest.mark.parametrize("bad", [[], "text", None, {"accountId": "a"}])
+def test_what_is_not_dynamodb_json_is_uncountable(bad: Any) -> None:
+    with pytest.raises(UncountableError, match="not DynamoDB JSON"):
+        BUILT_IN["Item"].of_image(bad)
+
+
+# --- Indexes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "is_indexed"),
+    [
+        ("Item", {}, True),
+        ("Item", {"createdAt": "2026-11-22T10:05Z", "updatedAt": "yesterday"}, True),
+        ("Item", {"createdAt": "2026-11-22T10:05:00+00:00"}, True),
+        ("Item", {"createdAt": "2026-11-22T12:05:00+02:00"}, False),
+        ("Task", {"updatedAt": "2026-11-22T10:00:00Z"}, True),
+        ("Task", {"updatedAt": "2026-11-23T09:00:00Z"}, True),
+        ("Task", {"updatedAt": "2026-11-22T09:59:59Z"}, False),
+        ("Task", {"updatedAt": "2026-11-22T12:30:00+02:00"}, True),
+        ("Task", {"updatedAt": "2027"}, False),
+        ("Task", {"updatedAt": rows.REMOVED}, False),
+        ("Task", {"status": rows.REMOVED}, False),
+        ("Task", {"status": None}, False),
+        ("Evaluation", {"cost": 1}, True),
+        ("FeedbackItem", {"scoreId": rows.REMOVED}, False),
+        (
+            "FeedbackItem",
+            {"editedAt": "2026-11-22T10:59:00Z", "updatedAt": "2026-11-22T10:00Z"},
+            True,
+        ),
+        ("FeedbackItem", {"editedAt": "2026-11-22T11:00:00Z"}, False),
+        ("ScoreResult", {"scorecardId": rows.REMOVED}, False),
+        ("ScoreResult", {"value": rows.REMOVED}, False),
+    ],
+)
+def test_a_row_is_indexed_if_its_index_lists_it_within_its_hour_and_the_api_can_give_it(
+    name: str, changes: dict[str, Any], is_indexed: bool
+) -> None:
+    assert contribution(BUILT_IN[name], rows.MAKERS[name](**changes)).indexed is is_indexed
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("FeedbackItem", {"editedAt": "2026-11-22T10:59:00Z", "createdAt": "once"}),
+        ("FeedbackItem", {"isInvalid": "true"}),
+        ("Evaluation", {"cost": "1.25"}),
+    ],
+)
+def test_a_row_of_which_the_api_gives_null_is_unindexed_though_its_image_counts(
+    name: str, changes: dict[str, Any]
+) -> None:
+    found = BUILT_IN[name].of_image(image(rows.MAKERS[name](**changes)))
+    assert found is not None
+    assert not found.indexed
+    assert {*changes} & BUILT_IN[name].demanded
+
+
+@pytest.mark.parametrize(
+    ("kind", "fits", "unfit"),
+    [
+        ("Int", [1, -(2**31), None], [1.5, 2**31, "1", True]),
+        ("Float", [1, 1.5, 10**30], ["1.5", False]),
+        ("Boolean", [True, None], [1, "true"]),
+    ],
+)
+def test_a_value_of_another_type_than_the_schemas_makes_a_row_unindexed(
+    kind: str, fits: list[Any], unfit: list[Any]
+) -> None:
+    model = reviewing(types={"verdict": kind})
+    for values, is_indexed in ((fits, True), (unfit, False)):
+        for value in values:
+            found = model.of_image(image(REVIEWED | {"verdict": value}))
+            assert found is not None
+            assert found.indexed is is_indexed
+
+
+def test_what_a_check_selects_has_the_identifier_the_index_and_what_is_required() -> None:
+    model = reviewing(identifier=["tenant", "number"], required=["tenant", "title"])
+    read = {"reviewedAt", "createdAt", "updatedAt", "channel", "sheet", "question", "state"}
+    read |= {"verdict", "usage", "pages"}
+    assert {*model.selected} == {"tenant", "number", "title", *read}
+    assert len(model.selected) == len({*model.selected})
+    assert {*model.projected} == {*model.selected, "_deleted"}
+    assert model.demanded == {"reviewedAt", "createdAt", "updatedAt", "tenant", "title", "pages"}
+    off = model.only(())
+    assert {*model.selected} - {*off.selected} == {"sheet", "question"}
+    assert "_deleted" in Model(model.declaration, soft_deletes=True).selected
+
+
+def test_a_row_has_the_same_id_from_an_image_and_from_the_api() -> None:
+    model = reviewing(identifier=["tenant", "number"])
+    row = REVIEWED | {"number": 7}
+    assert model.row_id(row) == model.image_id(image(row)) == "t1\x007"
+
+
+# --- Custom models --------------------------------------------------------------------------------
+
+
+def test_a_declared_row_counts_by_account_time_split_and_scope() -> None:
+    assert [*review().series] == [
+        Series("t1", "reviews"),
+        Series("t1", "phoneReviews"),
+        Series("t1", "reviewsByScorecard", "s1"),
+        Series("t1", "reviewsByScore", "s1", "q1"),
+    ]
+    assert review(channel=2.0).series[1] == Series("t1", "mailReviews")
+    assert review(reviewedAt=None).minute == review().minute - 65
+
+
+@pytest.mark.parametrize(
+    ("changes", "measures"),
+    [
+        ({}, (1, 250_000, 1, 0, 0, 1, 120, 3)),
+        ({"usage": None}, (1, 0, 1, 0, 0, 1, 0, 3)),
+        ({"usage": '{"usd": 1, "detail": 7}'}, (1, 1_000_000, 1, 0, 0, 1, 0, 3)),
+        ({"state": True, "verdict": False}, (1, 250_000, 1, 0, 0, 1, 120, 3)),
+        ({"state": "", "verdict": ""}, (1, 250_000, 0, 0, 0, 0, 120, 3)),
+        ({"pages": -2}, (1, 250_000, 1, 0, 0, 1, 120, -2)),
+    ],
+)
+def test_what_is_missing_is_nothing_and_the_first_path_that_has_a_value_counts(
+    changes: dict[str, Any], measures: tuple[int, ...]
+) -> None:
+    assert review(**changes).measures == measures
+    assert reviewing().extra == ("wordCount", "pageCount")
+
+
+@pytest.mark.parametrize("pages", ["many", [1], {"n": 1}, True, 1e30])
+def test_a_measure_that_is_not_a_number_makes_a_row_uncountable(pages: Any) -> None:
+    with pytest.raises(UncountableError, match=r"pages|too large"):
+        review(pages=pages)
+
+
+# --- The registry ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("table", "model"),
+    [
+        ("Item-abcdefghij-NONE", "Item"),
+        ("ScoreResult-abcdefghij-dev", "ScoreResult"),
+        ("Task-x-y-z", "Task"),
+        ("Evaluation", "Evaluation"),
+        ("calls", "ChatMessage"),
+        ("ChatSession-a-b", "Procedure"),
+    ],
+)
+def test_a_tables_name_or_a_setting_says_its_model(table: str, model: str) -> None:
+    settings = {"calls": "ChatMessage", "ChatSession-a-b": "Procedure"}
+    assert BUILT_IN.of_table(table, settings).name == model
+
+
+@pytest.mark.parametrize(
+    "table",
+    ["FeedbackItems-abc-NONE", "ItemArchive-abc-NONE", "item-abc-NONE", "prod-Item", "-Item", ""],
+)
+def test_only_the_exact_model_name_is_known_and_the_error_names_the_setting(table: str) -> None:
+    with pytest.raises(UncountableError, match="SOURCE_TABLES") as caught:
+        BUILT_IN.of_table(table, {})
+    assert f'{{"{table}": "Item"}}' in str(caught.value)
+
+
+def declaring(*models: dict[str, Any], **more: Any) -> Any:
+    return BUILT_IN.declaring(Document.model_validate({"models": models, **more}))
+
+
+def test_declared_models_come_after_the_built_in_ones() -> None:
+    models = declaring(REVIEW)
+    assert [model.name for model in models] == [*(model.name for model in BUILT_IN), "Review"]
+    assert models.of("phoneReviews") is models["Review"]
+    assert models.extra_measures("reviewsByScore") == ("wordCount", "pageCount")
+    assert (models.of("x"), models.extra_measures("x"), models.extra_measures("items")) == (
+        None,
+        (),
+        (),
+    )
+    off = models.only({"reviewsByScore"})
+    assert off.breakdowns == {"reviewsByScore": ("sheet", "question")}
+    assert off.of("reviewsByScorecard") is None
+
+
+def test_soft_deletes_name_built_in_and_declared_models() -> None:
+    models = declaring(REVIEW, softDeletes=["Item", "Review"])
+    assert [model.name for model in models if "_deleted" in model.selected] == ["Item", "Review"]
+    with pytest.raises(DeclarationError, match="no model is named Call"):
+        declaring(softDeletes=["Call"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"name": "Item"}, "Item"),
+        ({"recordType": "items"}, "items"),
+        ({"breakdowns": {"tasks": ["sheet"]}}, "tasks"),
+        ({"split": {"channel": {"x": "scoreResultsByScore"}}}, "scoreResultsByScore"),
+    ],
+)
+def test_a_name_of_another_model_is_refused(changes: dict[str, Any], name: str) -> None:
+    with pytest.raises(DeclarationError, match=f"{name} is already .*'s; choose another name"):
+        declaring(REVIEW | changes)
+    with pytest.raises(DeclarationError, match="model Review: Review is already Review's"):
+        declaring(REVIEW, REVIEW | {"recordType": "others", "split": {}, "breakdowns": {}})

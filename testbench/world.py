@@ -78,6 +78,7 @@ class World:
         after: called with each request that was answered.
         disturbance: what goes wrong inside requests.
         log: every request to the API.
+        makers: what makes a row of a model.
         seconds_left: until Lambda ends an invocation, at its beginning.
         reports: of every invocation.
     """
@@ -118,6 +119,7 @@ class World:
             "BREAKDOWNS": on,
             **(environment or {}),
         }
+        self.makers = dict(rows.MAKERS)
         self.streams: dict[str, Stream] = {}
         self.undelivered: deque[Change] = deque()
         self.moments: dict[str, deque[Callable[[], object]]] = {}
@@ -182,7 +184,7 @@ class World:
     def insert(self, model: str, id: str, **changes: Any) -> None:  # noqa: A002
         """Write a new row; its change waits for delivery."""
         now = self.now()
-        row = rows.MAKERS[model](id, **({"createdAt": now, "updatedAt": now} | changes))
+        row = self.makers[model](id, **({"createdAt": now, "updatedAt": now} | changes))
         self.api.put(model, row)
         self._wait(model, self.stream(model).insert(row, created=self.clock.now))
 

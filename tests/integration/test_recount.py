@@ -1,6 +1,5 @@
 """A check counts rows again and compares; it sets only what both passes and T allow."""
 
-from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -526,7 +525,7 @@ def test_a_foreign_failure_reports_what_was_repaired() -> None:
     world = World(["Task"])
     _lose_an_insert(world, "Task")
     _over(world)
-    real: Callable[..., Any] = world.table.delete_item
+    real = world.table.delete_item
 
     def fails(**_: Any) -> Any:
         raise RuntimeError("the table is gone")

@@ -113,6 +113,6 @@ def _applied(outcome: Outcome) -> Report:
         "rollupsLeft": len(outcome.rollups_left),
         "clamped": outcome.tally.clamped,
         "overflowed": outcome.tally.overflowed,
-        "checkpointsEvicted": outcome.tally.evicted,
+        "evicted": outcome.tally.evicted,
         "unreadableRecords": len(outcome.unreadable),
     }

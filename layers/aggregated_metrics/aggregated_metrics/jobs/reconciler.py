@@ -230,7 +230,7 @@ class Reconciler:
                 logger.warning("a lost batch is not taken up", extra={"reason": str(error)})
                 errors.append(error)
         report |= {"failedBatches": number, "quarantined": quarantined}
-        report["failedBatchLost"] = len(errors)
+        report["failedBatchErrors"] = len(errors)
         if errors:
             raise errors[0]
         return hours

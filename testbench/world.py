@@ -386,4 +386,4 @@ class World:
 def _moment(request: Request) -> str:
     """What a request to the API is for."""
     name = json.loads(request.body)["query"].split()[1]
-    return "page" if name.startswith("Count") else "save" if name == "SaveHours" else ""
+    return "page" if name.startswith("Count") else "save" if name.startswith("SaveHours") else ""

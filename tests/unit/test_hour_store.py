@@ -1,25 +1,39 @@
+"""Hours are loaded and saved in few requests, exactly once, whoever else writes them."""
+
 import json
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from aggregated_metrics.adapters import hour_store
 from aggregated_metrics.adapters.hour_documents import FIELDS
-from aggregated_metrics.adapters.hour_reader import HOURS_PER_LOAD
-from aggregated_metrics.adapters.hour_store import BUCKETS_PER_SAVE, PARENT_TRIES, Outcome
-from aggregated_metrics.core import buckets
-from aggregated_metrics.core.changes import Delta
+from aggregated_metrics.adapters.hour_store import (
+    BUCKETS_PER_SAVE,
+    HOURS_PER_LOAD,
+    ROLLUP_TRIES,
+    HourStore,
+    Outcome,
+)
 from aggregated_metrics.core.errors import ContentionError, GraphQLError, ThrottledError
-from aggregated_metrics.core.hours import Hour, HourId, Series
-from aggregated_metrics.core.measures import Measures
+from aggregated_metrics.core.hour import Hour
+from aggregated_metrics.core.series import HourId, Series
 
 from testbench.fakes.endpoint import CALM, Answer, Disturbance, refusal
 from testbench.fakes.signatures import Request
-from testbench.in_process import NOW, Stack
+from testbench.fakes.transport import Exchange
+from testbench.hours import HOUR, NOW, SERIES, TEN, delta
+from testbench.world import World
 
-TEN = buckets.to_minute(buckets.parse("2026-11-22T10:00:00Z"))
-SERIES = Series("acct-1", "items")
-HOUR = HourId(SERIES, TEN)
+KEY = "items#2026-11-22T10:00:00Z#"
+THROTTLED = refusal(200, "ThrottlingException", "Rate exceeded")
+INVALID = refusal(200, "ValidationError", "Variable is not valid")
+
+
+@pytest.fixture
+def world() -> World:
+    made = World(now=NOW)
+    made.seconds_left = 60.0
+    return made
 
 
 def add(*minutes: int, shard: str = "shard", number: int = 1) -> Any:
@@ -27,432 +41,409 @@ def add(*minutes: int, shard: str = "shard", number: int = 1) -> Any:
 
     def change(hour: Hour) -> None:
         for minute in minutes or (0,):
-            delta = Delta(number, Measures(1))
-            hour.apply(hour.id.start + minute, shard, number, [delta], NOW)
+            hour.apply(hour.id.start + minute, shard, number, [delta(number)], NOW)
 
     return change
 
 
-def hours(count: int) -> list[HourId]:
-    return [HourId(SERIES, TEN - 60 * n) for n in range(count)]
+def nothing(_: Hour) -> None:
+    """A change of nothing."""
 
 
-def kind(request: Request) -> str:
-    return "save" if json.loads(request.body)["query"].startswith("mutation") else "load"
+def hours(number: int, series: Series = SERIES) -> list[HourId]:
+    return [HourId(series, TEN - 60 * n) for n in range(number)]
 
 
-def kinds(stack: Stack) -> list[str]:
-    return ["save" if b"mutation" in exchange.body else "load" for exchange in stack.log]
+def once(act: Callable[[], object]) -> Callable[[Any], None]:
+    """Another writer, who comes the first time only."""
+    left = [act]
+
+    def another(_: Any) -> None:
+        if left:
+            left.pop()()
+
+    return another
 
 
-def total(stack: Stack) -> int:
-    return sum(row["count"] for row in stack.rows() if row["numberOfMinutes"] == 1)
+def kind(request: Any) -> str:
+    return "save" if b'"mutation' in request.body else "load"
 
 
-def assert_parents_are_sums(stack: Stack) -> None:
-    rows = stack.rows()
-    for parent in rows:
+def kinds(exchanges: Sequence[Exchange]) -> list[str]:
+    return [kind(exchange) for exchange in exchanges]
+
+
+def variables(exchange: Exchange) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(exchange.body)["variables"]
+    return found
+
+
+def total(world: World) -> int:
+    return sum(row["count"] for row in world.buckets() if row["numberOfMinutes"] == 1)
+
+
+def assert_rollups_are_sums(world: World) -> None:
+    rows = world.buckets()
+    for rollup in rows:
         minutes = [
             row["count"]
             for row in rows
             if row["numberOfMinutes"] == 1
-            and row["recordType"] == parent["recordType"]
-            and parent["timeRangeStart"] <= row["timeRangeStart"] < parent["timeRangeEnd"]
+            and row["recordType"] == rollup["recordType"]
+            and rollup["timeRangeStart"] <= row["timeRangeStart"] < rollup["timeRangeEnd"]
         ]
-        assert parent["count"] == sum(minutes), parent["compositeKey"]
+        assert rollup["count"] == sum(minutes), rollup["compositeKey"]
 
 
-def test_one_query_loads_hours_and_one_mutation_saves_their_buckets(stack: Stack) -> None:
-    outcome = stack.store().update(hours(3), add(0, 30))
-    assert kinds(stack) == ["load", "save"]
-    assert outcome.written == 3 * 7
-    assert total(stack) == 6
-    assert_parents_are_sums(stack)
+def damage(world: World, key: str, **changes: Any) -> None:
+    """Change a stored bucket past all checks."""
+    world.api.put("AggregatedMetrics", world.bucket(key) | changes)
 
 
-def test_an_hour_is_loaded_by_its_prefix_in_one_page(stack: Stack) -> None:
-    stack.store().update([HOUR], add(*range(60)))
-    (hour,) = stack.store().load([HOUR])
-    assert len(list(hour)) == 77
-    sent = json.loads(stack.log[-1].body)
-    assert sent["variables"] == {"a0": "acct-1", "k0": {"beginsWith": "items#2026-11-22T10:"}}
-    assert len(stack.log) == 1 + 2 + 1  # 77 buckets are two saves
+def touch(world: World, key: str) -> None:
+    """Another writer gives a bucket another version."""
+    world.clock.advance(0.001)
+    damage(world, key, updatedAt=world.clock.now.isoformat().replace("+00:00", "Z"))
 
 
-def test_hours_are_loaded_in_the_order_asked_for(stack: Stack) -> None:
-    stack.store().update(hours(25), add(0))
-    ids = hours(25)[::-1]
-    assert [hour.id for hour in stack.store().load(ids)] == ids
+# Requests -----------------------------------------------------------------------------------------
 
 
-def test_other_rows_under_an_hours_prefix_are_paged_over(stack: Stack) -> None:
-    stack.store().update([HOUR], add(59))
-    row = stack.rows()[0]
-    stack.api.put(
-        "AggregatedMetrics",
-        *(row | {"compositeKey": f"items#2026-11-22T10:00:00Z#1.{n}"} for n in range(150)),
-    )
-    first = len(stack.log)
-    (hour,) = stack.store().load([HOUR])
+def test_one_query_loads_hours_and_one_mutation_saves_what_changed(world: World) -> None:
+    outcome = world.store().update(hours(3), add(0, 30))
+    assert kinds(world.log) == ["load", "save"]
+    assert (outcome.hours, len(outcome.saved), total(world)) == (3, 3 * 7, 6)
+    assert_rollups_are_sums(world)
+    assert FIELDS in json.loads(world.log[-1].body)["query"], "subscribers get what is selected"
+    again = world.requests(lambda: world.store().update(hours(3), add(0, 30)))
+    assert kinds(again) == ["load"]
+
+
+def test_without_hours_nothing_is_asked(world: World) -> None:
+    assert world.store().update([], add(0)) == Outcome()
+    assert world.log == []
+
+
+def test_an_hour_is_loaded_by_its_prefix_in_one_page(world: World) -> None:
+    world.store().update([HOUR], add(*range(60)))
+    (exchange,) = world.requests(lambda: world.store().load([HOUR]))
+    assert variables(exchange) == {"a0": "acct-1", "k0": {"beginsWith": HOUR.prefix}}
+    assert len(list(world.store().load([HOUR])[0])) == 77
+
+
+def test_hours_are_loaded_in_the_order_asked_for(world: World) -> None:
+    world.store().update(hours(45), add(0))
+    ids = hours(45)[::-1]
+    assert [hour.id for hour in world.store().load(ids)] == ids
+
+
+def test_other_rows_under_an_hours_prefix_are_paged_over(world: World) -> None:
+    world.store().update([HOUR], add(59))
+    row = world.buckets()[0]
+    others = (row | {"compositeKey": f"{KEY}1.{n}"} for n in range(150))
+    world.api.put("AggregatedMetrics", *others)
+    (hour,) = world.store().load([HOUR])
     assert len(list(hour)) == 4
-    assert len(stack.log) - first == 2
 
 
-def test_many_hours_are_loaded_forty_at_a_time_and_no_bucket_is_lost(stack: Stack) -> None:
-    outcome = stack.store().update(hours(45), add(0, 20, 40))
-    loads = [len(e.operations) for e in stack.log if b"mutation" not in e.body]
-    saves = [len(e.operations) for e in stack.log if b"mutation" in e.body]
-    assert sorted(loads) == [5, 40]
-    assert max(loads) == HOURS_PER_LOAD
-    assert max(saves) == BUCKETS_PER_SAVE
-    assert sum(saves) == outcome.written == 45 * 10
-    assert total(stack) == 45 * 3
-    assert_parents_are_sums(stack)
+def test_many_hours_are_loaded_forty_at_a_time_and_saved_fifty_buckets_at_a_time(
+    world: World,
+) -> None:
+    outcome = world.store().update(hours(45), add(0, 20, 40))
+    loads, saves = (
+        [len(e.operations) for e in world.log if kind(e) == name] for name in ("load", "save")
+    )
+    assert sorted(loads) == [5, HOURS_PER_LOAD]
+    assert (max(saves), sum(saves)) == (BUCKETS_PER_SAVE, 45 * 10)
+    assert (len(outcome.saved), total(world)) == (450, 135)
+    assert_rollups_are_sums(world)
 
 
-def test_minutes_are_saved_before_parents_even_over_several_mutations(stack: Stack) -> None:
-    stack.store().update(hours(10), add(0, 20, 40))
+def test_minutes_are_saved_before_rollups_even_over_several_mutations(world: World) -> None:
+    world.store().update(hours(10), add(0, 20, 40))
     sizes = [
         record["numberOfMinutes"]
-        for exchange in stack.log
-        for name, record in json.loads(exchange.body)["variables"].items()
+        for exchange in world.log
+        for name, record in variables(exchange).items()
         if name.startswith("i")
     ]
-    assert len(sizes) == 100
     assert sizes[:30] == [1] * 30
+    assert len(sizes) == 100
     assert 1 not in sizes[30:]
 
 
-def test_a_mutation_selects_every_field_for_the_subscribers(stack: Stack) -> None:
-    stack.store().update([HOUR], add(0))
-    assert FIELDS in json.loads(stack.log[-1].body)["query"]
+def test_a_series_with_a_scope_has_hours_of_its_own(world: World) -> None:
+    scoped = HourId(Series("acct-1", "items", "scorecard-1", "score-1"), TEN)
+    world.store().update([HOUR, scoped], add(0))
+    row = world.bucket("items#score-1#2026-11-22T10:00:00Z#60")
+    assert (row["count"], row["scorecardId"], row["scoreId"]) == (1, "scorecard-1", "score-1")
+    assert world.bucket(f"{KEY}60")["count"] == 1
 
 
-def test_where_nothing_changes_nothing_is_written(stack: Stack) -> None:
-    stack.store().update([HOUR], add(0))
-    first = len(stack.log)
-    assert stack.store().update([HOUR], add(0)).written == 0
-    assert kinds(stack)[first:] == ["load"]
+def test_requests_stay_below_what_a_firewall_takes(world: World) -> None:
+    """AWS's common rules block a body above 8 KB; the buckets and their order stay the same."""
+    minutes = range(0, 60, 7)
+    large = world.requests(lambda: world.store().update(hours(20), add(*minutes)))
+    assert max(exchange.sent for exchange in large) > 8_192
+    store = world.store(request_bytes=8_000)
+    small = world.requests(lambda: store.update(hours(20), add(*minutes, number=2)))
+    small += world.requests(lambda: store.stored_hours([(h.series, h.start) for h in hours(40)]))
+    assert max(exchange.sent for exchange in small) <= 8_000
+    assert total(world) == 2 * 20 * len(minutes)
+    assert_rollups_are_sums(world)
 
 
-def test_without_hours_nothing_is_asked(stack: Stack) -> None:
-    assert stack.store().update([], add(0)) == Outcome()
-    assert stack.log == []
+def test_a_bucket_that_is_too_large_by_itself_is_sent_all_the_same(world: World) -> None:
+    world.store(request_bytes=10).update([HOUR], add(1))
+    assert total(world) == 1
 
 
-def test_before_save_sees_the_hours_that_are_about_to_be_written_and_only_those(
-    stack: Stack,
+def test_large_metadata_are_spread_over_several_requests(
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stack.store().update([HOUR], add(0))
+    monkeypatch.setattr(hour_store, "BYTES_PER_SAVE", 2_000)
+    world.store().update([HOUR], add(0, 1, 2))
+    for n in range(3):
+        damage(world, f"items#2026-11-22T10:0{n}:00Z#1", metadata={"note": "x" * 1_200})
+    saves = world.requests(lambda: world.store().update([HOUR], add(0, 1, 2, shard="b")))
+    assert [len(e.operations) for e in saves if kind(e) == "save"][:2] == [1, 1]
+    assert total(world) == 6
+
+
+# The order of things ------------------------------------------------------------------------------
+
+
+def test_before_save_is_given_the_hours_that_are_about_to_be_written_and_no_others(
+    world: World,
+) -> None:
+    world.store().update([HOUR], add(0))
     seen: list[HourId] = []
 
     def note(changed: Sequence[Hour]) -> None:
-        assert kinds(stack)[-1] == "load"
+        assert kinds(world.log)[-1] == "load"
         seen.extend(hour.id for hour in changed)
 
-    stack.store().update(hours(3), add(0), before_save=note)
+    world.store().update(hours(3), add(0), before_save=note)
     assert set(seen) == set(hours(3)[1:])
 
 
-def test_what_somebody_wrote_between_load_and_save_is_kept_and_ours_is_added(
-    stack: Stack,
+def test_done_is_given_each_hour_once_when_nothing_more_of_it_is_written(world: World) -> None:
+    given: list[tuple[HourId, int]] = []
+
+    def done(hour: Hour) -> None:
+        given.append((hour.id, sum(bucket.measures.count for bucket in hour)))
+
+    another = once(lambda: world.store().update([HOUR], add(0, shard="another")))
+    world.store().update(hours(3), add(0), before_save=another, done=done)
+    assert given == [(hours(3)[2], 4), (hours(3)[1], 4), (HOUR, 8)]
+
+
+# Other writers ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["new buckets", "existing ones"])
+def test_what_another_wrote_between_load_and_save_is_kept_and_ours_is_added(
+    world: World, *, begun: bool
 ) -> None:
-    others = iter([("other", 0), ("third", 1)])
-
-    def somebody(_: Sequence[Hour]) -> None:
-        for shard, minute in others:
-            stack.store().update([HOUR], add(minute, shard=shard))
-            break
-
-    outcome = stack.store().update([HOUR], add(0, 1), before_save=somebody)
-    assert outcome.retries >= 1
-    assert outcome.conflicts >= 1
-    assert stack.row("items#2026-11-22T10:00:00Z#60")["count"] == 4
-    assert_parents_are_sums(stack)
+    if begun:
+        world.store().update([HOUR], add(0, 1, shard="before"))
+    another = once(lambda: world.store().update([HOUR], add(1, shard="another")))
+    outcome = world.store().update([HOUR], add(0, 1), before_save=another)
+    assert (outcome.retries, outcome.hours) == (1, 1)
+    assert outcome.conflicts > 0
+    assert total(world) == 5 if begun else 3
+    assert_rollups_are_sums(world)
 
 
-def test_both_count_when_two_writers_conflict_on_existing_buckets(stack: Stack) -> None:
-    stack.store().update([HOUR], add(0, shard="before"))
-    done = False
+def test_a_rollup_that_already_is_its_sum_after_a_reload_is_done(world: World) -> None:
+    """The minute went through, and another writer has summed it up meanwhile."""
+    world.store().update([HOUR], add(0, shard="before"))
 
-    def somebody(_: Sequence[Hour]) -> None:
-        nonlocal done
-        if not done:
-            done = True
-            stack.store().update([HOUR], add(0, shard="other"))
+    def sums_up() -> None:
+        world.api.pause = None
+        world.store().update([HOUR], nothing)
 
-    outcome = stack.store().update([HOUR], add(0), before_save=somebody)
-    assert (outcome.conflicts, outcome.retries) == (4, 1)
-    assert {row["count"] for row in stack.rows()} == {3}
-
-
-def test_a_parent_that_already_equals_its_sum_after_a_reload_is_done(stack: Stack) -> None:
-    """The minute went through, and somebody else has summed it up meanwhile."""
-    stack.store().update([HOUR], add(0, shard="before"))
-    saves = 0
-
-    def between(request: Request) -> None:
-        nonlocal saves
-        if kind(request) == "save":
-            saves += 1
-
-    def sums_up(field_number: int = 0) -> None:
-        stack.api.pause = None
-        stack.store().update([HOUR], lambda _: None)
-
-    stack.gate.after = between
-    stack.api.pause = sums_up
-    outcome = stack.store().update([HOUR], add(0))
-    assert saves == 2
-    assert outcome.parents_left == set()
-    assert {row["count"] for row in stack.rows()} == {2}
+    world.api.pause = sums_up
+    outcome = world.store().update([HOUR], add(0))
+    assert (outcome.retries, outcome.rollups_left) == (1, set())
+    assert {row["count"] for row in world.buckets()} == {2}
 
 
-def test_a_parent_that_others_keep_writing_is_left_after_a_few_tries(stack: Stack) -> None:
-    busy = "items#2026-11-22T10:00:00Z#60"
-    stack.store().update([HOUR], add(5, shard="before"))
-
-    def somebody(_: Sequence[Hour]) -> None:
-        stack.clock.advance(seconds=0.001)
-        touch(stack, busy)
-
-    outcome = stack.store().update([HOUR], add(0), before_save=somebody)
-    assert outcome.parents_left == {HOUR}
-    assert outcome.retries == PARENT_TRIES
-    assert total(stack) == 2
-    assert stack.row(busy)["count"] == 1
-    stack.store().update([HOUR], lambda _: None)
-    assert_parents_are_sums(stack)
+def test_a_rollup_that_others_keep_writing_is_left_after_a_few_tries(world: World) -> None:
+    busy = f"{KEY}60"
+    world.store().update([HOUR], add(5, shard="before"))
+    outcome = world.store().update([HOUR], add(0), before_save=lambda _: touch(world, busy))
+    assert (outcome.rollups_left, outcome.retries) == ({HOUR}, ROLLUP_TRIES)
+    assert (total(world), world.bucket(busy)["count"]) == (2, 1)
+    world.store().update([HOUR], nothing)
+    assert_rollups_are_sums(world)
 
 
-def test_a_minute_is_never_left_but_tried_until_the_time_is_over(stack: Stack) -> None:
+def test_a_minute_is_never_left_but_tried_until_the_time_is_over(world: World) -> None:
     busy = "items#2026-11-22T10:05:00Z#1"
-    stack.store().update([HOUR], add(5, shard="before"))
-    tries = 0
+    world.store().update([HOUR], add(5, shard="before"))
+    tries: list[Any] = []
 
-    def somebody(_: Sequence[Hour]) -> None:
-        nonlocal tries
-        tries += 1
-        stack.clock.advance(seconds=0.001)
-        touch(stack, busy)
+    def another(changed: Sequence[Hour]) -> None:
+        tries.append(changed)
+        touch(world, busy)
 
     with pytest.raises(ContentionError, match="what was saved is valid"):
-        stack.store().update([HOUR], add(5), before_save=somebody)
-    assert tries > 25
-    assert stack.row(busy)["count"] == 1
+        world.store().update([HOUR], add(5), before_save=another)
+    assert len(tries) > 25
+    assert world.bucket(busy)["count"] == 1
 
 
-def touch(stack: Stack, key: str) -> None:
-    now = stack.clock().isoformat().replace("+00:00", "Z")
-    stack.api.put("AggregatedMetrics", stack.row(key) | {"updatedAt": now})
+def test_what_is_written_is_not_done_again_whatever_a_stale_read_says(world: World) -> None:
+    """A replica shows the hour as it was before: our own writes lie on top of what it shows."""
+
+    def stale(request: Request) -> None:
+        if kind(request) == "save":
+            world.disturbance = Disturbance(stale=lambda row: "#60" not in str(row.attributes))
+
+    world.store().update([HOUR], add(0, shard="before"))
+    world.after = stale
+    another = once(lambda: touch(world, f"{KEY}60"))
+    outcome = world.store().update([HOUR], add(0), before_save=another)
+    assert (outcome.retries, outcome.conflicts) == (1, 1)
+    assert {row["count"] for row in world.buckets()} == {2}
 
 
-def test_waits_grow_up_to_two_seconds(stack: Stack) -> None:
-    waits: list[float] = []
-    store = stack.store()
-
-    def wait(seconds: float) -> None:
-        waits.append(seconds)
-        stack.clock.sleep(seconds)
-
-    store._retries = replace(store._retries, sleep=wait)
-    stack.gate.before = lambda _: _THROTTLED
-    with pytest.raises(ContentionError):
-        store.load([HOUR])
-    assert waits[:6] == [0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
-    assert max(waits) == 2.0
-    assert 54 < sum(waits) < 60
-
-
-_THROTTLED = Answer(
-    200,
-    b'{"data":null,"errors":[{"errorType":"ThrottlingException","message":"Rate exceeded"}]}',
-    {},
-    {},
-    (),
-)
+# Throttling and refusals --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("alias", ["b0", "b2", "b3"])
-def test_a_throttled_alias_is_written_at_the_next_try(stack: Stack, alias: str) -> None:
-    def throttle(request: Request) -> None:
+def test_a_throttled_alias_is_written_at_the_next_try(world: World, alias: str) -> None:
+    def calm(request: Request) -> None:
         if kind(request) == "save":
-            stack.gate.disturbance = CALM
+            world.disturbance = CALM
 
-    stack.gate.disturbance = Disturbance(throttles=lambda name: name == alias)
-    stack.gate.after = throttle
-    outcome = stack.store().update([HOUR], add(0))
-    assert outcome.retries == 1
-    assert total(stack) == 1
-    assert_parents_are_sums(stack)
+    world.disturbance = Disturbance(throttles=lambda name: name == alias)
+    world.after = calm
+    assert world.store().update([HOUR], add(0)).retries == 1
+    assert total(world) == 1
+    assert_rollups_are_sums(world)
 
 
-@pytest.mark.parametrize("given", [_THROTTLED, refusal(429, "TooManyRequestsException", "Slow.")])
+@pytest.mark.parametrize("given", [THROTTLED, refusal(429, "TooManyRequestsException", "Slow.")])
 @pytest.mark.parametrize("when", ["load", "save"])
 def test_a_request_that_is_throttled_whole_is_sent_again(
-    stack: Stack, when: str, given: Answer
+    world: World, when: str, given: Answer
 ) -> None:
     left = [given] * 5
-    stack.gate.before = lambda request: left.pop() if kind(request) == when and left else None
-    stack.store().update([HOUR], add(0))
-    assert left == []
-    assert total(stack) == 1
+    world.before = lambda request: left.pop() if kind(request) == when and left else None
+    world.store().update([HOUR], add(0))
+    assert (left, total(world)) == ([], 1)
 
 
-def test_an_answer_that_was_lost_after_the_commit_counts_nothing_twice(stack: Stack) -> None:
-    lost = [refusal(502, "BadGateway", "Lost.")]
-
-    def lose(request: Request) -> Answer | None:
-        if kind(request) == "save" and lost:
-            answer = stack.api.answer(request)
-            assert answer.status == 200
-            return lost.pop()
-        return None
-
-    stack.gate.before = lose
-    outcome = stack.store().update([HOUR], add(0))
-    assert outcome.conflicts == 4
-    assert {row["count"] for row in stack.rows()} == {1}
-
-
-def test_a_stale_read_after_a_conflict_adds_nothing_twice(stack: Stack) -> None:
-    stack.store().update([HOUR], add(0, shard="before"))
-    stack.clock.advance(seconds=1)
-    parent = "items#2026-11-22T10:00:00Z#60"
-    done = False
-
-    def somebody(_: Sequence[Hour]) -> None:
-        nonlocal done
-        if not done:
-            done = True
-            touch(stack, parent)
-            return
-        stack.gate.disturbance = CALM
-
-    def stale(request: Request) -> None:
-        if kind(request) == "save":  # our minute is written; now show it as it was before
-            stack.gate.disturbance = Disturbance(
-                stale=lambda row: row.attributes["compositeKey"].endswith("#1")
-            )
-
-    stack.gate.after = stale
-    stack.store().update([HOUR], add(0), before_save=somebody)
-    stack.gate.disturbance = CALM
-    assert {row["count"] for row in stack.rows()} == {2}
-
-
-def test_a_stale_first_read_is_found_out_by_its_version(stack: Stack) -> None:
-    stack.store().update([HOUR], add(0, shard="before"))
-    stack.clock.advance(seconds=1)
-    stack.store().update([HOUR], add(0, number=9))
-    stack.gate.disturbance = Disturbance(stale=lambda row: True)
-
-    def fresh(request: Request) -> None:
-        if kind(request) == "save":
-            stack.gate.disturbance = CALM
-
-    stack.gate.after = fresh
-    stack.store().update([HOUR], add(0, number=9))  # a redelivery
-    assert {row["count"] for row in stack.rows()} == {2}
-
-
-def test_a_validation_error_is_raised_at_once(stack: Stack) -> None:
-    stack.store().update([HOUR], add(0))
-    first = len(stack.log)
-    stack.gate.before = lambda request: _INVALID if kind(request) == "save" else None
-    with pytest.raises(GraphQLError, match=r"SaveHours: .*not valid") as caught:
-        stack.store().update([HOUR], add(1))
-    assert not isinstance(caught.value, ThrottledError)
-    assert kinds(stack)[first:] == ["load", "save"]
-
-
-_INVALID = Answer(200, b'{"data":null,"errors":[{"message":"Variable is not valid"}]}', {}, {}, ())
-
-
-def test_no_request_is_begun_when_the_time_is_over(stack: Stack) -> None:
-    stack.context.seconds = 1.9
+def test_throttling_without_end_is_contention(world: World) -> None:
+    world.before = lambda request: THROTTLED if kind(request) == "save" else None
     with pytest.raises(ContentionError, match="the time is over"):
-        stack.store().update([HOUR], add(0))
-    assert stack.log == []
+        world.store().update([HOUR], add(0))
 
 
-def test_an_error_in_one_group_lets_the_others_finish_and_is_raised(stack: Stack) -> None:
-    def refuse(request: Request) -> Answer | None:
-        return _INVALID if b"acct-bad" in request.body else None
-
-    stack.gate.before = refuse
-    bad = [HourId(Series("acct-bad", "items"), TEN - 60 * n) for n in range(HOURS_PER_LOAD)]
-    outcome = Outcome()
-    with pytest.raises(GraphQLError):
-        stack.store().update([*bad, *hours(HOURS_PER_LOAD)], add(0), outcome=outcome)
-    assert total(stack) == HOURS_PER_LOAD
-    assert outcome.written == 4 * HOURS_PER_LOAD, "what went through is known"
+def test_no_request_is_begun_when_the_time_is_over(world: World) -> None:
+    world.seconds_left = 1.9
+    with pytest.raises(ContentionError, match="the time is over"):
+        world.store().update([HOUR], add(0))
+    assert world.log == []
 
 
-def test_what_a_group_has_saved_before_it_fails_is_known(stack: Stack) -> None:
-    """Two hours of 60 minutes are three requests; the second is refused."""
-    requests: list[Request] = []
-
-    def refuse(request: Request) -> Answer | None:
-        if kind(request) == "save":
-            requests.append(request)
-        return _INVALID if len(requests) > 1 else None
-
-    stack.gate.before = refuse
-    outcome = Outcome()
-    with pytest.raises(GraphQLError):
-        stack.store().update(hours(2), add(*range(60)), outcome=outcome)
-    assert total(stack) == outcome.written == BUCKETS_PER_SAVE
+def test_a_refusal_is_raised_at_once_and_is_no_throttling(world: World) -> None:
+    world.before = lambda request: INVALID if kind(request) == "save" else None
+    with pytest.raises(GraphQLError) as caught:
+        world.store().update([HOUR], add(0))
+    assert not isinstance(caught.value, ThrottledError)
+    assert kinds(world.log) == ["load", "save"]
 
 
-def test_a_series_with_a_scope_has_hours_of_its_own(stack: Stack) -> None:
-    scoped = HourId(Series("acct-1", "items", "scorecard-1", "score-1"), TEN)
-    stack.store().update([HOUR, scoped], add(0))
-    row = stack.row("items#score-1#2026-11-22T10:00:00Z#60")
-    assert (row["count"], row["scorecardId"], row["scoreId"]) == (1, "scorecard-1", "score-1")
-    assert stack.row("items#2026-11-22T10:00:00Z#60")["count"] == 1
-
-
-def test_requests_stay_below_what_a_firewall_takes(stack: Stack) -> None:
-    """AWS's common rules block a body above 8 KB; the buckets and their order stay the same."""
-    whole, parts = stack.store(), stack.store()
-    parts._request_bytes = 8_000
-    minutes = range(0, 60, 7)
-    large = stack.requests(lambda: whole.update(hours(20), add(*minutes)))
-    assert max(len(exchange.body) for exchange in large) > 8_192
-    small = stack.requests(lambda: parts.update(hours(20), add(*minutes, number=2)))
-    assert max(len(exchange.body) for exchange in small) <= 8_000
-    assert total(stack) == 2 * 20 * len(minutes)
-    assert_parents_are_sums(stack)
-    found: list[HourId] = []
-    days = [(hour.series, hour.start) for hour in hours(HOURS_PER_LOAD)]
-    asked = stack.requests(lambda: found.extend(parts.counted_hours(days)))
-    assert set(found) == set(hours(20))
-    assert max(len(exchange.body) for exchange in asked) <= 8_000
-
-
-def test_a_bucket_that_is_too_large_by_itself_is_sent_all_the_same(stack: Stack) -> None:
-    store = stack.store()
-    store._request_bytes = 10
-    store.update([HOUR], add(1))
-    assert total(stack) == 1
-
-
-def test_the_hours_of_many_days_are_found_by_scope_not_bucket_by_bucket(stack: Stack) -> None:
-    store = stack.store()
-    by_score = [Series("acct-1", "scoreResultsByScore", "card", f"score-{i}") for i in range(3)]
-    stored = [
-        HourId(series, TEN - 60 * hours_ago)
-        for series in by_score
-        for hours_ago in (0, 1, 30, 300, 700)
-    ]
-    store.update(stored, add(*range(0, 60, 3)))
-    wanted = [hour.start for hour in hours(700)]
-    found: set[HourId] = set()
-    asked = stack.requests(
-        lambda: found.update(store.scoped_hours("acct-1", "scoreResultsByScore", wanted))
+def test_writes_that_are_answered_null_without_an_error_are_not_taken_for_done(
+    world: World,
+) -> None:
+    body = json.dumps({"data": dict.fromkeys(("b0", "b1", "b2", "b3"))}).encode()
+    world.before = lambda request: (
+        Answer(200, body, {}, {}, ()) if kind(request) == "save" else None
     )
-    assert found == {hour for hour in stored if hour.start != TEN - 60 * 700}
-    assert len(asked) == 4 + 3, "the next scope, four times, and 30 days of three scopes"
-    few = store.scoped_hours("acct-1", "scoreResultsByScore", wanted[:2])
-    assert few == {hour for hour in stored if hour.start >= TEN - 60}
+    with pytest.raises(GraphQLError, match="null for 4 writes"):
+        world.store().update([HOUR], add(0))
+
+
+def test_an_error_in_one_group_lets_the_others_finish_and_is_raised(world: World) -> None:
+    world.before = lambda request: INVALID if b"acct-bad" in request.body else None
+    bad = hours(HOURS_PER_LOAD, Series("acct-bad", "items"))
+    outcome = Outcome()
+    with pytest.raises(GraphQLError):
+        world.store().update([*bad, *hours(HOURS_PER_LOAD)], add(0), outcome=outcome)
+    assert total(world) == HOURS_PER_LOAD
+    assert len(outcome.saved) == 4 * HOURS_PER_LOAD, "what went through is known"
+
+
+def test_what_a_group_has_saved_before_it_fails_is_known(world: World) -> None:
+    answers = iter([None, None, INVALID])
+    world.before = lambda _: next(answers)
+    outcome = Outcome()
+    with pytest.raises(GraphQLError):
+        world.store().update(hours(2), add(*range(60)), outcome=outcome)
+    assert total(world) == len(outcome.saved) == BUCKETS_PER_SAVE
+
+
+# What the API cannot give -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changes", [{"updatedAt": None}, {"count": 3.5}, {"complete": None}])
+def test_an_unreadable_minute_costs_its_own_hour_and_is_named(world: World, changes: Any) -> None:
+    ids = hours(3)
+    world.store().update(ids, add(0, 7))
+    damage(world, f"{KEY}1", **changes)
+    outcome = world.store().update(ids, add(8, shard="b"))
+    assert outcome.left_out == outcome.unreadable == {HOUR: f"{KEY}1"}
+    assert {saved.hour for saved in outcome.saved} == set(ids[1:])
+
+
+def test_an_unreadable_rollup_is_written_over_after_its_entry(world: World) -> None:
+    world.store().update([HOUR], add(0))
+    damage(world, f"{KEY}60", updatedAt=None, count=7)
+    entries: list[Hour] = []
+    outcome = world.store().update([HOUR], nothing, before_save=entries.extend)
+    assert (outcome.unreadable, outcome.left_out) == ({HOUR: f"{KEY}60"}, {})
+    assert [hour.id for hour in entries] == [HOUR]
+    assert_rollups_are_sums(world)
+
+
+def test_a_key_that_is_no_buckets_is_no_unreadable_bucket(world: World) -> None:
+    world.store().update([HOUR], add(0))
+    row = world.bucket(f"{KEY}1") | {"compositeKey": f"{KEY}7", "count": None}
+    world.api.put("AggregatedMetrics", row)
+    assert world.store().update([HOUR], add(1)).unreadable == {}
+
+
+# Finding hours ------------------------------------------------------------------------------------
+
+
+def _stored_scopes(store: HourStore) -> list[HourId]:
+    by_score = [Series("acct-1", "scoreResultsByScore", "card", f"score-{i}") for i in range(3)]
+    found = [HourId(series, TEN - 60 * ago) for series in by_score for ago in (0, 1, 30, 700)]
+    store.update(found, add(*range(0, 60, 9)))
+    store.update(hours(3, Series("acct-1", "scoreResultsByScorecard", "card")), add(0))
+    return found
+
+
+def test_the_stored_hours_of_a_breakdown_are_found_whatever_their_scopes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = world.store()
+    stored = _stored_scopes(store)
+    found = store.breakdown_hours("acct-1", "scoreResultsByScore", TEN - 60 * 100, TEN + 60)
+    assert found == {hour for hour in stored if hour.start > TEN - 60 * 100}
+    assert {hour.series.scorecard_id for hour in found} == {"card"}
+    just = store.breakdown_hours("acct-1", "scoreResultsByScore", TEN - 60, TEN)
+    assert {hour.start for hour in just} == {TEN - 60}, "the range is half-open"
+    assert store.breakdown_hours("acct-2", "scoreResultsByScore", 0, TEN) == set()
+
+
+def test_the_stored_hours_of_whole_days_are_found_by_series(world: World) -> None:
+    store = world.store()
+    store.update(hours(30), add(0))
+    day = TEN - 10 * 60
+    assert set(store.stored_hours([(SERIES, day)])) == {h for h in hours(30) if h.start >= day}
+    assert len(store.stored_hours([(SERIES, day), (SERIES, day - 1440)])) == 30

@@ -265,7 +265,7 @@ def test_a_failed_batch_gives_its_hours_entries_and_is_then_forgotten() -> None:
     }
     assert len(world.quarantined()) == 1
     report = world.reports[-1]
-    assert (report["failedBatches"], report["quarantined"], report["failedBatchLost"]) == (1, 1, 0)
+    assert (report["failedBatches"], report["quarantined"], report["failedBatchErrors"]) == (1, 1, 0)
     over(world)
     assert world.check()["repaired"] > 0
     assert world.reports[-1]["failedBatches"] == 0
@@ -293,7 +293,7 @@ def test_a_failed_batch_that_cannot_be_read_costs_no_other_and_no_hour() -> None
     with pytest.raises(ServiceError, match="its note: not a note"):
         world.check()
     report = world.reports[-1]
-    assert (report["failedBatches"], report["failedBatchLost"]) == (1, 1)
+    assert (report["failedBatches"], report["failedBatchErrors"]) == (1, 1)
     assert report["repaired"] > 0
     assert world.stored() == world.counted()
 

@@ -26,7 +26,7 @@ _LEAST_SETTLE = 10
 """A record's creation time has whole seconds: closer passes leave no room for T between them."""
 _WINDOW_SECONDS = 110
 """How long a batch may take from its window's end until it is applied, as a rule."""
-_STREAM = re.compile(r"[^/]+/[^/]+")
+_STREAM = re.compile(r"(?:arn:[^/]+:table/)?([^/]+)(?:/stream)?/([^/]+)")
 ALL = "all"
 
 
@@ -49,7 +49,7 @@ type _Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 class Settings(BaseModel):
     """The functions' settings; field names are the variables' names.
 
-    STREAM_ARNS has of each stream's ARN only the table and the label: `table/label`.
+    Of a stream's ARN only the table and the label are kept: `table/label`.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -107,8 +107,8 @@ class Settings(BaseModel):
     @classmethod
     def _are_of_tables(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if wrong := [stream for stream in value if not _STREAM.fullmatch(stream)]:
-            raise ValueError(f"{wrong[0]!r} is not a table and its stream's label: table/label")
-        return value
+            raise ValueError(f"{wrong[0]!r} is not the ARN of a table's stream")
+        return tuple(_STREAM.sub(r"\1/\2", stream) for stream in value)
 
     @model_validator(mode="after")
     def _names_known_models(self) -> Self:

@@ -64,11 +64,13 @@ class Known:
 class _FirstPass(NamedTuple):
     """What a first pass found: the differing minutes of each hour, with their fingerprints.
 
-    An hour without minutes has a rollup that is not their sum.
+    An hour without minutes has a rollup that is not their sum. One that is unverified is checked
+    again, whatever comes of its other minutes.
     """
 
     wanted: Wanted
     fingerprints: dict[HourId, bytes]
+    unverified: set[HourId]
     span: Pass
 
 
@@ -135,19 +137,19 @@ class Recount:
         left = self.time_left() - end
         seconds = (left - self.settle_seconds) / 2  # as much again is reserved for the second pass
         reading = IndexPass(self.rows, wanted, self.clock, self.rows_limit, seconds)
-        found: dict[HourId, bytes] = {}
+        first = _FirstPass(wanted, {}, set(), Pass(began, began))
         try:
             for hours, totals in reading.parts(self._breakdown_hours):
                 work = partial(self._compare, totals=totals, reading=reading)
                 for part in map_concurrently(
                     work, list(batched(hours, HOURS_PER_LOAD, strict=False))
                 ):
-                    self._sort(part, began, known, findings, found)
+                    self._sort(part, first, known, findings)
         finally:
             findings.rows += reading.rows
             findings.pages += reading.pages
         self._report_not_reached(reading, known, findings, is_first=is_first)
-        return _FirstPass(wanted, found, Pass(began, self._now()))
+        return first._replace(span=Pass(began, self._now()))
 
     def _compare(
         self, hours: Sequence[HourId], totals: Totals, reading: IndexPass
@@ -173,12 +175,7 @@ class Recount:
         )
 
     def _sort(
-        self,
-        part: Sequence["_Compared"],
-        began: float,
-        known: Known,
-        findings: Findings,
-        found: dict[HourId, bytes],
+        self, part: Sequence["_Compared"], first: _FirstPass, known: Known, findings: Findings
     ) -> None:
         """Be done with the hours that are right; keep the others for the second pass."""
         right: list[HourId] = []
@@ -187,14 +184,18 @@ class Recount:
             findings.hours += 1
             findings.minutes += each.minutes
             findings.unverified += each.unverified
-            if each.fingerprints or each.has_wrong_rollup:
-                found[each.hour] = each.fingerprints
-            elif each.unverified:
+            if each.unverified:
+                first.unverified.add(each.hour)
                 self._keep(each.hour, UNVERIFIED, known)
+            if each.fingerprints or each.has_wrong_rollup:
+                first.fingerprints[each.hour] = each.fingerprints
+            elif each.unverified:
+                continue
             elif each.is_complete:
                 right.append(each.hour)
             elif known.pending and each.hour not in known.entries:
                 forgotten.append(each.hour)
+        began = first.span.began
         self._forget(right, began, known)
         # Right, and not complete, and no entry says so: the sweeper is to come.
         self.pending.touch(dict.fromkeys(forgotten, int(began)))
@@ -213,6 +214,7 @@ class Recount:
                 fingerprints = {hour: _unpacked(hour, first.fingerprints[hour]) for hour in hours}
                 counted = IndexCounted(fingerprints, totals, self._zero(hours[0]))
                 work = _Work(counted, until, known, findings, began, repair=repair, scan=False)
+                work.unverified = first.unverified
                 self._settle(hours, work)
         finally:
             findings.rows += reading.rows
@@ -340,7 +342,7 @@ class Recount:
             self._keep(hour.id, IN_FLUX, work.known)
         elif verdict.drift and not work.repair:
             self._keep(hour.id, REPAIRS_OFF, work.known)
-        elif hour.due(self.grace) is None:
+        elif hour.due(self.grace) is None and hour.id not in work.unverified:
             claimed = work.claims.pop(hour.id, None)
             self._forget([hour.id], work.began, work.known, claimed, scan=work.scan)
 
@@ -445,6 +447,7 @@ class _Work:
     claims: dict[HourId, Entry | None] = field(default_factory=dict)
     completed: dict[HourId, int] = field(default_factory=dict)
     unreadable: set[HourId] = field(default_factory=set)
+    unverified: Collection[HourId] = ()
 
 
 @contextmanager

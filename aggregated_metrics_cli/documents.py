@@ -182,7 +182,7 @@ def _rules(schema: GraphQLSchema) -> Iterator[Finding]:
         directive.name.value
         for name in (f"{verb}{COUNTS}" for verb in ("create", "update", "delete"))
         if name in fields and (node := fields[name].ast_node)
-        for directive in node.directives
+        for directive in node.directives or ()
     }
     if who := sorted({text for name, text in _SIGNED_IN.items() if name in named}):
         yield Finding(

@@ -8,6 +8,8 @@ attribute `usage` has under `total`. Of several paths the first that has a value
 """
 
 import json
+import zlib
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
@@ -29,6 +31,8 @@ from aggregated_metrics.core.rows import text_of
 FIELDS = Measures._fields[1:]
 """The measures that are fields of the API and that a model may declare."""
 _MOST_IDS = 2
+_LONGEST = 800
+"""Of JSON that is not packed."""
 
 
 def _several(value: Any) -> Any:
@@ -195,14 +199,16 @@ class Document(_Form):
 
     @classmethod
     def of_json(cls, text: str) -> Self:
-        """Read the variable MODELS; an empty text declares nothing.
+        """Read the variable MODELS, packed or not; an empty text declares nothing.
 
         Raises:
             DeclarationError: as of_toml.
         """
         try:
+            if text and not text.startswith("{"):
+                text = zlib.decompress(b64decode(text, validate=True)).decode()
             return cls._of(json.loads(text)) if text else cls.model_construct()
-        except ValueError as error:
+        except (ValueError, zlib.error) as error:
             raise DeclarationError(f"this is not JSON: {error}") from error
 
     @classmethod
@@ -214,10 +220,12 @@ class Document(_Form):
             raise DeclarationError("; ".join(dict.fromkeys(problems))) from error
 
     def as_json(self) -> str:
-        """What of_json reads, as short as it can be."""
-        return json.dumps(
-            self.model_dump(mode="json", exclude_defaults=True), separators=(",", ":")
-        )
+        """What of_json reads. A long one is packed: a function's variables share 4 KB."""
+        content = self.model_dump(mode="json", exclude_defaults=True)
+        text = json.dumps(content, separators=(",", ":"))
+        if len(text) <= _LONGEST:
+            return text
+        return b64encode(zlib.compress(text.encode(), 9)).decode()
 
 
 def _described(problem: Any, content: Any) -> str:

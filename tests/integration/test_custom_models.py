@@ -1,0 +1,252 @@
+"""Carries out docs/custom-models.md, and what else may be declared, through the functions.
+
+The models are in no schema of this project: the API gets them here.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from aggregated_metrics.core.declarations import Document
+from aggregated_metrics.core.models import BUILT_IN
+
+from aggregated_metrics_cli.documents import documents, validated
+from testbench import oracle
+from testbench.fakes import models
+from testbench.fakes.documents import Documents
+from testbench.fakes.models import SCHEMA_PATH
+from testbench.reviews import SDL, document, review
+from testbench.rows import REMOVED
+from testbench.world import World
+from tests.conftest import NOW
+
+TENANT, MINUTE = "tenant-1", "2026-11-22T10:05:00Z"
+type Declared = Callable[..., World]
+
+
+@pytest.fixture
+def declared() -> Iterator[Declared]:
+    """Makes a world in which the page's model is declared, with changes to it and to its schema."""
+
+    def make(sdl: str = SDL, *, only: bool = True, **changes: Any) -> World:
+        models.extend(sdl)
+        content = json.loads(document().as_json())
+        content["models"][0] |= changes
+        for name in [name for name, value in content["models"][0].items() if value is None]:
+            del content["models"][0][name]
+        world = World(
+            ["Review"] if only else [*oracle.MODELS, "Review"],
+            now=NOW,
+            breakdowns="all",
+            environment={"MODELS": json.dumps(content)},
+        )
+        world.api.documents = Documents()
+        world.makers["Review"] = review
+        return world
+
+    yield make
+    models.extend()
+
+
+def bucket(world: World, series: str, minute: str = MINUTE) -> dict[str, Any]:
+    return world.bucket(f"{series}#{minute}#1", TENANT)
+
+
+def over(world: World) -> None:
+    world.clock.advance(3_600)
+    world.sweep()
+
+
+def test_rows_are_counted_updated_moved_and_removed(declared: Declared) -> None:
+    world = declared(only=False)
+    world.insert("Review", "a")
+    world.insert("Review", "b", channel="mail", state="BROKEN")
+    world.insert("Item", "beside it")
+    records = list(world.undelivered)
+    world.deliver()
+    world.undelivered.extend(records)  # delivered twice, counted once
+    world.deliver()
+    assert world.stored() == world.counted()
+    whole = bucket(world, "reviews")
+    assert (whole["count"], whole["cost"], whole["errorCount"]) == (2, 500_000, 1)
+    assert whole["metadata"]["wordCount"] == 240
+    assert bucket(world, "reviewsByScore#score-1")["scorecardId"] == "scorecard-1"
+    world.update("Review", "b", scoreId="score-2", usage={"total": 1})
+    world.remove("Review", "a")
+    world.deliver()
+    assert world.stored() == world.counted()
+
+
+def test_buckets_are_completed_checked_and_repaired(declared: Declared) -> None:
+    world = declared()
+    world.insert("Review", "a")
+    world.deliver()
+    world.insert("Review", "lost", reviewedAt=REMOVED, createdAt="2026-11-22T09:30:00.000Z")
+    world.insert("Review", "lost too")
+    world.lose()
+    over(world)
+    assert world.check()["repaired"] > 0
+    assert world.stored() != world.counted()  # the hour of the first was never touched
+    world.check_range(repair=True, account=TENANT)
+    assert world.stored() == world.counted()
+    assert bucket(world, "reviews")["complete"]
+
+
+def test_rows_that_were_there_first_are_counted_by_a_backfill(declared: Declared) -> None:
+    world = declared()
+    world.insert("Review", "a")
+    world.insert("Review", "b", reviewedAt=None, usage=None)
+    over(world)
+    assert world.backfill(models=["Review"])["rows"] == 2
+    assert world.stored() == world.counted()
+    world.deliver()
+    assert world.stored() == world.counted()
+
+
+@pytest.mark.parametrize("by", ["createdAt", "updatedAt"])
+def test_lost_rows_are_repaired_once_whatever_the_index_sorts_by(
+    declared: Declared, by: str
+) -> None:
+    """They count at one time and are listed by another; no check takes back what one has set."""
+    query = f"listReviewByTenantIdAnd{by[0].upper()}{by[1:]}"
+    sdl = SDL.replace("listReviewByTenantIdAndUpdatedAt", query).replace(
+        "updatedAt: ModelStringKey", f"{by}: ModelStringKey"
+    )
+    world = declared(sdl, listing={"query": query, "by": by})
+    for name in "abc":
+        at = world.now()
+        world.insert("Review", name, reviewedAt=at, createdAt=at, updatedAt=at)
+    world.lose_batch([change.record for change in world.undelivered])
+    world.lose()
+    over(world)
+    world.check()
+    assert world.stored() == world.counted()
+    over(world)
+    assert world.check()["driftCount"] == 0
+    assert world.check_range(account=TENANT, repair=True)["driftCount"] == 0
+    assert world.stored() == world.counted()
+
+
+def test_numbers_and_truth_values_count_alike_from_the_stream_the_api_and_a_scan(
+    declared: Declared,
+) -> None:
+    fields = "rating: Float\n  level: Int\n  urgent: Boolean\n  state: String"
+    world = declared(
+        SDL.replace("state: String", fields),
+        split={"level": {"1": "firstReviews", "2": "secondReviews"}},
+        measures={
+            "errorCount": {"equals": {"rating": 1}},
+            "decisionCount": {"equals": {"urgent": "true"}},
+            "cost": {"dollars": "rating"},
+            "levelSum": {"number": "level"},
+        },
+        types={"rating": "Float", "level": "Int", "urgent": "Boolean"},
+    )
+    for n, level in enumerate((1, 2, 2)):
+        world.insert("Review", f"r{n}", rating=1.0, level=level, urgent=n == 0)
+    world.deliver()
+    counts = [bucket(world, name)["count"] for name in ("reviews", "firstReviews", "secondReviews")]
+    whole = bucket(world, "reviews")
+    assert counts == [3, 1, 2]
+    assert (whole["errorCount"], whole["decisionCount"], whole["cost"]) == (3, 1, 3_000_000)
+    assert whole["metadata"]["levelSum"] == 5
+    over(world)
+    assert world.check()["driftCount"] == 0
+    assert world.backfill()["driftCount"] == 0
+
+
+def test_a_model_may_have_another_identifier_than_id(declared: Declared) -> None:
+    world = declared(SDL.replace("id: ID", "reviewId: ID"), identifier="reviewId")
+    world.makers["Review"] = lambda name, **changes: review(
+        "", **{"id": REMOVED, "reviewId": name} | changes
+    )
+    world.insert("Review", "a")
+    world.deliver()
+    world.insert("Review", "lost")
+    world.lose()
+    over(world)
+    assert world.check()["repaired"] > 0
+    assert world.stored() == world.counted()
+
+
+def test_a_model_without_a_listing_is_checked_by_scan_only(declared: Declared) -> None:
+    world = declared(listing=None)
+    world.insert("Review", "a")
+    world.deliver()
+    world.insert("Review", "lost")
+    world.lose()
+    over(world)
+    assert world.check()["driftCount"] == 0
+    assert world.items("entry") == {}
+    assert world.backfill()["driftCount"] > 0
+    assert world.stored() == world.counted()
+
+
+# Rows that the API unexpectedly cannot give -------------------------------------------------------
+
+
+def test_only_the_minute_beside_a_row_that_the_api_cannot_give_is_left_alone(
+    declared: Declared,
+) -> None:
+    """The schema requires what the declaration does not: attach was not run since."""
+    world = declared(SDL.replace("state: String", "state: String!"))
+    other = "2026-11-22T10:20:00.000Z"
+    world.insert("Review", "without", state=None)
+    world.insert("Review", "removed")
+    world.insert("Review", "there", reviewedAt=other)
+    world.deliver()
+    world.remove("Review", "removed")
+    world.insert("Review", "lost", reviewedAt=other)
+    world.lose()
+    over(world)
+    assert world.check()["unverified"] > 0
+    assert bucket(world, "reviews")["count"] == 2
+    assert bucket(world, "reviews", "2026-11-22T10:20:00Z")["count"] == 2
+    first = [check["since"] for check in world.items("check").values()]
+    over(world)
+    world.check()
+    assert [check["since"] for check in world.items("check").values()] == first != []
+    world.update("Review", "without", state="OK")
+    world.deliver()
+    over(world)
+    world.check()
+    assert world.stored() == world.counted()
+    assert world.items("check") == world.items("entry") == {}
+
+
+def test_beside_a_row_of_which_not_even_the_time_is_known_nothing_further_down_is_lowered(
+    declared: Declared,
+) -> None:
+    world = declared(
+        SDL.replace("state: String", "state: String!\n  ref: String!"), identifier=["id", "ref"]
+    )
+    world.insert("Review", "removed", ref="r", state="OK")
+    world.insert("Review", "there", ref="r", reviewedAt="2026-11-22T10:20:00.000Z")
+    world.deliver()
+    world.remove("Review", "removed")
+    world.insert("Review", "lost", ref="r", reviewedAt="2026-11-22T10:20:00.000Z")
+    world.insert("Review", "without", reviewedAt="2026-11-22T10:40:00.000Z")
+    world.lose()
+    over(world)
+    assert world.check()["unverified"] > 0
+    assert bucket(world, "reviews")["count"] == 1
+    assert bucket(world, "reviews", "2026-11-22T10:20:00Z")["count"] == 2
+
+
+# What attach checks -------------------------------------------------------------------------------
+
+
+def test_attach_checks_that_the_schema_has_what_a_declaration_reads() -> None:
+    sent = documents([BUILT_IN.declaring(document())["Review"]])
+    whole = f"{SCHEMA_PATH.read_text()}{SDL}"
+    assert not [each for each in validated(whole, sent) if each.state == "wrong"]
+    without = whole.replace("usage: AWSJSON", "")
+    wrong = [each for each in validated(without, sent) if each.state == "wrong"]
+    assert any("usage" in finding.found for finding in wrong)
+
+
+def test_a_declaration_is_handed_over_without_what_is_a_default() -> None:
+    text = document().as_json()
+    assert Document.of_json(text) == document()
+    assert len(text) < 700

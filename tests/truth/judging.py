@@ -76,6 +76,21 @@ class Judge:
             else:
                 self._say(minute, stored, "at once")
 
+    def judge_complete(self, off: Mapping[str, AbstractSet[oracle.Key]]) -> None:
+        """Demand that nothing is completed before its stream has been applied that far.
+
+        Args:
+            off: the models whose mapping is off, and what was complete when it went off.
+        """
+        stored = self._run.deployment.stored()
+        for cursor in self._run.cursors:
+            before = off.get(cursor.shard.model)
+            for minute in sorted(cursor.outstanding()) if before is not None else ():
+                bucket = stored.get((*minute, 1))
+                if before is not None and bucket and bucket["complete"]:
+                    if (*minute, 1) not in before:
+                        self._say(minute, stored, "complete before its stream was applied")
+
     def judge_minutes(self) -> None:
         """Judge what nobody but the functions has touched, when every marked hour is checked."""
         stored = self._run.deployment.stored()

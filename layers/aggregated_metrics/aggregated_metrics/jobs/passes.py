@@ -112,7 +112,6 @@ class IndexPass:
         Raises:
             ApiError: the API refused, or did not answer.
         """
-        stopped = False
         for bound in self._bounds():
             stopped = self._must_stop()
             passed = [start for start in self._left if prefix(start) > bound]
@@ -121,7 +120,8 @@ class IndexPass:
             if stopped or self._holds_too_much():
                 break
         else:
-            while self._left and not stopped:  # nothing more can come: in parts all the same
+            # Nothing more can come: in parts all the same, and not once the time is short.
+            while self._left and not self._must_stop():
                 passed = self._left[-PART_HOURS:]
                 while len(passed) > 1 and self._number(passed) > PART_HOURS:
                     passed = passed[len(passed) // 2 :]

@@ -399,6 +399,8 @@ class Recount:
             return  # not begun: its entries stand, and are read in their turn
 
         def leave(hour: HourId) -> None:
+            if self.time_left() < SPARE_SECONDS:
+                return  # its entry stands
             self.pending.open_check(hour, NOT_REACHED, deferred=deferred)
             if deferred and hour in known.entries:
                 self.pending.delete(known.entries[hour])

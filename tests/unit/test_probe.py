@@ -162,5 +162,5 @@ def test_a_look_that_fails_keeps_no_hour_from_being_swept(
         stack.invoke("bucket_sweeper", {})
     assert stack.lines()[-1]["due"] == 0  # the sweep was done, and its numbers are kept
     emitted = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert emitted["HoursSwept"] == [0.0]
+    assert emitted["OldestPendingHour"] == [0.0]
     assert "StreamNotConsumed" not in emitted

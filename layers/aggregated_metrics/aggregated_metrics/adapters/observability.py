@@ -44,6 +44,8 @@ METRICS: Mapping[str, tuple[str, MetricUnit]] = {  # numbers of one metric add u
     "setAside": ("Deferred", MetricUnit.Count),
     "oldestClosedSeconds": ("OldestClosedHour", MetricUnit.Seconds),
 }
+HEARTBEATS = frozenset({"oldestPendingSeconds", "oldestClosedSeconds", "stoppedConsumers"})
+"""Emitted even if zero, each for an alarm that treats missing data as breaching."""
 
 
 @contextmanager
@@ -79,7 +81,7 @@ def _measure(report: Report) -> None:
     measured = {
         name: value
         for name, value in report.items()
-        if name in METRICS and isinstance(value, int | float)
+        if name in METRICS and isinstance(value, int | float) and (value or name in HEARTBEATS)
     }
     for name, value in measured.items():
         metric, unit = METRICS[name]

@@ -15,6 +15,7 @@ def world() -> Iterator[World]:
     parameters = {
         "GraceSeconds": str(int(GRACE.total_seconds())),
         "SettleSeconds": "1",
+        "Dashboard": "true",
         # each function at once is a process to start
         "BackfillConcurrency": "2",
     }

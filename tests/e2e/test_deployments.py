@@ -90,11 +90,14 @@ def test_a_first_deployment_that_fails_leaves_nothing_and_is_tried_again(
     world: World, tmp_path: Path
 ) -> None:
     """The next test's deployment has the same name."""
-    stack, template = world.stack, broken(world.stack.app_template, tmp_path)
+    stack = world.stack
+    template = broken(stack.app_template.parent, tmp_path / "broken")
+    stack.client("events").create_event_bus(Name=TAKEN)
     before = stores(world)
     own = stack.app_parameters() | stack.attached()
-    with pytest.raises(StackError):
+    with pytest.raises(StackError) as failed:
         stack.deploy(SECOND, template, own)
+    assert re.search("CREATE_FAILED.*Broken", failed.value.log.read_text())
     assert stores(world) == before
     stacks = stack.client("cloudformation").describe_stacks()["Stacks"]
     assert SECOND not in {each["StackName"] for each in stacks}
@@ -166,18 +169,20 @@ def test_removing_a_stack_leaves_the_counts_and_what_is_nowhere_else(
     assert schedules(world) == schedules_of(world, APP_STACK)
 
 
-def broken(template: Path, folder: Path) -> Path:
-    """The built template with a resource that fails when everything else has been made."""
+TAKEN = "a-bus-of-this-name-exists"
+
+
+def broken(built: Path, folder: Path) -> Path:
+    """The build with a resource that fails when the others have been made; gives its template."""
     made = {
-        "Type": "AWS::Lambda::EventSourceMapping",
+        "Type": "AWS::Events::EventBus",
         "DependsOn": ["BackfillMapPolicy", *KEPT],
-        "Properties": {"FunctionName": "none", "EventSourceArn": "arn:aws:sqs:::none"},
+        "Properties": {"Name": TAKEN},
     }
-    shutil.copytree(template.parent, folder, dirs_exist_ok=True)
-    text = template.read_text()
+    template = copy_of(built, folder)
     block = f"\nResources:\n  Broken: {json.dumps(made)}\n"
-    (folder / "template.yaml").write_text(text.replace("\nResources:\n", block, 1))
-    return folder / "template.yaml"
+    template.write_text(template.read_text().replace("\nResources:\n", block, 1))
+    return template
 
 
 def stores(world: World) -> set[str]:
@@ -227,14 +232,23 @@ def running(world: World) -> set[str]:
     return {run for each in found for run in (each["CodeSha256"], each["Layers"][0]["Arn"])}
 
 
+def copy_of(built: Path, folder: Path) -> Path:
+    """A copy of a build; gives its template."""
+    shutil.copytree(built, folder)
+    template = folder / "template.yaml"
+    text = re.sub(r"(DefinitionUri: )\S*(statemachines/\S+)", rf"\1{ROOT}/\2", template.read_text())
+    template.write_text(text)
+    return template
+
+
 def changed(built: Path, folder: Path) -> Path:
     """The build with another line in the layer and in each function; gives its template."""
-    shutil.copytree(built, folder)
+    template = copy_of(built, folder)
     package = folder / "AggregatedMetricsLayer" / "python" / "aggregated_metrics"
     for module in (package / "__init__.py", *folder.glob("*Function/app.py")):
         with module.open("a") as file:
             file.write(f"# the {folder.name} release\n")
-    return folder / "template.yaml"
+    return template
 
 
 def write_until(

@@ -8,21 +8,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.hours import Hour, HourId, Series, Write
+from aggregated_metrics.core.hour import Hour, Write
 from aggregated_metrics.core.measures import ZERO, Measures, clamped, minus, plus, total, zero
-from aggregated_metrics.core.metadata import Fence
-from aggregated_metrics.core.record_types import BREAKDOWNS, RECORD_TYPES, extra_of
+from aggregated_metrics.core.models import BUILT_IN
+from aggregated_metrics.core.series import HourId, Series
 
 from testbench.fakes.appsync import FakeAppSync
-from testbench.in_process import GRACE
 
 type Minutes = Mapping[int, Measures]
-_FENCE = Fence(0, 0, 0)
+GRACE = 120
 
 
 def measured(record_type: str, *sums: int) -> Measures:
     """These sums as measures of a record type; those that are not given are 0, its own too."""
-    return Measures(*sums, *zero(extra_of(record_type))[len(sums) :])
+    return Measures(*sums, *zero(BUILT_IN.extra_measures(record_type))[len(sums) :])
 
 
 class FakeClient:
@@ -59,7 +58,7 @@ def keep_up(
         wait: seconds after its end at which a bucket is completed.
     """
     text = moment and moment.isoformat().replace("+00:00", "Z")
-    names = record_types or (*RECORD_TYPES, *BREAKDOWNS)
+    names = record_types or (*BUILT_IN.record_types, *BUILT_IN.breakdowns)
     streams_record(api, {"asOf": dict.fromkeys(names, text), "completeAfter": wait})
 
 
@@ -93,11 +92,13 @@ def store(
     for minute, measures in counted.items():
         hours.setdefault(buckets.floor(minute, buckets.HOUR), {})[minute] = measures
     for start, minutes in hours.items():
-        hour = Hour(HourId(series, start))
+        names = BUILT_IN.extra_measures(series.record_type)
+        hour = Hour(HourId(series, start), names=names)
         for minute, measures in minutes.items():
-            hour.set_minute(minute, measures, _FENCE)
-        hour.roll_up(now)
-        writes, _ = hour.writes(now, GRACE)
+            hour.set_minute(minute, measures, zero(names), 0)
+        hour.roll_up()
+        hour.close(now.timestamp(), GRACE)
+        writes, _ = hour.writes(now)
         api.put("AggregatedMetrics", *(_row(w.record) for w in writes if not left_out(w)))
 
 

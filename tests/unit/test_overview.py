@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.cover import edges
-from aggregated_metrics.core.hours import Series
+from aggregated_metrics.core.series import Series
 from aggregated_metrics.core.measures import Measures
-from aggregated_metrics.core.record_types import MODELS, RECORD_TYPES
+from aggregated_metrics.core.models import BUILT_IN
 
 from aggregated_metrics_cli import charts
 from aggregated_metrics_cli.output import Output
@@ -135,11 +135,11 @@ def test_the_page_of_the_most_points_is_under_a_megabyte() -> None:
     client = FakeClient()
     start = NOW - timedelta(days=119)
     minutes = [minute(f"{start + timedelta(days=day):%Y-%m-%d} 10:00") for day in range(119)]
-    for name in RECORD_TYPES:
+    for name in BUILT_IN.record_types:
         counted = dict.fromkeys(minutes, measured(name, 7, 5, 4, 3, 2, 1))
         store(client.api, Series("acme", name), counted, NOW)
     page = render(collect(client, "acme", start, NOW, UTC, NOW))
-    assert page.count("<svg") == len(MODELS) + 2
+    assert page.count("<svg") == len(list(BUILT_IN)) + 2
     assert len(page) < 1_000_000
 
 

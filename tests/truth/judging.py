@@ -87,9 +87,8 @@ class Judge:
             before = off.get(cursor.shard.model)
             for minute in sorted(cursor.outstanding()) if before is not None else ():
                 bucket = stored.get((*minute, 1))
-                if before is not None and bucket and bucket["complete"]:
-                    if (*minute, 1) not in before:
-                        self._say(minute, stored, "complete before its stream was applied")
+                if bucket and bucket["complete"] and (*minute, 1) not in (before or ()):
+                    self._say(minute, stored, "complete before its stream was applied")
 
     def judge_minutes(self) -> None:
         """Judge what nobody but the functions has touched, when every marked hour is checked."""

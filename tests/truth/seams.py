@@ -5,10 +5,11 @@ model) import the engine. Another engine is tested by the same histories when it
 
 - **Handlers**: functions/<name>/app.py with `lambda_handler(event, context)` for stream_aggregator,
   bucket_sweeper, reconciler and backfiller. Of the context it uses get_remaining_time_in_millis().
-- **One process** (testbench/engine.py): `wiring.process()` builds it from the environment, `wiring.Process` holds the
-  ports `session` (requests' `post`), `aws` (service name to a client with boto3's calls), `clock`
-  and `sleep` (every wait passes through it), which can be replaced. What else it holds is memory,
-  and is empty in a new one. A handler asks for wiring.process() before its first request.
+- **One process** (testbench/engine.py): `wiring.process()` builds it from the environment,
+  `wiring.Process` holds the ports `session` (requests' `post`), `aws` (service name to a client
+  with boto3's calls), `clock` and `sleep` (every wait passes through it), which can be replaced.
+  What else it holds is memory, and is empty in a new one. A handler asks for wiring.process()
+  before its first request.
 - **Requests**: hours are loaded by `listAggregatedMetrics` with `accountId` and a `beginsWith` of
   `compositeKey`; rows are read by `list<Model>By…` with the account and a condition on the time.
   meddling.py notices a check by these (`questions`).

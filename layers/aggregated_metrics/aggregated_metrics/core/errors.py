@@ -2,7 +2,7 @@
 
 AggregatedMetricsError
 ├── SettingsError             a setting is missing or wrong; the message names the variable
-├── DeclarationError          own_models.py declares a model wrongly; the message says what to write
+├── DeclarationError          a custom model is declared wrongly; says what to write
 ├── EventError                an invocation's event is not what its function takes
 ├── NaiveDatetimeError        a datetime without an offset was passed in (also a ValueError)
 ├── RangeError                a range or step of time that cannot be read (also a ValueError)
@@ -17,14 +17,8 @@ AggregatedMetricsError
 │       └── ThrottledError         some or all of the request was throttled
 ├── ServiceError              an AWS service other than the API did not answer as it should
 ├── ContentionError           the time ran out before every request had got through
-├── PendingHoursError         the table of pending hours did not take a mark
-├── ConsumersError            AWS did not say who reads the streams
-├── LostBatchError            a batch that aged out could not be read, or its note not ended
 ├── ChecksFailedError         some groups of hours could not be checked; the others were
-├── TooManyRowsError          a check would list more rows than CHECK_ROWS_LIMIT
-├── OutOfTimeError            reading the source rows took what time there was
-├── RunError                  a run over whole tables does not find something that it needs
-└── QuarantineError           the quarantine queue did not take a record
+└── RunError                  a run over whole tables does not find something that it needs
 """
 
 from collections.abc import Iterable, Mapping
@@ -40,7 +34,7 @@ class SettingsError(AggregatedMetricsError):
 
 
 class DeclarationError(AggregatedMetricsError):
-    """A model of the user's own is declared wrongly."""
+    """A custom model is declared wrongly."""
 
 
 class EventError(AggregatedMetricsError, ValueError):
@@ -121,42 +115,9 @@ class ServiceError(AggregatedMetricsError):
     """An AWS service other than the API did not answer as it should; the message has the remedy."""
 
 
-class PendingHoursError(AggregatedMetricsError):
-    """The table of pending hours did not answer as it should."""
-
-
-class ConsumersError(AggregatedMetricsError):
-    """Lambda or DynamoDB did not say who reads the streams, or which streams the tables have."""
-
-
-class LostBatchError(AggregatedMetricsError):
-    """The queue or the bucket of the batches that aged out did not answer as it should."""
-
-
 class ChecksFailedError(AggregatedMetricsError):
     """Some groups of hours could not be checked; what was found of the others is reported."""
 
 
-class TooManyRowsError(AggregatedMetricsError):
-    """Reading the rows of a group was given up, because it lists too many.
-
-    Attributes:
-        since: the sort-key text from which on to its end an index by updatedAt lists too many; None
-            of an index by the time that counts.
-    """
-
-    def __init__(self, message: str, *, since: str | None = None) -> None:
-        super().__init__(message)
-        self.since = since
-
-
-class OutOfTimeError(AggregatedMetricsError):
-    """Reading the source rows took what time there was; what was repaired by then is valid."""
-
-
 class RunError(AggregatedMetricsError):
     """A run over whole tables cannot go on: a file, or a part of a table, is missing."""
-
-
-class QuarantineError(AggregatedMetricsError):
-    """The quarantine queue did not take a record, so the batch must come again."""

@@ -72,6 +72,7 @@ class World:
         now: when it begins.
         http: whether requests go through the layer's own session, signed and retried, and the API
             checks their signatures.
+        aws: clients of services, by name, in place of the ports in memory.
 
     Attributes:
         before: called with each request to the API; may give another answer.
@@ -92,6 +93,7 @@ class World:
         page: int = 100,
         now: datetime = START,
         http: bool = False,
+        aws: Callable[[str], Any] | None = None,
     ) -> None:
         self.clock = Clock(now)
         secrets = {local.KEY: local.SECRET}
@@ -119,6 +121,7 @@ class World:
             "BREAKDOWNS": on,
             **(environment or {}),
         }
+        self.aws = aws or self.ports.aws
         self.makers = dict(rows.MAKERS)
         self.streams: dict[str, Stream] = {}
         self.undelivered: deque[Change] = deque()
@@ -134,7 +137,7 @@ class World:
             clock=self.clock,
             sleep=self._sleep,
             session=self.session,
-            aws=self.ports.aws,
+            aws=self.aws,
         )
         return self.engine
 

@@ -202,10 +202,13 @@ def test_rows_that_have_expired_lower_nothing(check: Any) -> None:
 
 
 @BOTH
-def test_a_minute_that_could_not_be_read_is_wrong_whatever_it_holds(check: Any) -> None:
-    rows_ = stored(counted({0: ONE}))
-    hour = Hour(HOUR, rows_[1:], (), [rows_[0]["compositeKey"]])
-    assert set(check(hour, {0: rows(1)}, {0: rows(1)}).wrong) == {TEN}
+@pytest.mark.parametrize("found", [{}, {0: rows(1)}])
+def test_a_minute_that_could_not_be_read_is_wrong_whatever_it_holds(
+    check: Any, found: Minutes
+) -> None:
+    first, *others = stored(counted({0: ONE}))
+    hour = Hour(HOUR, others, (), [first["compositeKey"]])
+    assert set(check(hour, found, found).wrong) == {TEN}
 
 
 @BOTH

@@ -175,6 +175,7 @@ def test_what_a_repair_has_counted_is_not_applied_and_the_checkpoint_moves(
     hour = saved(hour)
     apply(hour, delta(9, created=created, indexed=indexed), shard="replayed")
     assert count(hour) == 5 + applied[scan]
+    assert bucket_of(hour).unindexed.count == (0 if indexed else applied[scan])
     assert bucket_of(hour).metadata.checkpoints["replayed"] == (9, AT)
 
 

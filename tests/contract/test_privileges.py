@@ -6,17 +6,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
-from aggregated_metrics.core.record_types import MODELS
+from aggregated_metrics.core.models import BUILT_IN
 from graphql import FieldNode, OperationDefinitionNode, parse
 
 from aggregated_metrics_cli.documents import OPERATIONS, QUERIES
-from testbench.in_process import ROOT
 from testbench.privileges import DOCUMENTS, statements, statements_of
-from testbench.templates import resources, template
+from testbench.templates import ROOT, resources, template
 
 OTHER_ACTIONS: Mapping[str, set[str]] = {
     "StreamAggregator": {
-        "dynamodb:BatchWriteItem",  # PendingHours.mark
+        "dynamodb:BatchWriteItem",  # PendingHours.touch, put_note
+        "dynamodb:UpdateItem",  # PendingHours.open_check, of an hour that was left out
         "sqs:SendMessage",  # Quarantine.send
         "s3:PutObject",  # Lambda's on-failure destination
         "s3:ListBucket",
@@ -27,15 +27,19 @@ OTHER_ACTIONS: Mapping[str, set[str]] = {
         "kms:Decrypt",  # the same, where the table's key is the customer's
     },
     "BucketSweeper": {
-        "dynamodb:Query",  # PendingHours.due
+        "dynamodb:Query",  # PendingHours.due, notes
         "dynamodb:UpdateItem",  # PendingHours.reschedule
-        "lambda:ListEventSourceMappings",  # Consumers.troubles
-        "dynamodb:DescribeTable",  # Consumers.replaced
+        "dynamodb:DeleteItem",  # PendingHours.delete, of a record type that is not counted any more
+        "lambda:ListEventSourceMappings",  # Consumers.state
+        "lambda:GetFunctionConcurrency",
+        "dynamodb:DescribeTable",
     },
     "Backfiller": {
-        "dynamodb:Query",  # PendingHours.aside
-        "dynamodb:BatchWriteItem",  # PendingHours.mark
-        "dynamodb:DeleteItem",  # PendingHours.remove
+        "dynamodb:Query",  # PendingHours.open_checks
+        "dynamodb:PutItem",  # PendingHours.claim
+        "dynamodb:BatchWriteItem",  # PendingHours.touch
+        "dynamodb:UpdateItem",  # PendingHours.open_check
+        "dynamodb:DeleteItem",  # PendingHours.delete, close_check
         "dynamodb:DescribeTable",  # TableRows.describe
         "dynamodb:Scan",  # TableRows.pages
         "kms:Decrypt",  # of a table that a key of its own encrypts
@@ -44,14 +48,17 @@ OTHER_ACTIONS: Mapping[str, set[str]] = {
         "s3:ListBucket",
     },
     "Reconciler": {
-        "dynamodb:Query",  # PendingHours.closed
-        "dynamodb:BatchWriteItem",  # PendingHours.mark
-        "dynamodb:UpdateItem",  # PendingHours.postpone, PendingHours.set_aside
-        "dynamodb:DeleteItem",  # PendingHours.remove
+        "dynamodb:Query",  # PendingHours.over, open_checks
+        "dynamodb:GetItem",  # PendingHours.find
+        "dynamodb:PutItem",  # PendingHours.claim
+        "dynamodb:BatchWriteItem",  # PendingHours.claim where another invocation may write
+        "dynamodb:UpdateItem",  # PendingHours.expect, open_check
+        "dynamodb:DeleteItem",  # PendingHours.delete, close_check
         "sqs:SendMessage",  # Quarantine.send, for the batches that aged out
-        "sqs:ReceiveMessage",  # LostBatches.next
-        "sqs:DeleteMessage",  # LostBatches.end
-        "s3:GetObject",  # LostBatches.content
+        "sqs:ReceiveMessage",  # Quarantine.receive, FailedBatches.next
+        "sqs:DeleteMessage",  # Quarantine.delete, FailedBatches.end
+        "sqs:ChangeMessageVisibility",  # Quarantine.release
+        "s3:GetObject",  # FailedBatches.content
     },
 }
 EVERY_FUNCTION = {
@@ -83,7 +90,7 @@ def fields_in(parts: Iterable[dict[str, Any]]) -> set[str]:
         if part.get("Action") != "appsync:GraphQL":
             continue
         if part["Resource"] == LISTINGS:
-            fields |= {f"Query/fields/{m.listing[0]}" for m in MODELS.values() if m.listing}
+            fields |= {f"Query/fields/{m.listing.query}" for m in BUILT_IN if m.listing}
         else:
             fields |= {resource["!Sub"].removeprefix(prefix) for resource in part["Resource"]}
     return fields
@@ -114,7 +121,7 @@ def test_a_role_may_do_what_its_function_does_and_no_more(function: str) -> None
     assert granted_actions(function) == expected
 
 
-def test_the_backfill_may_run_its_two_functions_and_its_own_units() -> None:
+def test_the_state_machine_may_invoke_its_two_functions_and_run_its_maps() -> None:
     granted = granted_actions("Backfill")
     assert {action for action in granted if not action.startswith("logs:")} == {
         "lambda:InvokeFunction",

@@ -10,7 +10,8 @@ import pytest
 from aggregated_metrics.adapters.observability import HEARTBEATS, METRICS
 from aggregated_metrics.adapters.pending_hours import LEASE_SECONDS
 from aggregated_metrics.adapters.settings import Settings
-from aggregated_metrics.jobs.probe import EVERY_SECONDS
+from aggregated_metrics.core.declarations import Document
+from aggregated_metrics.core.models import BUILT_IN
 
 from aggregated_metrics_cli.deployment import OUTPUTS, PARAMETERS
 from testbench.privileges import statements_of
@@ -52,7 +53,7 @@ def test_nothing_is_read_where_no_stream_is_given() -> None:
 
 
 def test_mappings_name_the_shard_and_keep_its_order() -> None:
-    """The ledger needs both: see "Ledger" in docs/architecture.md."""
+    """Checkpoints need both: see docs/architecture.md."""
     for mapping in MAPPINGS.values():
         assert mapping["Properties"]["TumblingWindowInSeconds"] == 900
         assert mapping["Properties"]["ParallelizationFactor"] == 1
@@ -75,7 +76,7 @@ def test_functions_have_roles_of_their_own() -> None:
 
 
 WITHOUT_RESOURCES = {
-    "AskWhoReadsTheStreams": "lambda:ListEventSourceMappings",  # nor does this list of Lambda's
+    "ListMappings": "lambda:ListEventSourceMappings",  # nor does this list of Lambda's
     "ReadMetricsAndMappings": ("cloudwatch:", "lambda:"),  # nor do these
     # what is read is not known before it is found, and is settings, no rows
     "ReadSettings": ("appsync:Get", "appsync:List", "dynamodb:", "kms:", "lambda:", "wafv2:Get"),
@@ -108,12 +109,78 @@ def test_the_environment_is_what_the_settings_read() -> None:
     assert known - ours == {"AWS_REGION"}  # Lambda sets it
 
 
+def _variables(function: str) -> dict[str, Any]:
+    shared = template("template.yaml")["Globals"]["Function"]["Environment"]["Variables"]
+    own = template("template.yaml")["Resources"][function]["Properties"]["Environment"]
+    return {**shared, **own["Variables"]}
+
+
+_CUSTOM = """
+[[models]]
+name = "{name}"
+recordType = "{records}"
+account = "organizationId"
+time = ["completedAt", "updatedAt", "createdAt"]
+identifier = ["organizationId", "{records}Id"]
+listing = {{ query = "list{name}ByOrganizationIdAndUpdatedAt", by = "updatedAt" }}
+split = {{ channel = {{ phone = "{records}ByPhone", mail = "{records}ByMail" }} }}
+required = ["organizationId", "channel", "state"]
+types = {{ rating = "Float", attempts = "Int" }}
+[models.breakdowns]
+{records}ByScorecard = "scorecardId"
+{records}ByScore = ["scorecardId", "scoreId"]
+[models.measures]
+cost = {{ dollars = ["usage.total_cost", "usage.total"] }}
+errorCount = {{ equals = {{ state = ["FAILED", "ERROR", "BROKEN"] }} }}
+{name}Words = {{ number = ["details.words", "legacyDetails.words"] }}
+{name}Answers = {{ present = "details.answer" }}
+"""
+MODELS = ("SupportConversation", "CallRecording", "AgentReview", "Escalation", "Refund", "Delivery")
+STREAM = (
+    "arn:aws-us-gov:dynamodb:ap-southeast-1:123456789012:table/{}-"
+    + "a" * 26
+    + "-staging/stream/2026-11-22T10:00:00.000"
+)
+
+
+def test_eight_built_in_models_and_six_custom_ones_fit_into_4_kb() -> None:
+    """All variables of a function share them. Names are as long as they come."""
+    custom = "".join(_CUSTOM.format(name=m, records=m[0].lower() + m[1:]) for m in MODELS)
+    streams = [STREAM.format(model) for model in (*(m.name for m in BUILT_IN), *MODELS)]
+    given = {
+        "Models": Document.of_toml(custom).as_json(),
+        "StreamArns": ",".join(streams),
+        "Breakdowns": "all",
+        "GraphQLEndpoint": f"https://{'e' * 26}.appsync-api.ap-southeast-1.amazonaws.com/graphql",
+        "SourceLifetimeDays": json.dumps(dict.fromkeys(MODELS, 365)),
+    }
+    for function in resources("template.yaml", "AWS::Serverless::Function"):
+        variables = {name: resolved(value, given) for name, value in _variables(function).items()}
+        size = sum(len(name) + len(value) for name, value in variables.items())
+        assert size <= 4096, (function, size)
+        variables["GRAPHQL_ENDPOINT"] = given["GraphQLEndpoint"]
+        assert set(MODELS) <= {m.name for m in Settings.from_environment(variables).models}
+
+
+def resolved(value: Any, given: dict[str, str]) -> str:
+    """A variable's value; what only AWS knows is as long as a queue's URL with a long name."""
+    match value:
+        case str():
+            return value
+        case {"!Ref": str(name)} | {"!Join": [",", {"!Ref": str(name)}]}:
+            parameters = template("template.yaml")["Parameters"]
+            default = parameters[name].get("Default") if name in parameters else None
+            return given.get(name, "q" * 120 if default is None else str(default))
+        case _:
+            return "n" * 80
+
+
 def test_a_setting_and_its_parameter_have_one_default() -> None:
     least = {"GRAPHQL_ENDPOINT": "https://api.example/graphql", "PENDING_HOURS_TABLE": "hours"}
     parameters = template("template.yaml")["Parameters"]
-    variables = dict(template("template.yaml")["Globals"]["Function"]["Environment"]["Variables"])
-    for function in resources("template.yaml", "AWS::Serverless::Function").values():
-        variables |= function["Properties"]["Environment"]["Variables"]
+    variables: dict[str, Any] = {}
+    for function in resources("template.yaml", "AWS::Serverless::Function"):
+        variables |= _variables(function)
     refers = {
         name: parameters[value["!Ref"]]["Default"]
         for name, value in variables.items()
@@ -128,7 +195,7 @@ def test_a_setting_and_its_parameter_have_one_default() -> None:
         assert getattr(given, name) == getattr(settings, name), name
 
 
-def test_the_reconcilers_schedule_asks_for_the_closed_hours() -> None:
+def test_the_reconcilers_schedule_asks_for_the_pending_hours() -> None:
     function = template("template.yaml")["Resources"]["ReconcilerFunction"]["Properties"]
     schedule = function["Events"]["Reconcile"]["Properties"]["Input"]["!Sub"]
     for repairs in template("template.yaml")["Parameters"]["ReconcileRepairs"]["AllowedValues"]:
@@ -136,8 +203,14 @@ def test_the_reconcilers_schedule_asks_for_the_closed_hours() -> None:
         assert event == {"repair": repairs == "true"}
 
 
-def test_a_mark_outlives_the_invocations_that_count() -> None:
-    """The lease of a mark, see docs/decisions."""
+def test_the_deep_verify_only_compares_whole_tables() -> None:
+    machine = template("template.yaml")["Resources"]["BackfillStateMachine"]["Properties"]
+    asked = json.loads(machine["Events"]["DeepVerify"]["Properties"]["Input"])
+    assert asked == {"tables": {"repair": False}}
+
+
+def test_an_entry_outlives_the_invocations_that_count() -> None:
+    """The lease of an entry, see docs/decisions."""
     timeout = template("template.yaml")["Globals"]["Function"]["Timeout"]
     function = template("template.yaml")["Resources"]["StreamAggregatorFunction"]["Properties"]
     assert "Timeout" not in function
@@ -244,14 +317,27 @@ NAMESPACE = {"!Sub": "AggregatedMetrics/${AWS::StackName}"}
 ALARMS = resources("template.yaml", "AWS::CloudWatch::Alarm")
 
 
+def watched_by(alarm: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The metrics that an alarm watches: its own, or those that its expression adds up."""
+    queries = alarm["Properties"].get("Metrics")
+    if queries is None:
+        yield alarm["Properties"]
+    for query in queries or ():
+        if "MetricStat" in query:
+            yield query["MetricStat"]["Metric"]
+
+
+def dimensions(metric: dict[str, Any]) -> dict[str, Any]:
+    return {each["Name"]: each["Value"] for each in metric["Dimensions"]}
+
+
 def test_two_stacks_of_one_account_do_not_share_a_metric() -> None:
     variables = template("template.yaml")["Globals"]["Function"]["Environment"]["Variables"]
     assert variables["POWERTOOLS_METRICS_NAMESPACE"] == NAMESPACE
     for name, alarm in ALARMS.items():
-        watched = alarm["Properties"]
-        if watched["Namespace"] != NAMESPACE:  # AWS's own: by a resource of this stack
-            (dimension,) = watched["Dimensions"]
-            assert isinstance(dimension["Value"], dict), name
+        for metric in watched_by(alarm):
+            if metric["Namespace"] != NAMESPACE:  # AWS's own: by a resource of this stack
+                assert all(isinstance(value, dict) for value in dimensions(metric).values()), name
 
 
 def test_two_stacks_of_one_account_do_not_share_a_name() -> None:
@@ -262,9 +348,10 @@ def test_two_stacks_of_one_account_do_not_share_a_name() -> None:
                 assert "${AWS::StackName}" in value["!Sub"], (name, key)
 
 
-def test_the_alarms_are_the_rows_of_one_table() -> None:
+def test_the_alarms_are_the_rows_of_one_table_and_four_beside_it() -> None:
     rows = template("template.yaml")["Mappings"]["Alarms"]
-    assert ALARMS.keys() == {f"{name}Alarm" for name in rows}
+    beside = {"OldestOpenCheckAlarm", "DeferredAlarm", "DriftAlarm", "FunctionErrorsAlarm"}
+    assert ALARMS.keys() == {f"{name}Alarm" for name in rows} | beside
     assert len(ALARMS) <= 12
     known = {"Kind", "Of", "Metric", "Statistic", "Period", "Periods", "Datapoints"}
     for row in rows.values():
@@ -274,9 +361,8 @@ def test_the_alarms_are_the_rows_of_one_table() -> None:
 @pytest.mark.parametrize(
     ("name", "metric", "seconds"),
     [
-        ("SweeperLateAlarm", "OldestPendingHour", 5 * 60),
-        ("ReconcilerLateAlarm", "OldestClosedHour", 3 * 3600),
-        ("StreamNotConsumedAlarm", "StreamNotConsumed", 15 * 60),
+        ("StreamNotConsumedAlarm", "StreamNotConsumed", 6 * 60),
+        ("OldestOpenCheckAlarm", "OldestOpenCheck", 3 * 3600),
     ],
 )
 def test_silence_is_heard_when_the_alarm_says(name: str, metric: str, seconds: int) -> None:
@@ -300,26 +386,11 @@ def test_only_silence_of_a_heartbeat_is_an_alarm_and_every_heartbeat_has_one() -
     assert silent == {METRICS[name][0] for name in HEARTBEATS}
 
 
-def test_a_stream_that_is_not_consumed_is_heard_within_ten_minutes() -> None:
-    """In each period there is a look; one of a deployment's moment is no alarm."""
-    watched = ALARMS["StreamNotConsumedAlarm"]["Properties"]
-    assert watched["Period"] >= EVERY_SECONDS + 60
-    assert watched["DatapointsToAlarm"] == watched["EvaluationPeriods"] == 2
-    assert 3 * watched["Period"] <= 600
-
-
-def test_the_sweeper_is_late_only_if_several_sweeps_say_so() -> None:
+def test_one_minute_without_a_sweep_is_no_alarm() -> None:
     """EventBridge starts a sweep at any second of its minute: a minute may have none, or two."""
-    watched = ALARMS["SweeperLateAlarm"]["Properties"]
-    assert watched["Period"] == 60
-    assert watched["DatapointsToAlarm"] < watched["EvaluationPeriods"]
-
-
-def test_what_ages_out_is_repaired_by_itself_where_repairs_are_wanted() -> None:
-    """On the first day a mapping finds records that are older than it may apply."""
-    events = template("template.yaml")["Resources"]["ReconcilerFunction"]["Properties"]["Events"]
-    schedule = events["Recover"]["Properties"]["Input"]["!Sub"]
-    assert json.loads(schedule.replace("${ReconcileRepairs}", "true")) == {"lostBatches": True}
+    watched = ALARMS["StreamNotConsumedAlarm"]["Properties"]
+    assert (watched["Period"], watched["Statistic"]) == (60, "Minimum")
+    assert watched["EvaluationPeriods"] > watched["DatapointsToAlarm"] >= 4
 
 
 def test_a_stream_is_behind_if_sparse_retries_say_so() -> None:
@@ -335,17 +406,46 @@ def test_a_stream_is_behind_if_sparse_retries_say_so() -> None:
     [
         ("FailedBatchLostAlarm", "DestinationDeliveryFailures"),
         ("FailedBatchesAlarm", "ApproximateNumberOfMessagesVisible"),
-        ("QuarantineAlarm", "ApproximateNumberOfMessagesVisible"),
-        ("BackfillFailedAlarm", "ExecutionsFailed"),
+        ("QuarantinedAlarm", "ApproximateNumberOfMessagesVisible"),
+        ("ExecutionFailedAlarm", "ExecutionsFailed"),
         ("DeferredAlarm", "Deferred"),
         ("CheckpointsEvictedAlarm", "CheckpointsEvicted"),
-        ("DriftAlarm", "Drift"),  # of the hourly check alone: a range's is RangeDrift
-        ("DeepDriftAlarm", "DeepDrift"),
     ],
 )
 def test_what_would_stay_unnoticed_has_an_alarm(name: str, metric: str) -> None:
     watched = ALARMS[name]["Properties"]
     assert (watched["MetricName"], watched["Threshold"]) == (metric, 0)
+
+
+def test_drift_alarms_where_no_operator_reads_a_report() -> None:
+    watched = {(each["service"], each["check"]) for each in map(dimensions, drift_metrics())}
+    assert watched == {("reconciler", "hourly"), ("backfiller", "deep")}
+
+
+def drift_metrics() -> list[dict[str, Any]]:
+    found = list(watched_by(ALARMS["DriftAlarm"]))
+    assert {each["MetricName"] for each in found} == {"Drift"}
+    return found
+
+
+@pytest.mark.parametrize("name", ["DriftAlarm", "FunctionErrorsAlarm"])
+def test_an_alarm_that_adds_up_takes_a_metric_without_data_for_zero(name: str) -> None:
+    *parts, whole = ALARMS[name]["Properties"]["Metrics"]
+    filled = ", ".join(f"FILL({part['Id']}, 0)" for part in parts)
+    assert whole["Expression"] == f"SUM([{filled}])"
+    assert "ReturnData" not in whole
+    assert not any(part["ReturnData"] for part in parts)
+    assert {part["MetricStat"]["Stat"] for part in parts} == {"Sum"}
+
+
+def test_errors_of_the_functions_that_have_no_alarm_of_consequences_are_watched() -> None:
+    watched = {each["FunctionName"]["!Ref"] for each in map(dimensions, function_errors())}
+    functions = resources("template.yaml", "AWS::Serverless::Function").keys()
+    assert watched == functions - {"StreamAggregatorFunction"}
+
+
+def function_errors() -> list[dict[str, Any]]:
+    return list(watched_by(ALARMS["FunctionErrorsAlarm"]))
 
 
 def allowed(policy: str) -> dict[str, Any]:
@@ -375,9 +475,9 @@ def test_what_attach_lists_is_all_that_may_be_read(
     assert template("template.yaml")["Parameters"][parameter]["Default"] == ""
 
 
-def test_the_functions_know_the_streams_that_are_mapped() -> None:
-    variables = template("template.yaml")["Globals"]["Function"]["Environment"]["Variables"]
-    assert variables["STREAM_ARNS"] == {"!Join": [",", {"!Ref": "StreamArns"}]}
+@pytest.mark.parametrize("function", ["BucketSweeperFunction", "BackfillerFunction"])
+def test_the_functions_that_ask_for_streams_know_those_that_are_mapped(function: str) -> None:
+    assert _variables(function)["STREAM_ARNS"] == {"!Join": [",", {"!Ref": "StreamArns"}]}
 
 
 def test_a_mapping_is_made_when_its_stream_may_be_read() -> None:
@@ -435,28 +535,51 @@ def test_schedules_are_as_often_as_the_alarms_expect() -> None:
         for function in functions.values()
         for name, event in function["Properties"].get("Events", {}).items()
     }
-    hourly = "rate(1 hour)"
-    assert rates == {"Sweep": "rate(1 minute)", "Reconcile": hourly, "Recover": hourly}
+    assert rates == {"Sweep": "rate(1 minute)", "Reconcile": "rate(1 hour)"}
 
 
-def test_own_metrics_are_watched_by_the_names_they_are_sent_with() -> None:
-    services = {
-        function["Properties"]["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"]
-        for function in resources("template.yaml", "AWS::Serverless::Function").values()
-    }
-    sent = {name for name, _ in METRICS.values()}
-    for alarm in resources("template.yaml", "AWS::CloudWatch::Alarm").values():
-        if alarm["Properties"]["Namespace"] == NAMESPACE:
-            (dimension,) = alarm["Properties"]["Dimensions"]
-            assert dimension["Name"] == "service"
-            assert dimension["Value"] in services
-            assert alarm["Properties"]["MetricName"] in sent
+def shown() -> Iterator[tuple[str, dict[str, Any]]]:
+    """The stack's own metrics on the dashboard: name and dimensions."""
     body = template("template.yaml")["Resources"]["StackDashboard"]["Properties"]["DashboardBody"]
     for widget in json.loads(body["!Sub"])["widgets"]:
-        for metric in widget["properties"].get("metrics", ()):
-            if metric[0] == NAMESPACE["!Sub"]:
-                assert metric[1] in sent
-                assert metric[3] in services
+        for namespace, metric, *named in widget["properties"].get("metrics", ()):
+            if namespace == NAMESPACE["!Sub"]:
+                texts = [each for each in named if isinstance(each, str)]
+                yield metric, dict(zip(texts[::2], texts[1::2], strict=True))
+
+
+def alarmed() -> Iterator[tuple[str, dict[str, Any]]]:
+    """The stack's own metrics that alarms watch: name and dimensions."""
+    for alarm in ALARMS.values():
+        for metric in watched_by(alarm):
+            if metric["Namespace"] == NAMESPACE:
+                yield metric["MetricName"], dimensions(metric)
+
+
+def test_every_metric_that_is_sent_is_used_and_what_is_used_is_sent() -> None:
+    """AWS bills each: what neither an alarm, the dashboard nor the runbook uses is not sent."""
+    used = {name for name, _ in (*alarmed(), *shown())}
+    runbook = (ROOT / "docs" / "operations.md").read_text()
+    named = {name for name, _ in METRICS.values() if f"`{name}`" in runbook}
+    assert used | named == {name for name, _ in METRICS.values()}
+
+
+def test_metrics_are_asked_for_by_the_dimensions_they_are_sent_with() -> None:
+    services = {
+        _variables(function)["POWERTOOLS_SERVICE_NAME"]
+        for function in resources("template.yaml", "AWS::Serverless::Function")
+    }
+    checks = {"reconciler": {"hourly", "range", "quarantine", "failedBatches"}}
+    checks["backfiller"] = {"deep", "backfill"}
+    for name, named in (*alarmed(), *shown()):
+        assert named.pop("service") in services
+        of_check = named.pop("check", None)
+        assert named == {}
+        assert (of_check is not None) == (name in OF_CHECKS)
+        assert of_check is None or any(of_check in each for each in checks.values())
+
+
+OF_CHECKS = {"Drift", "InFlux", "Unverified", "Deferred", "OldestOpenCheck"}
 
 
 def test_the_dashboard_is_made_where_it_is_asked_for() -> None:
@@ -468,9 +591,8 @@ def test_the_dashboard_is_made_where_it_is_asked_for() -> None:
 
 def test_the_dashboard_shows_every_alarm() -> None:
     body = template("template.yaml")["Resources"]["StackDashboard"]["Properties"]["DashboardBody"]
-    shown = json.loads(body["!Sub"])["widgets"][0]["properties"]["alarms"]
-    alarms = resources("template.yaml", "AWS::CloudWatch::Alarm")
-    assert sorted(shown) == sorted(f"${{{name}.Arn}}" for name in alarms)
+    named = json.loads(body["!Sub"])["widgets"][0]["properties"]["alarms"]
+    assert sorted(named) == sorted(f"${{{name}.Arn}}" for name in ALARMS)
 
 
 def test_the_command_line_reads_a_stack_by_the_names_that_it_has() -> None:

@@ -197,7 +197,7 @@ def test_a_stopped_or_just_modified_mapping_keeps_as_of_where_it_was(stopped: Co
 def test_a_mapping_counts_as_running_ten_minutes_after_it_was_modified() -> None:
     found = as_of([consumer(modified=NOW - 600)], COUNTED, [], {"items": 5.0}, NOW)
     assert found["items"] == NOW
-    short = as_of([consumer(modified=NOW - 3)], COUNTED, [], {"items": 5.0}, NOW, recent=2)
+    short = as_of([consumer(modified=NOW - 3)], COUNTED, [], {"items": 5.0}, NOW, hold_seconds=2)
     assert short["items"] == NOW
 
 

@@ -192,3 +192,10 @@ def test_a_bucket_is_complete_after_the_grace_and_after_the_window(
     """A batch waits for its window, and is applied soon after."""
     settings = read(GRACE_SECONDS=str(grace), BATCHING_WINDOW_SECONDS=str(window))
     assert settings.complete_after == max(after, window + 110)
+
+
+def test_only_on_this_machine_are_the_ten_minutes_short() -> None:
+    """Tests of the local stack do not wait; http is refused for any other host."""
+    local = read(GRAPHQL_ENDPOINT="http://127.0.0.1:4566/graphql", GRACE_SECONDS="2")
+    assert (local.hold_seconds, local.complete_after) == (5, 2)
+    assert read(GRACE_SECONDS="2").hold_seconds == 600

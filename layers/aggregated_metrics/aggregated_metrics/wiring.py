@@ -144,6 +144,7 @@ def probe(process: Process, context: Any) -> "Probe":
         models=settings.models,
         clock=process.clock,
         complete_after=settings.complete_after,
+        hold_seconds=settings.hold_seconds,
     )
 
 
@@ -160,6 +161,7 @@ def sweeper(process: Process, context: Any, as_of: "AsOf") -> "Sweeper":
         grace=process.settings.complete_after,
         time_left=left,
         complete_until=_complete_until(as_of),
+        hold_seconds=process.settings.hold_seconds,
     )
 
 

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from aggregated_metrics.adapters.hour_store import HourStore
 from aggregated_metrics.adapters.observability import Report
-from aggregated_metrics.adapters.pending_hours import Note
+from aggregated_metrics.adapters.pending_hours import HOLD_SECONDS, Note
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import ServiceError
 from aggregated_metrics.core.hour import Bucket, Hour
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_lambda import LambdaClient
 
-RECENT_SECONDS = 600.0
-"""A mapping that was modified this recently may still be about to read its first batch."""
 STREAMS = HourId(Series("_streams", "_streams"), 0)
 """Where the as of of every record type is stored: the 60-minute bucket of this hour."""
 _NO_MAPPING = ("no mapping", 0.0)
@@ -157,7 +155,7 @@ def as_of(
     stored: AsOf,
     now: float,
     *,
-    recent: float = RECENT_SECONDS,
+    hold_seconds: float = HOLD_SECONDS,
 ) -> AsOf:
     """The time up to which each record type's stream is known to be applied.
 
@@ -167,15 +165,16 @@ def as_of(
     Args:
         consumers: the state of each model's consumer.
         counted: model name to its record types.
-        notes: late batches of the last ten minutes.
+        notes: late batches.
         stored: the previous result.
         now: epoch seconds.
-        recent: for how many seconds a modified mapping counts as stopped.
+        hold_seconds: for how long a modified mapping counts as stopped: it may still be about to
+            read its first batch.
     """
     found: dict[str, float | None] = {}
     for consumer in consumers:
         late = [note.first for note in notes if note.model == consumer.model]
-        is_current = consumer.is_running and consumer.modified <= now - recent
+        is_current = consumer.is_running and consumer.modified <= now - hold_seconds
         for name in counted[consumer.model]:
             known = now if is_current else stored.get(name)
             found[name] = None if known is None else min(now, known, *late)

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 LEASE_SECONDS = 90
 """Longer than any stream batch or sweep (template.yaml: Timeout) and any stale read."""
-NOTE_SECONDS = 600
+HOLD_SECONDS = 600
+"""How long a late batch, or a mapping that was modified, keeps buckets from completing."""
 _PUTS_PER_REQUEST = 25
 _TRIES = 6
 _REMEMBERED = 20_000
@@ -261,9 +262,9 @@ class PendingHours:
         }
         self._put([item])
 
-    def notes(self) -> list[Note]:
-        """The notes of the last ten minutes."""
-        return list(self._query("note", "over", _note, since=int(self._now()) - NOTE_SECONDS))
+    def notes(self, hold_seconds: int = HOLD_SECONDS) -> list[Note]:
+        """The notes that were put within the last seconds."""
+        return list(self._query("note", "over", _note, since=int(self._now()) - hold_seconds))
 
     # The table ------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from aggregated_metrics.adapters.endpoints import is_safe, region_of
+from aggregated_metrics.adapters.pending_hours import HOLD_SECONDS
 from aggregated_metrics.core.declarations import Document
 from aggregated_metrics.core.errors import DeclarationError, SettingsError, UncountableError
 from aggregated_metrics.core.models import BUILT_IN, Models
@@ -26,6 +27,7 @@ _LEAST_SETTLE = 10
 """A record's creation time has whole seconds: closer passes leave no room for T between them."""
 _WINDOW_SECONDS = 110
 """How long a batch may take from its window's end until it is applied, as a rule."""
+_LOCAL_HOLD_SECONDS = 5
 _STREAM = re.compile(r"(?:arn:[^/]+:table/)?([^/]+)(?:/stream)?/([^/]+)")
 ALL = "all"
 
@@ -89,8 +91,7 @@ class Settings(BaseModel):
     @field_validator("SETTLE_SECONDS")
     @classmethod
     def _leaves_room_for_t(cls, value: int, info: ValidationInfo) -> int:
-        # http is only of this machine: there the tests' emulator runs, and no clocks differ
-        if value < _LEAST_SETTLE and not info.data.get("GRAPHQL_ENDPOINT", "").startswith("http:"):
+        if value < _LEAST_SETTLE and not _is_local(info.data.get("GRAPHQL_ENDPOINT", "")):
             raise ValueError(f"must be at least {_LEAST_SETTLE}: T lies between two passes")
         return value
 
@@ -141,7 +142,14 @@ class Settings(BaseModel):
     @property
     def complete_after(self) -> int:
         """How many seconds after its end a bucket may be complete."""
+        if _is_local(self.GRAPHQL_ENDPOINT):
+            return self.GRACE_SECONDS
         return max(self.GRACE_SECONDS, self.BATCHING_WINDOW_SECONDS + _WINDOW_SECONDS)
+
+    @property
+    def hold_seconds(self) -> int:
+        """How long a late batch, or a mapping that was modified, keeps buckets from completing."""
+        return _LOCAL_HOLD_SECONDS if _is_local(self.GRAPHQL_ENDPOINT) else HOLD_SECONDS
 
     @cached_property
     def streams(self) -> dict[str, str]:
@@ -192,3 +200,8 @@ class Settings(BaseModel):
                 "the function's environment is not usable; set these variables "
                 f"(template.yaml does): {'; '.join(lines)}"
             ) from error
+
+
+def _is_local(endpoint: str) -> bool:
+    """Whether this is the tests' emulator: http is only for this machine, and no clocks differ."""
+    return endpoint.startswith("http:")

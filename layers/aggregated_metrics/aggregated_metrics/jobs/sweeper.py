@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from aggregated_metrics.core.series import HourId
 
 HOURS_PER_RUN = 10_000
-AGAIN_SECONDS = 600
-"""An hour that may not be completed yet is due again after this, behind the others."""
 _SPARE_SECONDS = 5.0
 
 type CompleteUntil = Callable[[str], float]
@@ -33,6 +31,7 @@ class Probe:
 
     Attributes:
         complete_after: seconds after its end at which a bucket may be complete.
+        hold_seconds: for how long a late batch, or a modified mapping, holds as of back.
     """
 
     consumers: Consumers
@@ -41,6 +40,7 @@ class Probe:
     models: Models
     clock: Callable[[], datetime]
     complete_after: int
+    hold_seconds: int
 
     def update(self, report: Report) -> AsOf:
         """Store and return the as of of every record type that is counted.
@@ -52,9 +52,11 @@ class Probe:
         state = self.consumers.state()
         report.update(describe(state))
         counted = {model.name: model.counts_into for model in self.models}
-        notes, now = self.pending.notes(), self.clock().timestamp()
+        now, hold = self.clock().timestamp(), self.hold_seconds
+        notes = self.pending.notes(hold)
         return self.record.update(
-            lambda stored: as_of(state, counted, notes, stored, now), self.complete_after
+            lambda stored: as_of(state, counted, notes, stored, now, hold_seconds=hold),
+            self.complete_after,
         )
 
 
@@ -106,6 +108,8 @@ class Sweeper:
     Attributes:
         grace: seconds after its end at which a bucket may be complete.
         complete_until: until when, by the streams.
+        hold_seconds: after these an hour that may not be completed yet is due again, behind the
+            others.
     """
 
     store: HourStore
@@ -115,6 +119,7 @@ class Sweeper:
     grace: int
     time_left: Callable[[], float]
     complete_until: CompleteUntil
+    hold_seconds: int
 
     def sweep(self) -> SweepResult:
         """Visit every hour that is due: rollups become sums, elapsed buckets complete.
@@ -187,7 +192,7 @@ class Sweeper:
         """
         now = int(self.clock().timestamp())
         if due is not None:
-            return due if due > now else now + AGAIN_SECONDS
+            return due if due > now else now + self.hold_seconds
         quiet = max(entry.until, entry.over)
         return quiet if quiet > now else None
 

@@ -172,10 +172,21 @@ def test_an_undeclared_model_is_named_with_the_known_ones(name: str) -> None:
         read(**{name: '{"calls": "Call"}' if name == "SOURCE_TABLES" else '{"calls": 7}'})
 
 
-@pytest.mark.parametrize("text", ["Item", "arn:aws:dynamodb:x:1:table/Item-a/stream/1", "a//1"])
-def test_a_stream_is_a_table_and_a_label(text: str) -> None:
-    with pytest.raises(SettingsError, match=r"STREAM_ARNS: .*table/label"):
+@pytest.mark.parametrize(
+    "text", ["Item", "a//1", "arn:aws:dynamodb:us-east-1:1:table/Item-a", "Item-a/stream/1/2"]
+)
+def test_what_names_no_stream_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"STREAM_ARNS: .*not the ARN of a table's stream"):
         read(STREAM_ARNS=text)
+
+
+@pytest.mark.parametrize(
+    "text", ["Item-a/1", "arn:aws-us-gov:dynamodb:us-gov-west-1:1:table/Item-a/stream/1"]
+)
+def test_of_a_stream_the_table_and_the_label_are_kept(text: str) -> None:
+    settings = read(STREAM_ARNS=text)
+    assert settings.streams == {"Item": "Item-a/1"}
+    assert settings.tables == {"Item": "Item-a"}
 
 
 def test_a_stream_of_an_unknown_table_is_refused_with_the_remedy() -> None:

@@ -28,7 +28,7 @@ _LEAST_SETTLE = 10
 _WINDOW_SECONDS = 110
 """How long a batch may take from its window's end until it is applied, as a rule."""
 _LOCAL_HOLD_SECONDS = 5
-_STREAM = re.compile(r"(?:arn:[^/]+:table/)?([^/]+)(?:/stream)?/([^/]+)")
+_STREAM = re.compile(r"(?:arn:[^/]+:table/)?([\w.-]+)(?:/stream)?/([^/]+)")
 ALL = "all"
 
 

@@ -4,18 +4,15 @@ The models are in no schema of this project: the API gets them here.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 from aggregated_metrics.core.declarations import Document
-from aggregated_metrics.core.models import BUILT_IN
 
-from aggregated_metrics_cli.documents import documents, validated
 from testbench import oracle
 from testbench.fakes import models
 from testbench.fakes.documents import Documents
-from testbench.fakes.models import SCHEMA_PATH
 from testbench.reviews import SDL, document, review
 from testbench.rows import REMOVED
 from testbench.world import World
@@ -29,9 +26,12 @@ type Declared = Callable[..., World]
 def declared() -> Iterator[Declared]:
     """Makes a world in which the page's model is declared, with changes to it and to its schema."""
 
-    def make(sdl: str = SDL, *, only: bool = True, **changes: Any) -> World:
+    def make(
+        sdl: str = SDL, *, only: bool = True, soft_deletes: Sequence[str] = (), **changes: Any
+    ) -> World:
         models.extend(sdl)
-        content = json.loads(document().as_json())
+        content = document().model_dump(mode="json", exclude_defaults=True)
+        content["softDeletes"] = soft_deletes
         content["models"][0] |= changes
         for name in [name for name, value in content["models"][0].items() if value is None]:
             del content["models"][0][name]
@@ -135,6 +135,7 @@ def test_numbers_and_truth_values_count_alike_from_the_stream_the_api_and_a_scan
     world = declared(
         SDL.replace("state: String", fields),
         split={"level": {"1": "firstReviews", "2": "secondReviews"}},
+        breakdowns={"reviewsByScorecard": ["level"]},
         measures={
             "errorCount": {"equals": {"rating": 1}},
             "decisionCount": {"equals": {"urgent": "true"}},
@@ -144,15 +145,17 @@ def test_numbers_and_truth_values_count_alike_from_the_stream_the_api_and_a_scan
         types={"rating": "Float", "level": "Int", "urgent": "Boolean"},
     )
     for n, level in enumerate((1, 2, 2)):
-        world.insert("Review", f"r{n}", rating=1.0, level=level, urgent=n == 0)
+        at = "2026-11-22T12:05:30.000+02:00"
+        world.insert("Review", f"r{n}", rating=1.0, level=level, urgent=n == 0, reviewedAt=at)
     world.deliver()
-    counts = [bucket(world, name)["count"] for name in ("reviews", "firstReviews", "secondReviews")]
+    names = ("reviews", "firstReviews", "secondReviews", "reviewsByScorecard#2")
+    assert [bucket(world, name)["count"] for name in names] == [3, 1, 2, 2]
     whole = bucket(world, "reviews")
-    assert counts == [3, 1, 2]
     assert (whole["errorCount"], whole["decisionCount"], whole["cost"]) == (3, 1, 3_000_000)
     assert whole["metadata"]["levelSum"] == 5
     over(world)
     assert world.check()["driftCount"] == 0
+    assert world.check_range(account=TENANT)["driftCount"] == 0
     assert world.backfill()["driftCount"] == 0
 
 
@@ -168,6 +171,26 @@ def test_a_model_may_have_another_identifier_than_id(declared: Declared) -> None
     over(world)
     assert world.check()["repaired"] > 0
     assert world.stored() == world.counted()
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_row_that_is_marked_as_deleted_counts_as_no_row(
+    declared: Declared, *, lost: bool
+) -> None:
+    sdl = SDL.replace("usage: AWSJSON", "usage: AWSJSON\n  _deleted: Boolean")
+    world = declared(sdl, soft_deletes=["Review"])
+    for name in "ab":
+        world.insert("Review", name)
+    world.deliver()
+    world.update("Review", "a", _deleted=True)
+    if lost:
+        world.lose()
+    world.deliver()
+    over(world)
+    assert world.check_range(account=TENANT, repair=True)["driftCount"] == 4 * lost
+    assert world.stored() == world.counted()
+    assert bucket(world, "reviews")["count"] == 1
+    assert world.backfill()["driftCount"] == 0
 
 
 def test_a_model_without_a_listing_is_checked_by_scan_only(declared: Declared) -> None:
@@ -232,18 +255,6 @@ def test_beside_a_row_of_which_not_even_the_time_is_known_nothing_further_down_i
     assert world.check()["unverified"] > 0
     assert bucket(world, "reviews")["count"] == 1
     assert bucket(world, "reviews", "2026-11-22T10:20:00Z")["count"] == 2
-
-
-# What attach checks -------------------------------------------------------------------------------
-
-
-def test_attach_checks_that_the_schema_has_what_a_declaration_reads() -> None:
-    sent = documents([BUILT_IN.declaring(document())["Review"]])
-    whole = f"{SCHEMA_PATH.read_text()}{SDL}"
-    assert not [each for each in validated(whole, sent) if each.state == "wrong"]
-    without = whole.replace("usage: AWSJSON", "")
-    wrong = [each for each in validated(without, sent) if each.state == "wrong"]
-    assert any("usage" in finding.found for finding in wrong)
 
 
 def test_a_declaration_is_handed_over_without_what_is_a_default() -> None:

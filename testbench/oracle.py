@@ -2,7 +2,7 @@
 
 It is written from docs/counting.md, on plain rows, and is meant to be read beside it. If this and
 the package make the same mistake, the mistake is in that page. The model `Review` is the one that
-docs/adding-a-record-type.md declares.
+docs/custom-models.md declares.
 """
 
 import json
@@ -130,7 +130,8 @@ def when(model: str, row: Row) -> datetime | None:
     """The instant of a countable row; None for a row that cannot be counted."""
     times = (row.get(name) for name in TIMES.get(model, ("createdAt",)))
     at = next((time for time in times if time is not None), None)
-    match = _TIME.fullmatch(str(at)) if row.get(account_of(model)) else None
+    is_row = row.get(account_of(model)) and row.get("_deleted") is not True
+    match = _TIME.fullmatch(str(at)) if is_row else None
     if match is None:
         return None
     *numbers, sign, hours, minutes, seconds = match.groups()
@@ -166,14 +167,14 @@ def _start(moment: datetime, minutes: int) -> str:
 
 
 def _measures(model: str, row: Row) -> tuple[int, ...]:
-    if model in ("Item", "Procedure", "ChatSession", "ChatMessage"):
+    if model in ("Item", "ChatMessage"):
         return (1, 0, 0, 0, 0, 0)
     if model == "FeedbackItem":
         first, last = row.get("initialAnswerValue"), row.get("finalAnswerValue")
         invalid = row.get("isInvalid") is True or first is None or last is None
         changed = not invalid and str(first) != str(last)
         return (1, 0, 0, 0, 0, 0, int(changed), int(not invalid and not changed), int(invalid))
-    if model == "Task":
+    if model in ("Task", "Procedure", "ChatSession"):
         return (1, 0, 0, 0, 0, int(row.get("status") in ("FAILED", "ERROR")))
     if model == "Evaluation":
         failed = int(row.get("status") in ("FAILED", "ERROR"))

@@ -1,19 +1,17 @@
-"""A model that this project has never heard of: the one of docs/adding-a-record-type.md.
+"""A model that this project has never heard of: the one of docs/custom-models.md.
 
 Its declaration is read from that page, so what is tried with it is what the page says.
 """
 
 import re
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
-from aggregated_metrics.core import declarations
-from aggregated_metrics.core.declarations import Declaration
+from aggregated_metrics.core.declarations import Document
 
 from testbench.rows import REMOVED
 
-PAGE = Path(__file__).parents[1] / "docs" / "adding-a-record-type.md"
+PAGE = Path(__file__).parents[1] / "docs" / "custom-models.md"
 _FIELDS = """
   tenantId: String{0}
   reviewedAt: AWSDateTime
@@ -49,12 +47,10 @@ extend type Mutation {{
 """What the application's schema has more than this project's."""
 
 
-def declaration() -> Declaration:
-    """The page's declaration."""
-    (text,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    found = eval(dedent(text), dict(vars(declarations)))
-    assert isinstance(found, Declaration)
-    return found
+def document() -> Document:
+    """What the page declares."""
+    (text,) = re.findall(r"```toml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    return Document.of_toml(text)
 
 
 def review(name: str = "review-1", **changes: Any) -> dict[str, Any]:

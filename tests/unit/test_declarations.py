@@ -15,7 +15,7 @@ name = "Review"
 recordType = "reviews"
 account = "tenantId"
 time = ["reviewedAt", "createdAt"]
-listing = { query = "listReviewByTenantIdAndUpdatedAt", by = "updatedAt" }
+listing = "updatedAt"
 split = { channel = { phone = "phoneReviews" } }
 breakdowns = { reviewsByScorecard = "scorecardId", reviewsByScore = ["scorecardId", "scoreId"] }
 
@@ -33,6 +33,17 @@ def test_a_document_is_the_same_from_toml_and_from_its_own_json() -> None:
     assert (review.time, review.identifier) == (("reviewedAt", "createdAt"), ("id",))
     assert review.measures["errorCount"].equals == {"state": ("BROKEN", "2", "true")}
     assert review.record_types == ("reviews", "phoneReviews", *review.breakdowns)
+
+
+def test_an_index_has_the_query_that_amplify_names_or_the_one_that_is_given() -> None:
+    (review,) = Document.of_toml(TOML).models
+    assert review.index is not None
+    assert review.index.query == "listReviewByTenantIdAndUpdatedAt"
+    named = TOML.replace(
+        'listing = "updatedAt"', 'listing = { by = "updatedAt", query = "reviews" }'
+    )
+    (review,) = Document.of_toml(named).models
+    assert review.index == review.listing
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"models": []}'])
@@ -60,9 +71,10 @@ def test_its_json_says_only_what_is_not_a_default() -> None:
         ({"account": "tenant.id"}, 'account: .*account = "tenantId"'),
         ({"time": []}, "time: Value should have at least 1 item .*; write for example time = "),
         ({"time": 5}, "time"),
-        ({"listing": "listReviews"}, "listing: .*; write for example listing = { query = "),
+        ({"listing": 5}, 'listing: .*; write for example listing = "updatedAt"'),
         ({"listing": {"query": "list reviews", "by": "createdAt"}}, r"listing\.query: "),
         ({"listing": {"query": "listReviews"}}, r"listing\.by: Field required"),
+        ({"listing": ""}, r"listing\.by: "),
         ({"split": "channel"}, "split: .*split = { channel = { phone"),
         ({"split": {"a": {"x": "y"}, "b": {"x": "z"}}}, "split: .*at most 1 item"),
         ({"split": {"channel": {}}}, r"split\.channel: .*at least 1 item"),
@@ -75,8 +87,14 @@ def test_its_json_says_only_what_is_not_a_default() -> None:
         ({"measures": {"cost": {"number": "n"}}}, r"measures\.cost: is in dollars"),
         ({"measures": {"wordCount": "words"}}, r"measures\.wordCount: .*measures = { cost = "),
         ({"measures": {"wordCount": {"number": "a..b"}}}, r"measures\.wordCount\.number"),
-        ({"measures": {"wordCount": {"number": []}}}, r"measures\.wordCount\.number: Value should have at least 1 item"),
-        ({"measures": {"w": {"equals": {"state": []}}}}, r"measures\.w\.equals\.state: Value should have at least 1 item"),
+        (
+            {"measures": {"wordCount": {"number": []}}},
+            r"measures\.wordCount\.number: Value should have at least 1 item",
+        ),
+        (
+            {"measures": {"w": {"equals": {"state": []}}}},
+            r"measures\.w\.equals\.state: Value should have at least 1 item",
+        ),
         ({"measures": {"w": {}}}, "just one of dollars, number, present and equals"),
         ({"measures": {"w": {"number": "a", "present": "a"}}}, "just one of dollars"),
         ({"types": {"rating": "String"}}, r'types\.rating: .*types = { rating = "Float" }'),

@@ -50,15 +50,19 @@ class _Form(BaseModel):
 
 
 class Listing(_Form):
-    """An index of the table by account and time.
+    """An index of the table by account and time; its sort key alone may be given as a text.
 
     Attributes:
-        query: the API's query of it.
         by: the attribute that it sorts by.
+        query: the API's query of it; by default as Amplify names it.
     """
 
-    query: _Attribute
     by: _Attribute
+    query: _Attribute = ""
+
+
+def _by(value: Any) -> Any:
+    return {"by": value} if isinstance(value, str) else value
 
 
 class Measure(_Form):
@@ -117,9 +121,7 @@ class Declaration(_Form):
     account: _Attribute = Field("accountId", examples=['"tenantId"'])
     time: _Attributes = Field(("createdAt",), examples=['["reviewedAt", "createdAt"]'])
     identifier: _Attributes = Field(("id",), examples=['"reviewId"'])
-    listing: Listing | None = Field(
-        None, examples=['{ query = "listReviewByTenantIdAndUpdatedAt", by = "updatedAt" }']
-    )
+    listing: Annotated[Listing | None, BeforeValidator(_by)] = Field(None, examples=['"updatedAt"'])
     split: dict[_Attribute, Annotated[dict[str, _RecordType], Field(min_length=1)]] = Field(
         default_factory=dict, max_length=1, examples=['{ channel = { phone = "phoneReviews" } }']
     )
@@ -162,9 +164,14 @@ class Declaration(_Form):
         splits = (name for values in self.split.values() for name in values.values())
         return (self.recordType, *splits, *self.breakdowns)
 
-    def as_json(self) -> dict[str, Any]:
-        """Only what is not a default."""
-        return self.model_dump(mode="json", exclude_defaults=True)
+    @property
+    def index(self) -> Listing | None:
+        """Its listing, with the name of the query."""
+        if self.listing is None or self.listing.query:
+            return self.listing
+        key, by = (name[0].upper() + name[1:] for name in (self.account, self.listing.by))
+        query = f"list{self.name}By{key}And{by}"
+        return Listing.model_construct(by=self.listing.by, query=query)
 
 
 class Document(_Form):

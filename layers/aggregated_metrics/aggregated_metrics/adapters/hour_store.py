@@ -293,7 +293,7 @@ class HourStore:
             page = self._given(BREAKDOWN_HOURS, variables)["page"] or {"items": ()}
             for row in filter(None, page["items"]):
                 series = Series(account_id, record_type, row["scorecardId"], row["scoreId"])
-                if series.scope:
+                if series.scope_id:
                     found.add(HourId(series, floor(minute_of(row["timeRangeStart"]), HOUR)))
             if not page.get("nextToken"):
                 return found

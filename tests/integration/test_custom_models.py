@@ -32,7 +32,7 @@ def reviewing(document: Document | None = None, *changed: tuple[str, str]) -> Wo
         assert old in sdl
         sdl = sdl.replace(old, new)
     models.extend(sdl)
-    declared = (document or reviews.document()).as_json()
+    declared = (document or reviews.document()).as_variable()
     world = World(["Item", "Review"], breakdowns="all", environment={"MODELS": declared})
     world.api.documents = Documents()  # those of another schema are of no use
     return world

@@ -172,8 +172,14 @@ def test_an_undeclared_model_is_named_with_the_known_ones(name: str) -> None:
         read(**{name: '{"calls": "Call"}' if name == "SOURCE_TABLES" else '{"calls": 7}'})
 
 
-@pytest.mark.parametrize("text", ["Item", "arn:aws:dynamodb:x:1:table/Item-a/stream/1", "a//1"])
-def test_a_stream_is_a_table_and_a_label(text: str) -> None:
+def test_a_stream_is_given_by_its_arn_or_by_its_table_and_label() -> None:
+    arn = "arn:aws-cn:dynamodb:cn-north-1:123456789012:table/Item-a-NONE/stream/2026-11-22T10:00"
+    settings = read(STREAM_ARNS=f"{arn},Task-a-NONE/2026,")
+    assert settings.streams == {"Item": "Item-a-NONE/2026-11-22T10:00", "Task": "Task-a-NONE/2026"}
+
+
+@pytest.mark.parametrize("text", ["Item", "arn:aws:dynamodb:x:1:table/Item-a", "a//1", "a/b/c"])
+def test_what_is_not_a_stream_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match=r"STREAM_ARNS: .*table/label"):
         read(STREAM_ARNS=text)
 

@@ -43,6 +43,12 @@ def _listed(value: Any) -> Any:
     return value
 
 
+def _streams(value: Any) -> Any:
+    """The same; of an ARN only the table and the label, which take a third of the room."""
+    names = _listed(value)
+    return ["/".join(n.split("/")[1::2]) if n.startswith("arn:") else n for n in names]
+
+
 type _Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 
 
@@ -66,7 +72,7 @@ class Settings(BaseModel):
     MAX_REQUEST_BYTES: int = Field(default=0, ge=0, le=1_000_000)
     MODELS: str = ""
     STREAM_FUNCTION: str = ""
-    STREAM_ARNS: _Names = ()
+    STREAM_ARNS: Annotated[tuple[str, ...], BeforeValidator(_streams)] = ()
     BACKFILL_BUCKET: str = ""
     BACKFILL_READ_UNITS: float = Field(default=1_000, gt=0)
     BACKFILL_CONCURRENCY: int = Field(default=4, ge=1, le=40)
@@ -98,7 +104,7 @@ class Settings(BaseModel):
     @classmethod
     def _declares_models(cls, value: str) -> str:
         try:
-            BUILT_IN.declaring(Document.of_json(value))
+            BUILT_IN.declaring(Document.of_variable(value))
         except DeclarationError as error:
             raise ValueError(str(error)) from error
         return value
@@ -129,7 +135,7 @@ class Settings(BaseModel):
 
     @cached_property
     def _every_model(self) -> Models:
-        return BUILT_IN.declaring(Document.of_json(self.MODELS))
+        return BUILT_IN.declaring(Document.of_variable(self.MODELS))
 
     @cached_property
     def models(self) -> Models:

@@ -8,6 +8,8 @@ attribute `usage` has under `total`. Of several paths the first that has a value
 """
 
 import json
+import zlib
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
@@ -29,6 +31,7 @@ from aggregated_metrics.core.rows import text_of
 FIELDS = Measures._fields[1:]
 """The measures that are fields of the API and that a model may declare."""
 _MOST_IDS = 2
+_READABLE = 1_000
 
 
 def _several(value: Any) -> Any:
@@ -201,16 +204,19 @@ class Document(_Form):
             raise DeclarationError(f"this is not TOML: {error}") from error
 
     @classmethod
-    def of_json(cls, text: str) -> Self:
+    def of_variable(cls, text: str) -> Self:
         """Read the variable MODELS; an empty text declares nothing.
 
         Raises:
             DeclarationError: as of_toml.
         """
+        if not text:
+            return cls.model_construct()
         try:
-            return cls._of(json.loads(text)) if text else cls.model_construct()
-        except ValueError as error:
-            raise DeclarationError(f"this is not JSON: {error}") from error
+            plain = text if text.startswith("{") else zlib.decompress(urlsafe_b64decode(text))
+            return cls._of(json.loads(plain))
+        except (ValueError, zlib.error) as error:
+            raise DeclarationError(f"this is not JSON, nor compressed JSON: {error}") from error
 
     @classmethod
     def _of(cls, content: Any) -> Self:
@@ -220,11 +226,13 @@ class Document(_Form):
             problems = (_described(problem, content) for problem in error.errors())
             raise DeclarationError("; ".join(dict.fromkeys(problems))) from error
 
-    def as_json(self) -> str:
-        """What of_json reads, as short as it can be."""
-        return json.dumps(
-            self.model_dump(mode="json", exclude_defaults=True), separators=(",", ":")
-        )
+    def as_variable(self) -> str:
+        """What of_variable reads; compressed if it is long: all variables share four kilobytes."""
+        content = self.model_dump(mode="json", exclude_defaults=True)
+        text = json.dumps(content, separators=(",", ":"))
+        if len(text) <= _READABLE:
+            return text
+        return urlsafe_b64encode(zlib.compress(text.encode(), 9)).decode()
 
 
 def _described(problem: Any, content: Any) -> str:

@@ -15,12 +15,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from aggregated_metrics.core.changes import fold
-from aggregated_metrics.core.record_types import MODELS
+from aggregated_metrics.core.models import BUILT_IN
 
 from benchmarks import workloads
 from benchmarks.measuring import Line, Sample, interleaved, line
 from benchmarks.serving import Functions, Server, functions, serving
 
+PLAIN = BUILT_IN.only(())
+"""The models without breakdowns."""
 RECORDS = 1000
 IN_CACHE = 50
 """So many parsed records stay in a core's own cache."""
@@ -49,8 +51,8 @@ def _fold(what: str, event: Mapping[str, Any], repeats: int, bar: float | None) 
     taken = interleaved(
         {
             "parse": (lambda: text, json.loads),
-            "fold": (lambda: json.loads(text), lambda fresh: fold(fresh, {})),
-            "in cache": (lambda: {"Records": few}, lambda event: fold(event, {})),
+            "fold": (lambda: json.loads(text), lambda fresh: fold(fresh, PLAIN, {})),
+            "in cache": (lambda: {"Records": few}, lambda event: fold(event, PLAIN, {})),
         },
         repeats,
     )
@@ -74,9 +76,9 @@ def sums(event: Mapping[str, Any]) -> dict[tuple[str, str, int], tuple[int, ...]
     """What an event's deltas come to, by account, record type and minute."""
     return {
         (*hour.series[:2], minute): tuple(
-            map(sum, zip(*(delta.measures for delta in deltas), strict=True))
+            map(sum, zip(*(adds for _, adds, *_ in deltas), strict=True))
         )
-        for batch in fold(event, {}).batches
+        for batch in fold(event, PLAIN, {}).batches
         for hour, minute, deltas in batch.minutes()
     }
 
@@ -99,7 +101,7 @@ def recounted(model: str, rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, 
             int(failed),
         )
         kind = row.get("type") or row.get("createdByType")
-        plain = MODELS[model].record_type
+        plain = BUILT_IN[model].record_type
         for name in (plain, f"{kind}{plain[0].upper()}{plain[1:]}")[: 2 if kind else 1]:
             sums_ = counted.setdefault((row["accountId"], name, at), [0] * len(adds))
             for i, value in enumerate(adds):

@@ -48,7 +48,7 @@ extend type Mutation {{
 
 
 def document() -> Document:
-    """The page's declarations."""
+    """What the page declares."""
     (text,) = re.findall(r"```toml\n(.*?)```", PAGE.read_text(), re.DOTALL)
     return Document.of_toml(text)
 

@@ -148,7 +148,7 @@ def test_eight_built_in_models_and_six_custom_ones_fit_into_4_kb() -> None:
     custom = "".join(_CUSTOM.format(name=m, records=m[0].lower() + m[1:]) for m in MODELS)
     streams = [STREAM.format(model) for model in (*(m.name for m in BUILT_IN), *MODELS)]
     given = {
-        "Models": Document.of_toml(custom).as_json(),
+        "Models": Document.of_toml(custom).as_variable(),
         "StreamArns": ",".join(streams),
         "Breakdowns": "all",
         "GraphQLEndpoint": f"https://{'e' * 26}.appsync-api.ap-southeast-1.amazonaws.com/graphql",

@@ -258,6 +258,6 @@ def test_beside_a_row_of_which_not_even_the_time_is_known_nothing_further_down_i
 
 
 def test_a_declaration_is_handed_over_without_what_is_a_default() -> None:
-    text = document().as_json()
-    assert Document.of_json(text) == document()
+    text = document().as_variable()
+    assert Document.of_variable(text) == document()
     assert len(text) < 700

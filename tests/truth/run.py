@@ -101,7 +101,7 @@ class Run:
             settings["SOURCE_LIFETIME_DAYS"] = json.dumps(days)
         arns = {shard.stream.arn for shard in self._shards}
         settings["STREAM_ARNS"] = ",".join(sorted("/".join(arn.split("/")[1::2]) for arn in arns))
-        settings["MODELS"] = reviews.document().as_json()
+        settings["MODELS"] = reviews.document().as_variable()
         if Hardship.DELETED in plan.hardships:
             settings = seams.soft_deletes(settings, MODELS)
         with FakeDeployment(plan.rates, plan.seed, settings=settings) as deployment:

@@ -72,9 +72,9 @@ CHECK: Call = ("reconciler", {"repair": True})
 
 def soft_deletes(environment: Mapping[str, str], models: Iterable[str]) -> dict[str, str]:
     """The environment where rows of these models have `_deleted`."""
-    declared = Document.of_json(environment["MODELS"])
+    declared = Document.of_variable(environment["MODELS"])
     whole = declared.model_copy(update={"softDeletes": tuple(models)})
-    return {**environment, "MODELS": whole.as_json()}
+    return {**environment, "MODELS": whole.as_variable()}
 
 
 def aggregate(records: Iterable[Event], shard: str | None) -> Call:

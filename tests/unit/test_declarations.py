@@ -15,7 +15,7 @@ name = "Review"
 recordType = "reviews"
 account = "tenantId"
 time = ["reviewedAt", "createdAt"]
-listing = { query = "listReviewByTenantIdAndUpdatedAt", by = "updatedAt" }
+listing = "updatedAt"
 split = { channel = { phone = "phoneReviews" } }
 breakdowns = { reviewsByScorecard = "scorecardId", reviewsByScore = ["scorecardId", "scoreId"] }
 
@@ -26,26 +26,37 @@ wordCount = { number = ["words", "usage.words"] }
 """
 
 
-def test_a_document_is_the_same_from_toml_and_from_its_own_json() -> None:
+def test_a_document_is_the_same_from_toml_and_from_its_variable() -> None:
     document = Document.of_toml(TOML)
-    assert Document.of_json(document.as_json()) == document
+    assert Document.of_variable(document.as_variable()) == document
     (review,) = document.models
     assert (review.time, review.identifier) == (("reviewedAt", "createdAt"), ("id",))
     assert review.measures["errorCount"].equals == {"state": ("BROKEN", "2", "true")}
     assert review.record_types == ("reviews", "phoneReviews", *review.breakdowns)
 
 
+def test_an_index_has_the_query_that_amplify_names_or_the_one_that_is_given() -> None:
+    (review,) = Document.of_toml(TOML).models
+    assert review.index is not None
+    assert review.index.query == "listReviewByTenantIdAndUpdatedAt"
+    named = TOML.replace(
+        'listing = "updatedAt"', 'listing = { by = "updatedAt", query = "reviews" }'
+    )
+    (review,) = Document.of_toml(named).models
+    assert review.index == review.listing
+
+
 @pytest.mark.parametrize("text", ["", "{}", '{"models": []}'])
 def test_without_declarations_nothing_is_declared(text: str) -> None:
-    assert Document.of_json(text) == Document.of_toml("") == Document()
-    assert Document().as_json() == "{}"
+    assert Document.of_variable(text) == Document.of_toml("") == Document()
+    assert Document().as_variable() == "{}"
 
 
-def test_its_json_says_only_what_is_not_a_default() -> None:
-    given = json.loads(Document.of_toml(TOML).as_json())["models"][0]
+def test_its_variable_says_only_what_is_not_a_default() -> None:
+    given = json.loads(Document.of_toml(TOML).as_variable())["models"][0]
     assert {"identifier", "required", "types"}.isdisjoint(given)
     plain = '[[models]]\nname = "Call"\nrecordType = "calls"'
-    assert Document.of_toml(plain).as_json() == (
+    assert Document.of_toml(plain).as_variable() == (
         '{"models":[{"name":"Call","recordType":"calls"}]}'
     )
 
@@ -60,9 +71,10 @@ def test_its_json_says_only_what_is_not_a_default() -> None:
         ({"account": "tenant.id"}, 'account: .*account = "tenantId"'),
         ({"time": []}, "time: Value should have at least 1 item .*; write for example time = "),
         ({"time": 5}, "time"),
-        ({"listing": "listReviews"}, "listing: .*; write for example listing = { query = "),
+        ({"listing": 5}, 'listing: .*; write for example listing = "updatedAt"'),
         ({"listing": {"query": "list reviews", "by": "createdAt"}}, r"listing\.query: "),
         ({"listing": {"query": "listReviews"}}, r"listing\.by: Field required"),
+        ({"listing": ""}, r"listing\.by: "),
         ({"split": "channel"}, "split: .*split = { channel = { phone"),
         ({"split": {"a": {"x": "y"}, "b": {"x": "z"}}}, "split: .*at most 1 item"),
         ({"split": {"channel": {}}}, r"split\.channel: .*at least 1 item"),
@@ -75,8 +87,14 @@ def test_its_json_says_only_what_is_not_a_default() -> None:
         ({"measures": {"cost": {"number": "n"}}}, r"measures\.cost: is in dollars"),
         ({"measures": {"wordCount": "words"}}, r"measures\.wordCount: .*measures = { cost = "),
         ({"measures": {"wordCount": {"number": "a..b"}}}, r"measures\.wordCount\.number"),
-        ({"measures": {"wordCount": {"number": []}}}, r"measures\.wordCount\.number: Value should have at least 1 item"),
-        ({"measures": {"w": {"equals": {"state": []}}}}, r"measures\.w\.equals\.state: Value should have at least 1 item"),
+        (
+            {"measures": {"wordCount": {"number": []}}},
+            r"measures\.wordCount\.number: Value should have at least 1 item",
+        ),
+        (
+            {"measures": {"w": {"equals": {"state": []}}}},
+            r"measures\.w\.equals\.state: Value should have at least 1 item",
+        ),
         ({"measures": {"w": {}}}, "just one of dollars, number, present and equals"),
         ({"measures": {"w": {"number": "a", "present": "a"}}}, "just one of dollars"),
         ({"types": {"rating": "String"}}, r'types\.rating: .*types = { rating = "Float" }'),
@@ -88,7 +106,7 @@ def test_a_wrong_declaration_names_the_model_the_key_and_what_to_write(
 ) -> None:
     given = {"models": [{"name": "Review", "recordType": "reviews"} | changes]}
     with pytest.raises(DeclarationError, match=says):
-        Document.of_json(json.dumps(given))
+        Document.of_variable(json.dumps(given))
 
 
 @pytest.mark.parametrize(
@@ -106,10 +124,31 @@ def test_a_file_of_another_shape_is_refused(text: str, says: str) -> None:
         Document.of_toml(text)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "null", "3"])
+@pytest.mark.parametrize("text", ["{", "[]", "null", "3", "abcd", "eJw="])
 def test_a_variable_of_another_shape_is_refused(text: str) -> None:
     with pytest.raises(DeclarationError):
-        Document.of_json(text)
+        Document.of_variable(text)
+
+
+def test_six_models_fit_beside_a_functions_other_variables() -> None:
+    (review,) = Document.of_toml(TOML).models
+    names = ("Review", "Invoice", "Ticket", "PhoneCall", "SurveyAnswer", "Deployment")
+    models = [
+        review.model_copy(
+            update={
+                "name": name,
+                "recordType": f"{name.lower()}s",
+                "split": {f"{name}Kind": {"phone": f"phone{name}s", "mail": f"mail{name}s"}},
+                "breakdowns": {f"{name.lower()}sByScorecard": ("scorecardId",)},
+                "required": ("tenantId", f"{name}State"),
+            }
+        )
+        for name in names
+    ]
+    document = Document(models=tuple(models), softDeletes=names)
+    variable = document.as_variable()
+    assert len(variable) < 1_000 < len(document.model_dump_json(exclude_defaults=True)) / 2
+    assert Document.of_variable(variable) == document
 
 
 def test_all_problems_are_named_at_once() -> None:

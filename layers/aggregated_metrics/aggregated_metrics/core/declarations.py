@@ -9,7 +9,7 @@ attribute `usage` has under `total`. Of several paths the first that has a value
 
 import json
 import zlib
-from base64 import b64decode, b64encode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
@@ -31,8 +31,7 @@ from aggregated_metrics.core.rows import text_of
 FIELDS = Measures._fields[1:]
 """The measures that are fields of the API and that a model may declare."""
 _MOST_IDS = 2
-_LONGEST = 800
-"""Of JSON that is not packed."""
+_READABLE = 1_000
 
 
 def _several(value: Any) -> Any:
@@ -54,15 +53,19 @@ class _Form(BaseModel):
 
 
 class Listing(_Form):
-    """An index of the table by account and time.
+    """An index of the table by account and time; its sort key alone may be given as a text.
 
     Attributes:
-        query: the API's query of it.
         by: the attribute that it sorts by.
+        query: the API's query of it; by default as Amplify names it.
     """
 
-    query: _Attribute
     by: _Attribute
+    query: _Attribute = ""
+
+
+def _by(value: Any) -> Any:
+    return {"by": value} if isinstance(value, str) else value
 
 
 class Measure(_Form):
@@ -121,9 +124,7 @@ class Declaration(_Form):
     account: _Attribute = Field("accountId", examples=['"tenantId"'])
     time: _Attributes = Field(("createdAt",), examples=['["reviewedAt", "createdAt"]'])
     identifier: _Attributes = Field(("id",), examples=['"reviewId"'])
-    listing: Listing | None = Field(
-        None, examples=['{ query = "listReviewByTenantIdAndUpdatedAt", by = "updatedAt" }']
-    )
+    listing: Annotated[Listing | None, BeforeValidator(_by)] = Field(None, examples=['"updatedAt"'])
     split: dict[_Attribute, Annotated[dict[str, _RecordType], Field(min_length=1)]] = Field(
         default_factory=dict, max_length=1, examples=['{ channel = { phone = "phoneReviews" } }']
     )
@@ -166,9 +167,14 @@ class Declaration(_Form):
         splits = (name for values in self.split.values() for name in values.values())
         return (self.recordType, *splits, *self.breakdowns)
 
-    def as_json(self) -> dict[str, Any]:
-        """Only what is not a default."""
-        return self.model_dump(mode="json", exclude_defaults=True)
+    @property
+    def index(self) -> Listing | None:
+        """Its listing, with the name of the query."""
+        if self.listing is None or self.listing.query:
+            return self.listing
+        key, by = (name[0].upper() + name[1:] for name in (self.account, self.listing.by))
+        query = f"list{self.name}By{key}And{by}"
+        return Listing.model_construct(by=self.listing.by, query=query)
 
 
 class Document(_Form):
@@ -198,18 +204,19 @@ class Document(_Form):
             raise DeclarationError(f"this is not TOML: {error}") from error
 
     @classmethod
-    def of_json(cls, text: str) -> Self:
-        """Read the variable MODELS, packed or not; an empty text declares nothing.
+    def of_variable(cls, text: str) -> Self:
+        """Read the variable MODELS; an empty text declares nothing.
 
         Raises:
             DeclarationError: as of_toml.
         """
+        if not text:
+            return cls.model_construct()
         try:
-            if text and not text.startswith("{"):
-                text = zlib.decompress(b64decode(text, validate=True)).decode()
-            return cls._of(json.loads(text)) if text else cls.model_construct()
+            plain = text if text.startswith("{") else zlib.decompress(urlsafe_b64decode(text))
+            return cls._of(json.loads(plain))
         except (ValueError, zlib.error) as error:
-            raise DeclarationError(f"this is not JSON: {error}") from error
+            raise DeclarationError(f"this is not JSON, nor compressed JSON: {error}") from error
 
     @classmethod
     def _of(cls, content: Any) -> Self:
@@ -219,13 +226,13 @@ class Document(_Form):
             problems = (_described(problem, content) for problem in error.errors())
             raise DeclarationError("; ".join(dict.fromkeys(problems))) from error
 
-    def as_json(self) -> str:
-        """What of_json reads. A long one is packed: a function's variables share 4 KB."""
+    def as_variable(self) -> str:
+        """What of_variable reads; compressed if it is long: all variables share four kilobytes."""
         content = self.model_dump(mode="json", exclude_defaults=True)
         text = json.dumps(content, separators=(",", ":"))
-        if len(text) <= _LONGEST:
+        if len(text) <= _READABLE:
             return text
-        return b64encode(zlib.compress(text.encode(), 9)).decode()
+        return urlsafe_b64encode(zlib.compress(text.encode(), 9)).decode()
 
 
 def _described(problem: Any, content: Any) -> str:

@@ -98,7 +98,7 @@ class Model:
         self.account = declaration.account
         self.times = declaration.time
         self.identifier = declaration.identifier
-        self.listing = declaration.listing
+        self.listing = declaration.index
         self.breakdowns: Mapping[str, tuple[str, ...]] = {
             name: ids
             for name, ids in declaration.breakdowns.items()
@@ -382,8 +382,7 @@ def _built_in(name: str, record_type: str, by: str, *, scored: bool = False, **m
             f"{record_type}ByScorecard": ("scorecardId",),
             f"{record_type}ByScore": ("scorecardId", "scoreId"),
         }
-    query = f"list{name}ByAccountIdAnd{by[0].upper()}{by[1:]}"
-    listing = Listing.model_construct(query=query, by=by)
+    listing = Listing.model_construct(by=by)
     given = {"name": name, "recordType": record_type, "listing": listing, **more}
     return Model(Declaration.model_construct(**given))
 

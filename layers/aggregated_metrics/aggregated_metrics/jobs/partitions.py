@@ -24,7 +24,7 @@ from aggregated_metrics.core.totals import GroupKey, Totals, read, unpack
 
 PASSES = (1, 2)
 LINES_AT_ONCE = 320
-MINUTES_AT_ONCE = 100_000
+MINUTES_AT_ONCE = 50_000
 
 type _Line = tuple[GroupKey, int, bytes]
 """A key, the pass (0: of an open check), and what `totals.read` takes."""

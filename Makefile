@@ -136,8 +136,8 @@ truth-mutations: .venv/.synced ## each rule removed in turn: the truth test must
 truth-backfill: .venv/.synced ## whole tables counted while rows change, scanners die and streams are late: ROWS=2000 SEED=0 SEEDS=1
 	@$(TRUTH).backfill --rows $(or $(ROWS),2000) --seed $(or $(SEED),0) --seeds $(or $(SEEDS),1)
 
-bench: .venv/.synced ## measure everything (some minutes); writes docs/performance.json and docs/benchmarks.md
-	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+bench: .venv/.synced ## measure everything (half an hour): QUICK=1 JSON=PATH ONLY="requests memory"
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON)) $(if $(ONLY),--only $(ONLY))
 
 # --------------------------------------------------------------------------------------------------
 # The stack

@@ -1,10 +1,10 @@
-"""Interleaved repeats, their medians and spread, and whether a bar is reached."""
+"""A line of a table, repeats with their median and spread, and whether a bar is reached."""
 
 import gc
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 
@@ -20,7 +20,7 @@ class Sample:
 
     @property
     def least(self) -> float:
-        """Of a process of its own: whatever else the machine does only adds to what it takes."""
+        """Of a fresh process: whatever else the machine does only adds to what it takes."""
         return min(self.values)
 
     @property
@@ -38,9 +38,6 @@ class Sample:
             [(a - c) / (b - c) for a, b, c in zip(self.values, other.values, off, strict=True)]
         )
 
-    def scaled(self, by: float) -> "Sample":
-        return Sample([value * by for value in self.values])
-
     def minus(self, other: "Sample") -> "Sample":
         return Sample([a - b for a, b in zip(self.values, other.values, strict=True)])
 
@@ -56,44 +53,21 @@ class Line:
         unit: of `value`.
         spread: half the distance between the quartiles; None for a number that does not vary.
         bar: the most that it may be; None where nothing is promised.
-        note: what else a reader must know.
     """
 
     group: str
     what: str
     value: float
-    unit: str
+    unit: str = ""
     spread: float | None = None
     bar: float | None = None
-    note: str = ""
 
     @property
     def reached(self) -> bool | None:
         return None if self.bar is None else self.value <= self.bar
 
     def as_json(self) -> dict[str, Any]:
-        return {
-            "group": self.group,
-            "what": self.what,
-            "value": round(self.value, 6),
-            "unit": self.unit,
-            "spread": None if self.spread is None else round(self.spread, 6),
-            "bar": self.bar,
-            "reached": self.reached,
-            "note": self.note,
-        }
-
-
-def line(
-    group: str,
-    what: str,
-    sample: Sample,
-    unit: str,
-    *,
-    bar: float | None = None,
-    note: str = "",
-) -> Line:
-    return Line(group, what, sample.median, unit, sample.spread, bar, note)
+        return asdict(self) | {"reached": self.reached}
 
 
 type Work = tuple[Callable[[], Any], Callable[[Any], object]]
@@ -101,15 +75,18 @@ type Work = tuple[Callable[[], Any], Callable[[Any], object]]
 
 
 def interleaved(works: Mapping[str, Work], repeats: int) -> dict[str, Sample]:
-    """CPU seconds of each work, one after the other in every round, so that all share the noise."""
+    """CPU seconds of each work, one after the other in every round, so that all share the noise.
+
+    What a work returns, if a float, are seconds that do not count.
+    """
     taken: dict[str, list[float]] = {name: [] for name in works}
     for measured in range(-1, repeats):
         for name, (prepare, work) in works.items():
             gc.collect()
             prepared = prepare()
             started = time.process_time()
-            work(prepared)
-            took = time.process_time() - started
+            off = work(prepared)
+            took = time.process_time() - started - (off if isinstance(off, float) else 0.0)
             if measured >= 0:  # the first round only warms up
                 taken[name].append(took)
     return {name: Sample(values) for name, values in taken.items()}

@@ -5,6 +5,7 @@ repair is about to set.
 """
 
 import itertools
+import json
 import random
 import threading
 import time
@@ -103,8 +104,8 @@ class Meddler:
         """Learn of an answer that is about to be given."""
         if answer.status != _OK or answer.error_types:
             return
-        asked = seams.questions(request.body, answer.body)
-        read = [minute for minute in sorted(self._standing) if _is_read(asked, minute)]
+        asked = seams.asked(request.body)
+        read = [minute for minute in sorted(self._standing) if _is_read(asked, answer, minute)]
         loaded = self._loaded_again({question.hour for question in asked})
         if (read or loaded) and self._one_at_a_time.acquire(blocking=False):
             try:
@@ -187,10 +188,15 @@ class Meddler:
         return Change(self._run.deployment.clock.now(), None, row)
 
 
-def _is_read(asked: Iterable[seams.Question], minute: Minute) -> bool:
-    """Whether the rows of a minute have just been read."""
+def _is_read(asked: Iterable[seams.Asked], answer: Answer, minute: Minute) -> bool:
+    """Whether the rows of a minute have just been read: it is the last page."""
     account, series, start = minute
-    return any(question.ends_reading(_MODELS[series], account, start) for question in asked)
+    return any(
+        question.reads(_MODELS[series], account)
+        and question.includes(start)
+        and json.loads(answer.body)["data"][question.alias]["nextToken"] is None
+        for question in asked
+    )
 
 
 def _day_of(minute: Minute) -> tuple[str, str]:

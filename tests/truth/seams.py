@@ -12,10 +12,10 @@ model) import the engine. Another engine is tested by the same histories when it
   before its first request.
 - **Requests**: hours are loaded by `listAggregatedMetrics` with `accountId` and a `beginsWith` of
   `compositeKey`; rows are read by `list<Model>By…` with the account and a condition on the time.
-  meddling.py notices a check by these (`questions`).
+  meddling.py notices a check by these (`asked`).
 - **Events and results**: what this module's functions below write and read, and nothing else.
-- **Stored forms**: the items of the pending-hours table (`entries`, `retired`), and the metadata
-  that only a bucket knows (`is_repaired`, `META`).
+- **Stored forms**: the items of the pending-hours table (`entries`, `entry`, `deferred`), and what
+  metadata holds (`holds_what_rows_do_not_show`, `is_repaired`, `checkpoints`, `META`).
 - **Page sizes** (`pages`): small ones, so that few rows take many pages.
 """
 
@@ -226,19 +226,30 @@ def deferred(items: Iterable[Mapping[str, Any]]) -> set[Minute]:
     }
 
 
-def retired(account: str, record_type: str, start: int) -> dict[str, Any]:
-    """An entry of a record type that nothing counts any more, long due."""
-    return {
-        "hour": {"S": hour_key(HourId(Series(account, record_type), start))},
-        "kind": {"S": "entry"},
-        "recordType": {"S": record_type},
-        "accountId": {"S": account},
-        "start": {"N": str(start)},
-        "due": {"N": "1"},
-        "over": {"N": "1"},
-        "until": {"N": "1"},
-        "token": {"S": "retired"},
+def entry(account: str, record_type: str, start: int, **ids: str) -> dict[str, Any]:
+    """The item of a pending hour that is complete, over, and waits for its check.
+
+    `ids` are scorecardId and scoreId, for an hour of a breakdown.
+    """
+    series = Series(account, record_type, ids.get("scorecardId"), ids.get("scoreId"))
+    texts = {
+        "hour": hour_key(HourId(series, start)),
+        "kind": "entry",
+        "recordType": record_type,
+        "accountId": account,
+        **ids,
+        "token": "made-up",
     }
+    numbers = {"start": start, "over": 1, "until": 1}
+    return {name: {"S": text} for name, text in texts.items()} | {
+        name: {"N": str(number)} for name, number in numbers.items()
+    }
+
+
+def checkpoints(shards: int) -> dict[str, Any]:
+    """The metadata of a minute to which so many shards have written."""
+    listed = [[f"{i:012x}", str(10**21 + i), 1_790_000_000] for i in range(shards)]
+    return {"checkpoints": listed}
 
 
 def is_repaired(bucket: Mapping[str, Any] | None) -> bool:
@@ -254,12 +265,16 @@ def holds_what_rows_do_not_show(bucket: Mapping[str, Any]) -> bool:
 # --------------------------------------------------------------------------------------------------
 # What the API is asked for
 # --------------------------------------------------------------------------------------------------
-class Question(NamedTuple):
-    """One field of the API's schema that was asked for, and its answer."""
+class Asked(NamedTuple):
+    """One field of the API's schema that a request asks for.
 
+    `selected` are the fields of what it gives: of the items, where it gives a page.
+    """
+
+    alias: str
     name: str
     arguments: Mapping[str, Any]
-    answer: Any
+    selected: tuple[str, ...]
 
     @property
     def hour(self) -> tuple[str, str] | None:
@@ -273,39 +288,59 @@ class Question(NamedTuple):
         """Whether it is a page of this account's rows, through an index."""
         return self.name.startswith(f"list{model}By") and account in self.arguments.values()
 
-    def ends_reading(self, model: str, account: str, text: str) -> bool:
-        """Whether it is the last page of a reading of this account's rows, one at `text` too."""
-        if not self.reads(model, account) or self.answer["nextToken"] is not None:
-            return False
-        texts = next(value for value in self.arguments.values() if isinstance(value, Mapping))
-        first, last = texts.get("between", (texts.get("ge", ""), "~"))
+    @property
+    def condition(self) -> Mapping[str, Any]:
+        """The condition on the index's sort key, such as {"between": [first, last]}."""
+        return next(
+            value
+            for name, value in self.arguments.items()
+            if isinstance(value, Mapping) and name != "filter"
+        )
+
+    def includes(self, text: str) -> bool:
+        """Whether its condition holds for a row with this time."""
+        asked = self.condition
+        first, last = asked.get("between", (asked.get("ge", ""), "~"))
         return bool(first <= text <= last)
 
 
-def questions(request: bytes, answer: bytes) -> list[Question]:
-    """What a request to the API asked for, field by field."""
-    asked = json.loads(request)
-    data = json.loads(answer)["data"]
+def asked(request: bytes) -> list[Asked]:
+    """What a request to the API asks for, field by field."""
+    document = json.loads(request)
     return [
-        Question(
+        Asked(
+            (selection.alias or selection.name).value,
             selection.name.value,
             {
                 argument.name.value: graphql.value_from_ast_untyped(
-                    argument.value, asked["variables"]
+                    argument.value, document.get("variables")
                 )
                 for argument in selection.arguments or ()
             },
-            data[(selection.alias or selection.name).value],
+            selected,
         )
-        for selection in _selections(asked["query"])
+        for selection, selected in _selections(document["query"])
     ]
 
 
 @lru_cache(maxsize=256)
-def _selections(query: str) -> tuple[graphql.FieldNode, ...]:
-    (operation,) = (
-        definition
-        for definition in graphql.parse(query, no_location=True).definitions
-        if isinstance(definition, graphql.OperationDefinitionNode)
+def _selections(query: str) -> tuple[tuple[graphql.FieldNode, tuple[str, ...]], ...]:
+    parts = graphql.parse(query, no_location=True).definitions
+    fragments = {p.name.value: p for p in parts if isinstance(p, graphql.FragmentDefinitionNode)}
+    (operation,) = (p for p in parts if isinstance(p, graphql.OperationDefinitionNode))
+    return tuple(
+        (field, tuple(_fields(fields.get("items", field), fragments)))
+        for field in _fields(operation, fragments).values()
+        for fields in (_fields(field, fragments),)
     )
-    return tuple(s for s in operation.selection_set.selections if isinstance(s, graphql.FieldNode))
+
+
+def _fields(node: Any, fragments: Mapping[str, Any]) -> dict[str, graphql.FieldNode]:
+    """The fields that a node selects, by alias or name; fragments are resolved."""
+    found: dict[str, graphql.FieldNode] = {}
+    for selection in node.selection_set.selections if node.selection_set else ():
+        if isinstance(selection, graphql.FieldNode):
+            found[(selection.alias or selection.name).value] = selection
+        else:
+            found |= _fields(fragments[selection.name.value], fragments)
+    return found

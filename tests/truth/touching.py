@@ -50,7 +50,7 @@ class Toucher:
         """Touch the rows of which a page is about to be given."""
         if answer.status != _OK or answer.error_types or b"AggregatedMetrics" in request.body:
             return
-        for question in seams.questions(request.body, answer.body):
+        for question in seams.asked(request.body):
             for model, rows in self._rows.items():
                 for account, identity in rows:
                     if question.reads(model, account):

@@ -1,84 +1,86 @@
-"""The benchmarks measure work that is right; how long it takes is no test's business."""
+"""The benchmarks measure work that is done; how long it takes is no test's business."""
 
 import json
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
-from aggregated_metrics.core import buckets
-from aggregated_metrics.core.hours import Hour, HourId, Series
 
 from benchmarks import __main__ as command
-from benchmarks import counting, reading, scaling, starting, workloads
+from benchmarks import checking, counting, memory, reading, stand_in
 from benchmarks.measuring import Line, Sample, interleaved
-from testbench.counted import FakeClient, store
+from benchmarks.stand_in import DAY, Api, Entries, Results
 
 
-@pytest.mark.parametrize("model", ["Item", "ScoreResult"])
-@pytest.mark.parametrize("minutes", [1, 7])
-def test_the_fold_measured_gives_the_sums_of_a_plain_loop(model: str, minutes: int) -> None:
-    rows = [workloads.MAKERS[model](number, minutes=minutes) for number in range(300)]
-    folded = counting.sums(workloads.inserts(model, 300, minutes=minutes))
-    assert folded == counting.recounted(model, rows)
-    assert len(folded) == 3 * minutes
+@pytest.mark.parametrize(
+    ("name", "size"), [("day", 4), ("days", 1), ("busy day", 480), ("batch", 3)]
+)
+def test_the_works_whose_memory_is_measured_are_done(name: str, size: int) -> None:
+    memory.WORKS[name](size)
 
 
-def test_the_updates_measured_change_what_they_say() -> None:
-    before = counting.sums(workloads.inserts("ScoreResult", 90))
-    changed = counting.sums(workloads.updates("ScoreResult", 90))
-    assert {place[:2] for place in changed} == {place[:2] for place in before}
-    assert all(sums[0] == 0 and sums[1] > 0 for sums in changed.values())
-    assert counting.sums(workloads.updates("Item", 90)) == {}
-    assert counting.sums(workloads.untouched("ScoreResult", 90)) == {}
+@pytest.mark.parametrize(("name", "size"), [("day", 4), ("busy day", 480)])
+def test_a_check_that_does_nothing_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, name: str, size: int
+) -> None:
+    monkeypatch.setattr(memory, "engine", lambda *_, **__: _Idle())
+    with pytest.raises(AssertionError, match="not repaired"):
+        memory.WORKS[name](size)
 
 
-def test_rows_are_a_third_each_of_both_splits_and_of_neither() -> None:
-    kinds = [workloads.score_result(number).get("type") for number in range(300)]
-    assert [kinds.count(kind) for kind in ("prediction", "evaluation", None)] == [100] * 3
+class _Idle:
+    def invoke(self, *_: Any) -> dict[str, Any]:
+        return {}
 
 
-def test_no_two_records_share_an_object() -> None:
-    first, second = workloads.inserts("Item", 2)["Records"]
-    assert first["dynamodb"]["NewImage"]["text"] is not second["dynamodb"]["NewImage"]["text"]
+def test_the_stand_in_counts_what_its_rows_come_to() -> None:
+    results = Results(DAY, 3, 50, scores=45)
+    made = [results.row(number) for number in range(results.number)]
+    assert [row["createdAt"] for row in made] == sorted(row["createdAt"] for row in made)
+    for record_type, ids in results.series:
+        scope = ids.get("scoreId") or ids.get("scorecardId") or ""
+        for hour in range(3):
+            at = DAY + timedelta(hours=hour)
+            counted: dict[int, int] = {}
+            for row in made:
+                named = not scope or scope in {row["scoreId"], row["scorecardId"]}
+                if named and row["createdAt"].startswith(f"{at:%Y-%m-%dT%H:}"):
+                    minute = int(row["createdAt"][14:16])
+                    counted[minute] = counted.get(minute, 0) + 1
+            series = f"{record_type}#{scope}" if scope else record_type
+            assert results.counts(series, at) == counted
 
 
-def test_later_batches_are_new_records() -> None:
-    batches = counting._batches(10, 1)
-    numbers = [
-        int(record["dynamodb"]["SequenceNumber"])
-        for _ in range(3)
-        for record in next(batches)["Records"]
-    ]
-    assert numbers == sorted(set(numbers))
+def test_the_stand_ins_entries_are_there_until_they_are_deleted() -> None:
+    entries = Entries([("items", {}, DAY), ("tasks", {}, DAY)])
+    (page,) = entries.paginate()
+    entries.delete_item(Key={"hour": page["Items"][0]["hour"]})
+    assert [page["Items"][1:]] == [each["Items"] for each in entries.paginate()]
+    assert entries.query() == {"Items": page["Items"][1:]}
 
 
-def test_a_stored_hour_is_one_that_the_layer_has_nothing_to_change_in() -> None:
-    start = buckets.to_minute(workloads.HOUR)
-    rows = workloads.counted_hour("items", list(range(60)))
-    hour = Hour(HourId(Series(workloads.ACCOUNT, "items"), start), rows)
-    hour.roll_up(buckets.to_datetime(start))
-    assert len(rows) == 59 + 12 + 4 + 1
-    assert not any(bucket.dirty for bucket in hour)
-    assert len(counting.stored_day(100)) == 24 * 3 * 77
+def test_a_condition_on_the_index_gives_its_rows() -> None:
+    results = Results(DAY, 1, 60)
+    first, last = results.text(10), results.text(20)
+    for condition, expected in (
+        ({"between": [first, last]}, range(10, 21)),
+        ({"gt": first, "lt": last}, range(11, 20)),
+        ({"ge": first}, range(10, 60)),
+        ({"le": last}, range(21)),
+    ):
+        assert stand_in._matching(results, condition) == expected
+    assert Api(results).read == 0
 
 
-def test_a_mark_to_sweep_names_the_hour_whose_buckets_are_stored() -> None:
-    (mark, row) = (scaling._mark(7), scaling._hour(7)[0])
-    assert mark["hour"]["S"] == f"{row['accountId']}#items#2026-11-22T10:"
+def test_the_requests_measured_are_within_their_bars() -> None:
+    assert all(line.reached for line in counting.requests(quick=True))
 
 
-def test_recounting_two_hours_of_three_record_types_takes_464_requests() -> None:
-    rows = {"Item": 100, "ScoreResult": 100}
-    assert counting.recounted_requests(record_types=3, hours=2, rows=rows) == 464
-    more = {"Item": 100, "ScoreResult": 1_000_000}
-    assert counting.recounted_requests(record_types=3, hours=2, rows=more) == 464 + 999
-
-
-def test_what_a_function_imports_is_explained_by_what_its_modules_ask_for() -> None:
-    asked = starting.asked_for(["aggregated_metrics.adapters.settings"])
-    assert {"pydantic", "pydantic_core", "typing_extensions"} <= asked
-    assert not asked & {"requests", "boto3", "botocore"}
+@pytest.mark.parametrize("work", [checking.by_range, checking.by_scan])
+def test_a_history_is_read_twice_and_then_right(work: Any) -> None:
+    assert work(3, 1) == 2.0
 
 
 def test_a_ratio_is_taken_round_by_round() -> None:
@@ -98,50 +100,18 @@ def test_every_work_is_done_in_every_round() -> None:
 
 @pytest.mark.parametrize(("value", "reached"), [(2, True), (2.1, False)])
 def test_a_bar_is_reached_up_to_itself(value: float, reached: bool) -> None:
-    assert Line("handler", "requests", value, "", bar=2).reached is reached
-    assert Line("handler", "requests", value, "").reached is None
+    assert Line("requests", "a batch", value, bar=2).reached is reached
+    assert Line("requests", "a batch", value).reached is None
 
 
-def test_the_page_is_made_whole_from_the_json(tmp_path: Path) -> None:
-    lines = [
-        Line("fold", "Item inserts: fold / json.loads", 0.2712, "x", 0.0123, bar=0.3),
-        Line("growth", "bytes", 84013, "bytes", note="both ways"),
-    ]
-    command.write_json(tmp_path / "p.json", lines, "a machine")
-    page = tmp_path / "p.md"
-    page.write_text("stale\n")
-    command.write_page(page, json.loads((tmp_path / "p.json").read_text()))
-    text = page.read_text()
-    assert "| Item inserts: fold / json.loads | 0.271 x | 0.012 | ≤ 0.3 | reached |" in text
-    assert "| bytes (both ways) | 84,013 bytes |  |  |  |" in text
-    assert "Machine: a machine." in text
-    assert "stale" not in text
+def test_the_numbers_are_written_with_their_verdicts(tmp_path: Path) -> None:
+    command.write_json(tmp_path / "p.json", [Line("CPU", "a share", 0.7, "x", 0.01, bar=0.65)])
+    (line,) = json.loads((tmp_path / "p.json").read_text())["lines"]
+    assert (line["what"], line["value"], line["reached"]) == ("a share", 0.7, False)
 
 
-def test_the_page_in_docs_is_the_one_of_the_json_in_docs(tmp_path: Path) -> None:
-    document = json.loads((command.DOCS / "performance.json").read_text())
-    command.write_page(tmp_path / "p.md", document)
-    assert (command.DOCS / "benchmarks.md").read_text() == (tmp_path / "p.md").read_text()
-
-
-def test_the_main_figures_are_those_of_the_page_of_all() -> None:
-    table = (
-        (command.DOCS / "performance.md").read_text().partition("| bar |")[2].partition("\n\n")[0]
-    )
-    every = (command.DOCS / "benchmarks.md").read_text()
-    measured = [line.split("|")[2].strip() for line in table.splitlines()[2:]]
-    assert measured
-    for figure in ", ".join(measured).split(", "):
-        assert f"| {figure} |" in every, figure
-    assert table.count("missed") == every.count("NOT reached")
-
-
-@pytest.mark.parametrize(("name", "requests", "fields"), [("a minute", 1, 1), ("a day", 1, 31)])
-def test_the_readings_measured_are_right_and_counted(name: str, requests: int, fields: int) -> None:
-    client = FakeClient()
-    span = reading.RANGES[name]
-    series = Series(workloads.ACCOUNT, reading.RECORD_TYPE)
-    store(client.api, series, reading.minutes(timedelta(days=2)), reading.NOW)
-    lines = reading.summaries(client, name, span)
-    assert [line.value for line in lines[:2]] == [requests, fields]
-    assert all(line.reached for line in lines if line.bar is not None)
+@pytest.mark.parametrize(("name", "requests"), [("a minute", 1), ("a day", 1), ("30 days", 7)])
+def test_the_readings_measured_are_right_and_counted(name: str, requests: int) -> None:
+    line = reading.summary(reading.filled(reading.RANGES["30 days"]), name)
+    assert line.value == requests
+    assert line.reached

@@ -107,7 +107,8 @@ class Reconciler:
     def _check(self, only: Collection[HourId] | None, findings: Findings, *, repair: bool) -> None:
         """Check the hours that have an entry and are over; `only` those."""
         found = self.pending.over() if only is None else self._entries(only, findings)
-        entries = {entry.hour: entry for entry in islice(found, MOST_ENTRIES)}
+        listed = list(islice(found, MOST_ENTRIES))
+        entries = {entry.hour: entry for entry in listed if self._is_counted(entry)}
         checks = {check.hour: check for check in self.pending.open_checks()}
         now = self.clock().timestamp()
         waiting = {
@@ -120,6 +121,16 @@ class Reconciler:
         known = Known(entries, checks, pending=True)
         wanted = self._wanted(sorted(todo, key=lambda hour: hour not in first))
         self.recount(self.rows_limit).check(wanted, known, findings, repair=repair)
+
+    def _is_counted(self, entry: Entry) -> bool:
+        """Whether its record type is counted any more; an entry of another one is deleted."""
+        counted = self.models.of(entry.hour.series.record_type) is not None
+        if not counted and self.pending.delete(entry):
+            logger.warning(
+                "a pending hour of a record type that is not counted",
+                extra={"hour": str(entry.hour)},
+            )
+        return counted
 
     def _entries(self, hours: Collection[HourId], findings: Findings) -> Iterator[Entry]:
         """The entries of these hours; an hour that is not over is only named."""

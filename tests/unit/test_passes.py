@@ -113,8 +113,9 @@ def test_only_rows_that_count_into_wanted_hours_and_are_indexed_are_totalled(mod
     by = "createdAt" if model is ITEM else "updatedAt"
     made = reading(Index([[good, *others]], by=by), [0], model)
     ((_, totals),) = handed_on(made)
-    assert len(totals) == 1
-    assert count(totals, 0, Series(rows.ACCOUNT, model.record_type)) == 1
+    ((target, total),) = totals.items()
+    assert target == Target(Series(rows.ACCOUNT, model.record_type), TEN + 5)
+    assert (total.indexed.count, total.unindexed.count) == (1, 0)
     assert (made.rows, made.pages) == (4, 1)
 
 
@@ -141,6 +142,17 @@ def test_hours_without_rows_are_handed_on_too_and_in_parts() -> None:
     assert [n for hours, _ in parts for n in hours] == list(range(700))
     assert max(len(hours) for hours, _ in parts) <= passes.PART_HOURS
     assert made.not_reached == []
+
+
+def test_a_part_is_measured_in_hours_of_series_and_a_clock_hour_stays_whole() -> None:
+    scores = [Series(rows.ACCOUNT, "scoreResultsByScore", "card", f"score-{n}") for n in range(120)]
+    by_start = {TEN - 60 * n: [HourId(score, TEN - 60 * n) for score in scores] for n in range(9)}
+    index: Any = Index([], by="updatedAt")
+    wanted = Wanted(BUILT_IN["ScoreResult"], rows.ACCOUNT, by_start)
+    made = IndexPass(index, wanted, index.clock, 1_000, 600)
+    sizes = [len(hours) for hours, _ in made.parts(lambda *_: ())]
+    assert (sum(sizes), max(sizes) <= passes.PART_HOURS) == (9 * 120, True)
+    assert all(size % 120 == 0 for size in sizes)
 
 
 def test_a_row_that_moves_up_while_it_is_read_is_found_by_the_tail() -> None:
@@ -215,10 +227,10 @@ def test_a_reading_stops_before_it_holds_too_many_minutes(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("seconds", [0, -5.0])
 def test_a_reading_without_time_hands_on_nothing(model: Model, seconds: float) -> None:
     """Hours handed on unread would have no rows, and be lowered to zero."""
-    made = reading(Index([[]], by="createdAt"), [0, 1], model, seconds=seconds)
+    index = Index([[]], by="createdAt")
+    made = reading(index, [0, 1], model, seconds=seconds)
     assert handed_on(made) == []
-    assert len(made.not_reached) == 2
-    assert (made.rows, made.is_over_limit) == (0, False)
+    assert (len(made.not_reached), made.is_over_limit, index.asked) == (2, False, [])
 
 
 def test_hours_of_a_model_without_an_index_are_handed_on_without_reading() -> None:

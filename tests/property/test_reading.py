@@ -7,8 +7,9 @@ from zoneinfo import ZoneInfo, available_timezones
 from aggregated_metrics import Summary, cover, summarize, timeline
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.cover import Step, Weekday, edges
-from aggregated_metrics.core.hours import Series, Write
+from aggregated_metrics.core.hour import Write
 from aggregated_metrics.core.measures import INT_MAX, ZERO, Measures, total
+from aggregated_metrics.core.series import Series
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -42,7 +43,7 @@ zones = st.sampled_from(
 )
 
 
-def is_parent_of_now(write: Write) -> bool:
+def is_rollup_of_now(write: Write) -> bool:
     """The sweeper is yet to write it: minutes are written first."""
     bucket = write.bucket
     return bucket.size > 1 and bucket.end > buckets.to_minute(NOW) - 2
@@ -87,7 +88,7 @@ def test_a_summary_is_the_sum_of_its_minutes(
     for other in ((None, None), ("card", None), ("card", "score")):
         sums = counted if other == scope else dict.fromkeys(counted, Measures(7, 7, 7, 7, 7, 7))
         series = Series("acct-1", "items", *other)
-        store(client.api, series, sums, NOW, left_out=is_parent_of_now)
+        store(client.api, series, sums, NOW, left_out=is_rollup_of_now)
     found = summarize(client, "acct-1", *span, "items", *scope, now=NOW)
     assert found.measures == brute_force(counted, *span)
 
@@ -101,7 +102,7 @@ def test_a_timeline_tiles_its_range_and_each_point_is_the_sum_of_its_minutes(
     zone: tzinfo,
 ) -> None:
     client = FakeClient()
-    store(client.api, Series("acct-1", "items"), counted, NOW, left_out=is_parent_of_now)
+    store(client.api, Series("acct-1", "items"), counted, NOW, left_out=is_rollup_of_now)
     points = timeline(client, "acct-1", *span, "items", step=step, zone=zone, now=NOW)
     _tile(points)
     for point in points:

@@ -14,7 +14,8 @@ from testbench.fakes.appsync import FakeAppSync
 from testbench.fakes.endpoint import Answer
 from testbench.fakes.signatures import Request
 from testbench.streams import Stream
-from tests.truth import local, seams
+from testbench import local
+from tests.truth import seams
 
 BAR = 2.05
 NOW = datetime(2026, 11, 22, 12, 10, tzinfo=UTC)

@@ -16,7 +16,8 @@ from benchmarks.stand_in import context
 from testbench.fakes.appsync import FakeAppSync
 from testbench.fakes.endpoint import Answer
 from testbench.fakes.signatures import Request
-from tests.truth import local, seams
+from testbench import local
+from tests.truth import seams
 
 RECORDS = 1000
 _NOW = workloads.FIRST + timedelta(minutes=2)

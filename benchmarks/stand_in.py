@@ -16,7 +16,8 @@ from typing import Any, Protocol
 from testbench.fakes.dynamodb import MemoryTable
 from testbench.fakes.endpoint import Answer
 from testbench.fakes.signatures import Request
-from tests.truth import local, seams
+from testbench import local
+from tests.truth import seams
 
 ACCOUNT = "9c1b7c3a-52a5-4a0e-9c55-6d1f0f0a7e11"
 MODEL = "ScoreResult"

@@ -172,16 +172,21 @@ def test_an_undeclared_model_is_named_with_the_known_ones(name: str) -> None:
         read(**{name: '{"calls": "Call"}' if name == "SOURCE_TABLES" else '{"calls": 7}'})
 
 
-def test_a_stream_is_given_by_its_arn_or_by_its_table_and_label() -> None:
-    arn = "arn:aws-cn:dynamodb:cn-north-1:123456789012:table/Item-a-NONE/stream/2026-11-22T10:00"
-    settings = read(STREAM_ARNS=f"{arn},Task-a-NONE/2026,")
-    assert settings.streams == {"Item": "Item-a-NONE/2026-11-22T10:00", "Task": "Task-a-NONE/2026"}
-
-
-@pytest.mark.parametrize("text", ["Item", "arn:aws:dynamodb:x:1:table/Item-a", "a//1", "a/b/c"])
-def test_what_is_not_a_stream_is_refused(text: str) -> None:
-    with pytest.raises(SettingsError, match=r"STREAM_ARNS: .*table/label"):
+@pytest.mark.parametrize(
+    "text", ["Item", "a//1", "arn:aws:dynamodb:us-east-1:1:table/Item-a", "Item-a/stream/1/2"]
+)
+def test_what_names_no_stream_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"STREAM_ARNS: .*not the ARN of a table's stream"):
         read(STREAM_ARNS=text)
+
+
+@pytest.mark.parametrize(
+    "text", ["Item-a/1", "arn:aws-us-gov:dynamodb:us-gov-west-1:1:table/Item-a/stream/1"]
+)
+def test_of_a_stream_the_table_and_the_label_are_kept(text: str) -> None:
+    settings = read(STREAM_ARNS=text)
+    assert settings.streams == {"Item": "Item-a/1"}
+    assert settings.tables == {"Item": "Item-a"}
 
 
 def test_a_stream_of_an_unknown_table_is_refused_with_the_remedy() -> None:
@@ -198,3 +203,10 @@ def test_a_bucket_is_complete_after_the_grace_and_after_the_window(
     """A batch waits for its window, and is applied soon after."""
     settings = read(GRACE_SECONDS=str(grace), BATCHING_WINDOW_SECONDS=str(window))
     assert settings.complete_after == max(after, window + 110)
+
+
+def test_only_on_this_machine_are_the_ten_minutes_short() -> None:
+    """Tests of the local stack do not wait; http is refused for any other host."""
+    local = read(GRAPHQL_ENDPOINT="http://127.0.0.1:4566/graphql", GRACE_SECONDS="2")
+    assert (local.hold_seconds, local.complete_after) == (5, 2)
+    assert read(GRACE_SECONDS="2").hold_seconds == 600

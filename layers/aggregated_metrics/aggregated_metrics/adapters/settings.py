@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from aggregated_metrics.adapters.endpoints import is_safe, region_of
+from aggregated_metrics.adapters.pending_hours import HOLD_SECONDS
 from aggregated_metrics.core.declarations import Document
 from aggregated_metrics.core.errors import DeclarationError, SettingsError, UncountableError
 from aggregated_metrics.core.models import BUILT_IN, Models
@@ -26,7 +27,8 @@ _LEAST_SETTLE = 10
 """A record's creation time has whole seconds: closer passes leave no room for T between them."""
 _WINDOW_SECONDS = 110
 """How long a batch may take from its window's end until it is applied, as a rule."""
-_STREAM = re.compile(r"[^/]+/[^/]+")
+_LOCAL_HOLD_SECONDS = 5
+_STREAM = re.compile(r"(?:arn:[^/]+:table/)?([\w.-]+)(?:/stream)?/([^/]+)")
 ALL = "all"
 
 
@@ -43,19 +45,13 @@ def _listed(value: Any) -> Any:
     return value
 
 
-def _streams(value: Any) -> Any:
-    """The same; of an ARN only the table and the label, which take a third of the room."""
-    names = _listed(value)
-    return ["/".join(n.split("/")[1::2]) if n.startswith("arn:") else n for n in names]
-
-
 type _Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 
 
 class Settings(BaseModel):
     """The functions' settings; field names are the variables' names.
 
-    STREAM_ARNS has of each stream's ARN only the table and the label: `table/label`.
+    Of a stream's ARN only the table and the label are kept: `table/label`.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -72,7 +68,7 @@ class Settings(BaseModel):
     MAX_REQUEST_BYTES: int = Field(default=0, ge=0, le=1_000_000)
     MODELS: str = ""
     STREAM_FUNCTION: str = ""
-    STREAM_ARNS: Annotated[tuple[str, ...], BeforeValidator(_streams)] = ()
+    STREAM_ARNS: _Names = ()
     BACKFILL_BUCKET: str = ""
     BACKFILL_READ_UNITS: float = Field(default=1_000, gt=0)
     BACKFILL_CONCURRENCY: int = Field(default=4, ge=1, le=40)
@@ -95,8 +91,7 @@ class Settings(BaseModel):
     @field_validator("SETTLE_SECONDS")
     @classmethod
     def _leaves_room_for_t(cls, value: int, info: ValidationInfo) -> int:
-        # http is only of this machine: there the tests' emulator runs, and no clocks differ
-        if value < _LEAST_SETTLE and not info.data.get("GRAPHQL_ENDPOINT", "").startswith("http:"):
+        if value < _LEAST_SETTLE and not _is_local(info.data.get("GRAPHQL_ENDPOINT", "")):
             raise ValueError(f"must be at least {_LEAST_SETTLE}: T lies between two passes")
         return value
 
@@ -113,8 +108,8 @@ class Settings(BaseModel):
     @classmethod
     def _are_of_tables(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if wrong := [stream for stream in value if not _STREAM.fullmatch(stream)]:
-            raise ValueError(f"{wrong[0]!r} is not a table and its stream's label: table/label")
-        return value
+            raise ValueError(f"{wrong[0]!r} is not the ARN of a table's stream")
+        return tuple(_STREAM.sub(r"\1/\2", stream) for stream in value)
 
     @model_validator(mode="after")
     def _names_known_models(self) -> Self:
@@ -147,7 +142,14 @@ class Settings(BaseModel):
     @property
     def complete_after(self) -> int:
         """How many seconds after its end a bucket may be complete."""
+        if _is_local(self.GRAPHQL_ENDPOINT):
+            return self.GRACE_SECONDS
         return max(self.GRACE_SECONDS, self.BATCHING_WINDOW_SECONDS + _WINDOW_SECONDS)
+
+    @property
+    def hold_seconds(self) -> int:
+        """How long a late batch, or a mapping that was modified, keeps buckets from completing."""
+        return _LOCAL_HOLD_SECONDS if _is_local(self.GRAPHQL_ENDPOINT) else HOLD_SECONDS
 
     @cached_property
     def streams(self) -> dict[str, str]:
@@ -198,3 +200,8 @@ class Settings(BaseModel):
                 "the function's environment is not usable; set these variables "
                 f"(template.yaml does): {'; '.join(lines)}"
             ) from error
+
+
+def _is_local(endpoint: str) -> bool:
+    """Whether this is the tests' emulator: http is only for this machine, and no clocks differ."""
+    return endpoint.startswith("http:")

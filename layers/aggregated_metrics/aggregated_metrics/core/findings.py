@@ -114,17 +114,24 @@ class Counted(Protocol):
     def at(self, target: Target) -> MinuteTotal | None:
         """The totals of a minute; None where the passes differ."""
 
-    def was_right(self, bucket: Bucket, target: Target, *, expired: bool) -> bool:
+    def was_right(self, bucket: Bucket, target: Target, now: datetime, *, expired: bool) -> bool:
         """Whether the first pass alone says that a minute is right."""
+
+    def unindexed_differs(self, bucket: Bucket, target: Target) -> bool:
+        """Whether the unindexed part of a minute in flux may be wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScanCounted:
-    """Two passes by Scan: every row was read, and every minute is judged."""
+    """Two passes by Scan: every row was read, and every minute is judged.
+
+    `began` is when the first one did: epoch seconds.
+    """
 
     first: Totals
     second: Totals
     zero: MinuteTotal
+    began: float
 
     def minutes(self, hour: Hour) -> set[int]:
         """Those with a row or a bucket."""
@@ -137,10 +144,21 @@ class ScanCounted:
         same = (one.fingerprint if one else 0) == (other.fingerprint if other else 0)
         return (other or self.zero) if same else None
 
-    def was_right(self, bucket: Bucket, target: Target, *, expired: bool) -> bool:
-        """Whether it holds what the first pass counted: what came since, the stream brings."""
+    def was_right(self, bucket: Bucket, target: Target, now: datetime, *, expired: bool) -> bool:
+        """Whether it held what the first pass counted before that began.
+
+        What came since, the stream brings. Where it has brought some of that already, equal sums
+        say nothing: a late row stands for a lost one.
+        """
         found = self.first.at(target) or self.zero
-        return not differs(bucket, found, scan=True, expired=expired)
+        return bucket.was_written_by(self.began, now) and not differs(
+            bucket, found, scan=True, expired=expired
+        )
+
+    def unindexed_differs(self, bucket: Bucket, target: Target) -> bool:
+        """Whether it is not the same in both passes and the bucket."""
+        one, other = (each.at(target) or self.zero for each in (self.first, self.second))
+        return not one.unindexed == other.unindexed == bucket.unindexed
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +179,12 @@ class IndexCounted:
         second = self.second.at(target) or self.zero
         return second if first == second.fingerprint else None
 
-    def was_right(self, bucket: Bucket, target: Target, *, expired: bool) -> bool:  # noqa: ARG002
+    def was_right(self, bucket: Bucket, target: Target, now: datetime, *, expired: bool) -> bool:  # noqa: ARG002
         """Never: they are the minutes that were not."""
+        return False
+
+    def unindexed_differs(self, bucket: Bucket, target: Target) -> bool:  # noqa: ARG002
+        """Never: no index says anything of it."""
         return False
 
 
@@ -205,7 +227,7 @@ def judge(
         target = Target(hour.id.series, minute)
         found = counted.at(target)
         if found is None:
-            is_right = counted.was_right(bucket, target, expired=expired)
+            is_right = counted.was_right(bucket, target, now, expired=expired)
         else:
             is_right = not differs(bucket, found, scan=scan, expired=expired)
         if is_right:
@@ -214,7 +236,7 @@ def judge(
             foreign.add(minute)
         elif found is None or not bucket.was_written_by(until, now):
             in_flux.add(minute)
-            unindexed_in_flux |= scan and (found is None or found.unindexed != bucket.unindexed)
+            unindexed_in_flux |= counted.unindexed_differs(bucket, target)
         else:
             wrong[minute] = found
             drift.append(_drift(hour.id, bucket, _sums(bucket, found, scan=scan)))

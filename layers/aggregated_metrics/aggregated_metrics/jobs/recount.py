@@ -265,7 +265,7 @@ class Recount:
             repair: whether drifting minutes are set.
         """
         findings.hours += len(hours)
-        counted = ScanCounted(first, second, self._zero(hours[0]))
+        counted = ScanCounted(first, second, self._zero(hours[0]), passes[0].began)
         known = Known(checks=checks, pending=repair)
         until = counted_until(*passes)
         self._settle(

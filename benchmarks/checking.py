@@ -9,12 +9,11 @@ from typing import Any
 
 from benchmarks.measuring import Line
 from benchmarks.stand_in import context
-from testbench import oracle, rows
+from testbench import local, oracle, rows
 from testbench.fakes.appsync import FakeAppSync
 from testbench.fakes.endpoint import Answer
 from testbench.fakes.signatures import Request
 from testbench.streams import Stream
-from testbench import local
 from tests.truth import seams
 
 BAR = 2.05

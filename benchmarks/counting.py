@@ -13,10 +13,10 @@ from typing import Any
 from benchmarks import workloads
 from benchmarks.measuring import Line, interleaved
 from benchmarks.stand_in import context
+from testbench import local
 from testbench.fakes.appsync import FakeAppSync
 from testbench.fakes.endpoint import Answer
 from testbench.fakes.signatures import Request
-from testbench import local
 from tests.truth import seams
 
 RECORDS = 1000

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 from aggregated_metrics import summarize, timeline
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.series import Series
 from aggregated_metrics.core.measures import Measures
+from aggregated_metrics.core.series import Series
 
 from benchmarks.measuring import Line
 from testbench.counted import FakeClient, brute_force, measured, store

@@ -13,10 +13,11 @@ from functools import cached_property, lru_cache
 from itertools import islice
 from typing import Any, Protocol
 
+from testbench import local
+from testbench.fakes.aws import MemoryQueue
 from testbench.fakes.dynamodb import MemoryTable
 from testbench.fakes.endpoint import Answer
 from testbench.fakes.signatures import Request
-from testbench import local
 from tests.truth import seams
 
 ACCOUNT = "9c1b7c3a-52a5-4a0e-9c55-6d1f0f0a7e11"
@@ -304,21 +305,19 @@ class Entries:
     def get_paginator(self, _: str) -> "Entries":
         return self
 
-    def paginate(self, **_: Any) -> Iterator[dict[str, Any]]:
-        for first in range(0, max(1, len(self._hours)), _PAGE):
-            yield {"Items": self._items(first)}
-
-    def query(self, *, ExclusiveStartKey: Any = None, **_: Any) -> dict[str, Any]:
-        first = int(ExclusiveStartKey["from"]["N"]) if ExclusiveStartKey else 0
-        after = first + _PAGE
-        more = {"LastEvaluatedKey": {"from": {"N": str(after)}}} if after < len(self._hours) else {}
-        return {"Items": self._items(first), **more}
+    def paginate(self, **asked: Any) -> Iterator[dict[str, Any]]:
+        is_entry = asked["ExpressionAttributeValues"][":kind"] == {"S": "entry"}
+        hours = self._hours if is_entry else ()
+        for first in range(0, max(1, len(hours)), _PAGE):
+            yield {"Items": self._items(first) if is_entry else []}
 
     def delete_item(self, *, Key: Mapping[str, Any], **_: Any) -> None:
         self.deleted.add(Key["hour"]["S"])
 
     def update_item(self, **_: Any) -> None:
         """It is forgotten."""
+
+    put_item = update_item
 
     def batch_write_item(self, *, RequestItems: Mapping[str, Any]) -> dict[str, Any]:
         for request in next(iter(RequestItems.values())):
@@ -342,7 +341,7 @@ def engine(api: Api, entries: Entries, now: datetime, **settings: str) -> seams.
         clock=lambda: now + timedelta(seconds=sum(waited)),
         sleep=waited.append,
         session=api.session,
-        aws={"dynamodb": entries}.get,
+        aws={"dynamodb": entries, "sqs": MemoryQueue()}.__getitem__,
     )
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-GROUPS_AT_ONCE = 8
+GROUPS_AT_ONCE = 4
+"""Groups of hours: each may hold megabytes of metadata."""
 
 
 def map_concurrently[Given, Made](

@@ -19,7 +19,7 @@ QUARANTINE, FAILED_BATCHES = f"{_QUEUES}/quarantine", f"{_QUEUES}/failed-batches
 KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "made-up"
 LABEL = "2026-11-01T00:00:00.000"
 """Of every table's stream."""
-STREAM = {"StreamSpecification": {"StreamEnabled": True}, "LatestStreamLabel": LABEL}
+STREAM = {"StreamSpecification": {"StreamEnabled": True}, "LatestStreamArn": f"stream/{LABEL}"}
 """What DynamoDB says of a table's stream."""
 ENVIRONMENT = {
     "GRAPHQL_ENDPOINT": ENDPOINT,

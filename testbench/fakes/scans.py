@@ -13,7 +13,7 @@ from testbench.streams import image
 
 LABEL = "2026-11-01T00:00:00.000"
 """Of every table's stream."""
-STREAM = {"StreamSpecification": {"StreamEnabled": True}, "LatestStreamLabel": LABEL}
+STREAM = {"StreamSpecification": {"StreamEnabled": True}, "LatestStreamArn": f"stream/{LABEL}"}
 """What DynamoDB says of a table's stream."""
 
 

@@ -120,7 +120,7 @@ class Consumers:
             return ""
         table = answer["Table"]
         enabled = (table.get("StreamSpecification") or {}).get("StreamEnabled")
-        return str(table.get("LatestStreamLabel") or "") if enabled else ""
+        return str(table.get("LatestStreamArn") or "").rpartition("/")[2] if enabled else ""
 
 
 def _problem(mapping: Mapping[str, Any]) -> str:

@@ -1,7 +1,6 @@
 """What the command line takes."""
 
 import argparse
-import re
 from collections.abc import Sequence
 from datetime import UTC, date, tzinfo
 from pathlib import Path
@@ -15,7 +14,6 @@ from aggregated_metrics_cli.output import printable
 CONFIG = Path(__file__).resolve().parents[1] / "samconfig.toml"
 _DATE = len("2026-11-22")
 _TIME = "2026-11-22, or 2026-11-22T10:00:00Z"
-_MOST_SEGMENTS = 1_000
 
 
 class _Parser(argparse.ArgumentParser):
@@ -56,19 +54,30 @@ def _attach(command: argparse.ArgumentParser) -> None:
     command.add_argument("--api-id", help="the AppSync API's id, instead of that file")
     command.add_argument("--endpoint", metavar="URL", help="the API, if not at its own URL")
     command.add_argument("--env", default="default", help="the environment of samconfig.toml")
+    command.add_argument(
+        "--models", type=Path, metavar="FILE", help="models of your own (docs/custom-models.md)"
+    )
     command.add_argument("--config", type=Path, default=CONFIG, help="the samconfig.toml")
     command.add_argument("--dry-run", action="store_true", help="report only; write nothing")
 
 
 def _show(command: argparse.ArgumentParser) -> None:
     _days(command)
-    _record_types(command, "its buckets or breakdown; default: a summary of everything")
-    command.add_argument("--minutes", type=int, choices=buckets.SIZES, default=buckets.HOUR)
+    _record_types(command, "only this one, or this breakdown")
+    command.add_argument(
+        "--minutes",
+        type=int,
+        choices=buckets.SIZES,
+        help="how far apart the points are; default: by the range",
+    )
     command.add_argument("--csv", action="store_true", help="rows for a spreadsheet on stdout")
     command.add_argument(
         "--explain",
         action="store_true",
         help="what is stored of the hour that holds --start: buckets, metadata, pending checks",
+    )
+    command.add_argument(
+        "--scope", metavar="ID", help="--explain: a breakdown's scorecard or score"
     )
 
 
@@ -137,11 +146,6 @@ def _backfill(command: argparse.ArgumentParser) -> None:
 def _tables(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("whole tables")
     group.add_argument("--models", type=_names, metavar="NAME,…", help="default: all attached")
-    group.add_argument("--since", type=moment, metavar="TIME", help="only rows from here on")
-    group.add_argument("--until", type=moment, metavar="TIME", help="only rows before")
-    group.add_argument(
-        "--segments", type=_segments, help="of each table's scan; default: by its size"
-    )
     group.add_argument("--plan", action="store_true", help="show what it costs, and stop")
     group.add_argument("--yes", action="store_true", help="do not ask before it starts")
 
@@ -163,12 +167,10 @@ def moment(text: str) -> str:
 
 
 def _day(text: str) -> date:
-    if not re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"{text!r} is no day such as 2026-11-22")
     try:
         return date.fromisoformat(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no day of the calendar") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is no day such as 2026-11-22") from error
 
 
 def _zone(name: str) -> tzinfo:
@@ -180,9 +182,3 @@ def _zone(name: str) -> tzinfo:
 
 def _names(text: str) -> list[str]:
     return [name for each in text.split(",") if (name := each.strip())]
-
-
-def _segments(text: str) -> int:
-    if text.isascii() and text.isdigit() and 0 < int(text) <= _MOST_SEGMENTS:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to {_MOST_SEGMENTS}")

@@ -1,7 +1,7 @@
 """The page's charts: Vega-Lite specifications, drawn as static SVG."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import cycle
 from typing import Any, NamedTuple
@@ -11,16 +11,17 @@ from aggregated_metrics import Summary
 from aggregated_metrics.core.cover import Step
 
 from aggregated_metrics_cli.output import printable
-from aggregated_metrics_cli.overview import OTHER, Breakdown, Overview, Scope
+from aggregated_metrics_cli.overview import Counted, Group, Overview
 from aggregated_metrics_cli.tables import DOLLAR
 
 COLORS = ("#4c7dff", "#e08a00", "#14a38b", "#a36bf2", "#e8618c", "#2f9fc4", "#7f9c2a", "#c07a45")
 _REST = "#8d99ae"
 _ERRORS = "#e5484d"
 MOST_BARS = 12
+OTHER = "other"
+"""The rows of a record type that are in none of its splits."""
 _WIDTH, _HEIGHT, _BAR, _NAMES = 360, 170, 22, 150
 _TICKS = 6
-_FEW, _THOUSANDS = 5, 10_000
 _OPEN = 0.45
 """How opaque a bar is that may still grow."""
 _DAY = timedelta(days=1)
@@ -37,35 +38,67 @@ type Layers = Sequence[tuple[str, Sequence[float]]]
 
 
 class Chart(NamedTuple):
-    """A picture, and what its colours mean; the page draws that, in its own font."""
+    """A picture; the page draws its title and its legend, in its own font.
 
+    Attributes:
+        name: its id on the page.
+        title: above it; empty where a heading says it.
+        about: what it shows, for those who do not see it.
+        legend: name to colour.
+    """
+
+    name: str
+    title: str
+    about: str
     svg: str
     legend: Mapping[str, str]
 
 
-def charts(overview: Overview) -> dict[str, Chart]:
-    """Every chart by the id of its place on the page."""
-    made: dict[str, Chart] = {}
-    for section in overview.sections:
-        name = f"counts-{section.whole.record_type}"
-        made[name] = _drawn(section.whole.points, section.layers, overview.step)
-    for measure, unit in (("cost", DOLLAR), ("errorCount", 1)):
+def over_time(overview: Overview) -> Iterator[Chart]:
+    """The counts of each record type; then all costs and all errors."""
+    step = overview.step
+    for whole, *splits in overview.sections:
+        name = whole.name
+        yield _drawn(f"counts-{name}", name, whole.points, layers_of(whole, splits), step)
+    for measure, title, unit in (("cost", "Cost", DOLLAR), ("errorCount", "Errors", 1)):
         layers = [
-            (s.whole.record_type, [point.sums[measure] / unit for point in s.whole.points])
-            for s in overview.sections
-            if s.whole.sums[measure]
+            (whole.name, [point.sums[measure] / unit for point in whole.points])
+            for whole, *_ in overview.sections
+            if whole.sums[measure]
         ]
         if layers:
-            points = overview.sections[0].whole.points
-            made[f"all-{measure}"] = _drawn(points, layers, overview.step, measure)
-    for breakdown in overview.breakdowns:
-        made[f"scopes-{breakdown.record_type}"] = Chart(_svg(_scopes(breakdown)), {})
-    return made
+            points = overview.sections[0][0].points
+            yield _drawn(f"all-{measure}", title, points, layers, step, measure)
 
 
-def _drawn(points: Sequence[Summary], layers: Layers, step: Step, measure: str = "count") -> Chart:
-    legend = legend_of([name for name, _ in layers], measure) if len(layers) > 1 else {}
-    return Chart(_svg(_bars(points, layers, step, measure)), legend)
+def by_scope(name: str, group: Group) -> Chart:
+    """The largest scorecards of a record type, or scores where there are no scorecards."""
+    largest = [each for each in group if not each.depth][:MOST_BARS]
+    return Chart(f"scopes-{name}", "", f"{name} by scorecard", _svg(_scopes(largest)), {})
+
+
+def layers_of(whole: Counted, splits: Sequence[Counted]) -> Layers:
+    """Counts that add up to the whole's, point by point: each split's, and what is in none."""
+    splits = [split for split in splits if split.sums["count"]]
+    if not splits:
+        return [(whole.name, whole.counts)]
+    in_one = map(sum, zip(*(split.counts for split in splits), strict=True))
+    rest = [max(0, a - b) for a, b in zip(whole.counts, in_one, strict=True)]
+    layers = [(split.name, split.counts) for split in splits]
+    return [*layers, (OTHER, rest)] if any(rest) else layers
+
+
+def _drawn(
+    name: str,
+    title: str,
+    points: Sequence[Summary],
+    layers: Layers,
+    step: Step,
+    measure: str = "count",
+) -> Chart:
+    legend = legend_of([each for each, _ in layers], measure) if len(layers) > 1 else {}
+    svg = _svg(_bars(points, layers, step, measure))
+    return Chart(name, title, f"{title} over time", svg, legend)
 
 
 def _svg(specification: Mapping[str, Any]) -> str:
@@ -102,7 +135,7 @@ def _bars(points: Sequence[Summary], layers: Layers, step: Step, measure: str) -
                 "scale": {"domain": list(range(len(points))), "paddingInner": 0.18},
                 "axis": axis,
             },
-            "y": {"field": "is", "type": "quantitative", "axis": _axis(layers, measure)},
+            "y": {"field": "is", "type": "quantitative", "axis": _axis(measure)},
             "color": {
                 "field": "of",
                 "type": "nominal",
@@ -116,29 +149,24 @@ def _bars(points: Sequence[Summary], layers: Layers, step: Step, measure: str) -
     }
 
 
-def _axis(layers: Layers, measure: str) -> Mapping[str, Any]:
+def _axis(measure: str) -> Mapping[str, Any]:
     """Few, short numbers; whole ones for counts."""
-    most = max((sum(column) for column in zip(*(v for _, v in layers), strict=True)), default=0)
-    form = "~s" if most >= _THOUSANDS else ",~f"
-    money = measure == "cost"
-    whole = {} if money or most > _FEW else {"values": list(range(_FEW + 1))}
-    form = f"${form}" if money else form
-    return {"title": None, "tickCount": 4, "format": form, "minExtent": 40, **whole}
+    numbers = {"format": "~s", "labelExpr": "datum.value % 1 ? '' : datum.label"}
+    numbers = {"format": "$,~f"} if measure == "cost" else numbers
+    return {"title": None, "tickCount": 4, "minExtent": 40, **numbers}
 
 
-def _scopes(breakdown: Breakdown) -> Mapping[str, Any]:
-    """The largest scorecards, or scores where there are no scorecards."""
-    largest = (breakdown.scorecards or breakdown.scores)[:MOST_BARS]
-    names = {at: printable(shortened(_id(scope))) for at, scope in enumerate(largest)}
+def _scopes(largest: Group) -> Mapping[str, Any]:
+    names = {at: printable(each.name) for at, each in enumerate(largest)}
     rows = [
-        {"at": at, "is": scope.sums["count"], "text": f"{scope.sums['count']:,}"}
-        for at, scope in enumerate(largest)
+        {"at": at, "is": each.sums["count"], "text": f"{each.sums['count']:,}"}
+        for at, each in enumerate(largest)
     ]
     label = {"labelExpr": f"{json.dumps(names)}[datum.value]", "title": None}
     y = {
         "field": "at",
         "type": "ordinal",
-        "axis": {**label, "minExtent": _NAMES, "labelLimit": 2 * _NAMES},
+        "axis": {**label, "minExtent": _NAMES, "labelLimit": 0.8 * _NAMES},
     }
     x = {"field": "is", "type": "quantitative", "axis": None}
     text = {"type": "text", "align": "left", "dx": 5, "fontSize": 13}
@@ -155,10 +183,6 @@ def _scopes(breakdown: Breakdown) -> Mapping[str, Any]:
     }
 
 
-def _id(scope: Scope) -> str:
-    return str(scope.score_id or scope.scorecard_id)
-
-
 def legend_of(names: Sequence[str], measure: str) -> dict[str, str]:
     """The colour of each name."""
     if measure == "errorCount" and len(names) == 1:
@@ -167,28 +191,7 @@ def legend_of(names: Sequence[str], measure: str) -> dict[str, str]:
     return colors | ({OTHER: _REST} if OTHER in colors else {})
 
 
-def labels(points: Sequence[Summary], step: Step) -> list[str]:
-    """What each point is called, all different: where clocks go back, with the offset."""
-    offsets = {point.start.utcoffset() for point in points}
-    suffix = " UTC%z" if len(offsets) > 1 and _is_fine(step) else ""
-    form = "%a %d %b %Y, %H:%M" if _is_fine(step) else "%a %d %b %Y" if step != "month" else "%B %Y"
-    return [point.start.strftime(form + suffix) for point in points]
-
-
 def _tick(point: Summary, step: Step) -> str:
-    if not _is_fine(step):
-        return f"{point.start:%d %b}" if step != "month" else f"{point.start:%b %y}"
-    return f"{point.start:%H:%M}"
-
-
-def _is_fine(step: Step) -> bool:
-    return isinstance(step, timedelta) and step < _DAY
-
-
-def shortened(name: str, most: int = 16) -> str:
-    """A name that leaves room for the bars; ids differ at both ends.
-
-    >>> shortened("0f8fad5b-d9cb-469f-a165-70867728950e")
-    '0f8fad5b…728950e'
-    """
-    return name if len(name) <= most else f"{name[: most // 2]}…{name[1 - most // 2 :]}"
+    if isinstance(step, timedelta):
+        return f"{point.start:%H:%M}" if step < _DAY else f"{point.start:%d %b}"
+    return f"{point.start:%b %y}" if step == "month" else f"{point.start:%d %b}"

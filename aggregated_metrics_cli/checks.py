@@ -4,7 +4,6 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from rich import box
 from rich.console import RenderableType
 from rich.table import Table
 
@@ -14,19 +13,19 @@ from aggregated_metrics_cli.executions import Machine, follow
 from aggregated_metrics_cli.exit_codes import DONE, FAILED, LEFT
 from aggregated_metrics_cli.output import Output, styled
 from aggregated_metrics_cli.plan import Plan, plan_of
-from aggregated_metrics_cli.tables import difference
+from aggregated_metrics_cli.tables import difference, table
 
 _LEFT = ("inFlux", "unverified", "deferred")
 """What a report counts besides drift that may be wrong."""
-_MOST_SHOWN = 200
+_SUMMARY = "{hours:,} hours, {rows:,} rows, {driftCount:,} drifting, {repaired:,} repaired"
 _HINTS = {
     "inFlux": "{} minutes are in flux: they changed while they were compared. Run this again in a "
     "few minutes.",
-    "unverified": "{} hours could not be compared: see the reconciler's log.",
+    "unverified": "{} minutes could not be compared: the API cannot give one of their rows. See "
+    "the reconciler's log.",
     "deferred": "{} hours are deferred: only a scan of the table may settle them: "
     "aggregated-metrics backfill --models …",
-    "notReachedCount": "{} hours were not reached: for older hours run aggregated-metrics "
-    "backfill --models …",
+    "notReachedCount": "{} hours or accounts were not reached.",
 }
 
 
@@ -72,9 +71,8 @@ def _range(options: Namespace, *, repair: bool) -> dict[str, Any]:
 
 
 def _tables(options: Namespace, *, repair: bool) -> dict[str, Any]:
-    names = ("models", "since", "until", "segments")
-    given = {name: value for name in names if (value := getattr(options, name))}
-    return {"tables": {**given, "repair": repair}}
+    named = {"models": options.models} if options.models else {}
+    return {"tables": {**named, "repair": repair}}
 
 
 def _execute(
@@ -93,7 +91,7 @@ def _execute(
     if name is None:
         document = asked()
         if "tables" in document:
-            plan = plan_of(deployment, options.models or (), options.segments)
+            plan = plan_of(deployment, options.models or ())
             if options.plan:
                 output.show({"plan": plan._asdict()}, *plan.lines())
                 return DONE
@@ -115,47 +113,31 @@ def _confirm(plan: Plan, output: Output) -> None:
 
 def exit_code(report: Mapping[str, Any]) -> int:
     """0 if everything is right, 1 if something is or may be wrong, 2 if it was not all compared."""
-    if report.get("notReachedCount"):
+    if report["notReachedCount"] or report["failed"]:
         return FAILED
-    wrong = report.get("driftCount", 0) - report.get("repaired", 0)
-    return LEFT if wrong or any(report.get(name) for name in _LEFT) else DONE
+    wrong = report["driftCount"] > report["repaired"]
+    return LEFT if wrong or any(report[name] for name in _LEFT) else DONE
 
 
 def _drawn(report: Mapping[str, Any]) -> Iterator[RenderableType]:
     """A report for people: what differs, then what the numbers mean."""
-    drift = report.get("drift", ())
-    if drift:
-        yield _drift(drift[:_MOST_SHOWN])
-    if (hidden := report.get("driftCount", 0) - len(drift[:_MOST_SHOWN])) > 0:
+    if drift := report["drift"]:
+        yield _drift(drift)
+    if hidden := report["driftCount"] - len(drift):
         yield styled(f"… and {hidden:,} more")
-    for each in report.get("notReached", ())[:_MOST_SHOWN]:
-        yield styled(f"not reached: {_place(each)}")
-    yield styled(_summary(report), "bold red" if exit_code(report) else "bold green")
+    for name, title in (("notReached", "not reached"), ("failed", "could not be checked")):
+        yield from (styled(f"{title}: {each}") for each in report[name])
+    for reason, number in report.get("uncountable", {}).items():
+        yield styled(f"{number:,} rows are not counted: {reason}")
+    yield styled(_SUMMARY.format(**report), "bold red" if exit_code(report) else "bold green")
     for name, hint in _HINTS.items():
-        if number := report.get(name):
+        if number := report[name]:
             yield styled(hint.format(f"{number:,}"))
 
 
-def _summary(report: Mapping[str, Any]) -> str:
-    numbers = {
-        name: report.get(key, 0)
-        for key, name in (("hours", "hours"), ("rows", "rows"), ("driftCount", "drifting"))
-    }
-    text = "{hours:,} hours, {rows:,} rows, {drifting:,} drifting".format(**numbers)
-    return f"{text}, {report.get('repaired', 0):,} repaired"
-
-
 def _drift(found: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("where (UTC)", overflow="fold")
-    table.add_column("stored → counted")
+    made = table("", "where (UTC)", "stored → counted")
     for each in found:
-        place = {name: each[name] for name in each if name not in {"stored", "counted"}}
-        table.add_row(_place(place), difference(each.get("stored"), each.get("counted")))
-    return table
-
-
-def _place(given: Any) -> str:
-    """A place as the machine reports it: a text, or its parts by name."""
-    parts = given.values() if isinstance(given, Mapping) else (given,)
-    return " ".join(_place(each) if isinstance(each, Mapping) else str(each) for each in parts)
+        place = (str(each[name]) for name in each if name not in {"stored", "counted"})
+        made.add_row(" ".join(place), difference(each["stored"], each["counted"]))
+    return made

@@ -18,6 +18,7 @@ from aggregated_metrics_cli.errors import CommandError
 PARAMETERS: Mapping[str, str] = {
     "GraphQLEndpoint": "GRAPHQL_ENDPOINT",
     "MaxRequestBytes": "MAX_REQUEST_BYTES",
+    "Models": "MODELS",
 }
 """template.yaml's parameters that readers obey, and the setting that each becomes."""
 OUTPUTS: Mapping[str, str] = {"PendingHoursTable": "PENDING_HOURS_TABLE"}
@@ -25,9 +26,9 @@ OUTPUTS: Mapping[str, str] = {"PendingHoursTable": "PENDING_HOURS_TABLE"}
 _NAMED = {**PARAMETERS, **OUTPUTS}
 _ENDPOINT = "GRAPHQL_ENDPOINT"
 _READERS = ("show", "report")
-_UNUSED = {"PENDING_HOURS_TABLE": "unknown"}
-"""What stands for a setting that most commands do without."""
-_SECONDS = 60.0
+_DEFAULTS = {"PENDING_HOURS_TABLE": "unknown", "BREAKDOWNS": "all"}
+"""Most commands need no table; breakdowns that were switched off are still stored."""
+REQUEST_SECONDS = 60.0
 """What one request to the API may take, tries included."""
 _CONFIG = Config(connect_timeout=5, read_timeout=60, retries={"total_max_attempts": 3})
 
@@ -72,13 +73,13 @@ class Deployment:
             raise CommandError(
                 "there are no AWS credentials: sign in, or choose some with --profile"
             )
-        settings = Settings.from_environment({**_UNUSED, **variables})
+        settings = Settings.from_environment({**_DEFAULTS, **variables})
         return Process(settings, open_session(SigV4(credentials, settings.region)), self.aws)
 
     @cached_property
     def client(self) -> AppSyncClient:
         """The API's client."""
-        return self.process.client(lambda: _SECONDS)
+        return self.process.client(lambda: REQUEST_SECONDS)
 
     def needs(self, output: str) -> str:
         """An output of the stack.

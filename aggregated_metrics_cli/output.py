@@ -15,6 +15,9 @@ from rich.progress import Progress, ProgressColumn
 from rich.segment import Segment
 from rich.text import Text
 
+_ASCII = dict.fromkeys(map(ord, "▏▎▍▌▋▊▉█"), "#")
+"""Bars for a terminal that has no blocks."""
+
 
 def printable(text: str) -> str:
     r"""The text with control, format and bidirectional characters escaped, line ends too.
@@ -50,10 +53,11 @@ class Terminal(Console):
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
         """Draw; what some other way has brought in is escaped here."""
+        is_ascii = (options or self.options).ascii_only
         for segment in super().render(renderable, options):
-            text = segment.text
+            text = segment.text.translate(_ASCII) if is_ascii else segment.text
             if segment.control or text == "\n" or text.isprintable():
-                yield segment
+                yield segment._replace(text=text)
             else:
                 lines = "\n".join(map(printable, text.split("\n")))
                 yield Segment(lines, segment.style)

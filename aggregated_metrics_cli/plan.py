@@ -12,8 +12,6 @@ _BYTES_A_UNIT = 8192
 """An eventually consistent read unit reads two times 4 KB."""
 _DOLLARS_A_MILLION_UNITS = 0.125
 """us-east-1, on demand."""
-MOST_SEGMENTS = 1_000
-"""Of all tables together: Step Functions takes 256 KB from one state to the next."""
 
 
 class Plan(NamedTuple):
@@ -39,21 +37,16 @@ class Plan(NamedTuple):
         )
 
 
-def plan_of(deployment: Deployment, models: Sequence[str], segments: int | None) -> Plan:
+def plan_of(deployment: Deployment, models: Sequence[str]) -> Plan:
     """What a scan of these models' tables takes; of all attached tables if none is named.
 
     Raises:
-        CommandError: a model is not attached, or the scan has too many segments.
+        CommandError: a model is not attached.
     """
     tables = attached(deployment.stack)
     if unknown := [name for name in models if name not in tables]:
         raise CommandError(f"{unknown[0]!r} is not attached; attached: {', '.join(tables)}")
     wanted = models or list(tables)
-    if len(wanted) * (segments or 0) > MOST_SEGMENTS:
-        raise CommandError(
-            f"{segments} segments of {len(wanted)} tables are more than {MOST_SEGMENTS} in all: "
-            f"choose --segments {MOST_SEGMENTS // len(wanted)} or fewer"
-        )
     described = {name: _described(deployment, tables[name]) for name in wanted}
     size = sum(table.get("TableSizeBytes", 0) for table in described.values())
     units = _PASSES * -(-size // _BYTES_A_UNIT)

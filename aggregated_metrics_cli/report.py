@@ -10,7 +10,7 @@ from aggregated_metrics_cli.exit_codes import DONE
 from aggregated_metrics_cli.output import Output
 from aggregated_metrics_cli.overview import Overview
 from aggregated_metrics_cli.page import render
-from aggregated_metrics_cli.show import overview_of, refuse_unknown
+from aggregated_metrics_cli.show import overview_of
 
 
 def run(options: Namespace, deployment: Deployment, output: Output) -> int:
@@ -21,8 +21,6 @@ def run(options: Namespace, deployment: Deployment, output: Output) -> int:
         ApiError: the API refused, or did not answer.
     """
     found = overview_of(options, deployment)
-    if found.is_empty:
-        refuse_unknown(deployment, options.account)
     path: Path = options.output or Path(_name(found))
     try:
         path.write_text(render(found, options.stack or ""), "utf-8")

@@ -185,9 +185,9 @@ def test_it_follows_when_the_screen_turns_dark(show: Show) -> None:
 def test_names_are_shown_unchanged_and_never_as_markup(show: Show) -> None:
     page = show("desktop", "light").page
     assert page.locator("h1").text_content() == "acme <i>& sons</i>"
-    assert HOSTILE in page.locator("tr.scorecard th").all_text_contents()
+    assert HOSTILE in page.locator("tr:not(.part) th").all_text_contents()
     ticks = page.locator("#scopes-scoreResults .role-axis-label text").all_text_contents()
-    assert "Sales <b… & more" in ticks
+    assert any(HOSTILE.startswith(tick.rstrip("…")) and "<b" in tick for tick in ticks)
 
 
 def test_its_policy_forbids_whatever_would_leave_the_file(show: Show) -> None:

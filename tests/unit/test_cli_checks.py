@@ -6,6 +6,9 @@ from typing import Any
 
 import boto3
 import pytest
+from aggregated_metrics.core.findings import Drift, Findings
+from aggregated_metrics.core.measures import Measures
+from aggregated_metrics.core.series import HourId, Series
 from botocore.exceptions import ClientError
 
 from aggregated_metrics_cli.deployment import Deployment
@@ -20,21 +23,9 @@ STACK = {
 }
 RANGE = "--account a --start 2026-11-22 --end 2026-11-23"
 ASKED = {"accountId": "a", "start": "2026-11-22T00:00:00Z", "end": "2026-11-23T00:00:00Z"}
-RIGHT: dict[str, Any] = {
-    "hours": 24,
-    "rows": 1_000,
-    "drift": [],
-    **dict.fromkeys(("driftCount", "repaired", "inFlux", "unverified", "deferred"), 0),
-    "notReached": [],
-    "notReachedCount": 0,
-}
-DRIFT = {
-    "hour": "2026-11-22T10:00:00Z",
-    "series": "items",
-    "minute": 5,
-    "stored": {"count": 7},
-    "counted": {"count": 3},
-}
+SERIES = Series("a", "scoreResultsByScorecard", "card-1")
+DRIFT = Drift(HourId(SERIES, 0), 5, 1, Measures(7), Measures(3), ())
+RIGHT = Findings(hours=24, rows=1_000).as_result()
 
 
 class StepFunctions:
@@ -121,15 +112,8 @@ def shell(monkeypatch: pytest.MonkeyPatch) -> Shell:
         ("verify --yes", {"tables": {"repair": False}}),
         ("backfill --yes", {"tables": {"repair": True}}),
         (
-            "backfill --yes --models Item,ScoreResult --since 2026-11-01 --segments 8",
-            {
-                "tables": {
-                    "models": ["Item", "ScoreResult"],
-                    "since": "2026-11-01T00:00:00Z",
-                    "segments": 8,
-                    "repair": True,
-                }
-            },
+            "backfill --yes --models ScoreResult",
+            {"tables": {"models": ["ScoreResult"], "repair": True}},
         ),
     ],
 )
@@ -149,8 +133,6 @@ def test_a_command_starts_an_execution_with_one_of_the_four_inputs(
         (f"repair {RANGE} --quarantine", "name one of"),
         ("repair --quarantine --failed-batches", "name one of"),
         ("backfill --yes --models Itme", "'Itme' is not attached; attached: Item, ScoreResult"),
-        ("backfill --yes --segments 501", "choose --segments 500 or fewer"),
-        ("verify --yes --models Item,ScoreResult --segments 1000", "500 or fewer"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_before_anything_starts(
@@ -172,30 +154,37 @@ def test_a_right_report_is_0_and_one_line(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "code", "says"),
+    ("found", "code", "says"),
     [
-        ({"driftCount": 1, "drift": [DRIFT]}, 1, "count 7 → 3"),
-        ({"driftCount": 1, "drift": [DRIFT], "repaired": 1}, 0, "1 drifting, 1 repaired"),
-        ({"driftCount": 300, "drift": [DRIFT] * 250, "repaired": 300}, 0, "… and 100 more"),
-        ({"inFlux": 2}, 1, "Run this again in a few minutes"),
+        ({"drift": 1}, 1, "a scoreResultsByScorecard card-1 1970-01-01T00:05:00Z 1 count 7 → 3"),
+        ({"drift": 1, "repaired": 1}, 0, "1 drifting, 1 repaired"),
+        ({"drift": 300, "repaired": 300}, 0, "… and 100 more"),
+        ({"in_flux": 2}, 1, "Run this again in a few minutes"),
         ({"unverified": 1}, 1, "could not be compared"),
         ({"deferred": 1}, 1, "backfill --models"),
-        (
-            {"notReached": [{"hour": "h", "series": "s"}], "notReachedCount": 1},
-            2,
-            "not reached: h s",
-        ),
+        ({"not_reached": ["a: Item"], "not_reached_count": 1}, 2, "not reached: a: Item"),
+        ({"failed": ["a: Task: no answer"]}, 2, "could not be checked: a: Task: no answer"),
     ],
 )
 def test_the_exit_code_and_the_lines_follow_the_report(
-    shell: Shell, changes: dict[str, Any], code: int, says: str
+    shell: Shell, found: dict[str, Any], code: int, says: str
 ) -> None:
-    shell.machine.ends["output"] = json.dumps(RIGHT | changes)
+    findings = Findings(**{"drift": []} | {k: v for k, v in found.items() if k != "drift"})
+    for _ in range(found.get("drift", 0)):
+        findings.report_drift(DRIFT)
+    shell.machine.ends["output"] = json.dumps(findings.as_result())
     assert shell.run(f"repair {RANGE}") == code
     assert says in " ".join(shell.out.split())
     shell.machine.looks = 0
     assert shell.run(f"repair {RANGE} --json") == code
-    assert json.loads(shell.out) == RIGHT | changes
+    assert json.loads(shell.out) == findings.as_result()
+
+
+def test_rows_that_are_not_counted_are_named_by_their_reason(shell: Shell) -> None:
+    report = RIGHT | {"uncountable": {"createdAt is missing": 3}}
+    shell.machine.ends["output"] = json.dumps(report)
+    assert shell.run("backfill --yes") == 0
+    assert "3 rows are not counted: createdAt is missing" in shell.out
 
 
 @pytest.mark.parametrize(

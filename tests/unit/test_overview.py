@@ -3,20 +3,19 @@
 import io
 import re
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 import pytest
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.cover import edges
-from aggregated_metrics.core.series import Series
 from aggregated_metrics.core.measures import Measures
 from aggregated_metrics.core.models import BUILT_IN
+from aggregated_metrics.core.series import Series
 
 from aggregated_metrics_cli import charts
 from aggregated_metrics_cli.output import Output
 from aggregated_metrics_cli.overview import Overview, added, collect, label, step_of
 from aggregated_metrics_cli.overview_tables import overview
-from aggregated_metrics_cli.page import number, render
+from aggregated_metrics_cli.page import render
 from testbench import oracle
 from testbench.counted import FakeClient, busy_day, keep_up, measured, minute, store
 
@@ -50,29 +49,30 @@ def stored(client: FakeClient, record_type: str) -> dict[str, int]:
 
 
 def test_its_sums_are_those_of_the_stored_minutes(client: FakeClient, found: Overview) -> None:
-    for section in found.sections:
-        for counted in (section.whole, *section.splits):
-            assert counted.sums == stored(client, counted.record_type), counted.record_type
+    for counted in found.totals:
+        assert counted.sums == stored(client, counted.name), counted.name
 
 
 def test_the_layers_of_a_chart_add_up_to_the_whole(found: Overview) -> None:
-    for section in found.sections:
-        sums = [sum(parts) for parts in zip(*(counts for _, counts in section.layers), strict=True)]
-        assert sums == section.whole.counts
-    assert [name for name, _ in found.sections[0].layers] == [
-        *("predictionItems", "evaluationItems", "other")
-    ]
+    for whole, *splits in found.sections:
+        layers = charts.layers_of(whole, splits)
+        assert [sum(p) for p in zip(*(c for _, c in layers), strict=True)] == whole.counts
+    whole, *splits = found.sections[0]
+    names = [name for name, _ in charts.layers_of(whole, splits)]
+    assert names == ["predictionItems", "evaluationItems", "other"]
 
 
 def test_a_breakdown_adds_up_to_its_record_type(client: FakeClient, found: Overview) -> None:
-    (breakdown,) = found.breakdowns
-    whole = stored(client, "scoreResults")
-    assert added(scope.sums for scope in breakdown.scorecards) == whole
-    assert added(scope.sums for scope in breakdown.scores) == whole
-    for card in breakdown.scorecards:
-        scores = breakdown.scores_of(card.scorecard_id)
+    ((name, group),) = found.breakdowns.items()
+    cards = [each for each in group if not each.depth]
+    assert name == "scoreResults"
+    for depth in (0, 1):
+        assert added(each.sums for each in group if each.depth == depth) == stored(client, name)
+    for card in cards:
+        scores = [each for each in group if each.depth and card.name in each.name]
         assert added(score.sums for score in scores) == card.sums
-    counts = [scope.sums["count"] for scope in breakdown.scorecards]
+        assert group[group.index(card) + 1] in scores
+    counts = [card.sums["count"] for card in cards]
     assert counts == sorted(counts, reverse=True)
 
 
@@ -94,7 +94,7 @@ def test_a_day_is_complete_when_it_is_over_and_every_bucket_is_closed(
     keep_up(client.api, NOW)
     made = collect(client, "acme", START - DAY, START, UTC, NOW)
     assert made.is_complete is complete
-    assert ("Everything in this range is complete" in render(made)) is complete
+    assert ("Not complete yet" not in render(made)) is complete
 
 
 def test_a_day_takes_few_requests(client: FakeClient) -> None:
@@ -117,14 +117,6 @@ def test_a_measure_that_nobody_named_is_called_by_its_words() -> None:
     assert label("unchangedCount") == "unchanged"
 
 
-@pytest.mark.parametrize(
-    ("measure", "value", "text"),
-    [("count", 12345, "12,345"), ("cost", 1230, "$0.0012"), ("cost", 123456789, "$123.46")],
-)
-def test_numbers_have_as_many_digits_as_say_something(measure: str, value: int, text: str) -> None:
-    assert number(measure, value) == text
-
-
 def test_the_page_needs_nothing_from_elsewhere(found: Overview) -> None:
     page = render(found)
     assert re.findall(r"(?:src|href)=|@import|url\(|<script", page) == []
@@ -144,7 +136,7 @@ def test_the_page_of_the_most_points_is_under_a_megabyte() -> None:
 
 
 def test_the_future_is_no_point_without_rows(client: FakeClient, found: Overview) -> None:
-    starts = [point.start for point in found.sections[0].whole.points]
+    starts = [point.start for point in found.totals[0].points]
     assert starts[-1] == datetime(2026, 11, 22, 17, tzinfo=UTC)
     ahead = collect(client, "acme", START + 2 * DAY, START + 3 * DAY, UTC, NOW)
     assert ahead.is_empty
@@ -163,27 +155,23 @@ def test_names_cannot_break_out_of_the_page() -> None:
 
 def test_an_empty_range_is_a_page_that_says_so() -> None:
     page = render(collect(FakeClient(), "acme", START - DAY, START, UTC, NOW))
-    assert "Nothing was counted in this range" in page
+    assert "Nothing of items, scoreResults" in page
 
 
-def test_where_clocks_go_back_every_point_has_a_name_of_its_own() -> None:
-    berlin = ZoneInfo("Europe/Berlin")
-    client = FakeClient()
-    counted = dict.fromkeys(range(minute("2026-10-24 22:00"), minute("2026-10-25 23:00"), 60), 1)
-    store(client.api, Series("acme", "items"), {m: Measures(n) for m, n in counted.items()}, NOW)
-    start = datetime(2026, 10, 25, tzinfo=berlin)
-    made = collect(client, "acme", start, datetime(2026, 10, 26, tzinfo=berlin), berlin, NOW)
-    names = charts.labels(made.sections[0].whole.points, made.step)
-    assert len(names) == len(set(names)) == 25
+def test_only_what_is_asked_for_is_read(client: FakeClient) -> None:
+    names = ["evaluationItems", "tasks", "procedures", "scoreResultsByScore"]
+    step = timedelta(minutes=5)
+    found = collect(client, "acme", START, START + DAY, UTC, NOW, record_types=names, step=step)
+    assert [each.name for each in found.totals] == ["evaluationItems", "tasks"]
+    assert found.quiet == ["procedures"]
+    assert {each.series.record_type for each in found.breakdowns["scoreResults"]} == {names[-1]}
+    assert {point.end - point.start for point in found.totals[0].points} == {step}
 
 
 def test_the_terminal_shows_the_same_numbers(found: Overview) -> None:
     out = io.StringIO()
     Output(as_json=False, out=out, err=out).draw(*overview(found))
     text = out.getvalue()
-    for section in found.sections:
-        assert re.search(rf"{section.whole.record_type} +{section.whole.sums['count']:,} ", text)
-    for breakdown in found.breakdowns:
-        for scope in (*breakdown.scorecards, *breakdown.scores):
-            assert f"{scope.sums['count']:,}" in text
+    for each in (*found.totals, *found.breakdowns["scoreResults"]):
+        assert re.search(rf"{each.name[:8]}.* {each.sums['count']:,} ", text)
     assert "Complete up to 22 Nov 2026, 17:04 UTC" in text

@@ -1,23 +1,23 @@
 """An application's API, its tables and their streams: found, and reported. Reads only."""
 
 import json
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from aggregated_metrics.adapters.appsync import Client
-from aggregated_metrics.core.models import BUILT_IN
+from aggregated_metrics.adapters.endpoints import region_of
+from aggregated_metrics.core.declarations import Document
+from aggregated_metrics.core.errors import ApiError
+from aggregated_metrics.core.models import BUILT_IN, Models
 from botocore.exceptions import ClientError
 
-from aggregated_metrics_cli import diagnostics, documents
+from aggregated_metrics_cli import declared, diagnostics, documents
 from aggregated_metrics_cli.errors import CommandError
 from aggregated_metrics_cli.findings import COUNTS, Aws, Finding, reading
 
 _BY_ID = "`make attach API_ID=… REGION=…`"
-_HOST = re.compile(r"\.appsync-api\.([a-z0-9-]+)\.amazonaws\.com")
 
 
 @dataclass(slots=True)
@@ -33,6 +33,8 @@ class Application:
         keys: ARNs of the KMS keys of the tables.
         request_bytes: how large a request may be; 0 for any size.
         breakdowns: the breakdowns that are stored already.
+        document: the declarations for the functions.
+        models: what may be counted.
         findings: what was looked at, in order.
     """
 
@@ -44,6 +46,8 @@ class Application:
     keys: list[str] = field(default_factory=list)
     request_bytes: int = 0
     breakdowns: list[str] = field(default_factory=list)
+    document: Document = field(default_factory=Document)
+    models: Models = BUILT_IN
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -73,6 +77,7 @@ class Application:
             "StreamArns": _list(self.streams.values()),
             "TableArns": _list(arn.split("/stream/")[0] for arn in self.streams.values()),
             "ListingFieldArns": _list(self._listings()),
+            "Models": "" if self.document == Document() else self.document.as_variable(),
             **({"SourceTables": json.dumps(named, separators=(",", ":"))} if named else {}),
             **({"SourceKeyArns": _list(sorted(self.keys))} if self.keys else {}),
             **({"MaxRequestBytes": str(self.request_bytes)} if self.request_bytes else {}),
@@ -81,7 +86,7 @@ class Application:
 
     def _listings(self) -> Iterator[str]:
         """The fields of Query through which the reconciler reads the rows."""
-        for listing in (BUILT_IN[model].listing for model in self.streams):
+        for listing in (self.models[model].listing for model in self.streams):
             if listing is not None:
                 yield f"{self.arn}/types/Query/fields/{listing.query}"
 
@@ -96,12 +101,12 @@ class Outputs(NamedTuple):
 
     Attributes:
         url: the GraphQL endpoint.
-        region: where it is.
+        region: where it is; None where the file does not say.
         api_id: the API's id, if its back end exports it (docs/amplify.md).
     """
 
     url: str
-    region: str
+    region: str | None
     api_id: str | None
 
 
@@ -115,9 +120,9 @@ def outputs_of(file: Path) -> Outputs:
         content = json.loads(file.read_text("utf-8"))
         data = content["data"]
         url = str(data["url"])
-        region = data.get("aws_region") or _HOST.findall(urlsplit(url).netloc)[0]
+        region = data.get("aws_region") or region_of(url)
         exported = (content.get("custom") or {}).get("aggregatedMetrics") or {}
-        return Outputs(url, str(region), exported.get("apiId"))
+        return Outputs(url, region, exported.get("apiId"))
     except FileNotFoundError as error:
         raise CommandError(
             f"{file} is not there: copy the file that `npx ampx generate outputs` writes, "
@@ -147,16 +152,20 @@ def find_api(appsync: Any, url: str) -> str:
     )
 
 
-def inspect(aws: Aws, api_id: str, connect: Callable[[str], Client]) -> Application:
+def inspect(
+    aws: Aws, api_id: str, connect: Callable[[str], Client], document: Document | None = None
+) -> Application:
     """Look at the API, its tables and their streams.
 
     Args:
         aws: gives boto3's client for a service.
         api_id: the API's id.
         connect: gives what carries out signed documents at a URL.
+        document: the models that the user declares.
 
     Raises:
         CommandError: there is no such API, or something may not be read.
+        DeclarationError: two models share a name or a record type.
     """
     appsync = aws("appsync")
     try:
@@ -167,17 +176,19 @@ def inspect(aws: Aws, api_id: str, connect: Callable[[str], Client]) -> Applicat
             f"there is no API {api_id} here ({error}): check the profile and the region"
         ) from error
     found = Application(api["uris"]["GRAPHQL"], api["arn"], api["arn"].split(":")[3])
-    origins = _sources(aws, api_id)
-    found.tables = _tables(aws, api_id, origins)
-    sent = documents.documents([model for model in BUILT_IN if model.name in found.tables])
     found.request_bytes = diagnostics.FIREWALL_BYTES if api.get("wafWebAclArn") else 0
     with reading("appsync"):
-        found.findings += diagnostics.settings(api, documents.depth(sent))
+        schema = documents.schema_of(appsync, api_id)
+        found.findings += diagnostics.settings(api)
         found.findings += diagnostics.cache(appsync, api_id)
-        found.findings += diagnostics.conflicts(origins)
-        found.findings += documents.validated(documents.schema_text(appsync, api_id), sent)
+    found.document, judged = declared.completed(document or Document(), schema)
+    found.models = BUILT_IN.declaring(found.document)
+    found.tables = _tables(aws, api_id, [*(model.name for model in found.models), COUNTS])
+    counted = Models(model for model in found.models if model.name in found.tables)
+    found.findings += [*judged, *documents.validated(schema, documents.documents(counted))]
+    found.findings += diagnostics.conflicts(found.document.softDeletes, schema)
     with reading("dynamodb"):
-        for model in BUILT_IN:
+        for model in found.models:
             found.findings += _source(aws("dynamodb"), found, model.name)
     with reading("lambda"):
         found.findings += diagnostics.concurrency(aws("lambda"), len(found.streams))
@@ -188,9 +199,10 @@ def inspect(aws: Aws, api_id: str, connect: Callable[[str], Client]) -> Applicat
 
 def _tried(client: Client, found: Application) -> Iterator[Finding]:
     """One signed query, which also finds the breakdowns that are stored."""
-    refused, found.breakdowns = documents.stored_breakdowns(client)
-    if refused:
-        yield Finding("API: a signed query", "wrong", refused, "do what it says")
+    try:
+        found.breakdowns = documents.stored_breakdowns(client, found.models)
+    except ApiError as error:
+        yield Finding("API: a signed query", "wrong", str(error), "do what it says")
         return
     yield Finding("API: a signed query", "good", "it is answered")
     if found.breakdowns:
@@ -198,39 +210,39 @@ def _tried(client: Client, found: Application) -> Iterator[Finding]:
         yield Finding("breakdowns", "good", f"stored, so switched on: {names}")
 
 
-def _sources(aws: Aws, api_id: str) -> dict[str, dict[str, Any]]:
-    """Model → data source of its table."""
+def _tables(aws: Aws, api_id: str, wanted: Collection[str]) -> dict[str, str]:
+    """Model → table: by the API's data sources, else by Amplify's form of names."""
     with reading("appsync"):
-        return {
-            source["name"].removesuffix("Table").removesuffix("_"): source
+        tables = {
+            source["name"].removesuffix("Table").removesuffix("_"): source["dynamodbConfig"]
             for page in aws("appsync").get_paginator("list_data_sources").paginate(apiId=api_id)
             for source in page["dataSources"]
             if source["type"] == "AMAZON_DYNAMODB"
         }
-
-
-def _tables(aws: Aws, api_id: str, origins: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Model → table: by the API's data sources, else by Amplify's form of names."""
-    tables = {
-        model: str(source["dynamodbConfig"]["tableName"]) for model, source in origins.items()
-    }
-    wanted = [*(model.name for model in BUILT_IN), COUNTS]
-    if not tables.keys() & set(wanted):
+    found = {model: str(source["tableName"]) for model, source in tables.items()}
+    if not found.keys() & set(wanted):
         with reading("dynamodb"):
             for page in aws("dynamodb").get_paginator("list_tables").paginate():
                 for name in page["TableNames"]:
                     model, _, rest = name.partition("-")
                     if rest.startswith(f"{api_id}-"):
-                        tables[model] = name
-    return {model: tables[model] for model in wanted if model in tables}
+                        found[model] = name
+    return {model: found[model] for model in wanted if model in found}
 
 
 def _source(dynamodb: Any, found: Application, model: str) -> Iterator[Finding]:
     name = found.tables.get(model)
-    if name is None:
+    if name is None and model in BUILT_IN:
         yield Finding(model, "note", "the API has no such model: it is not counted")
-        return
-    table = dynamodb.describe_table(TableName=name)["Table"]
+    elif name is None:
+        yield Finding(model, "wrong", "its table is not found", "deploy the model, or remove it")
+    else:
+        yield from _table(dynamodb, found, model, dynamodb.describe_table(TableName=name)["Table"])
+
+
+def _table(
+    dynamodb: Any, found: Application, model: str, table: Mapping[str, Any]
+) -> Iterator[Finding]:
     stream = diagnostics.stream(model, table)
     yield stream
     if stream.state == "good":

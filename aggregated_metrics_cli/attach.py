@@ -2,6 +2,7 @@
 
     aggregated-metrics attach amplify_outputs.json
     aggregated-metrics attach --api-id abcdefghijklmnop --region eu-central-1 --env staging
+    aggregated-metrics attach amplify_outputs.json --models models.toml
 
 It reads the account and writes one file, samconfig.toml: the parameter_overrides of one
 environment. Other overrides, and comments, stay as they are. Nothing is deployed.
@@ -10,6 +11,7 @@ environment. Other overrides, and comments, stay as they are. Nothing is deploye
 from argparse import Namespace
 
 from aggregated_metrics.adapters.appsync import AppSyncClient, Client, SigV4, open_session
+from aggregated_metrics.core.declarations import Document
 from rich.table import Table
 
 from aggregated_metrics_cli import samconfig
@@ -36,6 +38,7 @@ def run(options: Namespace, deployment: Deployment, output: Output) -> int:
 
     Raises:
         CommandError: the API could not be found or read.
+        DeclarationError: the file of models is wrong; the message names the model and the key.
     """
     found = _find(options, deployment)
     output.show(found.as_json(), report(found))
@@ -66,7 +69,15 @@ def _find(options: Namespace, deployment: Deployment) -> Application:
         signer = SigV4(session.get_credentials(), session.region_name)
         return AppSyncClient(options.endpoint or endpoint, open_session(signer))
 
-    return inspect(aws, api_id, connect)
+    return inspect(aws, api_id, connect, _declarations(options))
+
+
+def _declarations(options: Namespace) -> Document:
+    """The file's; without one those that were attached before stay."""
+    if options.models is not None:
+        return Document.of_toml(options.models.read_text("utf-8"))
+    before = samconfig.overrides(options.config, options.env)
+    return Document.of_variable(before.get("Models", ""))
 
 
 def report(found: Application) -> Table:

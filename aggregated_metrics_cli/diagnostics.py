@@ -1,28 +1,27 @@
 """What makes a batch fail, and what a person should know before the first: a line each."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from aggregated_metrics.adapters.hour_store import BUCKETS_PER_SAVE
 from botocore.exceptions import ClientError
+from graphql import GraphQLSchema
 
+from aggregated_metrics_cli.declared import fields_of
 from aggregated_metrics_cli.findings import COUNTS, Finding
 
 FIREWALL_BYTES = 8_000
 """Below the 8 KB of a body that AWS WAF looks at for AppSync."""
+DEEPEST = 3
+"""How deep documents select: a field of Query, its items, their attributes."""
 VIEW_TYPE = "NEW_AND_OLD_IMAGES"
 _SHARDS = 4
 """How many shards the stream of a new table begins with; each takes one execution at a time."""
 _STALE = ("FULL_REQUEST_CACHING", "OPERATION_LEVEL_CACHING")
 
 
-def settings(api: Mapping[str, Any], deepest: int) -> Iterator[Finding]:
-    """What the API's own settings refuse.
-
-    Args:
-        api: AppSync's GraphqlApi.
-        deepest: how deep this project's documents select.
-    """
+def settings(api: Mapping[str, Any]) -> Iterator[Finding]:
+    """What the API's own settings (AppSync's GraphqlApi) refuse."""
     more = api.get("additionalAuthenticationProviders") or ()
     modes = [each["authenticationType"] for each in (api, *more)]
     if "AWS_IAM" not in modes:
@@ -40,7 +39,7 @@ def settings(api: Mapping[str, Any], deepest: int) -> Iterator[Finding]:
             "it is private, and the functions are in no VPC",
             "attach to an API that is global",
         )
-    for name, least in (("resolverCountLimit", BUCKETS_PER_SAVE), ("queryDepthLimit", deepest)):
+    for name, least in (("resolverCountLimit", BUCKETS_PER_SAVE), ("queryDepthLimit", DEEPEST)):
         limit = int(api.get(name) or 0)
         if 0 < limit < least:
             remedy = f"set it to {least} or more, or to 0 for AppSync's own"
@@ -64,27 +63,19 @@ def cache(appsync: Any, api_id: str) -> Iterator[Finding]:
         yield Finding("API: cache", "wrong", f"{behaviour}: hours are read stale", remedy)
 
 
-def conflicts(origins: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
-    """Which models detect conflicts (by AppSync's data sources): deletions only mark a row."""
-    found = [
-        model
-        for model, source in origins.items()
-        if (source.get("dynamodbConfig") or {}).get("versioned")
-    ]
-    if COUNTS in found:
+def conflicts(soft_deletes: Sequence[str], schema: GraphQLSchema) -> Iterator[Finding]:
+    """Which models detect conflicts: deletions only mark a row."""
+    if "_version" in fields_of(schema, COUNTS):
         yield Finding(
             f"{COUNTS}: conflict detection",
             "wrong",
             "an update without _version fails",
             f"turn conflict detection off for {COUNTS}, and deploy it",
         )
-    if others := [model for model in found if model != COUNTS]:
-        yield Finding(
-            "conflict detection",
-            "note",
-            f"{', '.join(others)}: a deletion only sets _deleted",
-            "a row with _deleted: true counts as none",
-        )
+    if soft_deletes:
+        found = f"{', '.join(soft_deletes)}: a deletion only sets _deleted"
+        remedy = "a row with _deleted: true counts as none"
+        yield Finding("conflict detection", "note", found, remedy)
 
 
 def stream(model: str, table: Mapping[str, Any]) -> Finding:

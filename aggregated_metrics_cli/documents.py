@@ -1,48 +1,29 @@
 """The documents that this project sends, held against the application's own schema."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
+from aggregated_metrics import breakdowns
+from aggregated_metrics.adapters import bucket_reader, hour_documents
 from aggregated_metrics.adapters.appsync import Client, operation_name
-from aggregated_metrics.adapters.hour_documents import (
-    BREAKDOWN_HOURS,
-    day_document,
-    keys_document,
-    load_document,
-    save_document,
-)
 from aggregated_metrics.adapters.index_rows import IndexRows, hours_condition
 from aggregated_metrics.adapters.retries import Retries
-from aggregated_metrics.core.errors import ApiError
+from aggregated_metrics.core.buckets import HOUR
 from aggregated_metrics.core.hour import Bucket, Write
-from aggregated_metrics.core.models import BUILT_IN, Model
+from aggregated_metrics.core.models import Models
 from aggregated_metrics.core.series import HourId, Series
 from aggregated_metrics.model import AggregatedMetrics
 from botocore.exceptions import ClientError
-from graphql import (
-    FieldNode,
-    GraphQLError,
-    GraphQLSchema,
-    Node,
-    OperationDefinitionNode,
-    build_schema,
-    parse,
-    validate,
-)
-from graphql.language import DocumentNode, FragmentDefinitionNode, FragmentSpreadNode
+from graphql import GraphQLError, GraphQLSchema, build_schema, parse, validate
 
+from aggregated_metrics_cli.errors import CommandError
 from aggregated_metrics_cli.findings import COUNTS, Finding
 
-OPERATIONS = ("listAggregatedMetrics", "createAggregatedMetrics", "updateAggregatedMetrics")
-"""What the functions call on AggregatedMetrics."""
-QUERIES = (
-    "listAggregatedMetricsByAccountIdAndRecordTypeAndTimeRangeStart",
-    "listAggregatedMetricsByAccountIdAndTimeRangeStartAndRecordType",
-)
-"""What readers call on it besides: the queries of its indexes."""
 NOBODY = "aggregated-metrics-attach"
 """An account that has no rows: what is asked of it reads nothing."""
+_HOUR = HourId(Series(NOBODY, "items"), 0)
 _WHEN = datetime(2000, 1, 1, tzinfo=UTC)
 _NO_SCHEMA = {"GraphQLSchemaException", "NotFoundException"}
 _PAGES = 20
@@ -52,112 +33,85 @@ _ANY = """query AnyBuckets($token: String) {
 _SCALARS = ("Date", "Time", "DateTime", "Timestamp", "Email", "JSON", "URL", "Phone", "IPAddress")
 
 
-class Document(NamedTuple):
-    """One document with the variables of a request."""
-
-    text: str
-    variables: dict[str, Any]
-
-    @property
-    def name(self) -> str:
-        """The operation's name, and for a listing its model's."""
-        return operation_name(self.text)
-
-
 class _Recorder:
-    """A client that keeps what it is asked to carry out."""
+    """A client that keeps what it is asked to carry out, and finds nothing."""
 
     def __init__(self) -> None:
-        self.asked: list[Document] = []
+        self.asked = [_ANY]
 
-    def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
-        self.asked.append(Document(query, variables or {}))
-        empty: dict[str, Any] = {"items": [], "nextToken": None}
-        return {"row": None, "page": empty} | dict.fromkeys(fields_of(query), empty)
+    def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:  # noqa: ARG002
+        self.asked.append(query)
+        return defaultdict(lambda: {"items": [], "nextToken": None})
 
 
-def documents(models: Collection[Model]) -> list[Document]:
-    """Every document that is sent to an API with these source models: load, save, every query."""
-    hour = HourId(Series(NOBODY, "items"), 0)
+def documents(models: Models) -> list[str]:
+    """Every document that functions and readers send to an API with these models."""
+    condition = {"updatedAt": {"eq": "2000-01-01T00:00:00.000000Z"}}
     writes = [
-        Write(hour, Bucket(0, 1), {}, is_new=True, condition=None),
-        Write(
-            hour,
-            Bucket(1, 1),
-            {},
-            is_new=False,
-            condition={"updatedAt": {"eq": "2000-01-01T00:00:00.000000Z"}},
-        ),
+        Write(_HOUR, Bucket(0, 1), {}, is_new=True, condition=None),
+        Write(_HOUR, Bucket(1, 1), {}, is_new=False, condition=condition),
     ]
+    asks = [bucket_reader.Ask(_HOUR.series, 0, HOUR), bucket_reader.Ask(_HOUR.series, 0)]
+    made = (
+        hour_documents.load_document([_HOUR]),
+        hour_documents.keys_document(_HOUR),
+        hour_documents.save_document(writes),
+        hour_documents.day_document([(_HOUR.series, 0)]),
+        bucket_reader.document(asks, as_of=True),
+    )
     recorder = _Recorder()
     for record_type in ("items", None):
         AggregatedMetrics.list_by_time_range(recorder, NOBODY, _WHEN, _WHEN, record_type)
+    breakdowns(recorder, NOBODY, *models.breakdowns)
     rows = IndexRows(recorder, Retries())
     for model in models:
         if model.listing is not None:
             list(rows.pages(model, NOBODY, hours_condition(0, 0)))
-    stored: tuple[tuple[str, dict[str, Any]], ...] = (
-        load_document([hour]),
-        keys_document(hour),
-        save_document(writes),
-        day_document([(hour.series, 0)], [None]),
-        (BREAKDOWN_HOURS, {}),
-    )
-    return [*(Document(*each) for each in stored), *recorder.asked, Document(_ANY, {})]
+    return [*(text for text, _ in made), hour_documents.BREAKDOWN_HOURS, *recorder.asked]
 
 
-def schema_text(appsync: Any, api_id: str) -> str:
-    """An API's schema with its directives; empty where it has none."""
+def schema_of(appsync: Any, api_id: str) -> GraphQLSchema:
+    """An API's schema.
+
+    Raises:
+        CommandError: the API has none.
+    """
     try:
         answer = appsync.get_introspection_schema(
             apiId=api_id, format="SDL", includeDirectives=True
         )["schema"]
+        return built((answer.read() if hasattr(answer, "read") else bytes(answer)).decode())
     except ClientError as error:
         if error.response["Error"]["Code"] not in _NO_SCHEMA:
             raise
-        return ""
-    return (answer.read() if hasattr(answer, "read") else bytes(answer)).decode()
+        raise CommandError(f"the API has no schema ({error}): deploy it") from error
+    except (ValueError, GraphQLError, TypeError) as error:
+        raise CommandError(f"the API's schema cannot be read ({error}): deploy it") from error
 
 
-def schema_of(text: str) -> GraphQLSchema:
-    """An API's schema as AppSync gives it, whose own scalars and directives it need not declare.
+def built(text: str) -> GraphQLSchema:
+    """A schema of its text as AppSync gives it: its own scalars and directives are left out.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it has no queries.
     """
     missing = "\n".join(
         f"scalar AWS{name}" for name in _SCALARS if f"scalar AWS{name}\n" not in f"{text}\n"
     )
-    return build_schema(f"{text}\n{missing}", assume_valid=True)
+    schema = build_schema(f"{text}\n{missing}", assume_valid=True)
+    if schema.query_type is None:
+        raise ValueError("it has no queries")
+    return schema
 
 
-def fields_of(text: str) -> set[str]:
-    """The fields of Query and Mutation that a document calls."""
-    return {
-        node.name.value
-        for definition in parse(text).definitions
-        if isinstance(definition, OperationDefinitionNode)
-        for node in definition.selection_set.selections
-        if isinstance(node, FieldNode)
-    }
-
-
-def validated(text: str, sent: Iterable[Document]) -> Iterator[Finding]:
+def validated(schema: GraphQLSchema, sent: Iterable[str]) -> Iterator[Finding]:
     """A finding for each document that the schema refuses, and for rules wider than reading."""
     what, refused = "API: documents", 0
-    try:
-        schema = schema_of(text)
-    except (ValueError, GraphQLError, TypeError) as error:
-        yield Finding("API: schema", "wrong", f"it cannot be read ({error})", "deploy the API")
-        return
-    if schema.query_type is None:
-        yield Finding("API: schema", "wrong", "the API has no schema", "deploy it")
-        return
-    for document in sent:
-        if errors := validate(schema, parse(document.text)):
+    for text in sent:
+        if errors := validate(schema, parse(text)):
             refused += 1
             said = "; ".join(dict.fromkeys(error.message for error in errors[:3]))
-            yield Finding(what, "wrong", f"{document.name}: {said}", _REFUSED)
+            yield Finding(what, "wrong", f"{operation_name(text)}: {said}", _REFUSED)
     if not refused:
         yield Finding(what, "good", "the schema takes every document")
     yield from _rules(schema)
@@ -193,46 +147,20 @@ def _rules(schema: GraphQLSchema) -> Iterator[Finding]:
         )
 
 
-def stored_breakdowns(client: Client) -> tuple[str, list[str]]:
-    """Why the API refuses a signed query (empty if not), and which breakdowns it has stored.
+def stored_breakdowns(client: Client, models: Models) -> list[str]:
+    """The breakdowns of which the API has buckets, by a signed query.
 
     Only the first pages are read: a breakdown that is used fills a share of them.
+
+    Raises:
+        ApiError: the API refused, or did not answer.
     """
     found: set[str] = set()
     token = None
-    try:
-        for _ in range(_PAGES):
-            page = client.execute(_ANY, {"token": token})["listAggregatedMetrics"]
-            found |= {item["recordType"] for item in page["items"] if item}
-            token = page.get("nextToken")
-            if token is None:
-                break
-    except ApiError as error:
-        return str(error), []
-    return "", [name for name in BUILT_IN.breakdowns if name in found]
-
-
-def depth(sent: Iterable[Document]) -> int:
-    """How deep the deepest document selects."""
-    return max(_depth(parse(document.text)) for document in sent)
-
-
-def _depth(document: DocumentNode) -> int:
-    fragments = {
-        definition.name.value: definition
-        for definition in document.definitions
-        if isinstance(definition, FragmentDefinitionNode)
-    }
-
-    def below(node: Node) -> int:
-        if isinstance(node, FragmentSpreadNode):
-            return below(fragments[node.name.value])
-        chosen = getattr(node, "selection_set", None)
-        inner = max((below(each) for each in chosen.selections), default=0) if chosen else 0
-        return inner + isinstance(node, FieldNode)
-
-    return max(
-        below(definition)
-        for definition in document.definitions
-        if isinstance(definition, OperationDefinitionNode)
-    )
+    for _ in range(_PAGES):
+        page = client.execute(_ANY, {"token": token})["listAggregatedMetrics"]
+        found |= {item["recordType"] for item in page["items"] if item}
+        token = page.get("nextToken")
+        if token is None:
+            break
+    return [name for name in models.breakdowns if name in found]

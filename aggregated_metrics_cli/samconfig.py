@@ -61,6 +61,17 @@ def _unquoted(text: str) -> str:
     return text.replace("\\ ", " ").replace('\\"', '"').replace("\\'", "'")
 
 
+def overrides(config: Path, env: str) -> dict[str, str]:
+    """An environment's parameter_overrides by name.
+
+    Raises:
+        CommandError: the file is no TOML, or SAM cannot read what stands there.
+    """
+    found = read(config).unwrap().get(env, {})
+    parts = (found.get(part, {}).get("parameters", {}) for part in ("deploy", "global"))
+    return overrides_of([part.get("parameter_overrides") for part in parts])
+
+
 def write(config: Path, env: str, region: str, parameters: Mapping[str, str]) -> None:
     """Put parameters into an environment's overrides, a table; all else stays as it was.
 
@@ -69,13 +80,14 @@ def write(config: Path, env: str, region: str, parameters: Mapping[str, str]) ->
     Raises:
         CommandError: SAM cannot read what stands there.
     """
+    before = overrides(config, env)
     document = read(config)
     document.setdefault("version", 0.1)
     shared = _table(_table(_table(document, env), "global"), "parameters")
     older = document[env].get("deploy", {}).get("parameters", {})
-    before = overrides_of(older.pop("parameter_overrides", None))
-    before |= overrides_of(_plain(shared.pop("parameter_overrides", None)))
-    older.pop("region", None)
+    for name in ("parameter_overrides", "region"):
+        older.pop(name, None)
+    shared.pop("parameter_overrides", None)
     shared["region"] = region
     shared["language_extensions"] = True  # `sam build` writes the template's loops out
     shared["parameter_overrides"] = merged(before, parameters)
@@ -92,10 +104,6 @@ def merged(before: Mapping[str, str], parameters: Mapping[str, str]) -> dict[str
         names = [*on.split(","), *parameters["Breakdowns"].split(",")]
         made["Breakdowns"] = ",".join(sorted(set(filter(None, names))))
     return made
-
-
-def _plain(given: Any) -> Any:
-    return given.unwrap() if hasattr(given, "unwrap") else given
 
 
 def _table(parent: Any, name: str) -> Any:

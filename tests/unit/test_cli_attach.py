@@ -1,349 +1,308 @@
-"""`make attach`: what it finds, what it says is missing, what it writes."""
+"""`attach`: what it finds, what it says is missing, what it writes."""
 
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
-from functools import cache
+import tomllib
+from collections.abc import Iterator
+from functools import cache, partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
 import tomlkit
+from aggregated_metrics.core.declarations import Document
 from aggregated_metrics.core.errors import TransportError
+from aggregated_metrics.core.models import BUILT_IN
 from botocore.exceptions import ClientError
-from moto import mock_aws
+from graphql import FieldNode, parse
 
 from aggregated_metrics_cli import documents
 from aggregated_metrics_cli.application import Application, find_api, inspect, outputs_of
-from aggregated_metrics_cli.diagnostics import conflicts
+from aggregated_metrics_cli.diagnostics import DEEPEST
 from aggregated_metrics_cli.errors import CommandError
 from aggregated_metrics_cli.main import main
-from testbench.templates import resources, template
+from testbench import reviews
+from testbench.fakes.models import SCHEMA_PATH
+from testbench.templates import template
 
-MODELS = ("Item", "ScoreResult", "Task", "Evaluation", "AggregatedMetrics")
-SCHEMA = (Path(__file__).parents[2] / "testbench" / "amplify" / "schema.graphql").read_bytes()
-
-
-class Pages:
-    """A paginator over one page."""
-
-    def __init__(self, page: dict[str, Any]) -> None:
-        self.page = page
-
-    def paginate(self, **_: Any) -> Iterator[dict[str, Any]]:
-        yield self.page
+API, SCHEMA = "abcdefgh", SCHEMA_PATH.read_text()
+MODELS = ("Item", "ScoreResult", "Task", "Evaluation", "AggregatedMetrics", "Review")
+URL = "https://abc.appsync-api.us-east-1.amazonaws.com/graphql"
+ARN = f"arn:aws:appsync:us-east-1:123456789012:apis/{API}"
+WRITES = re.compile(r"((?:create|update|delete)AggregatedMetrics\((?:[^()]*)\): \w+)[^\n]*")
 
 
-class Refusing:
-    """A client that AWS refuses some calls: method → the error's code."""
-
-    def __init__(self, client: Any, refused: dict[str, str]) -> None:
-        self.client, self.refused = client, refused
-
-    def __getattr__(self, name: str) -> Any:
-        self._refuse(name)
-        return getattr(self.client, name)
-
-    def get_paginator(self, name: str) -> Any:
-        self._refuse(name)
-        return self.client.get_paginator(name)
-
-    def _refuse(self, method: str) -> None:
-        if code := self.refused.get(method):
-            operation = "".join(part.capitalize() for part in method.split("_"))
-            raise ClientError({"Error": {"Code": code, "Message": "no"}}, operation)
+def refusal(method: str, code: str = "NotFoundException") -> ClientError:
+    operation = "".join(part.capitalize() for part in method.split("_"))
+    return ClientError({"Error": {"Code": code, "Message": "no"}}, operation)
 
 
-def missing(operation: str) -> ClientError:
-    return ClientError({"Error": {"Code": "NotFoundException", "Message": "no"}}, operation)
+def table(model: str, view: str = "NEW_AND_OLD_IMAGES") -> dict[str, Any]:
+    name = f"{model}-{API}-NONE"
+    stream = {"StreamEnabled": True, "StreamViewType": view} if view else {}
+    arn = f"arn:aws:dynamodb:us-east-1:123456789012:table/{name}/stream/2026"
+    return {"TableName": name, "StreamSpecification": stream, "LatestStreamArn": arn}
 
 
-class AppSync:
-    """moto's AppSync, with the calls that it does not have; `given` is what they answer."""
+class Account:
+    """An application as Amplify makes it, and what AWS says of it; a test changes it first.
 
-    def __init__(self, client: Any, sources: dict[str, str], given: dict[str, Any]) -> None:
-        self.client, self.sources, self.given = client, sources, given
-        self.schema = given.get("schema", SCHEMA)
+    It is every client of boto3's, and the API's.
 
-    def get_graphql_api(self, apiId: str) -> dict[str, Any]:
-        api = self.client.get_graphql_api(apiId=apiId)["graphqlApi"]
-        return {"graphqlApi": api | self.given.get("api", {})}
+    Attributes:
+        expiring: the models whose tables have a time-to-live.
+        refused: method to the code of AWS's error.
+        record_types: of the stored buckets, a page each.
+    """
 
-    def get_api_cache(self, apiId: str) -> dict[str, Any]:
-        if "cache" not in self.given:
-            raise missing("GetApiCache")
-        return {"apiCache": {"apiCachingBehavior": self.given["cache"]}}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.client, name)
-
-    def get_paginator(self, name: str) -> Pages:
-        if name == "list_graphql_apis":
-            return Pages(self.client.list_graphql_apis())
-        assert name == "list_data_sources"
-        sources = [
-            {
-                "name": f"{model}Table",
-                "type": "AMAZON_DYNAMODB",
-                "dynamodbConfig": {"tableName": table, "versioned": self.given.get("versioned")},
-            }
-            for model, table in self.sources.items()
-        ]
-        return Pages({"dataSources": [{"name": "NONE_DS", "type": "NONE"}, *sources]})
-
-    def get_introspection_schema(self, **_: Any) -> dict[str, Any]:
-        return {"schema": io.BytesIO(self.schema)}
-
-
-class Tables:
-    """moto's DynamoDB; `changes` is what a table's description has besides."""
-
-    def __init__(self, client: Any, changes: dict[str, dict[str, Any]]) -> None:
-        self.client, self.changes = client, changes
-
-    def describe_table(self, TableName: str) -> dict[str, Any]:
-        table = self.client.describe_table(TableName=TableName)["Table"]
-        return {"Table": table | self.changes.get(TableName.split("-", maxsplit=1)[0], {})}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.client, name)
-
-
-class Functions:
-    """What Lambda says of the account."""
-
-    def __init__(self, available: int) -> None:
-        self.available = available
-
-    def get_account_settings(self) -> dict[str, Any]:
-        return {"AccountLimit": {"UnreservedConcurrentExecutions": self.available}}
-
-
-class Probe:
-    """A client that keeps what it carries out; gives pages of record types."""
-
-    def __init__(self, *pages: list[str], error: Exception | None = None) -> None:
-        self.pages, self.error, self.asked = list(pages), error, list[str]()
-
-    def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
-        self.asked.append(query)
-        if self.error:
-            raise self.error
-        items = [{"recordType": name} for name in (self.pages.pop(0) if self.pages else ())]
-        return {
-            "listAggregatedMetrics": {"items": items, "nextToken": (self.pages and "more") or None}
+    def __init__(self) -> None:
+        self.api: dict[str, Any] = {
+            "arn": ARN,
+            "apiId": API,
+            "uris": {"GRAPHQL": URL},
+            "authenticationType": "API_KEY",
+            "additionalAuthenticationProviders": [{"authenticationType": "AWS_IAM"}],
         }
-
-
-class World:
-    """An application as Amplify makes it; a test takes something away first."""
-
-    def __init__(self, clients: Callable[[str], Any]) -> None:
-        self.appsync, self.dynamodb, self.sts = map(clients, ("appsync", "dynamodb", "sts"))
-        self.given: dict[str, Any] = {}
-        self.api_id = ""
-        self.probe = Probe()
-        self.available = 1000
-        self.tables: dict[str, dict[str, Any]] = {}
-        self.sources: dict[str, str] = {}
+        self.schema, self.cache, self.executions = SCHEMA, "", 1000
+        self.tables = {model: table(model) for model in MODELS}
+        self.has_sources = True
+        self.expiring: set[str] = set()
         self.refused: dict[str, str] = {}
+        self.record_types: list[str] = []
 
-    def make(self, *, iam: bool = True, without: tuple[str, ...] = (), **changes: Any) -> str:
-        extra = [{"authenticationType": "AWS_IAM"}] if iam else []
-        api = self.appsync.create_graphql_api(
-            name="app", authenticationType="API_KEY", additionalAuthenticationProviders=extra
-        )["graphqlApi"]
-        self.api_id = api["apiId"]
-        templates = resources("backend/template.yaml", "AWS::DynamoDB::Table")
-        for model in MODELS:
-            if model not in without:
-                self._table(model, templates[f"{model}Table"]["Properties"], changes)
-        return self.api_id
+    def client(self, service: str, **_: Any) -> Any:
+        del service
+        return self
 
-    def _table(self, model: str, properties: dict[str, Any], changes: dict[str, Any]) -> None:
-        name = changes.get("names", {}).get(model, f"{model}-{self.api_id}-NONE")
-        view = changes.get("views", {}).get(model, "NEW_AND_OLD_IMAGES")
-        streamed = view and model != "AggregatedMetrics"
-        stream = {"StreamEnabled": True, "StreamViewType": view} if streamed else None
-        indexes = [
-            index
-            for index in properties["GlobalSecondaryIndexes"]
-            if index["IndexName"] not in changes.get("lost", ())
+    def __getattr__(self, method: str) -> Any:
+        if code := self.refused.get(method):
+            raise refusal(method, code)
+        return getattr(self, f"_{method}")
+
+    def get_paginator(self, method: str) -> Any:
+        page = getattr(self, method)()
+        return SimpleNamespace(paginate=lambda **_: [page])
+
+    def _get_caller_identity(self) -> Any:
+        return {"Account": "123456789012"}
+
+    def _get_graphql_api(self, apiId: str) -> Any:
+        if apiId != API:
+            raise refusal("get_graphql_api")
+        return {"graphqlApi": self.api}
+
+    def _list_graphql_apis(self) -> Any:
+        return {"graphqlApis": [self.api]}
+
+    def _get_api_cache(self, apiId: str) -> Any:
+        if not self.cache:
+            raise refusal("get_api_cache")
+        return {"apiCache": {"apiCachingBehavior": self.cache}}
+
+    def _get_introspection_schema(self, **_: Any) -> Any:
+        return {"schema": io.BytesIO(self.schema.encode())}
+
+    def _list_data_sources(self) -> Any:
+        sources = [
+            {"name": f"{model}Table", "type": "AMAZON_DYNAMODB", "dynamodbConfig": config}
+            for model, each in self.tables.items()
+            if (config := {"tableName": each["TableName"]})
         ]
-        used = {
-            key["AttributeName"]
-            for keys in (properties["KeySchema"], *(index["KeySchema"] for index in indexes))
-            for key in keys
-        }
-        self.dynamodb.create_table(
-            TableName=name,
-            BillingMode="PAY_PER_REQUEST",
-            KeySchema=properties["KeySchema"],
-            GlobalSecondaryIndexes=indexes,
-            AttributeDefinitions=[
-                attribute
-                for attribute in properties["AttributeDefinitions"]
-                if attribute["AttributeName"] in used
-            ],
-            **({"StreamSpecification": stream} if stream else {}),
-        )
-        self.sources[model] = name
+        none = {"name": "NONE_DS", "type": "NONE"}
+        return {"dataSources": [none, *sources] if self.has_sources else [none]}
 
-    def aws(self, service: str) -> Any:
-        client: Any
-        match service:
-            case "dynamodb":
-                client = Tables(self.dynamodb, self.tables)
-            case "appsync":
-                client = AppSync(self.appsync, self.sources, self.given)
-            case "sts":
-                client = self.sts
-            case _:
-                client = Functions(self.available)
-        return Refusing(client, self.refused)
+    def _list_tables(self) -> Any:
+        return {"TableNames": [each["TableName"] for each in self.tables.values()]}
 
-    def inspect(self) -> Application:
-        return inspect(self.aws, self.api_id, lambda _: self.probe)
+    def _describe_table(self, TableName: str) -> Any:
+        every = self.tables.values()
+        return {"Table": next(each for each in every if each["TableName"] == TableName)}
+
+    def _describe_time_to_live(self, TableName: str) -> Any:
+        status = "ENABLED" if TableName.partition("-")[0] in self.expiring else "DISABLED"
+        given = {"TimeToLiveStatus": status, "AttributeName": "expiresAt"}
+        return {"TimeToLiveDescription": given}
+
+    def _get_account_settings(self) -> Any:
+        return {"AccountLimit": {"UnreservedConcurrentExecutions": self.executions}}
+
+    def execute(self, query: str, variables: Any = None) -> Any:
+        assert query.startswith("query")
+        if "execute" in self.refused:
+            raise TransportError("no answer", operation="AnyBuckets")
+        at = int(variables["token"] or 0)
+        items = [{"recordType": name} for name in self.record_types[at : at + 1]]
+        more = str(at + 1) if at + 1 < len(self.record_types) else None
+        return {"listAggregatedMetrics": {"items": items, "nextToken": more}}
+
+    def inspect(self, document: Document | None = None) -> Application:
+        return inspect(self.client, API, lambda _: self, document)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _schemas() -> Iterator[None]:
     """What differs between the tests is around the schema: building it takes longer than a test."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(documents, "schema_of", cache(documents.schema_of))
+        patch.setattr(documents, "built", cache(documents.built))
         yield
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch, _clients: Callable[[str], Any]) -> Iterator[World]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "made-up-for-tests")
-    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    with mock_aws():
-        yield World(_clients)
+def account() -> Account:
+    return Account()
 
 
-def notes(found: Application) -> dict[str, str]:
-    return {f.what: f"{f.found}; {f.remedy}" for f in found.findings if f.state == "note"}
+def said(found: Application, state: str) -> dict[str, str]:
+    return {f.what: f"{f.found}; {f.remedy}" for f in found.findings if f.state == state}
 
 
-def wrong(found: Application) -> dict[str, str]:
-    return {f.what: f"{f.found}; {f.remedy}" for f in found.findings if f.state == "wrong"}
+wrong, notes = partial(said, state="wrong"), partial(said, state="note")
+
+# What is attached ---------------------------------------------------------------------------------
 
 
-def test_an_application_of_amplifys_form_is_ready(world: World) -> None:
-    world.make()
-    found = world.inspect()
+@pytest.mark.parametrize("has_sources", [True, False])
+def test_an_application_of_amplifys_form_is_ready(account: Account, has_sources: bool) -> None:
+    account.has_sources = has_sources
+    found = account.inspect()
     assert wrong(found) == {}
     parameters = found.parameters()
-    assert parameters["GraphQLApiArn"].endswith(f"apis/{world.api_id}")
-    for model in MODELS[:-1]:
-        assert f"table/{model}-{world.api_id}-NONE/stream/" in parameters["StreamArns"]
-        assert f"table/{model}-{world.api_id}-NONE" in parameters["TableArns"]
-    assert parameters["ListingFieldArns"].count("/types/Query/fields/list") == len(MODELS) - 1
+    assert parameters["GraphQLApiArn"] == ARN
+    for model in MODELS[:4]:
+        assert f"table/{model}-{API}-NONE/stream/" in parameters["StreamArns"]
+        assert f"table/{model}-{API}-NONE" in parameters["TableArns"]
+    assert parameters["ListingFieldArns"].count("/types/Query/fields/list") == 4
+    assert "Review" not in str(parameters)
     assert "SourceTables" not in parameters
+    assert parameters["Models"] == ""
 
 
-def test_the_parameters_are_the_templates(world: World) -> None:
-    world.make(names={"Item": "things"})
-    world.given["api"] = {"wafWebAclArn": "arn:acl"}
-    world.probe = Probe(["scoreResultsByScore"])
-    found = world.inspect().parameters()
+def test_the_parameters_are_the_templates(account: Account) -> None:
+    account.tables["Item"] |= {
+        "TableName": "things",
+        "SSEDescription": {"KMSMasterKeyArn": "arn:key"},
+    }
+    account.api["wafWebAclArn"] = "arn:acl"
+    account.record_types = ["scoreResultsByScore"]
+    found = account.inspect().parameters()
+    assert found.keys() == {
+        *("GraphQLEndpoint", "GraphQLApiArn", "StreamArns", "TableArns", "ListingFieldArns"),
+        *("Models", "SourceTables", "SourceKeyArns", "MaxRequestBytes", "Breakdowns"),
+    }
     assert found.keys() <= template("template.yaml")["Parameters"].keys()
     assert found["MaxRequestBytes"] == "8000"
+    assert found["SourceTables"] == '{"things":"Item"}'
+    assert found["SourceKeyArns"] == "arn:key"
 
 
-def test_a_table_of_another_name_is_named(world: World) -> None:
-    world.make(names={"Task": "work-orders"})
-    assert world.inspect().parameters()["SourceTables"] == '{"work-orders":"Task"}'
-
-
-def test_a_model_that_is_not_there_is_left_out(world: World) -> None:
-    world.make(without=("Evaluation",))
-    found = world.inspect()
+def test_a_model_that_is_not_there_is_left_out(account: Account) -> None:
+    del account.tables["Evaluation"]
+    found = account.inspect()
     assert found.is_ready
     assert not any("Evaluation" in value for value in found.parameters().values())
 
 
-def test_nothing_to_count_empties_the_lists(world: World) -> None:
+def test_nothing_to_count_empties_the_lists(account: Account) -> None:
     """SAM keeps the deployed value of a parameter that is left out."""
-    world.make(views=dict.fromkeys(MODELS, ""))
-    parameters = world.inspect().parameters()
+    account.tables = {model: table(model, "") for model in MODELS}
+    parameters = account.inspect().parameters()
     assert {parameters[name] for name in ("StreamArns", "TableArns", "ListingFieldArns")} == {""}
 
 
-def test_a_table_that_two_models_share_is_listed_once(world: World) -> None:
+def test_a_table_that_two_models_share_is_listed_once(account: Account) -> None:
     """A loop over the same stream twice would be refused."""
-    world.make()
-    found = world.inspect()
+    found = account.inspect()
     found.streams["Task"] = found.streams["Item"]
     arns = found.parameters()["StreamArns"].split(",")
     assert len(arns) == len(set(arns))
 
 
+def test_breakdowns_that_are_stored_are_switched_on(account: Account) -> None:
+    account.record_types = ["items", "feedbackItemsByScorecard", "tasks"]
+    assert account.inspect().parameters()["Breakdowns"] == "feedbackItemsByScorecard"
+
+
+# What is missing ----------------------------------------------------------------------------------
+
+
+def without_iam(account: Account) -> None:
+    account.api["additionalAuthenticationProviders"] = []
+
+
+def refusing(account: Account) -> None:
+    account.refused["execute"] = "any"
+
+
 @pytest.mark.parametrize(
-    ("changes", "what", "remedy"),
+    ("change", "what", "remedy"),
     [
-        ({"iam": False}, "API: IAM", "additional authorization modes"),
-        ({"views": {"Item": ""}}, "Item: stream", "StreamViewType=NEW_AND_OLD_IMAGES"),
-        ({"views": {"Task": "KEYS_ONLY"}}, "Task: stream", "StreamEnabled=false"),
+        (without_iam, "API: IAM", "additional authorization modes"),
+        (
+            lambda a: a.tables.update(Item=table("Item", "")),
+            "Item: stream",
+            "StreamViewType=NEW_AND_OLD_IMAGES",
+        ),
+        (
+            lambda a: a.tables.update(Task=table("Task", "KEYS_ONLY")),
+            "Task: stream",
+            "StreamEnabled=false",
+        ),
+        (lambda a: a.api.update(visibility="PRIVATE"), "API: visibility", "global"),
+        (lambda a: a.api.update(resolverCountLimit=20), "API: resolverCountLimit", "50"),
+        (lambda a: a.api.update(queryDepthLimit=2), "API: queryDepthLimit", "3"),
+        (lambda a: setattr(a, "cache", "FULL_REQUEST_CACHING"), "API: cache", "PER_RESOLVER"),
+        (refusing, "API: a signed query", "do what it says"),
     ],
 )
-def test_what_is_missing_is_named_with_its_remedy(
-    world: World, changes: dict[str, Any], what: str, remedy: str
+def test_what_would_fail_a_batch_is_wrong_and_has_a_remedy(
+    account: Account, change: Any, what: str, remedy: str
 ) -> None:
-    world.make(**changes)
-    bad = wrong(world.inspect())
+    change(account)
+    bad = wrong(account.inspect())
     assert list(bad) == [what]
     assert remedy in bad[what]
 
 
 @pytest.mark.parametrize(
-    ("given", "what"),
-    [
-        ({"api": {"visibility": "PRIVATE"}}, "API: visibility"),
-        ({"api": {"resolverCountLimit": 20}}, "API: resolverCountLimit"),
-        ({"api": {"queryDepthLimit": 2}}, "API: queryDepthLimit"),
-        ({"cache": "FULL_REQUEST_CACHING"}, "API: cache"),
-        ({"versioned": True}, "AggregatedMetrics: conflict detection"),
-    ],
-)
-def test_a_setting_that_would_fail_a_batch_is_wrong(
-    world: World, given: dict[str, Any], what: str
-) -> None:
-    world.make()
-    world.given |= given
-    assert list(wrong(world.inspect())) == [what]
-
-
-@pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        (b"listTaskByAccountIdAndUpdatedAt", b"tasksByUpdate", "listTaskByAccountIdAndUpdatedAt"),
-        (b"createAggregatedMetrics(", b"putAggregatedMetrics(", "createAggregatedMetrics"),
-        (b"decisionCount: Int", b"decisions: Int", "decisionCount"),
+        ("listTaskByAccountIdAndUpdatedAt", "tasksByUpdate", "listTaskByAccountIdAndUpdatedAt"),
+        ("createAggregatedMetrics(", "putAggregatedMetrics(", "createAggregatedMetrics"),
+        ("getAggregatedMetrics(", "oneAggregatedMetrics(", "getAggregatedMetrics"),
+        ("decisionCount: Int", "decisions: Int", "decisionCount"),
     ],
 )
 def test_a_document_that_the_schema_refuses_is_named(
-    world: World, old: bytes, new: bytes, says: str
+    account: Account, old: str, new: str, says: str
 ) -> None:
-    world.make()
-    world.given["schema"] = SCHEMA.replace(old, new)
-    found = world.inspect()
+    account.schema = SCHEMA.replace(old, new)
+    found = account.inspect()
     assert list(wrong(found)) == ["API: documents"]
     assert any(says in each.found for each in found.findings if each.state == "wrong")
 
 
+def test_no_document_selects_deeper_than_the_limit_that_attach_demands() -> None:
+    def depth(node: Any) -> int:
+        selected = node.selection_set.selections if node.selection_set else ()
+        below = max((depth(each) for each in selected if isinstance(each, FieldNode)), default=0)
+        return below + (1 if not selected or below else 2)  # a fragment stands for its fields
+
+    for text in documents.documents(BUILT_IN):
+        (operation, *_) = parse(text).definitions
+        fields: Any = operation
+        assert max(map(depth, fields.selection_set.selections)) <= DEEPEST
+
+
 @pytest.mark.parametrize("code", ["", "GraphQLSchemaException", "NotFoundException"])
-def test_an_api_without_a_schema_is_to_be_deployed(world: World, code: str) -> None:
-    world.make()
-    world.given["schema"] = b""
+def test_an_api_without_a_schema_is_to_be_deployed(account: Account, code: str) -> None:
+    account.schema = ""
     if code:
-        world.refused["get_introspection_schema"] = code
-    assert list(wrong(world.inspect())) == ["API: schema"]
+        account.refused["get_introspection_schema"] = code
+    with pytest.raises(CommandError, match="deploy it"):
+        account.inspect()
 
 
 @pytest.mark.parametrize(
@@ -358,86 +317,180 @@ def test_an_api_without_a_schema_is_to_be_deployed(world: World, code: str) -> N
     ],
 )
 def test_what_may_not_be_read_names_the_permission_that_is_missing(
-    world: World, method: str, action: str
+    account: Account, method: str, action: str
 ) -> None:
-    world.make()
-    world.refused[method] = "AccessDeniedException"
-    if method == "list_tables":
-        world.sources = {}
+    account.refused[method] = "AccessDeniedException"
+    account.has_sources = method != "list_tables"
     with pytest.raises(CommandError, match=f"a permission is missing: .* {action} "):
-        world.inspect()
+        account.inspect()
 
 
-def test_rules_wider_than_reading_are_a_line(world: World) -> None:
-    world.make()
-    writes = re.compile(rb"((?:create|update|delete)AggregatedMetrics\((?:[^()]*)\): \w+)[^\n]*")
-    world.given["schema"] = writes.sub(rb"\1 @aws_iam @aws_cognito_user_pools", SCHEMA)
-    assert "signed-in users may" in notes(world.inspect())["AggregatedMetrics: rules"]
-    world.given["schema"] = writes.sub(rb"\1 @aws_iam @aws_api_key", SCHEMA)
-    assert "anyone with the API key may" in notes(world.inspect())["AggregatedMetrics: rules"]
-    for narrow in (rb"\1 @aws_iam", rb"\1"):
-        world.given["schema"] = writes.sub(narrow, SCHEMA)
-        assert "AggregatedMetrics: rules" not in notes(world.inspect())
+# What a person should know ------------------------------------------------------------------------
 
 
-def test_expiry_and_replicas_are_a_line_each(world: World) -> None:
-    world.make()
-    world.dynamodb.update_time_to_live(
-        TableName=world.sources["Item"],
-        TimeToLiveSpecification={"Enabled": True, "AttributeName": "expiresAt"},
+@pytest.mark.parametrize(
+    ("directives", "says"),
+    [
+        ("@aws_iam @aws_cognito_user_pools", "signed-in users may"),
+        ("@aws_iam @aws_api_key", "anyone with the API key may"),
+        ("@aws_iam", ""),
+        ("", ""),
+    ],
+)
+def test_rules_wider_than_reading_are_a_line(account: Account, directives: str, says: str) -> None:
+    account.schema = WRITES.sub(rf"\1 {directives}", SCHEMA)
+    found = notes(account.inspect()).get("AggregatedMetrics: rules", "")
+    assert says in found
+    assert bool(found) == bool(says)
+
+
+def test_expiry_and_replicas_are_a_line_each(account: Account) -> None:
+    account.expiring = {"Item"}
+    found = notes(account.inspect())
+    assert "SourceLifetimeDays" in found["Item: expiry"]
+    assert "Item: replicas" not in found
+    account.tables["Item"]["Replicas"] = [{"RegionName": "eu-west-1"}]
+    assert "subtracted" in notes(account.inspect())["Item: replicas"]
+
+
+@pytest.mark.parametrize(("available", "few"), [(10, True), (16, False), (1000, False)])
+def test_too_little_concurrency_is_a_line(account: Account, available: int, few: bool) -> None:
+    account.executions = available
+    assert ("Lambda: concurrency" in notes(account.inspect())) is few
+
+
+# Models of the user's own -------------------------------------------------------------------------
+
+WHOLE = SCHEMA + reviews.SDL
+
+
+def declared(**changes: Any) -> Document:
+    """The declaration of docs/custom-models.md, with changes."""
+    content = json.loads(reviews.document().as_variable())
+    model = content["models"][0] | changes
+    kept = {name: value for name, value in model.items() if value is not None}
+    return Document.of_variable(json.dumps({"models": [kept]}))
+
+
+def test_a_declared_model_is_attached_like_a_built_in_one(account: Account) -> None:
+    account.schema = WHOLE
+    account.record_types = ["reviewsByScore"]
+    found = account.inspect(declared())
+    assert wrong(found) == {}
+    parameters = found.parameters()
+    assert f"table/Review-{API}-NONE/stream/" in parameters["StreamArns"]
+    assert f"{ARN}/types/Query/fields/listReviewByTenantIdAndUpdatedAt" in (
+        parameters["ListingFieldArns"].split(",")
     )
-    assert "SourceLifetimeDays" in notes(world.inspect())["Item: expiry"]
-    assert "Item: replicas" not in notes(world.inspect())
-    world.tables["Item"] = {"Replicas": [{"RegionName": "eu-west-1"}]}
-    assert "subtracted" in notes(world.inspect())["Item: replicas"]
+    assert parameters["Breakdowns"] == "reviewsByScore"
+    assert Document.of_variable(parameters["Models"]) == declared()
 
 
-def test_models_that_detect_conflicts_are_a_line() -> None:
-    origins: dict[str, Any] = {"Item": {"dynamodbConfig": {"versioned": True}}, "Task": {}}
-    (finding,) = conflicts(origins)
-    assert finding.state == "note"
-    assert finding.found == "Item: a deletion only sets _deleted"
+def test_attach_fills_in_what_the_schema_knows(account: Account) -> None:
+    """Whatever the file says of it."""
+    account.schema = WHOLE.replace(
+        "state: String", "state: String!\n  rating: Float!\n  seen: Boolean", 1
+    ).replace("  createdAt: AWSDateTime\n  updatedAt", "  createdAt: AWSDateTime!\n  updatedAt")
+    measures = {
+        "cost": {"dollars": "rating"},
+        "errorCount": {"equals": {"state": "BROKEN", "seen": "true"}},
+    }
+    found = account.inspect(declared(measures=measures, required=["usage"], types={"state": "Int"}))
+    (model,) = found.document.models
+    assert model.required == ("createdAt", "rating", "state")
+    assert model.types == {"rating": "Float", "seen": "Boolean"}
 
 
-@pytest.mark.parametrize(("available", "said"), [(10, True), (16, False), (1000, False)])
-def test_too_little_concurrency_is_a_line(world: World, available: int, said: bool) -> None:
-    world.make()
-    world.available = available
-    assert ("Lambda: concurrency" in notes(world.inspect())) is said
+def test_models_of_which_deletions_only_mark_rows_are_found(account: Account) -> None:
+    mark = "  id: ID!\n  _deleted: Boolean\n"
+    for model in ("Item", "Review"):
+        start = WHOLE.index(f"type {model} ")
+        end = WHOLE.index("}", start)
+        account.schema = (account.schema if model == "Review" else WHOLE).replace(
+            WHOLE[start:end], re.sub(r" *id: ID!\s*", mark, WHOLE[start:end])
+        )
+    found = account.inspect(declared())
+    assert found.document.softDeletes == ("Item", "Review")
+    assert Document.of_variable(found.parameters()["Models"]) == found.document
+    assert "Item, Review: a deletion only sets" in notes(found)["conflict detection"]
+    assert "_deleted" in found.models["Item"].selected
 
 
-def test_breakdowns_that_are_stored_are_switched_on(world: World) -> None:
-    world.make()
-    world.probe = Probe(["items"], ["feedbackItemsByScorecard", "tasks"])
-    found = world.inspect()
-    assert found.parameters()["Breakdowns"] == "feedbackItemsByScorecard"
-    assert len(world.probe.asked) == 2
-    assert all(query.startswith("query") for query in world.probe.asked)
+def test_counts_that_detect_conflicts_are_wrong(account: Account) -> None:
+    account.schema = SCHEMA.replace(
+        "  decisionCount: Int\n", "  decisionCount: Int\n  _version: Int\n", 1
+    )
+    assert list(wrong(account.inspect())) == ["AggregatedMetrics: conflict detection"]
 
 
-def test_a_signed_query_that_is_refused_is_wrong(world: World) -> None:
-    world.make()
-    world.probe = Probe(error=TransportError("no answer", operation="AnyBuckets"))
-    assert list(wrong(world.inspect())) == ["API: a signed query"]
+WORDS = "measures.wordCount"
 
 
-def test_a_tables_key_becomes_a_parameter(world: World) -> None:
-    world.make()
-    world.tables["Item"] = {"SSEDescription": {"KMSMasterKeyArn": "arn:key"}}
-    assert world.inspect().parameters()["SourceKeyArns"] == "arn:key"
+@pytest.mark.parametrize(
+    ("changes", "schema", "key", "says"),
+    [
+        ('account = "tenant"', "", "account", "has no attribute tenant; write tenantId"),
+        ('account = "usage"', "", "account", "usage is AWSJSON; name an attribute that is String"),
+        ('time = "state"', "state: Int", "time", "state is Int; name an attribute that is AWSDate"),
+        ('identifier = "ref"', "", "identifier", 'named by id; write identifier = ["id"]'),
+        ("split.usage.a = 'aReviews'", "", "split", "usage is AWSJSON"),
+        (
+            "split.state.BAD = 'bad'",
+            "state: State",
+            "split",
+            "state is never 'BAD'; write OK or BROKEN",
+        ),
+        ("", "scoreId: [String]", "breakdowns.reviewsByScore", "scoreId is [String]"),
+        ('measures.cost.dollars = "usage"', "", "measures.cost", "name a key within it"),
+        (f'{WORDS}.number = "state.words"', "", WORDS, 'write "state" alone'),
+        (f'{WORDS}.number = "state"', "state: Boolean", WORDS, "an attribute that is Int or Float"),
+        (f'{WORDS}.equals.state = "BROKE"', "state: State", WORDS, "never 'BROKE'; write BROKEN"),
+        ('listing = "createdAt"', "", "listing", "write listing = { by = "),
+        (
+            'listing = "createdAt"',
+            "",
+            "listing",
+            "listReviewByTenantIdAndCreatedAt(tenantId, creat",
+        ),
+    ],
+)
+def test_a_declaration_that_the_schema_contradicts_names_the_key_and_what_to_write(
+    account: Account, changes: str, schema: str, key: str, says: str
+) -> None:
+    plain = f"{schema.partition(':')[0]}: String"
+    sdl = reviews.SDL.replace(plain, schema) if schema else reviews.SDL
+    account.schema = f"{SCHEMA}{sdl}enum State {{ OK BROKEN }}"
+    bad = wrong(account.inspect(declared(**tomllib.loads(changes))))
+    assert says in bad[f"Review: {key}"]
 
 
-def test_the_api_is_found_by_amplifys_outputs(world: World, tmp_path: Path) -> None:
-    api_id = world.make()
-    url = world.appsync.get_graphql_api(apiId=api_id)["graphqlApi"]["uris"]["GRAPHQL"]
+def test_a_declared_model_that_the_schema_does_not_have_is_named(account: Account) -> None:
+    account.schema = WHOLE
+    bad = wrong(account.inspect(declared(name="Reveiw")))
+    assert bad["Reveiw: name"] == "the schema has no model Reveiw; write Review"
+    del account.tables["Review"]
+    assert list(wrong(account.inspect(declared()))) == ["Review"]
+
+
+def test_a_model_without_a_listing_is_told_which_one_it_could_have(account: Account) -> None:
+    account.schema = WHOLE
+    found = account.inspect(declared(listing=None))
+    assert wrong(found) == {}
+    assert "listReviewByTenantIdAndUpdatedAt" in notes(found)["Review: listing"]
+
+
+# The command --------------------------------------------------------------------------------------
+
+
+def test_the_api_is_found_by_amplifys_outputs(account: Account, tmp_path: Path) -> None:
     outputs = tmp_path / "amplify_outputs.json"
-    outputs.write_text(json.dumps({"data": {"url": url, "aws_region": "us-east-1"}}))
-    assert outputs_of(outputs) == (url, "us-east-1", None)
-    custom = {"aggregatedMetrics": {"apiId": api_id}}
+    outputs.write_text(json.dumps({"data": {"url": URL}}))
+    assert outputs_of(outputs) == (URL, "us-east-1", None)
+    custom = {"aggregatedMetrics": {"apiId": API}}
     data = {"url": "https://own.example.com", "aws_region": "us-east-1"}
     outputs.write_text(json.dumps({"data": data, "custom": custom}))
-    assert outputs_of(outputs).api_id == api_id
-    assert find_api(world.aws("appsync"), url) == api_id
+    assert outputs_of(outputs).api_id == API
+    assert find_api(account, URL) == API
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -453,7 +506,6 @@ def run(*arguments: str) -> tuple[int, str]:
     [
         ("empty.json", "names no API"),
         ("nowhere.json", "nowhere.json is not there"),
-        ("[locale]/x.json", "[locale]/x.json is not there"),
         ("[/beta]/x.json", "[/beta]/x.json is not there"),
     ],
 )
@@ -467,28 +519,77 @@ def test_an_outputs_file_without_an_api_says_what_to_pass(
     assert "make attach API_ID=… REGION=…" in said
 
 
-def test_an_api_that_is_not_there_says_what_to_check(world: World) -> None:
-    del world
-    code, said = run("--api-id", "nowhere", "--region", "us-east-1")
+@pytest.fixture
+def asked(account: Account, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[str, ...]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "made-up-for-tests")
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(boto3.Session, "client", lambda _, service, **__: account.client(service))
+    account.schema = WHOLE
+    account.tables["Item"] = table("Item", "")
+    config = str(tmp_path / "samconfig.toml")
+    return ("--api-id", API, "--region", "us-east-1", "--env", "staging", "--config", config)
+
+
+def test_an_api_that_is_not_there_says_what_to_check(asked: tuple[str, ...]) -> None:
+    code, said = run(*asked, "--api-id", "nowhere")
     assert code == 2
     assert "profile and the region" in said
 
 
-def test_the_command_reports_and_writes(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(boto3.Session, "client", lambda _, service, **__: world.aws(service))
-    api_id = world.make(views=dict.fromkeys(MODELS, ""))
-    config = tmp_path / "samconfig.toml"
-    asked = ("--api-id", api_id, "--region", "us-east-1", "--env", "staging")
-    code, said = run(*asked, "--config", str(config))
+def written(asked: tuple[str, ...]) -> Any:
+    content = tomlkit.parse(Path(asked[-1]).read_text()).unwrap()
+    return content["staging"]["global"]["parameters"]["parameter_overrides"]
+
+
+def test_the_command_reports_and_writes(asked: tuple[str, ...]) -> None:
+    code, said = run(*asked)
     assert code == 1
     assert said.startswith("attach: account 123456789012, us-east-1\n")
     assert "update-table" in said
     assert "parameter_overrides of staging written" in said
-    shared = tomlkit.parse(config.read_text()).unwrap()["staging"]["global"]["parameters"]
-    assert shared["parameter_overrides"]["StreamArns"] == ""
-    config.unlink()
-    code, said = run(*asked, "--config", str(config), "--dry-run")
-    assert code == 1
-    assert not config.exists()
+    assert "/Task-" in written(asked)["StreamArns"]
+    Path(asked[-1]).unlink()
+    assert run(*asked, "--dry-run")[0] == 1
+    assert not Path(asked[-1]).exists()
+
+
+def test_declared_models_stay_until_a_file_says_otherwise(
+    asked: tuple[str, ...], tmp_path: Path
+) -> None:
+    file = tmp_path / "models.toml"
+    file.write_text('[[models]]\nname = "Review"\nrecordType = "reviews"\naccount = "tenantId"\n')
+    run(*asked, "--models", str(file))
+    first = written(asked)
+    assert "Review" in first["Models"]
+    assert "/Review-" in first["StreamArns"]
+    run(*asked)
+    assert written(asked) == first
+    file.write_text("")
+    run(*asked, "--models", str(file))
+    assert written(asked)["Models"] == ""
+    assert "Review" not in str(written(asked))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[[models]]\nname = 1", "model 1: "),
+        (
+            '[[models]]\nname = "Review"\nrecordType = "reviews"\nacount = "a"',
+            "acount is not known",
+        ),
+        ('[[models]]\nname = "Review"\nrecordType = "items"', "items is already Item's"),
+        ("[", "this is not TOML"),
+    ],
+)
+def test_a_file_of_models_that_is_wrong_is_2_and_names_the_model_and_the_key(
+    asked: tuple[str, ...], tmp_path: Path, text: str, says: str
+) -> None:
+    file = tmp_path / "models.toml"
+    file.write_text(text)
+    code, said = run(*asked, "--models", str(file))
+    assert code == 2
+    assert says in said
+    assert not Path(asked[-1]).exists()

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from aggregated_metrics.adapters.appsync import operation_name
 from aggregated_metrics.core.models import BUILT_IN
 
 from aggregated_metrics_cli.documents import documents
@@ -13,7 +14,7 @@ _BUCKETS = ("LoadHours", "LoadKeys", "SaveHours")
 
 def _asked(*names: str) -> list[str]:
     """The documents whose operations begin with these names."""
-    return [each.text for each in documents([*BUILT_IN]) if each.name.startswith(names)]
+    return [text for text in documents(BUILT_IN) if operation_name(text).startswith(names)]
 
 
 DOCUMENTS: Mapping[str, list[str]] = {

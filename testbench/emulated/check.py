@@ -13,7 +13,7 @@ from boto3.dynamodb.types import TypeDeserializer
 from botocore.credentials import Credentials as BotoCredentials
 
 from testbench import oracle
-from testbench.emulated.functions import StepError, invoke
+from testbench.emulated.functions import StepError, invoke, persistently
 from testbench.emulated.stack import REGION, SOURCE_MODELS, Credentials, EmulatedStack
 
 READ_FIELDS = (
@@ -34,7 +34,7 @@ type Buckets = Mapping[oracle.Key, AggregatedMetrics]
 
 
 class Difference(NamedTuple):
-    """A bucket that does not hold what the rows come to."""
+    """A bucket whose stored sums are not those of its rows."""
 
     key: oracle.Key
     stored: tuple[int, ...] | None
@@ -43,7 +43,7 @@ class Difference(NamedTuple):
 
 @dataclass
 class Verdict:
-    """What a comparison found.
+    """The result of a comparison.
 
     Attributes:
         compared: buckets that were compared.
@@ -95,7 +95,7 @@ def sweep(stack: EmulatedStack) -> tuple[datetime, int]:
     written = 0
     for _ in range(_SWEEPS):
         began = datetime.now(UTC)
-        result = invoke(stack, "BucketSweeperFunction", {})
+        result = persistently(lambda: invoke(stack, "BucketSweeperFunction", {}))
         written += result["written"]
         if not result["waiting"]:
             return began, written
@@ -197,5 +197,7 @@ def quarantined(stack: EmulatedStack) -> list[Quarantined]:
 
 def _quarantined(body: Mapping[str, Any]) -> Quarantined:
     reason = re.sub(r"'[^']*'|\d{4}-\d\d-\d\dT\S+", "…", body["reason"])
-    image = body["record"]["dynamodb"].get("NewImage") or {}
-    return Quarantined(reason, str(body["table"]), str(image.get("id", {}).get("S")))
+    record = body["record"]
+    image = record["dynamodb"].get("NewImage") or {}
+    table = str(record["eventSourceARN"]).split("/")[1]
+    return Quarantined(reason, table, str(image.get("id", {}).get("S")))

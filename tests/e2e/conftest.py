@@ -5,29 +5,30 @@ from collections.abc import Iterator
 import pytest
 
 from testbench.emulated import check
+from testbench.emulated.bench import GRACE, Bench
 from testbench.emulated.functions import StreamLog
 from testbench.emulated.stack import LOCAL, EmulatedStack
-from testbench.emulated.world import GRACE, World
 
 
 @pytest.fixture(scope="session")
-def world() -> Iterator[World]:
+def bench() -> Iterator[Bench]:
     parameters = {
         "GraceSeconds": str(int(GRACE.total_seconds())),
         "SettleSeconds": "1",
         "Dashboard": "true",
+        "Breakdowns": "feedbackItemsByScorecard",
         # each function at once is a process to start
         "BackfillConcurrency": "2",
     }
     with EmulatedStack(LOCAL / "e2e", parameters) as stack:
         reader = check.api_client(stack, stack.user("reader", *check.READ_FIELDS))
         vandal = check.api_client(stack, stack.user("vandal", *check.WRITE_FIELDS))
-        yield World(stack, reader, vandal)
+        yield Bench(stack, reader, vandal)
         for client in (reader, vandal):
             client._session.close()
 
 
 @pytest.fixture
-def stream_log(world: World) -> StreamLog:
+def stream_log(bench: Bench) -> StreamLog:
     """What the stream function logs during the test."""
-    return StreamLog(world.stack)
+    return StreamLog(bench.stack)

@@ -1,26 +1,35 @@
-"""A stream that nobody reads shows, in this stack's metrics and in no other's."""
+"""A stream that is not consumed shows: in this stack's metrics and no other's, and in as of."""
 
 import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from testbench.emulated.bench import Bench, wait
 from testbench.emulated.functions import invoke
 from testbench.emulated.stack import APP_STACK
-from testbench.emulated.world import World, wait
+
+STREAMS = {
+    "accountId": {"S": "_streams"},
+    "compositeKey": {"S": "_streams#1970-01-01T00:00:00Z#60"},
+}
 
 
-def look(world: World) -> dict[str, Any]:
-    """What a new process of the sweeper reports: a warm one asks every other minute only."""
-    with world.configured("BucketSweeperFunction", Environment={"NEW_PROCESS": str(time.time())}):
-        return invoke(world.stack, "BucketSweeperFunction", {})
+def sweep(bench: Bench) -> dict[str, Any]:
+    return invoke(bench.stack, "BucketSweeperFunction", {})
 
 
-def measured(world: World, metric: str) -> Iterator[tuple[str, float]]:
+def as_of(bench: Bench) -> dict[str, str | None]:
+    """Up to when each record type is known to be counted, as readers get it."""
+    table = bench.stack.backend["AggregatedMetricsTableName"]
+    found = bench.stack.client("dynamodb").get_item(TableName=table, Key=STREAMS)["Item"]
+    return {name: value.get("S") for name, value in found["metadata"]["M"]["asOf"]["M"].items()}
+
+
+def measured(bench: Bench, metric: str) -> Iterator[tuple[str, float]]:
     """Namespace and value of the metric in every line that the sweeper has logged."""
-    pages = world.stack.client("logs").get_paginator("filter_log_events")
-    for page in pages.paginate(logGroupName=world.stack.app["BucketSweeperLogs"]):
+    pages = bench.stack.client("logs").get_paginator("filter_log_events")
+    for page in pages.paginate(logGroupName=bench.stack.app["BucketSweeperLogs"]):
         for event in page["events"]:
             if event["message"].startswith("{") and metric in event["message"]:
                 line = json.loads(event["message"])
@@ -30,15 +39,15 @@ def measured(world: World, metric: str) -> Iterator[tuple[str, float]]:
 
 
 @contextmanager
-def disabled(world: World, model: str) -> Iterator[None]:
+def disabled(bench: Bench, model: str) -> Iterator[None]:
     """One model's mapping turned off; afterwards on again, with the runbook's command."""
-    client = world.stack.client("lambda")
+    client = bench.stack.client("lambda")
     (mapping,) = (
         each["UUID"]
         for each in client.list_event_source_mappings(
-            FunctionName=world.stack.app["StreamAggregatorFunction"]
+            FunctionName=bench.stack.app["StreamAggregatorFunction"]
         )["EventSourceMappings"]
-        if each["EventSourceArn"] == world.stack.backend[f"{model}StreamArn"]
+        if each["EventSourceArn"] == bench.stack.backend[f"{model}StreamArn"]
     )
     client.update_event_source_mapping(UUID=mapping, Enabled=False)
     try:
@@ -47,23 +56,28 @@ def disabled(world: World, model: str) -> Iterator[None]:
         client.update_event_source_mapping(UUID=mapping, Enabled=True)
 
 
-def test_a_mapping_that_is_turned_off_shows_in_the_metric_of_its_alarm(world: World) -> None:
-    assert look(world)["stoppedConsumers"] == 0
-    with disabled(world, "Task"):
-        report = look(world)
-    assert report["stoppedConsumers"] == 1
-    (named,) = report["streams"]
-    assert named["table"] == world.stack.tables["Task"]
-    assert named["consumer"].startswith("Disabl")
+def test_a_mapping_that_is_turned_off_shows_and_holds_as_of_back(bench: Bench) -> None:
+    wait(lambda: sweep(bench)["streamsNotConsumed"] == 0 and None not in as_of(bench).values())
+    with disabled(bench, "Task"):
+        first, before = sweep(bench), as_of(bench)
+        second, after = sweep(bench), as_of(bench)
+    for report in (first, second):
+        assert report["streamsNotConsumed"] == 1
+        (named,) = report["streams"]
+        assert named["stream"].startswith(bench.stack.tables["Task"])
+        assert named["consumer"].startswith("Disabl")
+    assert {name for name in before if before[name] == after[name]} == {"tasks"}
     namespace = f"AggregatedMetrics/{APP_STACK}"
-    wait(lambda: (namespace, 1.0) in measured(world, "StreamNotConsumed"))
-    alarm = world.alarms(APP_STACK)["StreamNotConsumedAlarm"]
+    wait(lambda: (namespace, 1.0) in measured(bench, "StreamNotConsumed"))
+    alarm = bench.alarms(APP_STACK)["StreamNotConsumedAlarm"]
     assert (alarm["Namespace"], alarm["MetricName"]) == (namespace, "StreamNotConsumed")
-    assert look(world)["stoppedConsumers"] == 0
+    assert sweep(bench)["streamsNotConsumed"] == 0
 
 
-def test_a_stream_that_its_table_no_longer_has_shows(world: World) -> None:
-    before = f"{world.stack.backend['TaskStreamArn']}-before"
-    with world.configured("BucketSweeperFunction", Environment={"STREAM_ARNS": before}):
-        report = invoke(world.stack, "BucketSweeperFunction", {})
-    assert (report["stoppedConsumers"], report["replacedStreams"]) == (1, 1)
+def test_a_stream_that_its_table_no_longer_has_shows(bench: Bench) -> None:
+    before = f"{bench.stack.backend['TaskStreamArn']}-before"
+    with bench.configured("BucketSweeperFunction", Environment={"STREAM_ARNS": before}):
+        report = sweep(bench)
+    (named,) = report["streams"]
+    assert named["consumer"] == "no mapping"
+    assert named["stream"].endswith(f"{named['latest']}-before")

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from testbench import oracle
+from testbench.emulated.bench import Bench, table, wait
 from testbench.emulated.check import measures_of
 from testbench.emulated.events import FUNCTIONS
 from testbench.emulated.functions import StreamLog
-from testbench.emulated.stack import APP_STACK, REGION, ROOT, SOURCE_MODELS, TOOLS, StackError
-from testbench.emulated.world import World, table, wait
+from testbench.emulated.stack import APP_STACK, REGION, SOURCE_MODELS, TOOLS, StackError
 from testbench.emulated.writing import put_all
-from testbench.templates import resources
+from testbench.templates import ROOT, resources
 from testbench.traffic import Traffic, Write, text
 
 UNDERWAY = 20
@@ -44,35 +44,35 @@ LEFT = {*KEPT, "AggregatedMetricsLayer"}
 
 @pytest.mark.thorough  # a minute: two deployments
 def test_upgrades_while_rows_are_written_lose_and_double_nothing(
-    world: World, stream_log: StreamLog, tmp_path: Path
+    bench: Bench, stream_log: StreamLog, tmp_path: Path
 ) -> None:
-    made = world.traffic("upgrade", 300, minutes=120, hours_ago=12)
+    made = bench.traffic("upgrade", 300, minutes=120, hours_ago=12)
     left = (replace(made, writes=minute) for minute in made.minutes())
-    built = world.stack.app_template.parent
+    built = bench.stack.app_template.parent
     expected = 0
     with ThreadPoolExecutor(1) as pool:
         for release in ("first", "second"):
-            runs, taken_in = running(world), stream_log.records
+            runs, taken_in = running(bench), stream_log.records
             template = changed(built, tmp_path / release)
             deployed = pool.submit(
-                world.stack.deploy, APP_STACK, template, world.stack.app_parameters()
+                bench.stack.deploy, APP_STACK, template, bench.stack.app_parameters()
             )
-            expected = write_until(deployed, world, stream_log, left, expected)
-            assert deployed.result() == world.stack.app
-            assert not runs & running(world)
+            expected = write_until(deployed, bench, stream_log, left, expected)
+            assert deployed.result() == bench.stack.app
+            assert not runs & running(bench)
             assert stream_log.records > taken_in
     for minute in left:
-        expected += world.write(minute)
+        expected += bench.write(minute)
     stream_log.drain(expected)
     assert stream_log.records == expected
-    verdict, _ = world.judge()
+    verdict, _ = bench.judge()
     assert verdict.differences == []
 
 
 @pytest.mark.thorough  # a minute: two builds from nothing
-def test_the_readmes_commands_build_and_deploy(world: World, tmp_path: Path) -> None:
+def test_the_readmes_commands_build_and_deploy(bench: Bench, tmp_path: Path) -> None:
     """Plain `sam build` and `sam deploy`, in a checkout whose `make attach` has been run."""
-    stack, formation = world.stack, world.stack.client("cloudformation")
+    stack, formation = bench.stack, bench.stack.client("cloudformation")
     checkout, variables = copied(tmp_path / "checkout"), stack.sam_environment
     attach = [sys.executable, "-m", "aggregated_metrics_cli", "attach", "--env", "staging"]
     attach += ["--api-id", stack.backend["GraphQLApiId"], "--region", REGION]
@@ -82,64 +82,64 @@ def test_the_readmes_commands_build_and_deploy(world: World, tmp_path: Path) -> 
         subprocess.run(["sh", "-ec", block], cwd=checkout, env=variables, check=True)
         (made,) = formation.describe_stacks(StackName=name)["Stacks"]
         assert made["StackStatus"] == "CREATE_COMPLETE"
-        assert [each["ResourceType"] for each in world.resources(name)].count(kind) == number
+        assert [each["ResourceType"] for each in bench.resources(name)].count(kind) == number
         stack.delete(name)
 
 
 def test_a_first_deployment_that_fails_leaves_nothing_and_is_tried_again(
-    world: World, tmp_path: Path
+    bench: Bench, tmp_path: Path
 ) -> None:
     """The next test's deployment has the same name."""
-    stack = world.stack
+    stack = bench.stack
     template = broken(stack.app_template.parent, tmp_path / "broken")
     stack.client("events").create_event_bus(Name=TAKEN)
-    before = stores(world)
+    before = stores(bench)
     own = stack.app_parameters() | stack.attached()
     with pytest.raises(StackError) as failed:
         stack.deploy(SECOND, template, own)
     assert re.search("CREATE_FAILED.*Broken", failed.value.log.read_text())
-    assert stores(world) == before
+    assert stores(bench) == before
     stacks = stack.client("cloudformation").describe_stacks()["Stacks"]
     assert SECOND not in {each["StackName"] for each in stacks}
 
 
 @pytest.fixture(scope="module")
-def second(world: World) -> Iterator[dict[str, str]]:
+def second(bench: Bench) -> Iterator[dict[str, str]]:
     """The outputs of a second stack on the same API, over tables of its own: the first goes on."""
-    stack = world.stack
+    stack = bench.stack
     with ExitStack() as made:
-        streams = [made.enter_context(table(world, name)) for name in (TABLE, *OTHERS[:2])]
+        streams = [made.enter_context(table(bench, name)) for name in (TABLE, *OTHERS[:2])]
         own = stack.app_parameters() | stack.attached(*streams)
         yield stack.deploy(SECOND, stack.app_template, own)
 
 
-def test_two_stacks_of_one_account_do_not_touch(world: World, second: dict[str, str]) -> None:
+def test_two_stacks_of_one_account_do_not_touch(bench: Bench, second: dict[str, str]) -> None:
     """Their metrics, alarms, schedules, queues, tables and mappings are each one's own."""
-    assert not set(second.values()) & set(world.stack.app.values())
+    assert not set(second.values()) & set(bench.stack.app.values())
     ids = {
-        name: {each["PhysicalResourceId"] for each in world.resources(name)}
+        name: {each["PhysicalResourceId"] for each in bench.resources(name)}
         for name in (APP_STACK, SECOND)
     }
     assert not ids[APP_STACK] & ids[SECOND]
     for name, other in ((APP_STACK, SECOND), (SECOND, APP_STACK)):
-        for alarm in world.alarms(name).values():
+        for alarm in bench.alarms(name).values():
             assert not {each["Value"] for each in alarm["Dimensions"]} & ids[other]
             if alarm["Namespace"].startswith("AggregatedMetrics"):
                 assert alarm["Namespace"] == f"AggregatedMetrics/{name}"
 
 
 def test_adding_and_removing_a_table_leaves_the_other_mappings(
-    world: World, second: dict[str, str]
+    bench: Bench, second: dict[str, str]
 ) -> None:
     """A mapping that is made anew reads a day of its stream again."""
-    stack, before = world.stack, mappings(world, second)
+    stack, before = bench.stack, mappings(bench, second)
     assert before.keys() == {TABLE, *OTHERS[:2]}
     streams = {name: arn for name, (_, arn) in before.items() if name != OTHERS[0]}
-    with table(world, OTHERS[2]) as arn:
+    with table(bench, OTHERS[2]) as arn:
         for now in ({OTHERS[2]: arn} | streams, streams):
             attached = stack.app_parameters() | stack.attached(*now.values())
             assert stack.deploy(SECOND, stack.app_template, attached) == second
-            after = mappings(world, second)
+            after = mappings(bench, second)
             assert after.keys() == now.keys()
             assert {name: after[name] for name in streams} == {
                 name: before[name] for name in streams
@@ -147,17 +147,17 @@ def test_adding_and_removing_a_table_leaves_the_other_mappings(
 
 
 def test_removing_a_stack_leaves_the_counts_and_what_is_nowhere_else(
-    world: World, second: dict[str, str]
+    bench: Bench, second: dict[str, str]
 ) -> None:
-    stack = world.stack
+    stack = bench.stack
     dynamodb, s3, sqs = (stack.client(name) for name in ("dynamodb", "s3", "sqs"))
-    rows = [task(world, number) for number in range(3)]
+    rows = [task(bench, number) for number in range(3)]
     put_all(dynamodb, {"Task": TABLE}, [*rows, uncountable(rows[0])])
     counted = oracle.buckets_of(("Task", each.row or {}) for each in rows)
-    wait(lambda: counts(world) == counted and is_held(world, second["QuarantineQueueUrl"]))
+    wait(lambda: counts(bench) == counted and is_held(bench, second["QuarantineQueueUrl"]))
     s3.put_object(Bucket=second["OnFailureBucket"], Key="batch", Body=b"{}")
-    assert remove(world) == LEFT
-    assert counts(world) == counted
+    assert remove(bench) == LEFT
+    assert counts(bench) == counted
     assert len(dynamodb.scan(TableName=TABLE)["Items"]) == len(rows) + 1
     tables = {*dynamodb.list_tables()["TableNames"]}
     assert tables >= {*stack.tables.values(), stack.app["PendingHoursTable"]}
@@ -166,7 +166,7 @@ def test_removing_a_stack_leaves_the_counts_and_what_is_nowhere_else(
     assert "uncountable" in message["Body"]
     (kept,) = s3.list_objects_v2(Bucket=second["OnFailureBucket"])["Contents"]
     assert kept["Key"] == "batch"
-    assert schedules(world) == schedules_of(world, APP_STACK)
+    assert schedules(bench) == schedules_of(bench, APP_STACK)
 
 
 TAKEN = "a-bus-of-this-name-exists"
@@ -185,10 +185,10 @@ def broken(built: Path, folder: Path) -> Path:
     return template
 
 
-def stores(world: World) -> set[str]:
+def stores(bench: Bench) -> set[str]:
     """The names of all queues and buckets."""
-    queues = world.stack.client("sqs").list_queues().get("QueueUrls", ())
-    buckets = world.stack.client("s3").list_buckets()["Buckets"]
+    queues = bench.stack.client("sqs").list_queues().get("QueueUrls", ())
+    buckets = bench.stack.client("s3").list_buckets()["Buckets"]
     return {*queues, *(each["Name"] for each in buckets)}
 
 
@@ -211,9 +211,9 @@ def readme_blocks() -> list[str]:
     ]
 
 
-def mappings(world: World, stack: dict[str, str]) -> dict[str, tuple[str, str]]:
+def mappings(bench: Bench, stack: dict[str, str]) -> dict[str, tuple[str, str]]:
     """Table to its mapping's UUID and the stream, of a stack with these outputs."""
-    listed = world.stack.client("lambda").list_event_source_mappings(
+    listed = bench.stack.client("lambda").list_event_source_mappings(
         FunctionName=stack["StreamAggregatorFunction"]
     )["EventSourceMappings"]
     return {
@@ -222,11 +222,11 @@ def mappings(world: World, stack: dict[str, str]) -> dict[str, tuple[str, str]]:
     }
 
 
-def running(world: World) -> set[str]:
+def running(bench: Bench) -> set[str]:
     """The code and the layer that the functions run with."""
-    client = world.stack.client("lambda")
+    client = bench.stack.client("lambda")
     found = [
-        client.get_function_configuration(FunctionName=world.stack.app[name])
+        client.get_function_configuration(FunctionName=bench.stack.app[name])
         for name in FUNCTIONS.values()
     ]
     return {run for each in found for run in (each["CodeSha256"], each["Layers"][0]["Arn"])}
@@ -252,7 +252,7 @@ def changed(built: Path, folder: Path) -> Path:
 
 
 def write_until(
-    deployed: Future[Any], world: World, log: StreamLog, minutes: Iterator[Traffic], expected: int
+    deployed: Future[Any], bench: Bench, log: StreamLog, minutes: Iterator[Traffic], expected: int
 ) -> int:
     """Write minute after minute while a deployment is underway; gives how many records there are.
 
@@ -264,16 +264,16 @@ def write_until(
         return log.records >= expected - UNDERWAY or deployed.done()
 
     while not deployed.done():
-        expected += world.write(next(minutes))
+        expected += bench.write(next(minutes))
         wait(keeps_up)
     return expected
 
 
-def remove(world: World) -> set[str]:
+def remove(bench: Bench) -> set[str]:
     """Remove the second stack; gives the resources that were left."""
-    formation = world.stack.client("cloudformation")
+    formation = bench.stack.client("cloudformation")
     stack_id = formation.describe_stacks(StackName=SECOND)["Stacks"][0]["StackId"]
-    world.stack.delete(SECOND)
+    bench.stack.delete(SECOND)
     pages = formation.get_paginator("describe_stack_events").paginate(StackName=stack_id)
     return {
         HASH.sub("", event["LogicalResourceId"])
@@ -283,26 +283,26 @@ def remove(world: World) -> set[str]:
     }
 
 
-def schedules(world: World) -> set[str]:
+def schedules(bench: Bench) -> set[str]:
     """The names of all schedules."""
-    listed = world.stack.client("scheduler").list_schedules()["Schedules"]
+    listed = bench.stack.client("scheduler").list_schedules()["Schedules"]
     return {each["Name"] for each in listed}
 
 
-def schedules_of(world: World, stack: str) -> set[str]:
+def schedules_of(bench: Bench, stack: str) -> set[str]:
     """The names of a stack's schedules."""
     return {
         each["PhysicalResourceId"]
-        for each in world.resources(stack)
+        for each in bench.resources(stack)
         if each["ResourceType"] == "AWS::Scheduler::Schedule"
     }
 
 
-def task(world: World, number: int) -> Write:
+def task(bench: Bench, number: int) -> Write:
     """A new row of an account that has no others."""
     row: dict[str, Any] = {"id": f"task-{number}", "__typename": "Task", "accountId": "removed"}
-    row |= {"createdAt": text(world.now), "updatedAt": text(world.now), "status": "FAILED"}
-    return Write(world.now, "Task", row["id"], row, is_new=True)
+    row |= {"createdAt": text(bench.now), "updatedAt": text(bench.now), "status": "FAILED"}
+    return Write(bench.now, "Task", row["id"], row, is_new=True)
 
 
 def uncountable(write: Write) -> Write:
@@ -311,13 +311,13 @@ def uncountable(write: Write) -> Write:
     return write._replace(id="uncountable", row=row)
 
 
-def is_held(world: World, queue: str) -> bool:
+def is_held(bench: Bench, queue: str) -> bool:
     """Whether a message waits in the queue."""
     asked = ["ApproximateNumberOfMessages"]
-    got = world.stack.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=asked)
+    got = bench.stack.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=asked)
     return bool(got["Attributes"]["ApproximateNumberOfMessages"] == "1")
 
 
-def counts(world: World) -> dict[oracle.Key, tuple[int, ...]]:
+def counts(bench: Bench) -> dict[oracle.Key, tuple[int, ...]]:
     """What the API holds of that account."""
-    return {key: measures_of(each) for key, each in world.stored("removed").items()}
+    return {key: measures_of(each) for key, each in bench.stored("removed").items()}

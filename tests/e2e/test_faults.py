@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from testbench import oracle
+from testbench.emulated.bench import Bench, table, wait
 from testbench.emulated.check import measures_of
 from testbench.emulated.functions import StreamLog
-from testbench.emulated.world import World, table, wait
 from testbench.emulated.writing import change, put_all
 from testbench.traffic import Write
 
@@ -15,25 +15,25 @@ BATCH = 20
 
 
 def test_an_api_that_cannot_be_reached_loses_and_doubles_nothing(
-    world: World, stream_log: StreamLog
+    bench: Bench, stream_log: StreamLog
 ) -> None:
     first, then = (
-        world.traffic(name, 120, minutes=10, hours_ago=3) for name in ("before", "while")
+        bench.traffic(name, 120, minutes=10, hours_ago=3) for name in ("before", "while")
     )
-    expected = world.write(first)
+    expected = bench.write(first)
     with refused() as endpoint:
         changes = {"Environment": {"GRAPHQL_ENDPOINT": endpoint}}
-        with world.configured("StreamAggregatorFunction", **changes):
-            expected += world.write(then)
+        with bench.configured("StreamAggregatorFunction", **changes):
+            expected += bench.write(then)
             wait(lambda: failures(stream_log))
     stream_log.drain(expected)
     assert stream_log.records == expected
-    verdict, _ = world.judge()
+    verdict, _ = bench.judge()
     assert verdict.differences == []
 
 
 def test_a_mapping_made_again_at_the_oldest_record_counts_nothing_twice(
-    world: World, stream_log: StreamLog
+    bench: Bench, stream_log: StreamLog
 ) -> None:
     """Events of the emulator name no shard, so a batch stands for a shard of its own.
 
@@ -41,25 +41,25 @@ def test_a_mapping_made_again_at_the_oldest_record_counts_nothing_twice(
     is in the stream before a mapping reads it, in whole batches. Where events name their shard, as
     on AWS, batches may begin anywhere: tests/integration holds that at the handler.
     """
-    made = world.traffic("replay", 300, minutes=10, hours_ago=9)
+    made = bench.traffic("replay", 300, minutes=10, hours_ago=9)
     writes = [of_account(each) for each in made.writes if each.model == "Task"]
     del writes[len(writes) // BATCH * BATCH :]
-    with table(world, "Task-replayed") as arn:
-        dynamodb = world.stack.client("dynamodb")
+    with table(bench, "Task-replayed") as arn:
+        dynamodb = bench.stack.client("dynamodb")
         for each in writes:
             if each.is_new:
                 put_all(dynamodb, {"Task": "Task-replayed"}, [each])
             else:
                 change(dynamodb, "Task-replayed", each)
-        with mapping(world, arn):
+        with mapping(bench, arn):
             stream_log.drain(len(writes))
-        once = tasks_of(world)
-        with mapping(world, arn):
+        once = tasks_of(bench)
+        with mapping(bench, arn):
             stream_log.drain(2 * len(writes))
         rows = dynamodb.scan(TableName="Task-replayed")["Items"]
     assert len(writes) >= 2 * BATCH
     assert stream_log.records == 2 * len(writes)
-    assert tasks_of(world) == once
+    assert tasks_of(bench) == once
     assert once == oracle.buckets_of(
         ("Task", {name: value.get("S") for name, value in row.items()}) for row in rows
     )
@@ -74,11 +74,11 @@ def refused() -> Iterator[str]:
 
 
 @contextmanager
-def mapping(world: World, arn: str) -> Iterator[None]:
+def mapping(bench: Bench, arn: str) -> Iterator[None]:
     """An event source mapping from the oldest record on."""
-    client = world.stack.client("lambda")
+    client = bench.stack.client("lambda")
     made = client.create_event_source_mapping(
-        FunctionName=world.stack.app["StreamAggregatorFunction"],
+        FunctionName=bench.stack.app["StreamAggregatorFunction"],
         EventSourceArn=arn,
         StartingPosition="TRIM_HORIZON",
         BatchSize=BATCH,
@@ -99,7 +99,7 @@ def failures(log: StreamLog) -> list[str]:
     return log.failures
 
 
-def tasks_of(world: World) -> dict[oracle.Key, tuple[int, ...]]:
+def tasks_of(bench: Bench) -> dict[oracle.Key, tuple[int, ...]]:
     """What the buckets of that account hold; those that hold nothing left out."""
-    held = {key: measures_of(each) for key, each in world.stored("replayed").items()}
+    held = {key: measures_of(each) for key, each in bench.stored("replayed").items()}
     return {key: measures for key, measures in held.items() if any(measures)}

@@ -1,36 +1,38 @@
 """Each function works with its role, and fails with any one of its permissions taken away.
 
-The emulator enforces the roles on AppSync's fields, the table of pending hours, the queue and
-CloudWatch. It reads the streams, writes logs and traces and delivers failed batches without asking
-the role: those statements are compared by the contract tests alone.
+The emulator enforces the roles on what the functions call. It reads the streams, writes logs and
+delivers failed batches without asking the role: those statements are compared by the contract tests
+alone.
 """
 
 import copy
 import json
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 import pytest
-from aggregated_metrics.adapters.pending_hours import _item
-from aggregated_metrics.core.hours import HourId, Series
+from aggregated_metrics.adapters.pending_hours import PendingHours
+from aggregated_metrics.core.series import HourId, Series
 from aggregated_metrics.model import AggregatedMetrics
 
 from testbench import rows
+from testbench.emulated.bench import Bench, wait
 from testbench.emulated.functions import StepError, invoke
-from testbench.emulated.world import World, wait
+from testbench.emulated.writing import put_all
 from testbench.privileges import DOCUMENTS, statements
 from testbench.streams import Stream, event
+from testbench.traffic import Write
 
 HOUR = datetime(2026, 11, 22, 10, tzinfo=UTC)
 RANGE = {"start": "2026-11-22T10:00:00Z", "end": "2026-11-22T11:00:00Z"}
 LISTINGS = {"!Ref": "ListingFieldArns"}
 ITEMS = "listItemByAccountIdAndCreatedAt"
 """What the reconciler lists here: the account's rows are all of the one model."""
-NOT_ASKED = {"Log", "Trace", "KeepFailedBatches", "FindFailedBatchesBucket", None}
+NOT_ASKED = {"Log", "KeepFailedBatches", "FindFailedBatchesBucket", None}
 
 
 def permissions(function: str) -> Iterator[str]:
@@ -51,9 +53,9 @@ PROBES = [(function, name) for function in DOCUMENTS for name in permissions(fun
 
 
 @contextmanager
-def without(world: World, function: str, permission: str) -> Iterator[None]:
+def without(bench: Bench, function: str, permission: str) -> Iterator[None]:
     """The function's role without one permission."""
-    iam, role = world.stack.client("iam"), world.stack.app[f"{function}Role"]
+    iam, role = bench.stack.client("iam"), bench.stack.app[f"{function}Role"]
     whole = {
         name: iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
         for name in iam.list_role_policies(RoleName=role)["PolicyNames"]
@@ -92,62 +94,108 @@ def _less(permission: str) -> Callable[[dict[str, Any]], dict[str, Any] | None]:
 
 
 class Account:
-    """An account of its own, with one wrong hour."""
+    """An account that has no others' rows or buckets."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, bench: Bench) -> None:
+        self.stack, self.vandal = bench.stack, bench.vandal
         self.id = f"acct-{uuid.uuid4()}"
         self.stream = Stream("Item")
-
-    def row(self, name: str, **changes: Any) -> dict[str, Any]:
-        return rows.item(name, accountId=self.id, **changes)
-
-    def bucket(self) -> None:
-        """An incomplete minute without parents, and without rows."""
-        start, end = HOUR, HOUR.replace(minute=1)
-        AggregatedMetrics.create_or_update(
-            self.world.vandal, self.id, "items", start, end, 1, 5, complete=False
+        self.pending = PendingHours(
+            self.stack.client("dynamodb"),
+            self.stack.app["PendingHoursTable"],
+            clock=lambda: datetime.now(UTC),
+            grace=0,
         )
 
-    def mark(self, state: Any) -> None:
-        """Say that the hour is due to be swept, or to be checked."""
-        hour = HourId(Series(self.id, "items"), int(HOUR.timestamp()) // 60)
-        self.world.stack.client("dynamodb").put_item(
-            TableName=self.world.stack.app["PendingHoursTable"], Item=_item(hour, 0, 0, state)
+    def row(self, name: str, **changes: Any) -> dict[str, Any]:
+        return rows.item(f"{name}-{self.id}", accountId=self.id, **changes)
+
+    def write(self, model: str, row: dict[str, Any]) -> None:
+        """Write a row to its table; the stack counts it, too."""
+        write = Write(HOUR, model, row["id"], row, is_new=True)
+        put_all(self.stack.client("dynamodb"), self.stack.tables, [write])
+
+    def hour(self, record_type: str = "items") -> HourId:
+        return HourId(Series(self.id, record_type), int(HOUR.timestamp()) // 60)
+
+    def bucket(self) -> None:
+        """An incomplete minute without rollups, and without rows."""
+        start, end = HOUR, HOUR.replace(minute=1)
+        AggregatedMetrics.create_or_update(
+            self.vandal, self.id, "items", start, end, 1, 5, complete=False
+        )
+
+    def poison(self) -> None:
+        """A minute that the API cannot give: a required field is missing."""
+        key = {"accountId": self.id, "compositeKey": "items#2026-11-22T10:05:00Z#1"}
+        self.stack.client("dynamodb").put_item(
+            TableName=self.stack.backend["AggregatedMetricsTableName"],
+            Item={name: {"S": value} for name, value in key.items()},
         )
 
     def count(self) -> None:
-        """Every way of the stream function: new buckets, changed ones, a refused record."""
-        for batch in (
-            [self.stream.insert(self.row("a"))],
-            [self.stream.insert(self.row("b"))],
-            [self.stream.insert(self.row("c", createdAt=None))],
-        ):
-            invoke(self.world.stack, "StreamAggregatorFunction", event(*batch))
+        """New buckets, changed ones, a refused record, and an hour that cannot be read."""
+        for number, row in enumerate((self.row("a"), self.row("b"), self.row("c", createdAt=None))):
+            if number == 2:
+                self.poison()
+            invoke(self.stack, "StreamAggregatorFunction", event(self.stream.insert(row)))
+        again = event(self.stream.insert(self.row("d")))
+        invoke(self.stack, "StreamAggregatorFunction", again)
 
     def sweep(self) -> None:
+        """An hour that is due, and one of a record type that nothing counts."""
         self.bucket()
-        self.mark("pending")
-        invoke(self.world.stack, "BucketSweeperFunction", {})
+        for record_type in ("items", "orders"):
+            self.pending.expect(self.hour(record_type), "a test")
+        invoke(self.stack, "BucketSweeperFunction", {})
 
     def reconcile(self) -> None:
-        """Every way of the reconciler: a repair of a wrong hour, then the closed hours."""
+        """A range; an hour that another invocation may be writing; a lost batch; quarantine."""
         self.bucket()
-        asked = {"accountId": self.id, **RANGE, "repair": True}
-        found = invoke(self.world.stack, "ReconcilerFunction", asked)
+        asked = {"range": {"accountId": self.id, **RANGE, "repair": True}}
+        found = invoke(self.stack, "ReconcilerFunction", asked)
         assert found["repaired"] == found["driftCount"] > 0
-        self.mark("closed")
-        invoke(self.world.stack, "ReconcilerFunction", {})
+        self.bucket()
+        self.pending.touch({self.hour(): int(time.time())})
+        invoke(self.stack, "ReconcilerFunction", {"repair": True})
+        self.lose(self.row("a"), self.row("b", createdAt=None))
+        wait(lambda: invoke(self.stack, "ReconcilerFunction", {"failedBatches": {}})["hours"])
+        record = self.stream.insert(self.row("c"))
+        self.stack.client("sqs").send_message(
+            QueueUrl=self.stack.app["QuarantineQueueUrl"],
+            MessageBody=json.dumps({"record": record}),
+        )
+        assert invoke(self.stack, "ReconcilerFunction", {"quarantine": {}})["hours"]
+
+    def lose(self, *made: dict[str, Any]) -> None:
+        """Have a batch age out."""
+        batch = event(*map(self.stream.insert, made))
+        self.stack.client("s3").put_object(
+            Bucket=self.stack.app["OnFailureBucket"],
+            Key=f"aws/lambda/{self.id}",
+            Body=json.dumps({"payload": json.dumps(batch)}).encode(),
+        )
 
     def backfill(self) -> None:
-        """Every step of the backfiller, as the state machine calls it."""
-        states = self.world.stack.client("stepfunctions")
-        machine = self.world.stack.app["BackfillStateMachine"]
-        arn = states.start_execution(stateMachineArn=machine, input="{}")["executionArn"]
-        look = partial(states.describe_execution, executionArn=arn)
-        wait(lambda: look()["status"] != "RUNNING")
-        if look()["status"] != "SUCCEEDED":
-            raise StepError(look().get("cause"))
+        """Every step of a run, as the state machine calls them: it would try again for minutes."""
+        now = datetime.now(UTC)
+        self.bucket()
+        self.write("FeedbackItem", rows.feedback_item(f"f-{self.id}", accountId=self.id))
+        # of an hour that is not over, and listed outside of it
+        self.write("Item", self.row("a", createdAt=f"{now:%Y-%m-%dT%H:%M:00+00:00}"))
+        run = {"run": f"run-{self.id}"}
+        plan = self.step(prepare={**run, "models": ["Item", "FeedbackItem"]})
+        for number in (1, 2):
+            for unit in plan["units"]:
+                assert self.step(scan={**unit, "pass": number})["done"]
+            time.sleep(2)  # the passes lie a second apart
+        self.step(gather=run)
+        for partition in plan["partitions"]:
+            assert self.step(reduce=partition)["done"]
+        assert self.step(report=run)["repaired"] > 0
+
+    def step(self, **asked: Any) -> dict[str, Any]:
+        return invoke(self.stack, "BackfillerFunction", asked)
 
     def do(self, function: str) -> None:
         ways = {
@@ -159,17 +207,16 @@ class Account:
         ways[function]()
 
 
-@pytest.mark.parametrize("function", [name for name in DOCUMENTS if name != "Backfiller"])
-def test_a_function_works_with_its_role(world: World, function: str) -> None:
-    """The backfiller does too: test_operations has whole tables counted, which is all it does."""
-    Account(world).do(function)
+@pytest.mark.parametrize("function", DOCUMENTS)
+def test_a_function_works_with_its_role(bench: Bench, function: str) -> None:
+    Account(bench).do(function)
 
 
 @pytest.mark.thorough  # eight seconds each
 @pytest.mark.parametrize(("function", "permission"), PROBES)
 def test_a_function_fails_without_any_one_permission(
-    world: World, function: str, permission: str
+    bench: Bench, function: str, permission: str
 ) -> None:
-    account = Account(world)
-    with without(world, function, permission), pytest.raises(StepError):
+    account = Account(bench)
+    with without(bench, function, permission), pytest.raises(StepError):
         account.do(function)

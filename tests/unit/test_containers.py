@@ -1,14 +1,14 @@
 """`make invoke`, without Docker."""
 
 import http.client
-import json
 import socket
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from aggregated_metrics.jobs.sweeper import Swept
+from aggregated_metrics.core.findings import Findings
+from aggregated_metrics.jobs.sweeper import SweepResult
 
 from testbench.emulated.containers import read, verdict
 from testbench.emulated.events import BACKFILL, EVENTS, FOLDER, FUNCTIONS, is_good
@@ -27,11 +27,6 @@ def test_every_test_event_is_invoked() -> None:
     assert len(invoked) == len(EVENTS)
 
 
-def test_the_backfills_input_is_invoked_as_its_plan() -> None:
-    plan = json.loads((FOLDER / "reconciler" / "backfill_plan.json").read_text())
-    assert plan == {"plan": json.loads(BACKFILL.read_text())}
-
-
 @pytest.mark.parametrize("function", FUNCTIONS.values())
 def test_an_event_is_of_a_function_of_the_template(function: str) -> None:
     assert template("template.yaml")["Resources"][function]["Type"] == "AWS::Serverless::Function"
@@ -46,7 +41,15 @@ def test_an_error_is_no_good_answer(function: str) -> None:
 def test_a_sweep_with_a_failed_hour_is_no_good_answer(
     errors: list[Exception], *, good: bool
 ) -> None:
-    assert is_good("BucketSweeperFunction", Swept(errors=errors).as_report()) is good
+    report = SweepResult(errors=errors).as_report()
+    assert is_good("BucketSweeperFunction", report) is good
+
+
+def test_a_check_with_an_account_that_failed_is_no_good_answer() -> None:
+    findings = Findings()
+    assert is_good("ReconcilerFunction", findings.as_result())
+    findings.failed.append("acme Item: no answer")
+    assert not is_good("ReconcilerFunction", findings.as_result())
 
 
 def test_what_was_logged_and_how_long_it_took_is_read() -> None:
@@ -69,10 +72,10 @@ def test_where_there_was_no_container_its_reason_is_read() -> None:
 @pytest.mark.parametrize(
     ("events", "failed", "says"),
     [
-        (1, [], "1 event answered as they should be"),
-        (14, [], "14 events answered as they should be"),
-        (14, ["bucket_sweeper/sweep"], "1 of 14 failed: bucket_sweeper/sweep"),
-        (2, ["a", "b"], "2 of 2 failed: a, b"),
+        (1, [], "✓ 1 event answered as they should be"),
+        (14, [], "✓ 14 events answered as they should be"),
+        (14, ["bucket_sweeper/sweep"], "✗ 1 of 14 failed: bucket_sweeper/sweep"),
+        (2, ["a", "b"], "✗ 2 of 2 failed: a, b"),
     ],
 )
 def test_the_last_line_names_what_failed(events: int, failed: list[str], says: str) -> None:

@@ -3,43 +3,43 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from aggregated_metrics.adapters.appsync import AppSyncClient
 from aggregated_metrics.model import AggregatedMetrics
 
 from testbench.emulated import corruption
 from testbench.emulated.check import Buckets, key_of
 from testbench.emulated.functions import StepError
-from testbench.in_process import Stack
+from testbench.world import World
 
-START = datetime(2026, 11, 22, 10, 12, tzinfo=UTC)
-KINDS = 5
+HOUR = datetime(2026, 11, 22, 10, tzinfo=UTC)
+TYPES = ("items", "tasks", "scoreResults", "feedbackItems", "chatMessages")
 
 
-def _stored(client: AppSyncClient, *sizes: int) -> Buckets:
-    """A counted bucket of each size in as many hours as there are kinds of damage."""
-    made: dict[tuple[str, str, str, int], AggregatedMetrics] = {}
-    for hour in range(KINDS):
-        for size in sizes:
-            at = START + timedelta(hours=hour)
-            start = at.replace(minute=at.minute - at.minute % size)
-            end = start + timedelta(minutes=size)
-            record = AggregatedMetrics.create_or_update(
-                client, "acme", "items", start, end, size, 2, True
-            )
-            made[key_of(record)] = record
-    return made
+def stored(world: World, *types: str) -> Buckets:
+    """A minute and the rollups over it, of the hour and of the one before it."""
+    client = world.client()
+    made = [
+        AggregatedMetrics.create_or_update(
+            client, "acme", name, start, start + timedelta(minutes=size), size, 2, True
+        )
+        for name in types
+        for start in (HOUR - timedelta(hours=1), HOUR)
+        for size in (1, 5, 15, 60)
+    ]
+    return {key_of(each): each for each in made}
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_each_kind_of_damage_falls_on_an_hour_of_its_own(stack: Stack, seed: int) -> None:
-    done = corruption.corrupt(stack.client(), _stored(stack.client(), 1, 5), seed=seed, each=1)
-    assert len({each.key[2][:13] for each in done}) == len(done) == KINDS
+def test_each_kind_of_damage_falls_on_a_record_type_of_its_own(world: World, seed: int) -> None:
+    done = corruption.corrupt(world.client(), stored(world, *TYPES), HOUR, seed)
+    assert len({each.what for each in done}) == len({each.key[1] for each in done}) == 4
+    assert {each.key[2][:13] for each in done} == {"2026-11-22T10"}
+    assert all(each.before != each.after or each.what == "wrong cost" for each in done)
 
 
-@pytest.mark.parametrize("sizes", [(1,), (5, 15)])
-def test_hours_without_both_minutes_and_parents_are_too_few_to_corrupt(
-    stack: Stack, sizes: tuple[int, ...]
-) -> None:
+def test_too_few_record_types_are_not_corrupted(world: World) -> None:
     """Nothing is left half corrupted: the buckets are chosen before the first is written."""
-    with pytest.raises(StepError, match="too few hours"):
-        corruption.corrupt(stack.client(), _stored(stack.client(), *sizes), seed=1, each=1)
+    buckets = stored(world, *TYPES[:3])
+    before = world.stored()
+    with pytest.raises(StepError, match="too few to corrupt"):
+        corruption.corrupt(world.client(), buckets, HOUR, seed=1)
+    assert world.stored() == before

@@ -5,33 +5,58 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from testbench.emulated.stack import stop_kept
+
+EMULATOR = """
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Healthy(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+server = HTTPServer(("127.0.0.1", 0), Healthy)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
 
 
 def test_without_a_stack_nothing_is_stopped(tmp_path: Path) -> None:
     assert stop_kept(tmp_path) is False
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a process is known by /proc")
-@pytest.mark.parametrize("name", ["ministack", "another"])
-def test_only_the_stack_that_was_kept_is_stopped(tmp_path: Path, name: str) -> None:
-    note = tmp_path / "kept.json"
-    program = "print('started', flush=True); input()"
-    with subprocess.Popen(
-        [sys.executable, "-c", program, name],
+def test_the_stack_that_was_kept_is_stopped(tmp_path: Path) -> None:
+    with started(EMULATOR) as process:
+        assert process.stdout is not None
+        assert stop_kept(noted(tmp_path, process, int(process.stdout.readline()))) is True
+    assert process.returncode != 0
+    assert stop_kept(tmp_path) is False
+
+
+def test_another_process_that_has_its_id_by_now_is_left_alone(tmp_path: Path) -> None:
+    """Nothing answers where the stack did."""
+    with started("print('up', flush=True); input()") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        assert stop_kept(noted(tmp_path, process, 1)) is False
+        assert process.poll() is None
+        process.kill()
+
+
+def started(program: str) -> subprocess.Popen[str]:
+    """A process of a group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", program],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "started\n"
-        note.write_text(json.dumps({"group": process.pid}))
-        assert stop_kept(tmp_path) is (name == "ministack")
-        assert not note.exists()
-        if name == "another":
-            assert process.poll() is None
-            process.kill()
-    assert process.returncode != 0
+    )
+
+
+def noted(folder: Path, process: subprocess.Popen[str], port: int) -> Path:
+    """The folder with the note that KEEP=1 leaves."""
+    note = {"group": process.pid, "endpoint": f"http://127.0.0.1:{port}"}
+    (folder / "kept.json").write_text(json.dumps(note))
+    return folder

@@ -1,7 +1,10 @@
-"""The emulated stack with rows in its tables, and what an end-to-end test does to it."""
+"""The local stack with rows in its tables, and what an end-to-end test does to it."""
 
+import io
+import json
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -10,10 +13,11 @@ from typing import Any
 from aggregated_metrics.adapters.appsync import AppSyncClient
 from aggregated_metrics.model import AggregatedMetrics
 
+from aggregated_metrics_cli.main import main
 from testbench import oracle
 from testbench.emulated import check
 from testbench.emulated.check import Buckets, Verdict
-from testbench.emulated.stack import EmulatedStack
+from testbench.emulated.stack import APP_STACK, ROOT_CREDENTIALS, Credentials, EmulatedStack
 from testbench.emulated.writing import write
 from testbench.traffic import ACCOUNTS, Traffic, traffic
 
@@ -23,7 +27,7 @@ _PATIENCE_SECONDS = 600
 
 
 @dataclass
-class World:
+class Bench:
     """The stack, and what has been written to its tables by now."""
 
     stack: EmulatedStack
@@ -50,6 +54,15 @@ class World:
         swept, _ = check.sweep(self.stack)
         buckets = self.stored()
         return check.compare(check.counted(self.stack), buckets, swept=swept, grace=GRACE), buckets
+
+    def command(self, *given: str, who: Credentials = ROOT_CREDENTIALS) -> tuple[int, Any]:
+        """Run a command on the stack; gives its exit code, and its JSON or what it said."""
+        out, err = io.StringIO(), io.StringIO()
+        stack = () if given[0] == "attach" else ("--stack", APP_STACK)
+        variables = os.environ | self.stack.variables(who)
+        with _environment(variables):
+            code = main([*given, *stack, "--json"], environment=variables, out=out, err=err)
+        return code, json.loads(out.getvalue()) if out.getvalue() else err.getvalue()
 
     def resources(self, stack: str) -> list[dict[str, Any]]:
         """What a stack has, as CloudFormation describes it."""
@@ -93,6 +106,18 @@ class World:
             )
 
 
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set this process's variables for a while: boto3 has no other way to take an endpoint."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 def wait(condition: Callable[[], Any]) -> None:
     """Wait until it holds, however slow the machine is just now."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
@@ -102,9 +127,9 @@ def wait(condition: Callable[[], Any]) -> None:
 
 
 @contextmanager
-def table(world: World, name: str) -> Iterator[str]:
+def table(bench: Bench, name: str) -> Iterator[str]:
     """A table with a stream; gives the stream's ARN."""
-    dynamodb = world.stack.client("dynamodb")
+    dynamodb = bench.stack.client("dynamodb")
     made = dynamodb.create_table(
         TableName=name,
         BillingMode="PAY_PER_REQUEST",

@@ -22,11 +22,11 @@ from aggregated_metrics.core.errors import (
 )
 from botocore.credentials import RefreshableCredentials
 
-from testbench.fakes.appsync import FakeAppSync
 from testbench.fakes.endpoint import Answer, ConnectionDroppedError, refusal
 from testbench.fakes.signatures import Request, Signatures
 from testbench.fakes.transport import FakeAdapter
-from testbench.in_process import ENDPOINT, Gate, Stack
+from testbench.local import ENDPOINT, KEY
+from testbench.world import World
 
 LIST = "query ListAll { listAggregatedMetrics { items { count } } }"
 CONDITION = "DynamoDB:ConditionalCheckFailedException"
@@ -46,19 +46,19 @@ def error(kind: str | None, alias: str | None = "b0", message: str = "No.") -> d
     return described
 
 
-def failure(stack: Stack, given: Answer) -> ApiError:
+def failure(world: World, given: Answer) -> ApiError:
     """What the client raises when the API gives this answer for as long as it is asked."""
-    stack.gate.before = lambda _: given
+    world.before = lambda _: given
     with pytest.raises(ApiError) as caught:
-        stack.client().execute(LIST)
+        world.client().execute(LIST)
     assert str(caught.value).startswith("ListAll: ")
     assert caught.value.operation == "ListAll"
     return caught.value
 
 
-def test_a_signed_request_gives_its_data(stack: Stack) -> None:
-    assert stack.client().execute(LIST) == {"listAggregatedMetrics": {"items": []}}
-    assert stack.client().execute(LIST, {"unused": 1}) is not None
+def test_a_signed_request_gives_its_data(world: World) -> None:
+    assert world.client().execute(LIST) == {"listAggregatedMetrics": {"items": []}}
+    assert world.client().execute(LIST, {"unused": 1}) is not None
 
 
 @pytest.mark.parametrize(
@@ -75,9 +75,9 @@ def test_a_signed_request_gives_its_data(stack: Stack) -> None:
     ],
 )
 def test_an_answers_status_says_its_class(
-    stack: Stack, status: int, kind: str, raised: type[ApiError]
+    world: World, status: int, kind: str, raised: type[ApiError]
 ) -> None:
-    assert type(failure(stack, refusal(status, kind, "No."))) is raised
+    assert type(failure(world, refusal(status, kind, "No."))) is raised
 
 
 @pytest.mark.parametrize(
@@ -100,27 +100,27 @@ def test_an_answers_status_says_its_class(
     ],
 )
 def test_an_errors_type_says_its_class(
-    stack: Stack, errors: list[dict[str, Any]], raised: type[ApiError]
+    world: World, errors: list[dict[str, Any]], raised: type[ApiError]
 ) -> None:
-    found = failure(stack, answer({"data": {"b0": None, "b1": None}, "errors": errors}))
+    found = failure(world, answer({"data": {"b0": None, "b1": None}, "errors": errors}))
     assert type(found) is raised
 
 
 @pytest.mark.parametrize(
     "message", ["The conditional request failed", "Rate exceeded", "Unauthorized"]
 )
-def test_the_text_of_a_message_decides_nothing(stack: Stack, message: str) -> None:
-    found = failure(stack, answer({"data": None, "errors": [error(None, message=message)]}))
+def test_the_text_of_a_message_decides_nothing(world: World, message: str) -> None:
+    found = failure(world, answer({"data": None, "errors": [error(None, message=message)]}))
     assert type(found) is GraphQLError
     assert message in str(found)
 
 
-def test_an_error_keeps_what_went_through_and_names_what_did_not(stack: Stack) -> None:
+def test_an_error_keeps_what_went_through_and_names_what_did_not(world: World) -> None:
     body = {
         "data": {"b0": {"count": 1}, "b1": None, "b2": None},
         "errors": [error(CONDITION, "b1"), error(CONDITION, "b2")],
     }
-    found = failure(stack, answer(body))
+    found = failure(world, answer(body))
     assert isinstance(found, ConditionFailedError)
     assert found.failed == {"b1", "b2"}
     assert found.data["b0"] == {"count": 1}
@@ -160,9 +160,9 @@ def remedies(found: ApiError) -> list[str]:
     ],
 )
 def test_a_refusal_names_its_own_remedy_and_no_other(
-    stack: Stack, status: int, kind: str, message: str, remedy: str
+    world: World, status: int, kind: str, message: str, remedy: str
 ) -> None:
-    found = failure(stack, refusal(status, kind, message))
+    found = failure(world, refusal(status, kind, message))
     assert isinstance(found, AuthorizationError)
     assert remedies(found) == [remedy]
 
@@ -181,69 +181,69 @@ def test_a_refusal_names_its_own_remedy_and_no_other(
     ],
 )
 def test_a_gateways_message_is_a_refusal_too(
-    stack: Stack, header: str, body: dict[str, Any], remedy: str
+    world: World, header: str, body: dict[str, Any], remedy: str
 ) -> None:
     given = answer(body, 403)._replace(headers={"x-amzn-ErrorType": header})
-    found = failure(stack, given)
+    found = failure(world, given)
     assert isinstance(found, AuthorizationError)
     assert remedies(found) == [remedy]
     assert str(body.get("message") or body.get("Message") or "no message") in str(found)
 
 
-def test_a_refusal_of_an_unknown_kind_names_what_may_stand_before_the_api(stack: Stack) -> None:
-    assert "a proxy or a firewall" in str(failure(stack, answer({"message": "Forbidden"}, 403)))
+def test_a_refusal_of_an_unknown_kind_names_what_may_stand_before_the_api(world: World) -> None:
+    assert "a proxy or a firewall" in str(failure(world, answer({"message": "Forbidden"}, 403)))
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("place", ["https://other.example/graphql", "/elsewhere"])
-def test_credentials_follow_no_redirect(stack: Stack, status: int, place: str) -> None:
+def test_credentials_follow_no_redirect(world: World, status: int, place: str) -> None:
     given = answer({}, status)._replace(headers={"location": place})
-    found = failure(stack, given)
+    found = failure(world, given)
     assert isinstance(found, TransportError)
     assert f"redirects to {place}" in str(found)
-    assert len(stack.log) == 1
+    assert len(world.log) == 1
 
 
 @pytest.mark.parametrize(
     "body", [b"<html>Hello</html>", b"", b"[1]", b"null", b'{"data": null}', b'{"data": [1]}']
 )
-def test_an_answer_that_is_not_graphqls_is_no_data(stack: Stack, body: bytes) -> None:
-    found = failure(stack, answer(body))
+def test_an_answer_that_is_not_graphqls_is_no_data(world: World, body: bytes) -> None:
+    found = failure(world, answer(body))
     assert isinstance(found, TransportError)
     assert "check GRAPHQL_ENDPOINT" in str(found)
 
 
-def test_an_html_page_of_a_proxy_is_told_by_its_status(stack: Stack) -> None:
-    assert isinstance(failure(stack, answer(b"<html></html>", 502)), TransportError)
+def test_an_html_page_of_a_proxy_is_told_by_its_status(world: World) -> None:
+    assert isinstance(failure(world, answer(b"<html></html>", 502)), TransportError)
 
 
-def test_a_long_list_of_errors_gives_a_short_message(stack: Stack) -> None:
+def test_a_long_list_of_errors_gives_a_short_message(world: World) -> None:
     errors = [error(None, message=f"{n} " + "x" * 5000) for n in range(50)]
-    assert len(str(failure(stack, answer({"data": None, "errors": errors})))) < 2000
+    assert len(str(failure(world, answer({"data": None, "errors": errors})))) < 2000
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-def test_what_may_pass_is_tried_again(stack: Stack, status: int) -> None:
+def test_what_may_pass_is_tried_again(world: World, status: int) -> None:
     left = iter([refusal(status, "Passing", "Soon.")] * RETRIES)
-    stack.gate.before = lambda _: next(left, None)
-    assert stack.client().execute(LIST) == {"listAggregatedMetrics": {"items": []}}
-    assert len(stack.log) == RETRIES + 1
+    world.before = lambda _: next(left, None)
+    assert world.client().execute(LIST) == {"listAggregatedMetrics": {"items": []}}
+    assert len(world.log) == RETRIES + 1
 
 
-def test_a_reset_connection_is_tried_again_and_then_is_a_transport_error(stack: Stack) -> None:
+def test_a_reset_connection_is_tried_again_and_then_is_a_transport_error(world: World) -> None:
     def reset(_: Request) -> Answer | None:
         raise ConnectionDroppedError
 
-    stack.gate.before = reset
+    world.before = reset
     with pytest.raises(TransportError, match=r"ListAll: no answer .* check GRAPHQL_ENDPOINT"):
-        stack.client().execute(LIST)
-    assert len(stack.log) == RETRIES + 1
+        world.client().execute(LIST)
+    assert len(world.log) == RETRIES + 1
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])
-def test_what_cannot_pass_is_not_tried_again(stack: Stack, status: int) -> None:
-    failure(stack, refusal(status, "Never", "No."))
-    assert len(stack.log) == 1
+def test_what_cannot_pass_is_not_tried_again(world: World, status: int) -> None:
+    failure(world, refusal(status, "Never", "No."))
+    assert len(world.log) == 1
 
 
 def test_retries_wait_longer_each_time_with_jitter_and_not_as_the_server_likes() -> None:
@@ -263,10 +263,10 @@ def test_requests_keep_within_the_time_that_is_left() -> None:
     assert AppSyncClient(ENDPOINT, session, lambda: -1.0)._timeout() == (0.2, 0.2)
 
 
-def test_a_wrong_secret_is_refused(stack: Stack) -> None:
-    stack.api._signatures = Signatures({"AKIDEXAMPLE": "another secret"})
+def test_a_wrong_secret_is_refused(world: World) -> None:
+    world.api._signatures = Signatures({KEY: "another secret"})
     with pytest.raises(AuthorizationError, match="signature"):
-        stack.client().execute(LIST)
+        world.client().execute(LIST)
 
 
 def test_requests_are_signed_with_the_credentials_of_the_moment() -> None:
@@ -292,15 +292,16 @@ def test_requests_are_signed_with_the_credentials_of_the_moment() -> None:
     )
     seen: list[tuple[str, str]] = []
     keys = ("FIRST", "SECOND", "THIRD")
-    gate = Gate(FakeAppSync(signatures=Signatures({key: f"secret of {key}" for key in keys})))
+    world = World(http=True)
+    world.api._signatures = Signatures({key: f"secret of {key}" for key in keys})
 
     def note(request: Request) -> None:
         key = request.headers["authorization"].partition("Credential=")[2].partition("/")[0]
         seen.append((key, request.headers["x-amz-security-token"]))
 
-    gate.after = note
+    world.after = note
     session = open_session(SigV4(credentials, "us-east-1"))
-    session.mount("https://", FakeAdapter(gate))
+    session.mount("https://", FakeAdapter(world))
     client = AppSyncClient(ENDPOINT, session)
     for _ in range(2):
         client.execute(LIST)

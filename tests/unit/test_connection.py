@@ -9,7 +9,7 @@ from aggregated_metrics.adapters.appsync import AppSyncClient
 from aggregated_metrics.core.errors import SettingsError
 from moto import mock_aws
 
-from testbench.in_process import CREDENTIALS
+from testbench.local import KEY, SECRET
 
 ENDPOINT = "https://x.appsync-api.eu-west-1.amazonaws.com/graphql"
 TEMPLATE = """
@@ -34,6 +34,9 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
+
+
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
 
 
 def client_of(*args: str, **named: str) -> AppSyncClient:

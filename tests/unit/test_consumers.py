@@ -19,7 +19,7 @@ from aggregated_metrics.core.errors import ServiceError
 from botocore.exceptions import ClientError
 
 from testbench.fakes.appsync import FakeAppSync
-from testbench.in_process import Clock
+from testbench.world import Clock
 
 STREAMED = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
 LONG_AGO = datetime(2026, 11, 1, tzinfo=UTC)
@@ -208,7 +208,7 @@ class Client:
     """The Fake as a client; remembers the operations."""
 
     def __init__(self, clock: Clock) -> None:
-        self.api = FakeAppSync(clock=clock, monotonic=clock.monotonic)
+        self.api = FakeAppSync(clock=clock, monotonic=clock.timestamp)
         self.operations: list[str] = []
 
     def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -224,7 +224,7 @@ def client(clock: Clock) -> Client:
 
 @pytest.fixture
 def record(client: Client, clock: Clock) -> StreamsRecord:
-    return StreamsRecord(HourStore(client, clock=clock, sleep=clock.sleep))
+    return StreamsRecord(HourStore(client, clock=clock, sleep=clock.advance))
 
 
 def test_the_record_is_stored_with_one_read_and_one_write(

@@ -20,7 +20,7 @@ from aggregated_metrics.core.errors import (
 )
 
 from testbench.fakes.appsync import FakeAppSync
-from testbench.in_process import Stack
+from testbench.world import World
 
 START = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 END = START + timedelta(minutes=15)
@@ -140,7 +140,7 @@ ROW = {
     "complete": True,
     "createdAt": "2026-11-22T10:01:02.123Z",
     "updatedAt": "2026-11-22T10:01:02.123456Z",
-    "metadata": '{"ledger": []}',
+    "metadata": '{"checkpoints": []}',
     "__typename": "AggregatedMetrics",
 }
 
@@ -152,7 +152,7 @@ def test_a_record_is_read_from_the_apis_json() -> None:
     assert record.id == "acct-1#items#2026-11-22T10:00:00Z#15"
     assert (record.timeRangeStart, record.timeRangeEnd) == (START, END)
     assert record.updatedAt.microsecond == 123_456
-    assert record.metadata == {"ledger": []}
+    assert record.metadata == {"checkpoints": []}
     assert (record.cost, record.scoreId) == (None, None)
 
 
@@ -175,17 +175,17 @@ def test_metadata_is_decoded(stored: Any, read: Any) -> None:
     assert AggregatedMetrics.from_dict(ROW | {"metadata": stored}, FakeAppSync()).metadata == read
 
 
-def test_two_clients_records_of_one_bucket_are_equal(stack: Stack) -> None:
+def test_two_clients_records_of_one_bucket_are_equal(world: World) -> None:
     client = FakeAppSync()
-    one, other = (AggregatedMetrics.from_dict(ROW, each) for each in (client, stack.client()))
+    one, other = (AggregatedMetrics.from_dict(ROW, each) for each in (client, world.client()))
     assert one == other
     assert one != AggregatedMetrics.from_dict(ROW | {"count": 4}, client)
     assert one != AggregatedMetrics.from_dict(ROW | {"metadata": None}, client)
 
 
-def test_a_record_is_a_value_whatever_its_client_holds(stack: Stack) -> None:
+def test_a_record_is_a_value_whatever_its_client_holds(world: World) -> None:
     """A real client holds locks and sockets, which nothing can copy."""
-    record = AggregatedMetrics.from_dict(ROW, stack.client())
+    record = AggregatedMetrics.from_dict(ROW, world.client())
     fields = dataclasses.asdict(record)
     assert "client" not in fields
     assert AggregatedMetrics(**fields) == record
@@ -234,13 +234,13 @@ def upsert(client: Any, count: int = 5, **changes: Any) -> AggregatedMetrics:
     return AggregatedMetrics.create_or_update(**(arguments | changes))
 
 
-def asked(stack: Stack) -> list[str]:
-    return [name.removesuffix("AggregatedMetrics") for e in stack.log for name in e.operations]
+def asked(world: World) -> list[str]:
+    return [name.removesuffix("AggregatedMetrics") for e in world.log for name in e.operations]
 
 
-def test_an_absent_record_is_created(stack: Stack) -> None:
+def test_an_absent_record_is_created(world: World) -> None:
     record = upsert(
-        stack.client(),
+        world.client(),
         complete=False,
         scorecard_id="card",
         score_id="score",
@@ -251,8 +251,8 @@ def test_an_absent_record_is_created(stack: Stack) -> None:
         error_count=5,
         metadata={"note": [1]},
     )
-    assert asked(stack) == ["get", "create"]
-    (row,) = stack.rows()
+    assert asked(world) == ["get", "create"]
+    (row,) = world.buckets()
     assert row.pop("createdAt") == row.pop("updatedAt")
     assert row == {
         "accountId": "acct-1",
@@ -275,36 +275,40 @@ def test_an_absent_record_is_created(stack: Stack) -> None:
     assert (record.count, record.metadata, record.scoreId) == (5, {"note": [1]}, "score")
 
 
-def test_a_present_record_is_updated_with_one_request(stack: Stack) -> None:
-    upsert(stack.client(), cost=7)
-    created = stack.rows()[0]["createdAt"]
-    first = len(stack.log)
-    record = upsert(stack.client(), count=6)
-    assert asked(stack)[first:] == ["update"]
-    (row,) = stack.rows()
+def test_a_present_record_is_updated_with_one_request(world: World) -> None:
+    upsert(world.client(), cost=7)
+    created = world.buckets()[0]["createdAt"]
+    first = len(world.log)
+    record = upsert(world.client(), count=6)
+    assert asked(world)[first:] == ["update"]
+    (row,) = world.buckets()
     assert (row["count"], row["cost"], row["createdAt"]) == (6, 7, created)
     assert (record.count, record.cost) == (6, 7)
 
 
-def test_a_record_that_somebody_created_meanwhile_is_updated(stack: Stack) -> None:
+def test_a_record_that_somebody_created_meanwhile_is_updated(world: World) -> None:
     def somebody(_: Any) -> None:
-        if len(stack.log) == 0:
-            stack.gate.after = lambda _: None
-            other = FakeAppSync.execute(stack.api, *_create(count=1))
+        if len(world.log) == 0:
+            world.after = lambda _: None
+            other = FakeAppSync.execute(world.api, *_create(count=1))
             assert "errors" not in other
 
-    stack.gate.after = somebody
-    record = upsert(stack.client())
-    assert asked(stack) == ["update", "create", "update"]
-    assert [row["count"] for row in stack.rows()] == [5]
+    world.after = somebody
+    record = upsert(world.client())
+    assert asked(world) == ["update", "create", "update"]
+    assert [row["count"] for row in world.buckets()] == [5]
     assert record.count == 5
 
 
-RESERVED = {"ledger": [["shard", "1", 2]], "unlisted": 3, "beyond": {"cost": "5"}}
+RESERVED = {
+    "checkpoints": [["shard", "1", 2]],
+    "unindexed": {"count": "3"},
+    "beyond": {"cost": "5"},
+}
 
 
-def kept(stack: Stack) -> Any:
-    (row,) = stack.rows()
+def kept(world: World) -> Any:
+    (row,) = world.buckets()
     return row["metadata"]
 
 
@@ -313,69 +317,72 @@ def kept(stack: Stack) -> Any:
     [
         ({"note": 2}, RESERVED | {"note": 2}),
         ({}, RESERVED),
-        ({"ledger": [], "beyond": None, "fence": [1], "note": 2}, RESERVED | {"note": 2}),
+        (
+            {"checkpoints": [], "beyond": None, "countedUntil": [1, 2], "note": 2},
+            RESERVED | {"note": 2},
+        ),
     ],
 )
 def test_the_functions_own_metadata_is_kept_whatever_is_given(
-    stack: Stack, given: dict[str, Any], stored: dict[str, Any]
+    world: World, given: dict[str, Any], stored: dict[str, Any]
 ) -> None:
     """Without its checkpoints, a bucket counts what is delivered again a second time."""
-    upsert(stack.client())
-    stack.api.put("AggregatedMetrics", stack.rows()[0] | {"metadata": RESERVED | {"note": 1}})
-    record = upsert(stack.client(), metadata=given)
-    assert kept(stack) == record.metadata == stored
+    upsert(world.client())
+    world.api.put("AggregatedMetrics", world.buckets()[0] | {"metadata": RESERVED | {"note": 1}})
+    record = upsert(world.client(), metadata=given)
+    assert kept(world) == record.metadata == stored
 
 
-def test_a_record_types_own_measures_are_kept_too(stack: Stack) -> None:
-    upsert(stack.client(), record_type="feedbackItems")
-    row = stack.rows()[0] | {"metadata": {"changedCount": 4, "note": 1}}
-    stack.api.put("AggregatedMetrics", row)
-    upsert(stack.client(), record_type="feedbackItems", metadata={"changedCount": 0})
-    assert kept(stack) == {"changedCount": 4}
+def test_a_record_types_own_measures_are_kept_too(world: World) -> None:
+    upsert(world.client(), record_type="feedbackItems")
+    row = world.buckets()[0] | {"metadata": {"changedCount": 4, "note": 1}}
+    world.api.put("AggregatedMetrics", row)
+    upsert(world.client(), record_type="feedbackItems", metadata={"changedCount": 0})
+    assert kept(world) == {"changedCount": 4}
 
 
 @pytest.mark.parametrize("before", [None, [1], "text", 7])
-def test_metadata_that_is_no_object_is_replaced(stack: Stack, before: Any) -> None:
-    upsert(stack.client())
-    stack.api.put("AggregatedMetrics", stack.rows()[0] | {"metadata": before})
-    upsert(stack.client(), metadata={"note": 2})
-    assert kept(stack) == {"note": 2}
+def test_metadata_that_is_no_object_is_replaced(world: World, before: Any) -> None:
+    upsert(world.client())
+    world.api.put("AggregatedMetrics", world.buckets()[0] | {"metadata": before})
+    upsert(world.client(), metadata={"note": 2})
+    assert kept(world) == {"note": 2}
 
 
-def test_what_a_function_writes_meanwhile_is_kept(stack: Stack) -> None:
-    upsert(stack.client())
-    row = stack.rows()[0]
+def test_what_a_function_writes_meanwhile_is_kept(world: World) -> None:
+    upsert(world.client())
+    row = world.buckets()[0]
 
     def function(_: Any) -> None:
-        stack.gate.after = lambda _: None
+        world.after = lambda _: None
         changed = {"updatedAt": "2026-11-22T11:00:00.000001Z", "metadata": RESERVED}
-        stack.api.put("AggregatedMetrics", row | changed)
+        world.api.put("AggregatedMetrics", row | changed)
 
-    first = len(stack.log)
-    stack.gate.after = function
-    upsert(stack.client(), metadata={"note": 2})
-    assert asked(stack)[first:] == ["get", "update", "get", "update"]
-    assert kept(stack) == RESERVED | {"note": 2}
+    first = len(world.log)
+    world.after = function
+    upsert(world.client(), metadata={"note": 2})
+    assert asked(world)[first:] == ["get", "update", "get", "update"]
+    assert kept(world) == RESERVED | {"note": 2}
 
 
-def test_a_record_that_changes_at_every_try_is_left_alone(stack: Stack) -> None:
-    upsert(stack.client())
-    row, moments = stack.rows()[0], itertools.count()
+def test_a_record_that_changes_at_every_try_is_left_alone(world: World) -> None:
+    upsert(world.client())
+    row, moments = world.buckets()[0], itertools.count()
 
     def function(_: Any) -> None:
         moment = f"2026-11-22T11:00:{next(moments):02}Z"
-        stack.api.put("AggregatedMetrics", row | {"updatedAt": moment})
+        world.api.put("AggregatedMetrics", row | {"updatedAt": moment})
 
-    stack.gate.after = function
+    world.after = function
     with pytest.raises(ContentionError, match="items#2026-11-22T10:00:00Z#15 of acct-1"):
-        upsert(stack.client(), count=99, metadata={"note": 2})
-    assert stack.rows()[0]["count"] == 5
+        upsert(world.client(), count=99, metadata={"note": 2})
+    assert world.buckets()[0]["count"] == 5
 
 
 @pytest.mark.parametrize("empty", [{"scorecard_id": ""}, {"score_id": "", "scorecard_id": ""}])
-def test_an_empty_id_is_no_id(stack: Stack, empty: Any) -> None:
-    record = upsert(stack.client(), **empty)
-    (row,) = stack.rows()
+def test_an_empty_id_is_no_id(world: World, empty: Any) -> None:
+    record = upsert(world.client(), **empty)
+    (row,) = world.buckets()
     assert not {"scorecardId", "scoreId"} & row.keys()
     assert row["compositeKey"] == "items#2026-11-22T10:00:00Z#15"
     assert (record.scorecardId, record.scoreId) == (None, None)
@@ -454,11 +461,11 @@ def test_any_other_error_goes_on(text: str) -> None:
     assert client.queries == 1
 
 
-def test_a_refusal_goes_on(stack: Stack) -> None:
-    stack.api._signatures._secrets.clear()  # type: ignore[union-attr]
+def test_a_refusal_goes_on(world: World) -> None:
+    world.api._signatures._secrets.clear()  # type: ignore[union-attr]
     with pytest.raises(AuthorizationError):
-        upsert(stack.client())
-    assert len(stack.log) == 1
+        upsert(world.client())
+    assert len(world.log) == 1
 
 
 @pytest.mark.parametrize(
@@ -473,102 +480,102 @@ def test_a_refusal_goes_on(stack: Stack) -> None:
     ids=["start", "end", "key", "list start", "list end"],
 )
 def test_a_naive_datetime_is_refused_before_anything_is_sent(
-    stack: Stack, call: Callable[[Any], Any]
+    world: World, call: Callable[[Any], Any]
 ) -> None:
     with pytest.raises(NaiveDatetimeError, match=r"datetime\.now\(UTC\)"):
-        call(stack.client())
-    assert stack.log == []
+        call(world.client())
+    assert world.log == []
 
 
 # list_by_time_range
 
 
-def put(stack: Stack, *starts: str, record_type: str = "items", account: str = "acct-1") -> None:
+def put(world: World, *starts: str, record_type: str = "items", account: str = "acct-1") -> None:
     for start in starts:
         key = f"{record_type}#{start}#1"
         row = ROW | {"accountId": account, "recordType": record_type, "compositeKey": key}
-        stack.api.put(
-            "AggregatedMetrics", row | {"timeRangeStart": start, "metadata": {"ledger": []}}
+        world.api.put(
+            "AggregatedMetrics", row | {"timeRangeStart": start, "metadata": {"checkpoints": []}}
         )
 
 
-def listed(stack: Stack, *args: Any) -> list[str]:
-    found = AggregatedMetrics.list_by_time_range(stack.client(), "acct-1", *args)
+def listed(world: World, *args: Any) -> list[str]:
+    found = AggregatedMetrics.list_by_time_range(world.client(), "acct-1", *args)
     return [record.compositeKey for record in found]
 
 
 @pytest.mark.parametrize("record_type", [None, "items"])
-def test_both_ends_of_a_range_are_included(stack: Stack, record_type: str | None) -> None:
+def test_both_ends_of_a_range_are_included(world: World, record_type: str | None) -> None:
     minutes = [f"2026-11-22T10:{minute:02}:00Z" for minute in range(60)]
-    put(stack, "2026-11-22T09:59:00Z", *minutes[:17], "2027-01-01T00:00:00Z")
-    assert listed(stack, START, END, record_type) == [f"items#{m}#1" for m in minutes[:16]]
+    put(world, "2026-11-22T09:59:00Z", *minutes[:17], "2027-01-01T00:00:00Z")
+    assert listed(world, START, END, record_type) == [f"items#{m}#1" for m in minutes[:16]]
 
 
-def test_other_accounts_are_left_out_and_other_types_if_one_is_asked_for(stack: Stack) -> None:
+def test_other_accounts_are_left_out_and_other_types_if_one_is_asked_for(world: World) -> None:
     start = "2026-11-22T10:00:00Z"
-    put(stack, start)
-    put(stack, start, account="acct-2")
+    put(world, start)
+    put(world, start, account="acct-2")
     for record_type in ("evaluations", "itemsOld", "tasks", "predictionItems", "zebras"):
-        put(stack, start, record_type=record_type)
-    assert listed(stack, START, END, "items") == [f"items#{start}#1"]
-    assert len(listed(stack, START, END)) == 6
+        put(world, start, record_type=record_type)
+    assert listed(world, START, END, "items") == [f"items#{start}#1"]
+    assert len(listed(world, START, END)) == 6
 
 
 @pytest.mark.parametrize("record_type", [None, "items"])
 @pytest.mark.parametrize("form", ["{}:00Z", "{}Z", "{}:00.000Z", "{}:00+00:00", "{}:00.000000000Z"])
 def test_rows_that_others_stored_in_other_forms_are_found(
-    stack: Stack, form: str, record_type: str | None
+    world: World, form: str, record_type: str | None
 ) -> None:
     times = [f"2026-11-22T{clock}" for clock in ("09:59", "10:00", "10:07", "10:15", "10:16")]
-    put(stack, *map(form.format, times))
+    put(world, *map(form.format, times))
     expected = [f"items#{form.format(time)}#1" for time in times[1:4]]
-    assert listed(stack, START, END, record_type) == expected
+    assert listed(world, START, END, record_type) == expected
 
 
 @pytest.mark.parametrize("record_type", [None, "items"])
-def test_every_page_is_read(stack: Stack, record_type: str | None) -> None:
+def test_every_page_is_read(world: World, record_type: str | None) -> None:
     minutes = 2500
     times = [START + timedelta(minutes=n) for n in range(minutes)]
-    put(stack, *(time.strftime("%Y-%m-%dT%H:%M:%SZ") for time in times))
+    put(world, *(time.strftime("%Y-%m-%dT%H:%M:%SZ") for time in times))
     found = AggregatedMetrics.list_by_time_range(
-        stack.client(), "acct-1", START, times[-1], record_type
+        world.client(), "acct-1", START, times[-1], record_type
     )
     assert [record.timeRangeStart for record in found] == times
-    assert len(stack.log) == 3
+    assert len(world.log) == 3
 
 
-def test_an_empty_range_is_an_empty_list(stack: Stack) -> None:
-    assert listed(stack, START, END) == []
+def test_an_empty_range_is_an_empty_list(world: World) -> None:
+    assert listed(world, START, END) == []
 
 
 @pytest.mark.parametrize("record_type", [None, "items"])
-def test_a_reversed_range_is_refused(stack: Stack, record_type: str | None) -> None:
+def test_a_reversed_range_is_refused(world: World, record_type: str | None) -> None:
     with pytest.raises(RangeError, match="before the start"):
-        listed(stack, END, START, record_type)
-    assert stack.log == []
+        listed(world, END, START, record_type)
+    assert world.log == []
 
 
 @pytest.mark.parametrize("time", ["2026-11-22T10:00:00Z", START.date(), START.timestamp()])
-def test_what_is_no_datetime_is_refused_by_name(stack: Stack, time: Any) -> None:
+def test_what_is_no_datetime_is_refused_by_name(world: World, time: Any) -> None:
     for span in ((time, END), (START, time)):
         with pytest.raises(NaiveDatetimeError, match="is no datetime: pass an aware one"):
-            listed(stack, *span)
-    assert stack.log == []
+            listed(world, *span)
+    assert world.log == []
 
 
 @pytest.mark.parametrize("record_type", [None, "items"])
-def test_one_bucket_size_can_be_asked_for(stack: Stack, record_type: str | None) -> None:
+def test_one_bucket_size_can_be_asked_for(world: World, record_type: str | None) -> None:
     for size in (1, 5, 15, 60):
-        upsert(stack.client(), number_of_minutes=size)
-    assert len(listed(stack, START, END, record_type)) == 4
-    assert listed(stack, START, END, record_type, 15) == ["items#2026-11-22T10:00:00Z#15"]
-    assert listed(stack, START, END, record_type, 7) == []
+        upsert(world.client(), number_of_minutes=size)
+    assert len(listed(world, START, END, record_type)) == 4
+    assert listed(world, START, END, record_type, 15) == ["items#2026-11-22T10:00:00Z#15"]
+    assert listed(world, START, END, record_type, 7) == []
 
 
-def test_records_are_found_through_the_index_and_never_by_a_scan(stack: Stack) -> None:
-    listed(stack, START, END)
-    listed(stack, START, END, "items")
-    assert [e.operations for e in stack.log] == [
+def test_records_are_found_through_the_index_and_never_by_a_scan(world: World) -> None:
+    listed(world, START, END)
+    listed(world, START, END, "items")
+    assert [e.operations for e in world.log] == [
         ["listAggregatedMetricsByAccountIdAndTimeRangeStartAndRecordType"],
         ["listAggregatedMetricsByAccountIdAndRecordTypeAndTimeRangeStart"],
     ]
@@ -592,8 +599,8 @@ def test_a_client_that_answers_by_the_apis_own_names_is_understood(
     assert record.count == 3
 
 
-def test_what_was_upserted_is_listed(stack: Stack) -> None:
-    upsert(stack.client())
-    (record,) = AggregatedMetrics.list_by_time_range(stack.client(), "acct-1", START, START)
+def test_what_was_upserted_is_listed(world: World) -> None:
+    upsert(world.client())
+    (record,) = AggregatedMetrics.list_by_time_range(world.client(), "acct-1", START, START)
     assert (record.count, record.metadata) == (5, None)
-    assert json.loads(stack.log[0].body)["query"].startswith("mutation Update(")
+    assert json.loads(world.log[0].body)["query"].startswith("mutation Update(")

@@ -7,7 +7,11 @@ from typing import Any
 import pytest
 from aggregated_metrics.adapters.observability import HEARTBEATS, METRICS, Report, invocation
 
-from testbench.in_process import Clock, Context, Line
+from testbench.engine import Context
+
+type Line = dict[str, Any]
+
+CONTEXT = Context(lambda: 60.0)
 
 type Lines = Callable[[], list[Line]]
 
@@ -26,13 +30,13 @@ def emitted(capsys: pytest.CaptureFixture[str], report: Report) -> dict[str, Any
     return values | {"dimensions": described["Dimensions"][0], "check": blob.get("check")}
 
 
-def test_an_invocation_logs_one_line_with_what_was_reported(lines: Lines, clock: Clock) -> None:
-    with invocation("stream_aggregator", Context(clock)) as report:
+def test_an_invocation_logs_one_line_with_what_was_reported(lines: Lines) -> None:
+    with invocation("stream_aggregator", CONTEXT) as report:
         report |= {"records": 3, "shard": "0944fa24146b"}
     (line,) = lines()
     assert line["message"] == "stream_aggregator"
     assert (line["level"], line["records"], line["shard"]) == ("INFO", 3, "0944fa24146b")
-    assert line["requestId"] == Context(clock).aws_request_id
+    assert line["requestId"] == CONTEXT.aws_request_id
     assert line["milliseconds"] >= 0
 
 
@@ -64,10 +68,10 @@ def test_a_check_is_a_dimension_of_its_own_metrics_alone(
 
 
 def test_an_error_is_logged_with_what_was_done_by_then_and_goes_on(
-    lines: Lines, clock: Clock, capsys: pytest.CaptureFixture[str]
+    lines: Lines, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail() -> None:
-        with invocation("bucket_sweeper", Context(clock)) as report:
+        with invocation("bucket_sweeper", CONTEXT) as report:
             report["records"] = 3
             raise LookupError("gone")
 
@@ -85,9 +89,9 @@ def test_an_error_is_logged_with_what_was_done_by_then_and_goes_on(
 
 @pytest.mark.parametrize(("overflowed", "level"), [(0, "INFO"), (2, "ERROR")])
 def test_a_sum_beyond_32_bits_is_logged_as_an_error(
-    lines: Lines, clock: Clock, overflowed: int, level: str
+    lines: Lines, overflowed: int, level: str
 ) -> None:
-    with invocation("stream_aggregator", Context(clock)) as report:
+    with invocation("stream_aggregator", CONTEXT) as report:
         report["overflowed"] = overflowed
     (line,) = lines()
     assert (line["level"], line["overflowed"]) == (level, overflowed)

@@ -16,9 +16,9 @@ from aggregated_metrics.adapters.queues import (
 from aggregated_metrics.core.changes import Reject
 from aggregated_metrics.core.errors import ServiceError
 
-from testbench.in_process import Clock
 from testbench.rows import item, score_result
 from testbench.streams import Stream
+from testbench.world import Clock
 
 AT = "2026-11-22T10:06:40.123+00:00"
 BUCKET = "failed-batches"

@@ -26,14 +26,14 @@ from aggregated_metrics.core.errors import (
     TransportError,
     UnreadableBucketError,
 )
-from aggregated_metrics.core.hours import Series
 from aggregated_metrics.core.measures import INT_MAX, ZERO, Measures, total
+from aggregated_metrics.core.series import Series
 
 from testbench.counted import FakeClient, Minutes, every, keep_up, minute, store, streams_record
 from testbench.fakes.appsync import FakeAppSync
 from testbench.fakes.endpoint import Answer, refusal
 from testbench.fakes.signatures import Request
-from testbench.in_process import Stack
+from testbench.world import World
 
 NOW = datetime(2026, 11, 22, 10, 6, 40, tzinfo=UTC)
 ITEMS = Series("acct-1", "items")
@@ -317,21 +317,21 @@ def test_a_connection_that_fails_is_no_refusal(error: Exception) -> None:
     assert len(client.queries) == 1
 
 
-def test_an_error_at_the_as_of_record_alone_costs_nothing_else(stack: Stack) -> None:
+def test_an_error_at_the_as_of_record_alone_costs_nothing_else(world: World) -> None:
     """A tenant's own rows are allowed, and those of `_streams` are not."""
-    store(stack.api, ITEMS, every("2026-11-20 10:00", "2026-11-20 11:00", ONE), NOW)
+    store(world.api, ITEMS, every("2026-11-20 10:00", "2026-11-20 11:00", ONE), NOW)
     answers = []
 
     def refuse(request: Request) -> Answer | None:
-        given = stack.api.answer(request)
+        given = world.api.answer(request)
         body = json.loads(given.body)
         errors = [{"path": ["asOf"], "errorType": "Unauthorized", "message": "Not Authorized"}]
         answers.append(json.dumps({"data": body["data"] | {"asOf": None}, "errors": errors}))
         return given._replace(body=answers[-1].encode())
 
-    stack.gate.before = refuse
+    world.before = refuse
     for requests in (1, 2):
-        found = summarize(stack.client(), "acct-1", *_DAY, "items", now=NOW)
+        found = summarize(world.client(), "acct-1", *_DAY, "items", now=NOW)
         assert (found.measures.count, found.complete, found.as_of) == (60, False, None)
         assert len(answers) == requests
 
@@ -398,16 +398,16 @@ def test_an_api_with_a_limit_of_resolvers_is_asked_for_less_from_then_on() -> No
     assert len(client.fields[before:]) == 15
 
 
-def test_this_packages_client_is_asked_for_less_too(stack: Stack) -> None:
+def test_this_packages_client_is_asked_for_less_too(world: World) -> None:
     def refuse(request: Request) -> Answer | None:
-        fields = len(stack.api.fields_of(request))
+        fields = len(world.api.fields_of(request))
         return refusal(400, "BadRequestException", "too many resolvers") if fields > 60 else None
 
-    store(stack.api, ITEMS, every("2026-11-01 10:00", "2026-11-01 11:00", ONE), NOW)
-    keep_up(stack.api, NOW)
-    stack.gate.before = refuse
+    store(world.api, ITEMS, every("2026-11-01 10:00", "2026-11-01 11:00", ONE), NOW)
+    keep_up(world.api, NOW)
+    world.before = refuse
     month = at("2026-10-21"), at("2026-11-20")
-    found = summarize(stack.client(), "acct-1", *month, "items", now=NOW)
+    found = summarize(world.client(), "acct-1", *month, "items", now=NOW)
     assert found.measures.count == 60
 
 

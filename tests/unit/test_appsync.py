@@ -22,10 +22,11 @@ from aggregated_metrics.core.errors import (
 )
 from botocore.credentials import RefreshableCredentials
 
+from testbench import local
 from testbench.fakes.endpoint import Answer, ConnectionDroppedError, refusal
 from testbench.fakes.signatures import Request, Signatures
 from testbench.fakes.transport import FakeAdapter
-from testbench.local import ENDPOINT, KEY
+from testbench.local import ENDPOINT
 from testbench.world import World
 
 LIST = "query ListAll { listAggregatedMetrics { items { count } } }"
@@ -264,7 +265,7 @@ def test_requests_keep_within_the_time_that_is_left() -> None:
 
 
 def test_a_wrong_secret_is_refused(world: World) -> None:
-    world.api._signatures = Signatures({KEY: "another secret"})
+    world.api._signatures = Signatures({local.KEY: "another secret"})
     with pytest.raises(AuthorizationError, match="signature"):
         world.client().execute(LIST)
 

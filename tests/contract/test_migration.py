@@ -7,13 +7,13 @@ import aggregated_metrics
 import pytest
 from aggregated_metrics.adapters.hour_documents import FIELDS
 from aggregated_metrics.core.changes import fold
-from aggregated_metrics.core.record_types import BREAKDOWNS
+from aggregated_metrics.core.models import BUILT_IN
 from aggregated_metrics.core.series import Series
 
 from testbench.counted import FakeClient, every, measured, store
-from testbench.in_process import ROOT
 from testbench.rows import MAKERS
 from testbench.streams import Stream, window_event
+from testbench.templates import ROOT
 
 PAGE = (ROOT / "docs" / "migration.md").read_text()
 SCHEMA = (ROOT / "testbench" / "amplify" / "schema.graphql").read_text()
@@ -32,7 +32,7 @@ def test_the_breakdowns_that_are_stored_are_listed(
     names: dict[str, list[str]] = {}
     exec(compile(code, "migration.md", "exec"), names)
     assert capsys.readouterr().out == "{'feedbackItemsByScorecard': 2}\n"
-    assert sorted(names["names"]) == sorted(BREAKDOWNS)
+    assert sorted(names["names"]) == sorted(BUILT_IN.breakdowns)
 
 
 @pytest.mark.parametrize("model", ["ScoreResult", "Task", "Evaluation"])
@@ -41,11 +41,13 @@ def test_a_row_counts_when_it_was_created_whatever_its_last_update(model: str) -
     old = MAKERS[model](createdAt=created.isoformat(), updatedAt=created.isoformat())
     updated = (created + timedelta(minutes=20)).isoformat()
     batches = fold(
-        window_event(Stream(model).modify(old, old | {"updatedAt": updated})), {}
+        window_event(Stream(model).modify(old, old | {"updatedAt": updated})), BUILT_IN, {}
     ).batches
     deltas = [delta for batch in batches for _, _, found in batch.minutes() for delta in found]
-    assert sum(delta.measures.count for delta in deltas) == 0
-    inserted = fold(window_event(Stream(model).insert(old | {"updatedAt": updated})), {}).batches
+    assert sum(delta[1][0] for delta in deltas) == 0
+    inserted = fold(
+        window_event(Stream(model).insert(old | {"updatedAt": updated})), BUILT_IN, {}
+    ).batches
     starts = {hour.start for batch in inserted for hour, _, _ in batch.minutes()}
     assert starts == {int(created.timestamp()) // 3600 * 60}
 

@@ -3,23 +3,24 @@
 import json
 
 import pytest
+from aggregated_metrics.adapters.observability import HEARTBEATS, METRICS
 
-from testbench.in_process import Stack
+from testbench.engine import Context
 from testbench.streams import window_event
+from testbench.world import World
 
 IDLE = [
     ("stream_aggregator", {**window_event(), "isFinalInvokeForWindow": True}),
     ("bucket_sweeper", {}),
     ("reconciler", {"repair": True}),
-    ("reconciler", {"lostBatches": True}),
 ]
 
 
 def test_idle_invocations_emit_four_metrics_at_most(
-    stack: Stack, capsys: pytest.CaptureFixture[str]
+    world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for function, event in IDLE:
-        stack.invoke(function, event)
+        world.engine.invoke(function, event, Context(lambda: 60.0))
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
     names = {
         metric["Name"]
@@ -27,5 +28,5 @@ def test_idle_invocations_emit_four_metrics_at_most(
         for described in line["_aws"]["CloudWatchMetrics"]
         for metric in described["Metrics"]
     }
-    assert {"OldestPendingHour", "OldestClosedHour"} <= names
+    assert {METRICS[name][0] for name in HEARTBEATS} <= names
     assert len(names) <= 4, names

@@ -2,7 +2,7 @@
 
 AggregatedMetricsError
 ├── SettingsError             a setting is missing or wrong; the message names the variable
-├── DeclarationError          own_models.py declares a model wrongly; the message says what to write
+├── DeclarationError          a model is declared wrongly; the message says what to write
 ├── EventError                an invocation's event is not what its function takes
 ├── NaiveDatetimeError        a datetime without an offset was passed in (also a ValueError)
 ├── RangeError                a range or step of time that cannot be read (also a ValueError)
@@ -39,7 +39,7 @@ class SettingsError(AggregatedMetricsError):
 
 
 class DeclarationError(AggregatedMetricsError):
-    """A model of the user's own is declared wrongly."""
+    """A custom model is declared wrongly."""
 
 
 class EventError(AggregatedMetricsError, ValueError):

@@ -336,7 +336,7 @@ def test_what_cannot_be_counted_is_reported_by_reason(world: World) -> None:
     report = world.backfill()
     assert report["uncountable"] == {
         "accountId is missing": 1,
-        "createdAt … is not an AWSDateTime": 1,
+        "createdAt … is not an AWSDateTime of the years 1 to 9999": 1,
     }
     assert report["uncountableCount"] == 2
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
+from urllib.parse import unquote
 
 type Row = Mapping[str, Any]
 type Key = tuple[str, str, str, int]
@@ -117,6 +118,7 @@ def account_of(model: str) -> str:
 def key_of(bucket: Row) -> Key:
     """The key of a stored bucket."""
     series, start, minutes = str(bucket["compositeKey"]).rsplit("#", 2)
+    series = unquote(series)  # what an id has of "#" is escaped in a key
     return str(bucket["accountId"]), series, start, int(minutes)
 
 

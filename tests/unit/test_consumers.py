@@ -1,6 +1,5 @@
 """Consumers that have stopped, and up to when each stream is known to be applied."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,80 +18,57 @@ from aggregated_metrics.core.errors import ServiceError
 from botocore.exceptions import ClientError
 
 from testbench.fakes.appsync import FakeAppSync
+from testbench.fakes.aws import FakeMappings
 from testbench.in_process import Clock
 
-STREAMED = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
 LONG_AGO = datetime(2026, 11, 1, tzinfo=UTC)
 NOW = 1_000_000.0
 COUNTED = {"Item": ("items", "predictionItems"), "Task": ("tasks",)}
+STREAMS_OF = {"Item": "Item-api-NONE/2026-11-01", "Task": "Task-api-NONE/2026-11-01"}
 
 
-class FakeLambda:
-    """A function's mappings, a page each, and its reserved concurrency."""
+class FakeTables:
+    """Each table's stream label; empty if it is off. A table that is left out does not exist."""
+
+    class exceptions:  # noqa: N801 - boto3's name
+        class ResourceNotFoundException(Exception):  # noqa: N818 - as boto3's
+            pass
 
     def __init__(self) -> None:
-        self.mappings: list[dict[str, Any]] = []
-        self.reserved: dict[str, int] = {}
-        self.refused = False
-        self.asked = 0
+        self.labels = dict(stream.split("/") for stream in STREAMS_OF.values())
 
-    def get_function_concurrency(self, *, FunctionName: str) -> dict[str, int]:
-        assert FunctionName == "the-stream-function"
-        return self.reserved
-
-    def get_paginator(self, name: str) -> "FakeLambda":
-        assert name == "list_event_source_mappings"
-        return self
-
-    def paginate(self, *, FunctionName: str) -> Iterator[dict[str, Any]]:
-        assert FunctionName == "the-stream-function"
-        self.asked += 1
-        if self.refused:
-            error: Any = {"Error": {"Code": "AccessDeniedException", "Message": "no"}}
-            raise ClientError(error, "ListEventSourceMappings")
-        for mapping in self.mappings:
-            yield {"EventSourceMappings": [mapping]}
+    def describe_table(self, *, TableName: str) -> dict[str, Any]:
+        if TableName not in self.labels:
+            raise self.exceptions.ResourceNotFoundException
+        label = self.labels[TableName]
+        on = {"StreamSpecification": {"StreamEnabled": True}} if label else {}
+        return {"Table": {"LatestStreamLabel": label or "2026-10-01", **on}}
 
 
 class World:
     """Two tables with streams, each with a mapping that counts."""
 
-    def __init__(self, dynamodb: Any) -> None:
-        self.dynamodb, self.functions = dynamodb, FakeLambda()
-        arns = {model: self.table(f"{model}-api-NONE") for model in ("Item", "Task")}
-        self.streams = {model: "/".join(arn.split("/")[1::2]) for model, arn in arns.items()}
-        self.functions.mappings = [
-            {
-                "EventSourceArn": arn,
-                "State": "Enabled",
-                "LastProcessingResult": "OK",
-                "LastModified": LONG_AGO,
-            }
-            for arn in arns.values()
-        ]
+    def __init__(self) -> None:
+        self.functions, self.tables = FakeMappings(), FakeTables()
+        self.functions.enable(STREAMS_OF.values(), LONG_AGO)
+        self.streams = dict(STREAMS_OF)
 
-    def table(self, name: str) -> str:
-        made = self.dynamodb.create_table(
-            TableName=name,
-            BillingMode="PAY_PER_REQUEST",
-            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-            StreamSpecification=STREAMED,
-        )
-        return str(made["TableDescription"]["LatestStreamArn"])
+    def change(self, state: str, result: str) -> None:
+        """Change the mapping of Task."""
+        self.functions.mappings[STREAMS_OF["Task"]] = (state, result, LONG_AGO)
 
     def state(self) -> list[Consumer]:
         functions: Any = self.functions
-        consumers = Consumers(functions, self.dynamodb, "the-stream-function", self.streams)
-        return consumers.state()
+        tables: Any = self.tables
+        return Consumers(functions, tables, "the-stream-function", self.streams).state()
 
     def stopped(self) -> list[tuple[str, str]]:
         return [(each.model, each.problem) for each in self.state() if not each.is_running]
 
 
 @pytest.fixture
-def world(aws: Any) -> World:
-    return World(aws("dynamodb"))
+def world() -> World:
+    return World()
 
 
 # Consumers ---------------------------------------------------------------------------------------
@@ -104,65 +80,64 @@ def test_where_every_stream_is_consumed_the_number_is_zero(world: World) -> None
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("state", "result", "problem"),
     [
-        {"State": "Disabled"},
-        {"State": "Disabling"},
-        {"State": "Creating"},
-        {"LastProcessingResult": "PROBLEM: Function call failed"},
-        {"LastProcessingResult": "PROBLEM: Stream no longer exists"},
+        ("Disabled", "OK", "Disabled"),
+        ("Creating", "", "Creating"),
+        ("Enabled", "PROBLEM: Function call failed", "PROBLEM: Function call failed"),
+        ("Enabled", "PROBLEM: Stream no longer exists", "PROBLEM: Stream no longer exists"),
     ],
 )
-def test_a_mapping_that_is_off_or_fails_is_reported(world: World, wrong: dict[str, str]) -> None:
-    world.functions.mappings[1] |= wrong
-    found: Any = report(world.state())
-    assert found["streamsNotConsumed"] == 1
-    (named,) = found["streams"]
-    assert named["stream"] == world.streams["Task"]
-    assert named["consumer"] in wrong.values()
+def test_a_mapping_that_is_off_or_fails_is_reported(
+    world: World, state: str, result: str, problem: str
+) -> None:
+    world.change(state, result)
+    named = {"stream": STREAMS_OF["Task"], "consumer": problem, "latest": "2026-11-01"}
+    assert report(world.state()) == {"streamsNotConsumed": 1, "streams": [named]}
 
 
 @pytest.mark.parametrize("result", ["OK", "No records processed", "OK - 12 records", ""])
 def test_a_mapping_with_nothing_to_do_is_not_reported(world: World, result: str) -> None:
-    world.functions.mappings[0]["LastProcessingResult"] = result
+    world.change("Enabled", result)
     assert world.stopped() == []
 
 
 def test_a_throttled_function_consumes_no_stream(world: World) -> None:
-    world.functions.reserved = {"ReservedConcurrentExecutions": 0}
+    world.functions.throttled = True
     assert world.stopped() == [(name, "the function is throttled") for name in ("Item", "Task")]
-    world.functions.reserved = {"ReservedConcurrentExecutions": 5}
-    assert world.stopped() == []
 
 
 def test_a_mapping_that_was_deleted_or_reads_another_stream_is_reported(world: World) -> None:
-    world.functions.mappings.pop()
-    world.functions.mappings[0]["EventSourceArn"] += "-older"
+    world.functions.mappings = {f"{STREAMS_OF['Item']}-older": ("Enabled", "OK", LONG_AGO)}
     assert world.stopped() == [("Item", "no mapping"), ("Task", "no mapping")]
 
 
-def test_a_stream_that_was_turned_off_or_made_again_is_reported(world: World) -> None:
-    world.dynamodb.update_table(
-        TableName="Item-api-NONE", StreamSpecification={"StreamEnabled": False}
-    )
-    assert world.stopped() == [("Item", "")]
-    world.dynamodb.delete_table(TableName="Task-api-NONE")
-    assert world.stopped() == [("Item", ""), ("Task", "")]
-    world.functions.mappings[1]["EventSourceArn"] = world.table("Task-api-NONE") + "-before"
-    world.streams["Task"] += "-before"
-    assert [model for model, _ in world.stopped()] == ["Item", "Task"]
+@pytest.mark.parametrize("label", ["", "2026-11-09", None])
+def test_a_stream_that_was_turned_off_or_made_again_is_reported(
+    world: World, label: str | None
+) -> None:
+    world.tables.labels.pop("Task-api-NONE")
+    if label is not None:
+        world.tables.labels["Task-api-NONE"] = label
+    assert world.stopped() == [("Task", "")]
 
 
-def test_a_refusal_names_the_operation_and_the_settings(world: World) -> None:
-    world.functions.refused = True
+def test_a_refusal_names_the_operation_and_the_settings(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: Any) -> None:
+        error: Any = {"Error": {"Code": "AccessDeniedException", "Message": "no"}}
+        raise ClientError(error, "ListEventSourceMappings")
+
+    monkeypatch.setattr(world.functions, "paginate", refuse)
     with pytest.raises(ServiceError, match=r"ListEventSourceMappings.*STREAM_FUNCTION"):
         world.state()
 
 
-def test_without_streams_nothing_is_asked(world: World) -> None:
+def test_without_streams_nothing_is_asked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.streams = {}
+    monkeypatch.delattr(FakeMappings, "paginate")
     assert world.state() == []
-    assert world.functions.asked == 0
 
 
 # As of -------------------------------------------------------------------------------------------

@@ -1,14 +1,13 @@
 """`make invoke`, without Docker."""
 
 import http.client
-import json
 import socket
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from aggregated_metrics.jobs.sweeper import Swept
+from aggregated_metrics.jobs.sweeper import SweepResult
 
 from testbench.emulated.containers import numbered, read
 from testbench.emulated.events import BACKFILL, EVENTS, FOLDER, FUNCTIONS, is_good
@@ -27,11 +26,6 @@ def test_every_test_event_is_invoked() -> None:
     assert len(invoked) == len(EVENTS)
 
 
-def test_the_backfills_input_is_invoked_as_its_plan() -> None:
-    plan = json.loads((FOLDER / "reconciler" / "backfill_plan.json").read_text())
-    assert plan == {"plan": json.loads(BACKFILL.read_text())}
-
-
 @pytest.mark.parametrize("function", FUNCTIONS.values())
 def test_an_event_is_of_a_function_of_the_template(function: str) -> None:
     assert template("template.yaml")["Resources"][function]["Type"] == "AWS::Serverless::Function"
@@ -46,7 +40,7 @@ def test_an_error_is_no_good_answer(function: str) -> None:
 def test_a_sweep_with_a_failed_hour_is_no_good_answer(
     errors: list[Exception], *, good: bool
 ) -> None:
-    assert is_good("BucketSweeperFunction", Swept(errors=errors).as_report()) is good
+    assert is_good("BucketSweeperFunction", SweepResult(errors=errors).as_report()) is good
 
 
 def test_what_was_logged_and_how_long_it_took_is_read() -> None:

@@ -45,8 +45,7 @@ _UNINDEXED = "the index does not list one of its rows, and a scan began before i
 _ROWS_EACH = 100_000
 _MOST_SEGMENTS = 64
 _PARTITIONS = (4, 256)
-_SCAN_SPARE = 30.0
-_REDUCE_SPARE = 90.0
+_SCAN_SPARE, _REDUCE_SPARE = 30.0, 90.0
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
@@ -419,8 +418,8 @@ def _span(parts: Sequence[Part]) -> Pass:
 def _measured(run: Run, found: Mapping[str, Any]) -> Report:
     """A reducer's line: its numbers are measured by step, therefore none waits for the report."""
     numbers = {name: value for name, value in found.items() if isinstance(value, int)}
-    check = "backfill" if run.repair else "deep"
-    return {"run": run.name, "check": check, "drift": numbers.get("driftCount", 0), **numbers}
+    numbers["drift"] = numbers.get("driftCount", 0)
+    return {"run": run.name, "check": "backfill" if run.repair else "deep", **numbers}
 
 
 def add_uncountable(found: dict[str, tuple[int, Sequence[str]]], more: Uncountable) -> None:

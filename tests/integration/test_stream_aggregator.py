@@ -10,7 +10,7 @@ from aggregated_metrics.core.errors import (
     AuthorizationError,
     ContentionError,
     EventError,
-    QuarantineError,
+    ServiceError,
     SettingsError,
     TransportError,
 )
@@ -262,7 +262,7 @@ def test_a_quarantine_that_fails_raises_after_counting_and_the_redelivery_is_exa
     stream = Stream("Item")
     made = window_event(stream.insert(item("a", accountId="")), stream.insert(item("c")))
     stack.sqs.delete_queue(QueueUrl=stack.queue_url)
-    with pytest.raises(QuarantineError):
+    with pytest.raises(ServiceError):
         stack.invoke(FUNCTION, made)
     assert stored(stack) == expected(("Item", item("c")))
     stack.sqs.create_queue(QueueName="quarantine")

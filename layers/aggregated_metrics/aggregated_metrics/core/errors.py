@@ -17,13 +17,10 @@ AggregatedMetricsError
 ├── ServiceError              an AWS service other than the API did not answer as it should
 ├── ContentionError           the time ran out before every request had got through
 ├── PendingHoursError         the table of pending hours did not take a mark
-├── ConsumersError            AWS did not say who reads the streams
-├── LostBatchError            a batch that aged out could not be read, or its note not ended
 ├── ChecksFailedError         some groups of hours could not be checked; the others were
 ├── TooManyRowsError          a check would list more rows than CHECK_ROWS_LIMIT
 ├── OutOfTimeError            reading the source rows took what time there was
-├── RunError                  a run over whole tables does not find something that it needs
-└── QuarantineError           the quarantine queue did not take a record
+└── RunError                  a run over whole tables does not find something that it needs
 """
 
 from collections.abc import Iterable, Mapping
@@ -126,14 +123,6 @@ class PendingHoursError(AggregatedMetricsError):
     """The table of pending hours did not answer as it should."""
 
 
-class ConsumersError(AggregatedMetricsError):
-    """Lambda or DynamoDB did not say who reads the streams, or which streams the tables have."""
-
-
-class LostBatchError(AggregatedMetricsError):
-    """The queue or the bucket of the batches that aged out did not answer as it should."""
-
-
 class ChecksFailedError(AggregatedMetricsError):
     """Some groups of hours could not be checked; what was found of the others is reported."""
 
@@ -157,7 +146,3 @@ class OutOfTimeError(AggregatedMetricsError):
 
 class RunError(AggregatedMetricsError):
     """A run over whole tables cannot go on: a file, or a part of a table, is missing."""
-
-
-class QuarantineError(AggregatedMetricsError):
-    """The quarantine queue did not take a record, so the batch must come again."""

@@ -148,7 +148,7 @@ def _scan(pages: int, seconds: float) -> float:
     job = _job(_Table(pages, seconds), files)
     event = {"scan": {"run": "r", "pass": 1, "model": _MODEL, "segment": 0}}
     began = time.perf_counter()
-    result = job.run(event).result
+    result, _ = job.run(event)
     if result != {"done": True, "rows": pages * _PAGE}:
         raise AssertionError(result)
     return time.perf_counter() - began
@@ -221,7 +221,7 @@ def _reducing(
     job = _job(None, files)
 
     def work() -> int:
-        result = job.run({"reduce": {"run": "r", "partition": 0}}).result
+        result, _ = job.run({"reduce": {"run": "r", "partition": 0}})
         (found,) = files.reduced("r")
         if not (result["done"] and found["repaired"] == found["driftCount"] > 0):
             raise AssertionError(found)

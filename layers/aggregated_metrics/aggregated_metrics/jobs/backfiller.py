@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import accumulate, chain
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -48,12 +48,8 @@ _PARTITIONS = (4, 256)
 _SCAN_SPARE, _REDUCE_SPARE = 30.0, 90.0
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
-
-class Step(NamedTuple):
-    """The result for the state machine, and the report for the log line."""
-
-    result: dict[str, Any]
-    report: Report
+type Step = tuple[dict[str, Any], Report]
+"""The result for the state machine, and the report for the log line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +115,7 @@ class Backfiller:
             )
         run = self.files.begin(planned)
         self._keep_checks(run)
-        return Step(result, {"run": run.name, "segments": sum(run.segments.values())})
+        return result, {"run": run.name, "segments": sum(run.segments.values())}
 
     def _keep_checks(self, run: Run) -> None:
         """Keep the open checks, by partition: only under these tokens may a reducer delete them.
@@ -147,7 +143,7 @@ class Backfiller:
             if self.time_left() < 2 * _SCAN_SPARE:
                 break
         report: Report = {"run": run.name, "model": segment.model, "scanned": part.rows}
-        return Step({"done": part.done, "rows": part.rows}, report)
+        return {"done": part.done, "rows": part.rows}, report
 
     def _scan_part(self, run: Run, segment: Segment, last: Part | None) -> Part:
         """Count rows from the last part's end on, until enough are held, and write them.
@@ -184,7 +180,7 @@ class Backfiller:
                     f"the first had ended: SETTLE_SECONDS is {self.recount.settle_seconds}"
                 )
         self.files.put(run.name, "gathered.json", {"passes": passes, "parts": keys})
-        return Step({"run": run.name}, {"run": run.name, "parts": sum(map(len, keys.values()))})
+        return {"run": run.name}, {"run": run.name, "parts": sum(map(len, keys.values()))}
 
     def _heads(self, run: Run, number: int) -> dict[str, list[Part]]:
         """A pass's parts by model.
@@ -211,7 +207,7 @@ class Backfiller:
         self.files.put(run.name, f"reduced/{partition:04}-{number:04}.json", reduced.found)
         following = dict(asked) | {"after": reduced.after, "number": number + 1}
         result = {"done": reduced.done, "next": None if reduced.done else following}
-        return Step(result, _measured(run, reduced.found))
+        return result, _measured(run, reduced.found)
 
     def _reduced(self, run: Run, partition: int, after: GroupKey | None) -> "_Reduced":
         """Compare and repair the hours of a partition whose keys come after one.
@@ -296,8 +292,7 @@ class Backfiller:
         }
         self.files.put(run.name, "uncountable.json", uncountable)
         self.files.put(run.name, "report.json", result)
-        report: Report = {"run": run.name, "scanned": rows, "uncountable": numbers.total()}
-        return Step(result, report)
+        return result, {"run": run.name, "scanned": rows, "uncountable": numbers.total()}
 
     def _now(self) -> float:
         return self.clock().timestamp()
@@ -375,6 +370,26 @@ def plan(
     Raises:
         EventError: a field is missing, wrong or unknown.
     """
+    given, chosen = _chosen(asked, tables)
+    segments = {
+        name: given.segments or _share(tables[name].items, 1, _MOST_SEGMENTS) for name in chosen
+    }
+    return Run(
+        given.run,
+        began,
+        given.repair,
+        segments,
+        given.partitions or _share(sum(tables[name].items for name in chosen), *_PARTITIONS),
+        {
+            name: _rate(tables[name], read_units) / min(concurrency, segments[name])
+            for name in chosen
+        },
+        sorted(breakdown for name in chosen for breakdown in models[name].breakdowns),
+    )
+
+
+def _chosen(asked: Mapping[str, Any], tables: Mapping[str, Table]) -> tuple[_Asked, list[str]]:
+    """What is asked for, and the models; all of them if none is named."""
     try:
         given = _Asked.model_validate(asked)
     except ValidationError as error:
@@ -384,27 +399,11 @@ def plan(
     chosen = dict.fromkeys(given.models or tables)
     if unknown := [name for name in chosen if name not in tables]:
         raise EventError(f"no table of {unknown[0]!r} is attached: use {', '.join(tables)}")
-    segments = {
-        name: given.segments or _share(tables[name].items, _ROWS_EACH, 1, _MOST_SEGMENTS)
-        for name in chosen
-    }
-    rows = sum(tables[name].items for name in chosen)
-    return Run(
-        given.run,
-        began,
-        given.repair,
-        segments,
-        given.partitions or _share(rows, _ROWS_EACH, *_PARTITIONS),
-        {
-            name: _rate(tables[name], read_units) / min(concurrency, segments[name])
-            for name in chosen
-        },
-        sorted(breakdown for name in chosen for breakdown in models[name].breakdowns),
-    )
+    return given, list(chosen)
 
 
-def _share(rows: int, each: int, least: int, most: int) -> int:
-    return min(most, max(least, -(-rows // each)))
+def _share(rows: int, least: int, most: int) -> int:
+    return min(most, max(least, -(-rows // _ROWS_EACH)))
 
 
 def _rate(table: Table, read_units: float) -> float:

@@ -24,7 +24,7 @@ from aggregated_metrics.core.measures import Measures
 from aggregated_metrics.core.models import BUILT_IN, Contribution
 from aggregated_metrics.core.series import Series
 from aggregated_metrics.core.totals import Totals, pack, partition_of
-from aggregated_metrics.jobs.backfiller import MINUTES_HELD, Backfiller, plan
+from aggregated_metrics.jobs.backfiller import MINUTES_A_PART, Backfiller, plan
 from aggregated_metrics.jobs.partitions import PASSES
 from aggregated_metrics.jobs.recount import Recount
 
@@ -114,7 +114,7 @@ def _memory(*, quick: bool) -> Iterator[Line]:
 
 
 class _Table:
-    """Pages of score results over a month, each after so long an answer."""
+    """Pages of score results over a month; each answer takes that many seconds."""
 
     def __init__(self, pages: int, seconds: float) -> None:
         self._pages = pages
@@ -142,7 +142,7 @@ def _row(page: int, number: int) -> dict[str, Any]:
 
 
 def _scan(pages: int, seconds: float) -> float:
-    """Scan a segment of so many pages; returns the seconds that it took."""
+    """Scan a segment of that many pages; returns the seconds of it."""
     files = RunFiles(cast("Any", FakeBucket()), "b")
     files.begin(Run("r", _BEGAN.timestamp(), True, {_MODEL: 1}, 16, {_MODEL: 1e9}))
     job = _job(_Table(pages, seconds), files)
@@ -165,11 +165,11 @@ def _scanner(pages: int) -> Callable[[], int]:
 
 
 def _reducer(rows_in_table: int) -> Callable[[], int]:
-    """One partition, as a table of so many rows is cut: parts, and what each holds of it."""
+    """One partition of a table with that many rows: its parts, and the totals of each."""
     tables, began = {_MODEL: Table(rows_in_table)}, _BEGAN.timestamp()
     made = plan({"run": "r"}, tables, BUILT_IN, began=began, read_units=1e9, concurrency=4)
     segments = made.segments[_MODEL]
-    each = -(-rows_in_table // segments // MINUTES_HELD)
+    each = -(-rows_in_table // segments // MINUTES_A_PART)
     days = _days_of_partition(made.partitions)
 
     def parts() -> Iterator[tuple[Segment, int, Totals]]:
@@ -187,7 +187,7 @@ def _reducer(rows_in_table: int) -> Callable[[], int]:
 
 
 def _dense_reducer(minutes: int) -> Callable[[], int]:
-    """A day of one account, with 1,000 scores in so many of its minutes."""
+    """A day of one account, with 1,000 scores in that many of its minutes."""
     breakdowns = ["scoreResultsByScore", "scoreResultsByScorecard"]
     made = Run("r", _BEGAN.timestamp(), True, {_MODEL: 1}, 1, {_MODEL: 1e9}, breakdowns)
     day = buckets.to_minute(_BEGAN) - buckets.DAY

@@ -34,8 +34,8 @@ from aggregated_metrics.core.totals import GroupKey, Totals, pack, partition_of
 from aggregated_metrics.jobs.partitions import PASSES, Partition, Window, model_of
 from aggregated_metrics.jobs.recount import Recount
 
-MINUTES_HELD = 100_000
-ROWS_HELD = 100_000
+MINUTES_A_PART = 100_000
+ROWS_A_PART = 100_000
 """A part is written after this many minutes or rows: what a scanner that dies reads again."""
 MOST_BYTES = 200_000
 """Of a result: Step Functions takes 256 KB from one state to the next."""
@@ -146,7 +146,7 @@ class Backfiller:
         return {"done": part.done, "rows": part.rows}, report
 
     def _scan_part(self, run: Run, segment: Segment, last: Part | None) -> Part:
-        """Count rows from the last part's end on, until enough are held, and write them.
+        """Count rows from the last part's end on, until a part is full, and write it.
 
         Returns the newest part of the segment: another scanner's if that one was first.
         """
@@ -308,7 +308,7 @@ class _Counted:
     rows: int = 0
 
     def is_full(self) -> bool:
-        return len(self.totals) >= MINUTES_HELD or self.rows >= ROWS_HELD
+        return len(self.totals) >= MINUTES_A_PART or self.rows >= ROWS_A_PART
 
     def add(self, images: Sequence[Mapping[str, Any]]) -> None:
         self.rows += len(images)

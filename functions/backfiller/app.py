@@ -9,6 +9,6 @@ from aggregated_metrics.adapters import observability
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Carry out one step of a run (see jobs/backfiller.py); returns what comes next."""
     with observability.invocation("backfiller", context) as report:
-        step = wiring.backfiller(wiring.process(), context).run(event)
-        report.update(step.report)
-        return step.result
+        result, more = wiring.backfiller(wiring.process(), context).run(event)
+        report.update(more)
+    return result

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from aggregated_metrics.adapters.settings import Settings
-from aggregated_metrics.core.record_types import BREAKDOWNS, KNOWN, RECORD_TYPES
+from aggregated_metrics.core.models import BUILT_IN
 
 from testbench.fakes.models import models, schema
 from testbench.in_process import ROOT
@@ -17,8 +17,8 @@ KINDS = {"String": "string", "Int": "integer", "AWSDateTime": "datetime", "AWSJS
 def test_every_record_type_is_on_the_page() -> None:
     table = PAGE.split("## When")[0]
     cells = {name.strip() for line in table.splitlines() for name in re.split(r"[|,]", line)}
-    assert {*RECORD_TYPES, *BREAKDOWNS} <= cells
-    assert {name for model in KNOWN for name in model.extra} <= set(re.findall(r"\w+", table))
+    assert {*BUILT_IN.record_types, *BUILT_IN.breakdowns} <= cells
+    assert {name for model in BUILT_IN for name in model.extra} <= set(re.findall(r"\w+", table))
 
 
 def test_the_models_fields_and_indexes_are_those_of_the_schema() -> None:
@@ -41,4 +41,4 @@ def test_what_is_counted_is_told_by_the_parameters_and_breakdowns_are_off_by_def
     variables = template("template.yaml")["Globals"]["Function"]["Environment"]["Variables"]
     assert variables["BREAKDOWNS"] == {"!Ref": "Breakdowns"}
     assert variables["STREAM_ARNS"] == {"!Join": [",", {"!Ref": "StreamArns"}]}
-    assert Settings.model_fields["BREAKDOWNS"].default == frozenset()
+    assert Settings.model_fields["BREAKDOWNS"].default == ()

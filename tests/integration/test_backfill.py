@@ -103,7 +103,7 @@ def test_a_run_that_does_not_repair_writes_nothing_and_measures_drift(world: Wor
 def test_a_scanner_that_dies_or_runs_out_of_time_continues_and_counts_nothing_twice(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backfiller, "ROWS_HELD", 8)
+    monkeypatch.setattr(backfiller, "ROWS_A_PART", 8)
     write(world)
     deaths = revive(world)
     world.seconds_left = 20.0
@@ -150,7 +150,7 @@ def test_a_reducer_that_fails_within_a_window_reports_what_it_had_repaired(world
 def test_the_second_of_two_scanners_of_a_segment_continues_from_the_firsts_part(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backfiller, "ROWS_HELD", 8)
+    monkeypatch.setattr(backfiller, "ROWS_A_PART", 8)
     write(world)
     rival: list[Any] = []
 

@@ -54,12 +54,12 @@ type Minute = tuple[str, str, str]
 @contextmanager
 def pages(*, rows: int | None = None, scanned: int | None = None) -> Iterator[None]:
     """Meanwhile read so many rows a page, and put down a scan's totals after so many rows."""
-    kept = index_rows.PAGE, backfiller.ROWS_HELD
-    index_rows.PAGE, backfiller.ROWS_HELD = rows or kept[0], scanned or kept[1]
+    kept = index_rows.PAGE, backfiller.ROWS_A_PART
+    index_rows.PAGE, backfiller.ROWS_A_PART = rows or kept[0], scanned or kept[1]
     try:
         yield
     finally:
-        index_rows.PAGE, backfiller.ROWS_HELD = kept
+        index_rows.PAGE, backfiller.ROWS_A_PART = kept
 
 
 # --------------------------------------------------------------------------------------------------

@@ -91,10 +91,13 @@ def test_uncountable_rows_are_counted_by_reason_and_the_first_are_named() -> Non
     found = counted(BUILT_IN["Task"], *lost, *when).uncountable
     assert {reason: number for reason, (number, _) in found.items()} == {
         "accountId is missing": 150,
-        "createdAt … is not an AWSDateTime": 2,
+        "createdAt … is not an AWSDateTime of the years 1 to 9999": 2,
     }
     assert found["accountId is missing"][1] == [f"lost-{i:03}" for i in range(100)]
-    assert found["createdAt … is not an AWSDateTime"][1] == ["when-0", "when-1"]
+    assert found["createdAt … is not an AWSDateTime of the years 1 to 9999"][1] == [
+        "when-0",
+        "when-1",
+    ]
 
 
 # What is reduced ---------------------------------------------------------------------------------

@@ -281,7 +281,7 @@ def _reason(record: Mapping[str, Any]) -> str:
         return "not a stream record"
     if (view := change.get("StreamViewType", VIEW_TYPE)) != VIEW_TYPE:
         return f"the stream's view type is {view}: counting needs {VIEW_TYPE}; set it on the stream"
-    if not isinstance(change.get("SequenceNumber"), str):
+    if not str(change.get("SequenceNumber")).isdecimal():
         return "the record has no SequenceNumber"
     return f"an image is missing or wrong: the stream's view type must be {VIEW_TYPE}"
 

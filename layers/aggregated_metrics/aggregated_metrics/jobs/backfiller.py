@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import accumulate, chain
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -34,8 +34,8 @@ from aggregated_metrics.core.totals import GroupKey, Totals, pack, partition_of
 from aggregated_metrics.jobs.partitions import PASSES, Partition, Window, model_of
 from aggregated_metrics.jobs.recount import Recount
 
-MINUTES_HELD = 100_000
-ROWS_HELD = 100_000
+MINUTES_A_PART = 100_000
+ROWS_A_PART = 100_000
 """A part is written after this many minutes or rows: what a scanner that dies reads again."""
 MOST_BYTES = 200_000
 """Of a result: Step Functions takes 256 KB from one state to the next."""
@@ -45,16 +45,11 @@ _UNINDEXED = "the index does not list one of its rows, and a scan began before i
 _ROWS_EACH = 100_000
 _MOST_SEGMENTS = 64
 _PARTITIONS = (4, 256)
-_SCAN_SPARE = 30.0
-_REDUCE_SPARE = 90.0
+_SCAN_SPARE, _REDUCE_SPARE = 30.0, 90.0
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
-
-class Step(NamedTuple):
-    """The result for the state machine, and the report for the log line."""
-
-    result: dict[str, Any]
-    report: Report
+type Step = tuple[dict[str, Any], Report]
+"""The result for the state machine, and the report for the log line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +115,7 @@ class Backfiller:
             )
         run = self.files.begin(planned)
         self._keep_checks(run)
-        return Step(result, {"run": run.name, "segments": sum(run.segments.values())})
+        return result, {"run": run.name, "segments": sum(run.segments.values())}
 
     def _keep_checks(self, run: Run) -> None:
         """Keep the open checks, by partition: only under these tokens may a reducer delete them.
@@ -148,10 +143,10 @@ class Backfiller:
             if self.time_left() < 2 * _SCAN_SPARE:
                 break
         report: Report = {"run": run.name, "model": segment.model, "scanned": part.rows}
-        return Step({"done": part.done, "rows": part.rows}, report)
+        return {"done": part.done, "rows": part.rows}, report
 
     def _scan_part(self, run: Run, segment: Segment, last: Part | None) -> Part:
-        """Count rows from the last part's end on, until enough are held, and write them.
+        """Count rows from the last part's end on, until a part is full, and write it.
 
         Returns the newest part of the segment: another scanner's if that one was first.
         """
@@ -185,7 +180,7 @@ class Backfiller:
                     f"the first had ended: SETTLE_SECONDS is {self.recount.settle_seconds}"
                 )
         self.files.put(run.name, "gathered.json", {"passes": passes, "parts": keys})
-        return Step({"run": run.name}, {"run": run.name, "parts": sum(map(len, keys.values()))})
+        return {"run": run.name}, {"run": run.name, "parts": sum(map(len, keys.values()))}
 
     def _heads(self, run: Run, number: int) -> dict[str, list[Part]]:
         """A pass's parts by model.
@@ -212,7 +207,7 @@ class Backfiller:
         self.files.put(run.name, f"reduced/{partition:04}-{number:04}.json", reduced.found)
         following = dict(asked) | {"after": reduced.after, "number": number + 1}
         result = {"done": reduced.done, "next": None if reduced.done else following}
-        return Step(result, _measured(run, reduced.found))
+        return result, _measured(run, reduced.found)
 
     def _reduced(self, run: Run, partition: int, after: GroupKey | None) -> "_Reduced":
         """Compare and repair the hours of a partition whose keys come after one.
@@ -297,8 +292,7 @@ class Backfiller:
         }
         self.files.put(run.name, "uncountable.json", uncountable)
         self.files.put(run.name, "report.json", result)
-        report: Report = {"run": run.name, "scanned": rows, "uncountable": numbers.total()}
-        return Step(result, report)
+        return result, {"run": run.name, "scanned": rows, "uncountable": numbers.total()}
 
     def _now(self) -> float:
         return self.clock().timestamp()
@@ -314,7 +308,7 @@ class _Counted:
     rows: int = 0
 
     def is_full(self) -> bool:
-        return len(self.totals) >= MINUTES_HELD or self.rows >= ROWS_HELD
+        return len(self.totals) >= MINUTES_A_PART or self.rows >= ROWS_A_PART
 
     def add(self, images: Sequence[Mapping[str, Any]]) -> None:
         self.rows += len(images)
@@ -376,6 +370,26 @@ def plan(
     Raises:
         EventError: a field is missing, wrong or unknown.
     """
+    given, chosen = _chosen(asked, tables)
+    segments = {
+        name: given.segments or _share(tables[name].items, 1, _MOST_SEGMENTS) for name in chosen
+    }
+    return Run(
+        given.run,
+        began,
+        given.repair,
+        segments,
+        given.partitions or _share(sum(tables[name].items for name in chosen), *_PARTITIONS),
+        {
+            name: _rate(tables[name], read_units) / min(concurrency, segments[name])
+            for name in chosen
+        },
+        sorted(breakdown for name in chosen for breakdown in models[name].breakdowns),
+    )
+
+
+def _chosen(asked: Mapping[str, Any], tables: Mapping[str, Table]) -> tuple[_Asked, list[str]]:
+    """What is asked for, and the models; all of them if none is named."""
     try:
         given = _Asked.model_validate(asked)
     except ValidationError as error:
@@ -385,27 +399,11 @@ def plan(
     chosen = dict.fromkeys(given.models or tables)
     if unknown := [name for name in chosen if name not in tables]:
         raise EventError(f"no table of {unknown[0]!r} is attached: use {', '.join(tables)}")
-    segments = {
-        name: given.segments or _share(tables[name].items, _ROWS_EACH, 1, _MOST_SEGMENTS)
-        for name in chosen
-    }
-    rows = sum(tables[name].items for name in chosen)
-    return Run(
-        given.run,
-        began,
-        given.repair,
-        segments,
-        given.partitions or _share(rows, _ROWS_EACH, *_PARTITIONS),
-        {
-            name: _rate(tables[name], read_units) / min(concurrency, segments[name])
-            for name in chosen
-        },
-        sorted(breakdown for name in chosen for breakdown in models[name].breakdowns),
-    )
+    return given, list(chosen)
 
 
-def _share(rows: int, each: int, least: int, most: int) -> int:
-    return min(most, max(least, -(-rows // each)))
+def _share(rows: int, least: int, most: int) -> int:
+    return min(most, max(least, -(-rows // _ROWS_EACH)))
 
 
 def _rate(table: Table, read_units: float) -> float:
@@ -419,8 +417,8 @@ def _span(parts: Sequence[Part]) -> Pass:
 def _measured(run: Run, found: Mapping[str, Any]) -> Report:
     """A reducer's line: its numbers are measured by step, therefore none waits for the report."""
     numbers = {name: value for name, value in found.items() if isinstance(value, int)}
-    check = "backfill" if run.repair else "deep"
-    return {"run": run.name, "check": check, "drift": numbers.get("driftCount", 0), **numbers}
+    numbers["drift"] = numbers.get("driftCount", 0)
+    return {"run": run.name, "check": "backfill" if run.repair else "deep", **numbers}
 
 
 def add_uncountable(found: dict[str, tuple[int, Sequence[str]]], more: Uncountable) -> None:

@@ -1,8 +1,8 @@
 """Reads what the scanners of a run have counted of a partition, some hours at a time.
 
-The lines of all blocks are merged in the order of their keys (model, account, hour), therefore what
-is held grows neither with the tables nor with the number of parts. Hours without rows are added if
-they are stored, or have an open check.
+The lines of all blocks are merged in the order of their keys (model, account, hour), therefore the
+memory in use grows neither with the tables nor with the number of parts. Hours without rows are
+added if they are stored, or have an open check.
 """
 
 import heapq

@@ -156,7 +156,7 @@ def test_the_report_has_the_numbers_of_the_batch(world: World) -> None:
         "rollupsLeft": 0,
         "clamped": 0,
         "overflowed": 0,
-        "evicted": 0,
+        "checkpointsEvicted": 0,
         "unreadableRecords": 0,
         "quarantined": 1,
         "freshnessSeconds": 5.0,

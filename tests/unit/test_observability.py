@@ -17,7 +17,7 @@ type Lines = Callable[[], list[Line]]
 
 
 def emitted(capsys: pytest.CaptureFixture[str], report: Report) -> dict[str, Any]:
-    """The metrics of an invocation with this report: their values, and `dimension`."""
+    """The metrics of an invocation with this report: their values, and `dimensions`."""
     nothing: Any = None
     with invocation("f", nothing) as given:
         given.update(report)
@@ -27,8 +27,7 @@ def emitted(capsys: pytest.CaptureFixture[str], report: Report) -> dict[str, Any
     blob = json.loads(out)
     (described,) = blob["_aws"]["CloudWatchMetrics"]
     values = {metric["Name"]: blob[metric["Name"]] for metric in described["Metrics"]}
-    ((dimension,),) = described["Dimensions"]
-    return values | {"dimension": (dimension, blob[dimension])}
+    return values | {"dimensions": described["Dimensions"][0], "check": blob.get("check")}
 
 
 def test_an_invocation_logs_one_line_with_what_was_reported(lines: Lines) -> None:
@@ -46,7 +45,7 @@ def test_only_known_numbers_are_metrics(lines: Lines, capsys: pytest.CaptureFixt
     more: Report = {"shard": "x", "due": 4, "quarantined": None, "drifted": [{"a": 1}]}
     found = emitted(capsys, report | more)
     names = {name for name, _ in METRICS.values()} - {"Quarantined"}
-    assert found == {name: [1.0] for name in names} | {"dimension": ("service", "f")}
+    assert found == {name: [1.0] for name in names} | {"dimensions": [], "check": None}
     assert lines()[0]["drifted"] == [{"a": 1}]
 
 
@@ -54,17 +53,18 @@ def test_a_zero_is_emitted_only_for_heartbeats(
     lines: Lines, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = emitted(capsys, dict.fromkeys(METRICS, 0))
-    assert found.keys() - {"dimension"} == {METRICS[name][0] for name in HEARTBEATS}
+    assert found.keys() - {"dimensions", "check"} == {METRICS[name][0] for name in HEARTBEATS}
     assert emitted(capsys, dict.fromkeys(METRICS.keys() - HEARTBEATS, 0)) == {}
     assert 2 <= len(HEARTBEATS) <= 4
 
 
-def test_a_checks_metrics_are_apart_by_the_check_others_by_the_function(
+def test_a_check_is_a_dimension_of_its_own_metrics_alone(
     lines: Lines, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = emitted(capsys, {"drift": 2, "check": "deep"})
-    assert found == {"Drift": [2.0], "dimension": ("check", "deep")}
-    assert emitted(capsys, {"records": 2})["dimension"] == ("service", "f")
+    assert (found["Drift"], found["check"]) == ([2.0], "deep")
+    assert found["dimensions"] == ["check"]
+    assert emitted(capsys, {"records": 2})["dimensions"] == []
 
 
 def test_an_error_is_logged_with_what_was_done_by_then_and_goes_on(

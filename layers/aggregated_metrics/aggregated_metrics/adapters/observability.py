@@ -10,14 +10,12 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 logger = Logger()
-metrics = Metrics(
-    namespace=environ.get("POWERTOOLS_METRICS_NAMESPACE", "AggregatedMetrics"), service=""
-)
+metrics = Metrics(namespace=environ.get("POWERTOOLS_METRICS_NAMESPACE", "AggregatedMetrics"))
 
 type Report = dict[str, int | float | str | list[dict[str, Any]] | None]
 """What an invocation did: the fields of its line. Numbers named in `METRICS` are metrics too.
 
-Their only dimension is `check` (hourly, range, deep, …) where the report has it, else `service`.
+`check`, where it is given, is a dimension of them: hourly, range, deep or backfill.
 """
 
 METRICS: Mapping[str, tuple[str, MetricUnit]] = {
@@ -27,7 +25,6 @@ METRICS: Mapping[str, tuple[str, MetricUnit]] = {
     "freshnessSeconds": ("Freshness", MetricUnit.Seconds),
     "quarantined": ("Quarantined", MetricUnit.Count),
     "checkpointsEvicted": ("CheckpointsEvicted", MetricUnit.Count),
-    "unreadableRecords": ("UnreadableRecords", MetricUnit.Count),
     "oldestPendingSeconds": ("OldestPendingHour", MetricUnit.Seconds),
     "streamsNotConsumed": ("StreamNotConsumed", MetricUnit.Count),
     "oldestOpenCheckSeconds": ("OldestOpenCheck", MetricUnit.Seconds),
@@ -36,7 +33,7 @@ METRICS: Mapping[str, tuple[str, MetricUnit]] = {
     "inFlux": ("InFlux", MetricUnit.Count),
     "unverified": ("Unverified", MetricUnit.Count),
 }
-HEARTBEATS = frozenset({"streamsNotConsumed", "oldestPendingSeconds", "oldestOpenCheckSeconds"})
+HEARTBEATS = frozenset({"streamsNotConsumed", "oldestOpenCheckSeconds"})
 """Emitted even if zero: their alarms treat missing data as breaching."""
 
 
@@ -55,21 +52,21 @@ def invocation(function: str, context: Any) -> Iterator[Report]:
         report["milliseconds"] = _milliseconds(started)
         report |= {"function": function, "error": type(error).__name__}
         logger.exception("invocation failed", extra=report)
-        _measure(function, report)
+        _measure(report)
         raise
     report["milliseconds"] = _milliseconds(started)
     if report.get("overflowed"):
         logger.error("sums beyond 32 bits are stored as 2147483647", extra=report)
     else:
         logger.info(function, extra=report)
-    _measure(function, report)
+    _measure(report)
 
 
 def _milliseconds(started: float) -> float:
     return round((time.perf_counter() - started) * 1000, 1)
 
 
-def _measure(function: str, report: Report) -> None:
+def _measure(report: Report) -> None:
     measured = {
         name: value
         for name, value in report.items()
@@ -77,9 +74,9 @@ def _measure(function: str, report: Report) -> None:
     }
     if not measured:
         return
-    name = "check" if "check" in report else "service"
-    metrics.add_dimension(name=name, value=str(report.get("check", function)))
-    for field, value in measured.items():
-        metric, unit = METRICS[field]
+    if check := report.get("check"):
+        metrics.add_dimension(name="check", value=str(check))
+    for name, value in measured.items():
+        metric, unit = METRICS[name]
         metrics.add_metric(name=metric, unit=unit, value=value)
     metrics.flush_metrics()

@@ -286,20 +286,35 @@ class Hour:
             if bucket.version is None or shown(bucket.measures) != shown(wanted):
                 self._change(bucket, wanted)
 
-    def wrong_rollups(self) -> list[tuple[Bucket, Measures]]:
-        """The stored rollups that are not the sums of their minutes, and the sums."""
-        pairs = (
-            (self.get_or_new(start, size), sums) for (size, start), sums in self._sums().items()
-        )
-        return [(bucket, sums) for bucket, sums in pairs if shown(bucket.measures) != shown(sums)]
+    def wrong_rollups(
+        self, counted: Mapping[int, Measures] | None = None
+    ) -> list[tuple[Bucket, Measures]]:
+        """The rollups that are not the sums of their minutes, and the sums.
 
-    def _sums(self) -> dict[Place, Measures]:
+        Args:
+            counted: what some minutes should be. A rollup that is the sum of these, or of those
+                that are stored, is not wrong by itself.
+        """
+        stored = self._sums()
+        found = []
+        for place, wanted in (self._sums(counted) if counted else stored).items():
+            bucket = self.get_or_new(place[1], place[0])
+            right = shown(wanted), shown(stored.get(place, self.zero))
+            if shown(bucket.measures) not in right:
+                found.append((bucket, wanted))
+        return found
+
+    def _sums(self, counted: Mapping[int, Measures] | None = None) -> dict[Place, Measures]:
+        """The sums of its minutes, some of which are not as they are stored."""
+        minutes = {
+            start: bucket.measures for (size, start), bucket in self._buckets.items() if size == 1
+        }
+        minutes |= counted or {}
         parts: dict[Place, list[Measures]] = {place: [] for place in self._buckets if place[0] > 1}
-        for (size, minute), bucket in self._buckets.items():
-            if size == 1:
-                for rollup in buckets.ROLLUP_SIZES:
-                    place = (rollup, buckets.floor(minute, rollup))
-                    parts.setdefault(place, []).append(clamped(bucket.measures))
+        for minute, measures in minutes.items():
+            for rollup in buckets.ROLLUP_SIZES:
+                place = (rollup, buckets.floor(minute, rollup))
+                parts.setdefault(place, []).append(clamped(measures))
         return {place: total(each, self.zero) for place, each in parts.items()}
 
     def close(self, until: float, grace: int) -> int:

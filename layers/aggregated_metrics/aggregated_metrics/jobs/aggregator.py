@@ -113,6 +113,6 @@ def _applied(outcome: Outcome) -> Report:
         "rollupsLeft": len(outcome.rollups_left),
         "clamped": outcome.tally.clamped,
         "overflowed": outcome.tally.overflowed,
-        "evicted": outcome.tally.evicted,
+        "checkpointsEvicted": outcome.tally.evicted,
         "unreadableRecords": len(outcome.unreadable),
     }

@@ -265,7 +265,11 @@ def test_a_failed_batch_gives_its_hours_entries_and_is_then_forgotten() -> None:
     }
     assert len(world.quarantined()) == 1
     report = world.reports[-1]
-    assert (report["failedBatches"], report["quarantined"], report["failedBatchErrors"]) == (1, 1, 0)
+    assert (report["failedBatches"], report["quarantined"], report["failedBatchErrors"]) == (
+        1,
+        1,
+        0,
+    )
     over(world)
     assert world.check()["repaired"] > 0
     assert world.reports[-1]["failedBatches"] == 0

@@ -1,15 +1,16 @@
 """docs/counting.md names what is counted, and its model is the one of the schema."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 from aggregated_metrics.adapters.settings import Settings
 from aggregated_metrics.core.models import BUILT_IN
 
 from testbench.fakes.models import models, schema
-from testbench.in_process import ROOT
 from testbench.templates import template
 
+ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "counting.md").read_text()
 KINDS = {"String": "string", "Int": "integer", "AWSDateTime": "datetime", "AWSJSON": "json"}
 
@@ -35,10 +36,10 @@ def test_the_models_fields_and_indexes_are_those_of_the_schema() -> None:
     assert shown == [(i.name, i.hash_key, i.sort_keys) for i in model.indexes.values()]
 
 
-def test_what_is_counted_is_told_by_the_parameters_and_breakdowns_are_off_by_default() -> None:
-    parameter = template("template.yaml")["Parameters"]["Breakdowns"]
-    assert parameter["Default"] == ""
+def test_breakdowns_and_custom_models_are_parameters_and_off_by_default() -> None:
+    parameters = template("template.yaml")["Parameters"]
     variables = template("template.yaml")["Globals"]["Function"]["Environment"]["Variables"]
-    assert variables["BREAKDOWNS"] == {"!Ref": "Breakdowns"}
-    assert variables["STREAM_ARNS"] == {"!Join": [",", {"!Ref": "StreamArns"}]}
-    assert Settings.model_fields["BREAKDOWNS"].default == ()
+    for name in ("Breakdowns", "Models"):
+        assert parameters[name]["Default"] == ""
+        assert variables[name.upper()] == {"!Ref": name}
+        assert not Settings.model_fields[name.upper()].default

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import aggregated_metrics
 import pytest
-from aggregated_metrics.core.hours import Series
+from aggregated_metrics.core.series import Series
 
 from benchmarks import reading
 from testbench.counted import FakeClient, every, keep_up, measured, store

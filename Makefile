@@ -164,8 +164,8 @@ ENV     ?= default
 COMMAND := $(BIN)/aggregated-metrics
 IN      := $(if $(REGION),--region $(REGION))
 
-attach: .venv/.synced ## find an application's API, tables and streams: APP=amplify_outputs.json or API_ID=… REGION=…, ENV=default
-	@$(COMMAND) attach $(if $(API_ID),--api-id $(API_ID),$(APP)) $(IN) --env $(ENV)
+attach: .venv/.synced ## find an application's API, tables and streams: APP=amplify_outputs.json or API_ID=… REGION=…, ENV=default, MODELS=models.toml
+	@$(COMMAND) attach $(if $(API_ID),--api-id $(API_ID),$(APP)) $(IN) --env $(ENV) $(if $(MODELS),--models $(MODELS))
 
 pre-commit: .venv/.synced ## run the same checks before every commit of this clone
 	$(UV) tool run pre-commit@4.7.0 install

@@ -4,19 +4,23 @@ import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from aggregated_metrics.adapters.appsync import Client
 from aggregated_metrics.adapters.endpoints import region_of
+from aggregated_metrics.adapters.settings import ALL
 from aggregated_metrics.core.declarations import Document
 from aggregated_metrics.core.errors import ApiError
 from aggregated_metrics.core.models import BUILT_IN, Models
 from botocore.exceptions import ClientError
 
 from aggregated_metrics_cli import declared, diagnostics, documents
+from aggregated_metrics_cli.diagnostics import COUNTS, Diagnostic
 from aggregated_metrics_cli.errors import CommandError
-from aggregated_metrics_cli.findings import COUNTS, Aws, Finding, reading
 
+_CLEARED = {"SourceTables", "Breakdowns"}
+"""Parameters that name models: what nothing counts any more may not stay in them."""
 _BY_ID = "`make attach API_ID=… REGION=…`"
 
 
@@ -27,7 +31,6 @@ class Application:
     Attributes:
         endpoint: the GraphQL endpoint's URL.
         arn: the API's ARN.
-        region: where it is.
         streams: model → ARN of its table's stream.
         tables: model → its table's name.
         keys: ARNs of the KMS keys of the tables.
@@ -40,7 +43,6 @@ class Application:
 
     endpoint: str
     arn: str
-    region: str
     streams: dict[str, str] = field(default_factory=dict)
     tables: dict[str, str] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)
@@ -48,47 +50,53 @@ class Application:
     breakdowns: list[str] = field(default_factory=list)
     document: Document = field(default_factory=Document)
     models: Models = BUILT_IN
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Diagnostic] = field(default_factory=list)
 
     @property
     def is_ready(self) -> bool:
         """Whether nothing is wrong."""
         return all(finding.state != "wrong" for finding in self.findings)
 
-    def as_json(self) -> dict[str, Any]:
-        """For machines."""
-        listed = [finding._asdict() for finding in self.findings]
-        return {"endpoint": self.endpoint, "parameters": self.parameters(), "findings": listed}
-
-    def parameters(self) -> dict[str, str]:
+    def parameters(self, before: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
         """The parameters of template.yaml that attach the stack to this application.
 
         The lists are there when they are empty, too: SAM keeps the value of a parameter that it is
-        not given, so a stream that was removed would stay.
+        not given, so a stream that was removed would stay. `before` has those of an earlier attach.
         """
         named = {
             table: model
             for model, table in self.tables.items()
             if model in self.streams and table.split("-", 1)[0] != model
         }
+        listings = [self.models[model].listing for model in self.streams]
+        optional = {
+            "SourceTables": json.dumps(named, separators=(",", ":")) if named else "",
+            "SourceKeyArns": _list(sorted(self.keys)),
+            "MaxRequestBytes": str(self.request_bytes or ""),
+            "Breakdowns": self._breakdowns(before.get("Breakdowns", "")),
+        }
         return {
             "GraphQLEndpoint": self.endpoint,
             "GraphQLApiArn": self.arn,
             "StreamArns": _list(self.streams.values()),
             "TableArns": _list(arn.split("/stream/")[0] for arn in self.streams.values()),
-            "ListingFieldArns": _list(self._listings()),
+            "ListingFieldArns": _list(
+                f"{self.arn}/types/Query/fields/{each.query}" for each in listings if each
+            ),
             "Models": "" if self.document == Document() else self.document.as_variable(),
-            **({"SourceTables": json.dumps(named, separators=(",", ":"))} if named else {}),
-            **({"SourceKeyArns": _list(sorted(self.keys))} if self.keys else {}),
-            **({"MaxRequestBytes": str(self.request_bytes)} if self.request_bytes else {}),
-            **({"Breakdowns": _list(self.breakdowns)} if self.breakdowns else {}),
+            **{
+                name: text
+                for name, text in optional.items()
+                if text or name in _CLEARED & {*before}
+            },
         }
 
-    def _listings(self) -> Iterator[str]:
-        """The fields of Query through which the reconciler reads the rows."""
-        for listing in (self.models[model].listing for model in self.streams):
-            if listing is not None:
-                yield f"{self.arn}/types/Query/fields/{listing.query}"
+    def _breakdowns(self, before: str) -> str:
+        """Those that are stored, and those that are on; what nothing counts any more is off."""
+        if before == ALL:
+            return before
+        on = {*before.split(","), *self.breakdowns}
+        return _list(name for name in self.models.breakdowns if name in on)
 
 
 def _list(values: Iterable[str]) -> str:
@@ -139,13 +147,12 @@ def find_api(appsync: Any, url: str) -> str:
     """The id of the API at that URL.
 
     Raises:
-        CommandError: this account and region have none, or it may not be looked for.
+        CommandError: this account and region have none.
     """
-    with reading("appsync"):
-        for page in appsync.get_paginator("list_graphql_apis").paginate():
-            for api in page["graphqlApis"]:
-                if api.get("uris", {}).get("GRAPHQL") == url:
-                    return str(api["apiId"])
+    for page in appsync.get_paginator("list_graphql_apis").paginate():
+        for api in page["graphqlApis"]:
+            if api.get("uris", {}).get("GRAPHQL") == url:
+                return str(api["apiId"])
     raise CommandError(
         f"no API of this account and region answers at {url}: check the profile and the region, "
         f"or {_BY_ID} (an API with a domain name of its own is found only so)"
@@ -153,7 +160,10 @@ def find_api(appsync: Any, url: str) -> str:
 
 
 def inspect(
-    aws: Aws, api_id: str, connect: Callable[[str], Client], document: Document | None = None
+    aws: Callable[[str], Any],
+    api_id: str,
+    connect: Callable[[str], Client],
+    document: Document | None = None,
 ) -> Application:
     """Look at the API, its tables and their streams.
 
@@ -164,85 +174,83 @@ def inspect(
         document: the models that the user declares.
 
     Raises:
-        CommandError: there is no such API, or something may not be read.
+        CommandError: there is no such API, or it has no schema.
         DeclarationError: two models share a name or a record type.
     """
     appsync = aws("appsync")
-    try:
-        with reading("appsync"):
-            api = appsync.get_graphql_api(apiId=api_id)["graphqlApi"]
-    except ClientError as error:
-        raise CommandError(
-            f"there is no API {api_id} here ({error}): check the profile and the region"
-        ) from error
-    found = Application(api["uris"]["GRAPHQL"], api["arn"], api["arn"].split(":")[3])
+    api = _described(appsync, api_id)
+    found = Application(api["uris"]["GRAPHQL"], api["arn"])
     found.request_bytes = diagnostics.FIREWALL_BYTES if api.get("wafWebAclArn") else 0
-    with reading("appsync"):
-        schema = documents.schema_of(appsync, api_id)
-        found.findings += diagnostics.settings(api)
-        found.findings += diagnostics.cache(appsync, api_id)
+    schema = documents.schema_of(appsync, api_id)
+    found.findings += [*diagnostics.settings(api), *diagnostics.cache(appsync, api_id)]
     found.document, judged = declared.completed(document or Document(), schema)
     found.models = BUILT_IN.declaring(found.document)
     found.tables = _tables(aws, api_id, [*(model.name for model in found.models), COUNTS])
     counted = Models(model for model in found.models if model.name in found.tables)
     found.findings += [*judged, *documents.validated(schema, documents.documents(counted))]
-    found.findings += diagnostics.conflicts(found.document.softDeletes, schema)
-    with reading("dynamodb"):
-        for model in found.models:
-            found.findings += _source(aws("dynamodb"), found, model.name)
-    with reading("lambda"):
-        found.findings += diagnostics.concurrency(aws("lambda"), len(found.streams))
+    found.findings += declared.conflicts(found.document.softDeletes, schema)
+    for model in found.models:
+        found.findings += _source(aws("dynamodb"), found, model.name)
+    found.findings += diagnostics.concurrency(aws("lambda"), len(found.streams))
     if found.is_ready:  # otherwise what is wrong is known already
         found.findings += _tried(connect(found.endpoint), found)
     return found
 
 
-def _tried(client: Client, found: Application) -> Iterator[Finding]:
+def _described(appsync: Any, api_id: str) -> Mapping[str, Any]:
+    try:
+        found: dict[str, Any] = appsync.get_graphql_api(apiId=api_id)["graphqlApi"]
+    except ClientError as error:
+        raise CommandError(
+            f"there is no API {api_id} here ({error}): check the profile and the region"
+        ) from error
+    return found
+
+
+def _tried(client: Client, found: Application) -> Iterator[Diagnostic]:
     """One signed query, which also finds the breakdowns that are stored."""
     try:
         found.breakdowns = documents.stored_breakdowns(client, found.models)
     except ApiError as error:
-        yield Finding("API: a signed query", "wrong", str(error), "do what it says")
+        yield Diagnostic("API: a signed query", "wrong", str(error), "do what it says")
         return
-    yield Finding("API: a signed query", "good", "it is answered")
+    yield Diagnostic("API: a signed query", "good", "it is answered")
     if found.breakdowns:
         names = ", ".join(found.breakdowns)
-        yield Finding("breakdowns", "good", f"stored, so switched on: {names}")
+        yield Diagnostic("breakdowns", "good", f"stored, so switched on: {names}")
 
 
-def _tables(aws: Aws, api_id: str, wanted: Collection[str]) -> dict[str, str]:
+def _tables(aws: Callable[[str], Any], api_id: str, wanted: Collection[str]) -> dict[str, str]:
     """Model → table: by the API's data sources, else by Amplify's form of names."""
-    with reading("appsync"):
-        tables = {
-            source["name"].removesuffix("Table").removesuffix("_"): source["dynamodbConfig"]
-            for page in aws("appsync").get_paginator("list_data_sources").paginate(apiId=api_id)
-            for source in page["dataSources"]
-            if source["type"] == "AMAZON_DYNAMODB"
-        }
+    tables = {
+        source["name"].removesuffix("Table").removesuffix("_"): source["dynamodbConfig"]
+        for page in aws("appsync").get_paginator("list_data_sources").paginate(apiId=api_id)
+        for source in page["dataSources"]
+        if source["type"] == "AMAZON_DYNAMODB"
+    }
     found = {model: str(source["tableName"]) for model, source in tables.items()}
     if not found.keys() & set(wanted):
-        with reading("dynamodb"):
-            for page in aws("dynamodb").get_paginator("list_tables").paginate():
-                for name in page["TableNames"]:
-                    model, _, rest = name.partition("-")
-                    if rest.startswith(f"{api_id}-"):
-                        found[model] = name
+        for page in aws("dynamodb").get_paginator("list_tables").paginate():
+            for name in page["TableNames"]:
+                model, _, rest = name.partition("-")
+                if rest.startswith(f"{api_id}-"):
+                    found[model] = name
     return {model: found[model] for model in wanted if model in found}
 
 
-def _source(dynamodb: Any, found: Application, model: str) -> Iterator[Finding]:
+def _source(dynamodb: Any, found: Application, model: str) -> Iterator[Diagnostic]:
     name = found.tables.get(model)
     if name is None and model in BUILT_IN:
-        yield Finding(model, "note", "the API has no such model: it is not counted")
+        yield Diagnostic(model, "note", "the API has no such model: it is not counted")
     elif name is None:
-        yield Finding(model, "wrong", "its table is not found", "deploy the model, or remove it")
+        yield Diagnostic(model, "wrong", "its table is not found", "deploy the model, or remove it")
     else:
         yield from _table(dynamodb, found, model, dynamodb.describe_table(TableName=name)["Table"])
 
 
 def _table(
     dynamodb: Any, found: Application, model: str, table: Mapping[str, Any]
-) -> Iterator[Finding]:
+) -> Iterator[Diagnostic]:
     stream = diagnostics.stream(model, table)
     yield stream
     if stream.state == "good":

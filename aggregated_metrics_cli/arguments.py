@@ -31,16 +31,17 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         description="Attach to an application; show, check, repair and fill its counts.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, text, add in (
-        ("attach", "find an application's API, tables and streams; write samconfig.toml", _attach),
-        ("show", "what was counted, in the terminal", _show),
-        ("report", "the same as one HTML file", _report),
-        ("verify", "compare counts with the source rows; write nothing", _verify),
-        ("repair", "compare, and repair what both passes agree on", _repair),
-        ("backfill", "count the rows of whole tables", _backfill),
+    for name, text, *parts in (
+        ("attach", "find an application's API and tables; write samconfig.toml", _attach),
+        ("show", "what was counted, in the terminal", _days, _show),
+        ("report", "the same as one HTML file", _days, _report),
+        ("verify", "compare counts with the source rows; write nothing", _range, _tables, _running),
+        ("repair", "compare, and repair what both passes agree on", _range, _queues, _running),
+        ("backfill", "count the rows of whole tables", _tables, _running),
     ):
         command = commands.add_parser(name, help=text, description=f"{text.capitalize()}.")
-        add(command)
+        for part in parts:
+            part(command)
         command.add_argument("--region", help="AWS region; default: AWS_REGION, then the profile's")
         command.add_argument("--profile", help="AWS profile; default: AWS_PROFILE")
         command.add_argument("--json", action="store_true", help="JSON for machines on stdout")
@@ -62,7 +63,6 @@ def _attach(command: argparse.ArgumentParser) -> None:
 
 
 def _show(command: argparse.ArgumentParser) -> None:
-    _days(command)
     _record_types(command, "only this one, or this breakdown")
     command.add_argument(
         "--minutes",
@@ -82,7 +82,6 @@ def _show(command: argparse.ArgumentParser) -> None:
 
 
 def _report(command: argparse.ArgumentParser) -> None:
-    _days(command)
     command.add_argument(
         "--output", type=Path, metavar="FILE", help="default: counts-ACCOUNT-START.html here"
     )
@@ -121,26 +120,13 @@ def _range(command: argparse.ArgumentParser) -> None:
     _record_types(command, "default: all that are counted")
 
 
-def _verify(command: argparse.ArgumentParser) -> None:
-    _range(command)
-    _tables(command)
-    _execution(command)
-
-
-def _repair(command: argparse.ArgumentParser) -> None:
-    _range(command)
-    command.add_argument(
-        "--quarantine", action="store_true", help="the hours of the records in quarantine"
-    )
-    command.add_argument(
-        "--failed-batches", action="store_true", help="the hours of batches that aged out"
-    )
-    _execution(command)
-
-
-def _backfill(command: argparse.ArgumentParser) -> None:
-    _tables(command)
-    _execution(command)
+def _queues(command: argparse.ArgumentParser) -> None:
+    queues = command.add_mutually_exclusive_group()
+    for option, queue, text in (
+        ("--quarantine", "quarantine", "the hours of the records in quarantine"),
+        ("--failed-batches", "failedBatches", "the hours of batches that aged out"),
+    ):
+        queues.add_argument(option, dest="queue", action="store_const", const=queue, help=text)
 
 
 def _tables(command: argparse.ArgumentParser) -> None:
@@ -150,7 +136,7 @@ def _tables(command: argparse.ArgumentParser) -> None:
     group.add_argument("--yes", action="store_true", help="do not ask before it starts")
 
 
-def _execution(command: argparse.ArgumentParser) -> None:
+def _running(command: argparse.ArgumentParser) -> None:
     command.add_argument("--stack", required=True, help="the CloudFormation stack")
     running = command.add_mutually_exclusive_group()
     running.add_argument("--follow", metavar="NAME", help="follow an execution that is running")

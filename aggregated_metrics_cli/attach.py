@@ -9,6 +9,7 @@ environment. Other overrides, and comments, stay as they are. Nothing is deploye
 """
 
 from argparse import Namespace
+from collections.abc import Mapping
 
 from aggregated_metrics.adapters.appsync import AppSyncClient, Client, SigV4, open_session
 from aggregated_metrics.core.declarations import Document
@@ -19,7 +20,8 @@ from aggregated_metrics_cli.application import Application, find_api, inspect, o
 from aggregated_metrics_cli.deployment import Deployment
 from aggregated_metrics_cli.errors import CommandError
 from aggregated_metrics_cli.exit_codes import DONE, LEFT
-from aggregated_metrics_cli.output import Output, printable, styled
+from aggregated_metrics_cli.output import Output, styled
+from aggregated_metrics_cli.tables import table
 
 _MARKS = {"good": ("✓", "green"), "note": ("!", "yellow"), "wrong": ("✗", "red")}
 
@@ -40,10 +42,14 @@ def run(options: Namespace, deployment: Deployment, output: Output) -> int:
         CommandError: the API could not be found or read.
         DeclarationError: the file of models is wrong; the message names the model and the key.
     """
-    found = _find(options, deployment)
-    output.show(found.as_json(), report(found))
+    before = samconfig.overrides(options.config, options.env)
+    found = _find(options, deployment, _declarations(options, before))
+    parameters, findings = found.parameters(before), [each._asdict() for each in found.findings]
+    shown = {"endpoint": found.endpoint, "parameters": parameters, "findings": findings}
+    output.show(shown, report(found))
     if not options.dry_run:
-        samconfig.write(options.config, options.env, found.region, found.parameters())
+        region = found.arn.split(":")[3]
+        samconfig.write(options.config, options.env, region, {**before, **parameters})
         output.say(f"{options.config.name}: parameter_overrides of {options.env} written")
     if found.is_ready:
         output.say(
@@ -55,7 +61,7 @@ def run(options: Namespace, deployment: Deployment, output: Output) -> int:
     return LEFT
 
 
-def _find(options: Namespace, deployment: Deployment) -> Application:
+def _find(options: Namespace, deployment: Deployment, document: Document) -> Application:
     aws, session = deployment.aws, deployment.session
     url, api_id = None, options.api_id
     if options.outputs is not None:
@@ -69,22 +75,19 @@ def _find(options: Namespace, deployment: Deployment) -> Application:
         signer = SigV4(session.get_credentials(), session.region_name)
         return AppSyncClient(options.endpoint or endpoint, open_session(signer))
 
-    return inspect(aws, api_id, connect, _declarations(options))
+    return inspect(aws, api_id, connect, document)
 
 
-def _declarations(options: Namespace) -> Document:
+def _declarations(options: Namespace, before: Mapping[str, str]) -> Document:
     """The file's; without one those that were attached before stay."""
     if options.models is not None:
         return Document.of_toml(options.models.read_text("utf-8"))
-    before = samconfig.overrides(options.config, options.env)
     return Document.of_variable(before.get("Models", ""))
 
 
 def report(found: Application) -> Table:
     """What was found, as a table."""
-    table = Table(title=printable(found.endpoint), title_justify="left", show_lines=False)
-    for column in ("", "what", "found", "what to do"):
-        table.add_column(column, overflow="fold")
+    made = table(found.endpoint, "", "what", "found", "what to do")
     for finding in found.findings:
-        table.add_row(styled(*_MARKS[finding.state]), finding.what, finding.found, finding.remedy)
-    return table
+        made.add_row(styled(*_MARKS[finding.state]), finding.what, finding.found, finding.remedy)
+    return made

@@ -16,7 +16,6 @@ from aggregated_metrics_cli.tables import DOLLAR
 
 COLORS = ("#4c7dff", "#e08a00", "#14a38b", "#a36bf2", "#e8618c", "#2f9fc4", "#7f9c2a", "#c07a45")
 _REST = "#8d99ae"
-_ERRORS = "#e5484d"
 MOST_BARS = 12
 OTHER = "other"
 """The rows of a record type that are in none of its splits."""
@@ -43,13 +42,11 @@ class Chart(NamedTuple):
     Attributes:
         name: its id on the page.
         title: above it; empty where a heading says it.
-        about: what it shows, for those who do not see it.
         legend: name to colour.
     """
 
     name: str
     title: str
-    about: str
     svg: str
     legend: Mapping[str, str]
 
@@ -74,7 +71,7 @@ def over_time(overview: Overview) -> Iterator[Chart]:
 def by_scope(name: str, group: Group) -> Chart:
     """The largest scorecards of a record type, or scores where there are no scorecards."""
     largest = [each for each in group if not each.depth][:MOST_BARS]
-    return Chart(f"scopes-{name}", "", f"{name} by scorecard", _svg(_scopes(largest)), {})
+    return Chart(f"scopes-{name}", "", _svg(_scopes(largest)), {})
 
 
 def layers_of(whole: Counted, splits: Sequence[Counted]) -> Layers:
@@ -96,9 +93,8 @@ def _drawn(
     step: Step,
     measure: str = "count",
 ) -> Chart:
-    legend = legend_of([each for each, _ in layers], measure) if len(layers) > 1 else {}
-    svg = _svg(_bars(points, layers, step, measure))
-    return Chart(name, title, f"{title} over time", svg, legend)
+    legend = legend_of([each for each, _ in layers]) if len(layers) > 1 else {}
+    return Chart(name, title, _svg(_bars(points, layers, step, measure)), legend)
 
 
 def _svg(specification: Mapping[str, Any]) -> str:
@@ -122,7 +118,7 @@ def _bars(points: Sequence[Summary], layers: Layers, step: Step, measure: str) -
         "labelAngle": 0,
         "title": None,
     }
-    legend = legend_of([name for name, _ in layers], measure)
+    legend = legend_of([name for name, _ in layers])
     return {
         "data": {"values": rows},
         "width": _WIDTH,
@@ -183,10 +179,8 @@ def _scopes(largest: Group) -> Mapping[str, Any]:
     }
 
 
-def legend_of(names: Sequence[str], measure: str) -> dict[str, str]:
+def legend_of(names: Sequence[str]) -> dict[str, str]:
     """The colour of each name."""
-    if measure == "errorCount" and len(names) == 1:
-        return {names[0]: _ERRORS}
     colors = dict(zip(names, cycle(COLORS), strict=False))
     return colors | ({OTHER: _REST} if OTHER in colors else {})
 

@@ -15,8 +15,6 @@ from aggregated_metrics_cli.output import Output, styled
 from aggregated_metrics_cli.plan import Plan, plan_of
 from aggregated_metrics_cli.tables import difference, table
 
-_LEFT = ("inFlux", "unverified", "deferred")
-"""What a report counts besides drift that may be wrong."""
 _SUMMARY = "{hours:,} hours, {rows:,} rows, {driftCount:,} drifting, {repaired:,} repaired"
 _HINTS = {
     "inFlux": "{} minutes are in flux: they changed while they were compared. Run this again in a "
@@ -25,8 +23,8 @@ _HINTS = {
     "the reconciler's log.",
     "deferred": "{} hours are deferred: only a scan of the table may settle them: "
     "aggregated-metrics backfill --models …",
-    "notReachedCount": "{} hours or accounts were not reached.",
 }
+"""What a report counts besides drift that may be wrong."""
 
 
 def verify(options: Namespace, deployment: Deployment, output: Output) -> int:
@@ -40,14 +38,13 @@ def repair(options: Namespace, deployment: Deployment, output: Output) -> int:
     """Repair a range, or the hours of quarantined records or lost batches; returns the exit code.
 
     Raises:
-        CommandError: not exactly one of them is named.
+        CommandError: both are named.
     """
-    queues = {"quarantine": options.quarantine, "failedBatches": options.failed_batches}
-    asked = [name for name, wanted in queues.items() if wanted]
-    if len(asked) + _names_range(options) > 1:
-        raise CommandError("name one of a range, --quarantine and --failed-batches")
-    if asked:
-        return _execute(options, deployment, output, lambda: {asked[0]: {"repair": True}})
+    if options.queue and _names_range(options):
+        raise CommandError("name either a range, or --quarantine or --failed-batches")
+    if options.queue:
+        asked = {options.queue: {"repair": True}}
+        return _execute(options, deployment, output, lambda: asked)
     return _execute(options, deployment, output, lambda: _range(options, repair=True))
 
 
@@ -116,7 +113,7 @@ def exit_code(report: Mapping[str, Any]) -> int:
     if report["notReachedCount"] or report["failed"]:
         return FAILED
     wrong = report["driftCount"] > report["repaired"]
-    return LEFT if wrong or any(report[name] for name in _LEFT) else DONE
+    return LEFT if wrong or any(report[name] for name in _HINTS) else DONE
 
 
 def _drawn(report: Mapping[str, Any]) -> Iterator[RenderableType]:
@@ -139,5 +136,5 @@ def _drift(found: Sequence[Mapping[str, Any]]) -> Table:
     made = table("", "where (UTC)", "stored → counted")
     for each in found:
         place = (str(each[name]) for name in each if name not in {"stored", "counted"})
-        made.add_row(" ".join(place), difference(each["stored"], each["counted"]))
+        made.add_row(styled(" ".join(place)), difference(each["stored"], each["counted"]))
     return made

@@ -17,7 +17,7 @@ from graphql import (
     is_scalar_type,
 )
 
-from aggregated_metrics_cli.findings import Finding
+from aggregated_metrics_cli.diagnostics import COUNTS, Diagnostic
 
 _TEXTS = ("String", "ID")
 _TIMES = ("AWSDateTime", "String")
@@ -44,13 +44,13 @@ class _Use(NamedTuple):
     values: Sequence[str] = ()
 
 
-def completed(document: Document, schema: GraphQLSchema) -> tuple[Document, list[Finding]]:
+def completed(document: Document, schema: GraphQLSchema) -> tuple[Document, list[Diagnostic]]:
     """The declarations with what the schema knows of them, and what is wrong with them.
 
     A declaration's `required` and `types` are the schema's, whatever the file has; `softDeletes`
     names the built-in models, too.
     """
-    findings: list[Finding] = []
+    findings: list[Diagnostic] = []
     models: list[Declaration] = []
     for declaration in document.models:
         fields = fields_of(schema, declaration.name)
@@ -83,24 +83,24 @@ def _filled(declaration: Declaration, fields: _Fields) -> Declaration:
 
 def _judged(
     declaration: Declaration, filled: Declaration, fields: _Fields, schema: GraphQLSchema
-) -> Iterator[Finding]:
+) -> Iterator[Diagnostic]:
     name = declaration.name
     if not fields:
         models = [each for each in schema.type_map if f"Model{each}Connection" in schema.type_map]
         remedy = f"write {_close(name, models)}"
-        yield Finding(f"{name}: name", "wrong", f"the schema has no model {name}", remedy)
+        yield Diagnostic(f"{name}: name", "wrong", f"the schema has no model {name}", remedy)
         return
     problems = [
         *(_problem(use, name, fields) for use in _uses(declaration)),
         _identifier(declaration, schema),
         _listing(declaration, schema),
     ]
-    wrong = [Finding(f"{name}: {key}", *rest) for key, *rest in filter(None, problems)]
+    wrong = [Diagnostic(f"{name}: {key}", *rest) for key, *rest in filter(None, problems)]
     yield from dict.fromkeys(wrong)
     if not any(each.state == "wrong" for each in wrong):
         added = [*filled.required, *(f"{each} {kind}" for each, kind in filled.types.items())]
         text = f"; added: {', '.join(added)}" if added else ""
-        yield Finding(f"{name}: declaration", "good", f"the schema has what it reads{text}")
+        yield Diagnostic(f"{name}: declaration", "good", f"the schema has what it reads{text}")
 
 
 def _uses(declaration: Declaration) -> Iterator[_Use]:
@@ -117,7 +117,7 @@ def _uses(declaration: Declaration) -> Iterator[_Use]:
 
 
 type _Problem = tuple[str, Any, str, str] | None
-"""A key, and the rest of a Finding."""
+"""A key, and the rest of a Diagnostic."""
 
 
 def _problem(use: _Use, model: str, fields: _Fields) -> _Problem:
@@ -193,3 +193,18 @@ def _close(name: str, names: Any) -> str:
     known = [each for each in names if not each.startswith("_")]
     close = get_close_matches(name, known)
     return " or ".join(close or known[:20])
+
+
+def conflicts(soft_deletes: Sequence[str], schema: GraphQLSchema) -> Iterator[Diagnostic]:
+    """Which models detect conflicts: deletions only mark a row."""
+    if "_version" in fields_of(schema, COUNTS):
+        yield Diagnostic(
+            f"{COUNTS}: conflict detection",
+            "wrong",
+            "an update without _version fails",
+            f"turn conflict detection off for {COUNTS}, and deploy it",
+        )
+    if soft_deletes:
+        found = f"{', '.join(soft_deletes)}: a deletion only sets _deleted"
+        remedy = "a row with _deleted: true counts as none"
+        yield Diagnostic("conflict detection", "note", found, remedy)

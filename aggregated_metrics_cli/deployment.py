@@ -24,8 +24,6 @@ PARAMETERS: Mapping[str, str] = {
 OUTPUTS: Mapping[str, str] = {"PendingHoursTable": "PENDING_HOURS_TABLE"}
 """template.yaml's outputs, and the setting that each becomes."""
 _NAMED = {**PARAMETERS, **OUTPUTS}
-_ENDPOINT = "GRAPHQL_ENDPOINT"
-_READERS = ("show", "report")
 _DEFAULTS = {"PENDING_HOURS_TABLE": "unknown", "BREAKDOWNS": "all"}
 """Most commands need no table; breakdowns that were switched off are still stored."""
 REQUEST_SECONDS = 60.0
@@ -63,8 +61,9 @@ class Deployment:
             SettingsError: a setting is wrong; the message names it.
         """
         given = {name: self.stack[key] for key, name in _NAMED.items() if key in self.stack}
-        variables = {**self.environment, "AWS_REGION": self.session.region_name, **given}
-        if not variables.get(_ENDPOINT):
+        region = {"AWS_REGION": self.session.region_name}
+        variables = {**_DEFAULTS, **self.environment, **region, **given}
+        if not variables.get("GRAPHQL_ENDPOINT"):
             raise CommandError(
                 "the API is not known: name the stack with --stack, or the API with --endpoint"
             )
@@ -73,7 +72,7 @@ class Deployment:
             raise CommandError(
                 "there are no AWS credentials: sign in, or choose some with --profile"
             )
-        settings = Settings.from_environment({**_DEFAULTS, **variables})
+        settings = Settings.from_environment(variables)
         return Process(settings, open_session(SigV4(credentials, settings.region)), self.aws)
 
     @cached_property
@@ -155,6 +154,6 @@ def connect(options: Namespace, environment: Mapping[str, str]) -> Deployment:
     if stack:
         made.acts_on = f"{stack}, {made.acts_on}"
         made.stack = describe(made.aws("cloudformation"), stack)
-    if options.command in _READERS and options.endpoint:
-        made.stack = {**made.stack, "GraphQLEndpoint": options.endpoint}
+    if endpoint := getattr(options, "endpoint", None):
+        made.stack = {**made.stack, "GraphQLEndpoint": endpoint}
     return made

@@ -1,15 +1,13 @@
 """What makes a batch fail, and what a person should know before the first: a line each."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple
 
 from aggregated_metrics.adapters.hour_store import BUCKETS_PER_SAVE
 from botocore.exceptions import ClientError
-from graphql import GraphQLSchema
 
-from aggregated_metrics_cli.declared import fields_of
-from aggregated_metrics_cli.findings import COUNTS, Finding
-
+COUNTS = "AggregatedMetrics"
+"""The model of the counts."""
 FIREWALL_BYTES = 8_000
 """Below the 8 KB of a body that AWS WAF looks at for AppSync."""
 DEEPEST = 3
@@ -20,12 +18,28 @@ _SHARDS = 4
 _STALE = ("FULL_REQUEST_CACHING", "OPERATION_LEVEL_CACHING")
 
 
-def settings(api: Mapping[str, Any]) -> Iterator[Finding]:
+class Diagnostic(NamedTuple):
+    """One thing that was looked at.
+
+    Attributes:
+        what: such as `Item: stream`.
+        state: `wrong` makes batches fail; `note` is for a person to decide.
+        found: what was found.
+        remedy: what to do about it; empty when there is nothing to do.
+    """
+
+    what: str
+    state: Literal["good", "note", "wrong"]
+    found: str
+    remedy: str = ""
+
+
+def settings(api: Mapping[str, Any]) -> Iterator[Diagnostic]:
     """What the API's own settings (AppSync's GraphqlApi) refuse."""
     more = api.get("additionalAuthenticationProviders") or ()
     modes = [each["authenticationType"] for each in (api, *more)]
     if "AWS_IAM" not in modes:
-        yield Finding(
+        yield Diagnostic(
             "API: IAM",
             "wrong",
             f"only {', '.join(modes)}",
@@ -33,7 +47,7 @@ def settings(api: Mapping[str, Any]) -> Iterator[Finding]:
             "its additional authorization modes",
         )
     if api.get("visibility", "GLOBAL") == "PRIVATE":
-        yield Finding(
+        yield Diagnostic(
             "API: visibility",
             "wrong",
             "it is private, and the functions are in no VPC",
@@ -43,14 +57,14 @@ def settings(api: Mapping[str, Any]) -> Iterator[Finding]:
         limit = int(api.get(name) or 0)
         if 0 < limit < least:
             remedy = f"set it to {least} or more, or to 0 for AppSync's own"
-            yield Finding(f"API: {name}", "wrong", f"{limit}; needed: {least}", remedy)
+            yield Diagnostic(f"API: {name}", "wrong", f"{limit}; needed: {least}", remedy)
     if api.get("wafWebAclArn"):
         found = "it may block bodies above 8 KB"
         remedy = f"MaxRequestBytes={FIREWALL_BYTES} is written: requests keep below"
-        yield Finding("API: firewall", "note", found, remedy)
+        yield Diagnostic("API: firewall", "note", found, remedy)
 
 
-def cache(appsync: Any, api_id: str) -> Iterator[Finding]:
+def cache(appsync: Any, api_id: str) -> Iterator[Diagnostic]:
     """Whether whole answers come from a cache: every update would fail on a stale version."""
     try:
         behaviour = appsync.get_api_cache(apiId=api_id)["apiCache"]["apiCachingBehavior"]
@@ -60,25 +74,10 @@ def cache(appsync: Any, api_id: str) -> Iterator[Finding]:
         return
     if behaviour in _STALE:
         remedy = f"choose PER_RESOLVER_CACHING, without the resolvers of {COUNTS}"
-        yield Finding("API: cache", "wrong", f"{behaviour}: hours are read stale", remedy)
+        yield Diagnostic("API: cache", "wrong", f"{behaviour}: hours are read stale", remedy)
 
 
-def conflicts(soft_deletes: Sequence[str], schema: GraphQLSchema) -> Iterator[Finding]:
-    """Which models detect conflicts: deletions only mark a row."""
-    if "_version" in fields_of(schema, COUNTS):
-        yield Finding(
-            f"{COUNTS}: conflict detection",
-            "wrong",
-            "an update without _version fails",
-            f"turn conflict detection off for {COUNTS}, and deploy it",
-        )
-    if soft_deletes:
-        found = f"{', '.join(soft_deletes)}: a deletion only sets _deleted"
-        remedy = "a row with _deleted: true counts as none"
-        yield Finding("conflict detection", "note", found, remedy)
-
-
-def stream(model: str, table: Mapping[str, Any]) -> Finding:
+def stream(model: str, table: Mapping[str, Any]) -> Diagnostic:
     """Whether the table's stream carries what counting needs."""
     what = f"{model}: stream"
     given = table.get("StreamSpecification") or {}
@@ -88,28 +87,28 @@ def stream(model: str, table: Mapping[str, Any]) -> Finding:
         f"--stream-specification StreamEnabled=true,StreamViewType={VIEW_TYPE}"
     )
     if not given.get("StreamEnabled") or not table.get("LatestStreamArn"):
-        return Finding(what, "wrong", "the table has no stream", turn_on)
+        return Diagnostic(what, "wrong", "the table has no stream", turn_on)
     if given["StreamViewType"] != VIEW_TYPE:
-        return Finding(
+        return Diagnostic(
             what,
             "wrong",
             f"it carries {given['StreamViewType']}",
             "turn it off, which ends it for its other readers too "
             f"(--stream-specification StreamEnabled=false), then {turn_on}",
         )
-    return Finding(what, "good", table["LatestStreamArn"].rsplit("/", 1)[1])
+    return Diagnostic(what, "good", table["LatestStreamArn"].rsplit("/", 1)[1])
 
 
-def expiry(dynamodb: Any, model: str, table: Mapping[str, Any]) -> Iterator[Finding]:
+def expiry(dynamodb: Any, model: str, table: Mapping[str, Any]) -> Iterator[Diagnostic]:
     """Whether rows expire here or in a replica: neither means that they were never there."""
     name = table["TableName"]
     given = dynamodb.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
     if given.get("TimeToLiveStatus") != "ENABLED":
         return
     remedy = f'set SourceLifetimeDays, such as {{"{model}": 90}}: a repair lowers no older hour'
-    yield Finding(f"{model}: expiry", "note", f"rows expire by {given['AttributeName']}", remedy)
+    yield Diagnostic(f"{model}: expiry", "note", f"rows expire by {given['AttributeName']}", remedy)
     if table.get("Replicas"):
-        yield Finding(
+        yield Diagnostic(
             f"{model}: replicas",
             "note",
             "what expires in another region arrives as a plain deletion, and is subtracted",
@@ -117,12 +116,12 @@ def expiry(dynamodb: Any, model: str, table: Mapping[str, Any]) -> Iterator[Find
         )
 
 
-def concurrency(functions: Any, tables: int) -> Iterator[Finding]:
+def concurrency(functions: Any, tables: int) -> Iterator[Diagnostic]:
     """Whether the account has an execution for each shard; new accounts have few."""
     limits = functions.get_account_settings()["AccountLimit"]
     available = limits["UnreservedConcurrentExecutions"]
     if available < tables * _SHARDS:
-        yield Finding(
+        yield Diagnostic(
             "Lambda: concurrency",
             "note",
             f"{available} executions for about {tables * _SHARDS} shards: streams fall behind",

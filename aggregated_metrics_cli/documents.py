@@ -18,8 +18,8 @@ from aggregated_metrics.model import AggregatedMetrics
 from botocore.exceptions import ClientError
 from graphql import GraphQLError, GraphQLSchema, build_schema, parse, validate
 
+from aggregated_metrics_cli.diagnostics import COUNTS, Diagnostic
 from aggregated_metrics_cli.errors import CommandError
-from aggregated_metrics_cli.findings import COUNTS, Finding
 
 NOBODY = "aggregated-metrics-attach"
 """An account that has no rows: what is asked of it reads nothing."""
@@ -104,16 +104,16 @@ def built(text: str) -> GraphQLSchema:
     return schema
 
 
-def validated(schema: GraphQLSchema, sent: Iterable[str]) -> Iterator[Finding]:
+def validated(schema: GraphQLSchema, sent: Iterable[str]) -> Iterator[Diagnostic]:
     """A finding for each document that the schema refuses, and for rules wider than reading."""
     what, refused = "API: documents", 0
     for text in sent:
         if errors := validate(schema, parse(text)):
             refused += 1
             said = "; ".join(dict.fromkeys(error.message for error in errors[:3]))
-            yield Finding(what, "wrong", f"{operation_name(text)}: {said}", _REFUSED)
+            yield Diagnostic(what, "wrong", f"{operation_name(text)}: {said}", _REFUSED)
     if not refused:
-        yield Finding(what, "good", "the schema takes every document")
+        yield Diagnostic(what, "good", "the schema takes every document")
     yield from _rules(schema)
 
 
@@ -129,7 +129,7 @@ _SIGNED_IN = {
 }
 
 
-def _rules(schema: GraphQLSchema) -> Iterator[Finding]:
+def _rules(schema: GraphQLSchema) -> Iterator[Diagnostic]:
     """Who may write counts besides IAM roles, by the directives of the mutations."""
     fields = schema.mutation_type.fields if schema.mutation_type else {}
     named = {
@@ -139,7 +139,7 @@ def _rules(schema: GraphQLSchema) -> Iterator[Finding]:
         for directive in node.directives or ()
     }
     if who := sorted({text for name, text in _SIGNED_IN.items() if name in named}):
-        yield Finding(
+        yield Diagnostic(
             f"{COUNTS}: rules",
             "note",
             f"{' and '.join(who)} may be allowed to write counts",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from botocore.exceptions import ClientError
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
@@ -19,14 +19,6 @@ from aggregated_metrics_cli.output import Output
 
 _LOOK_SECONDS = (0.5, 5.0)
 """How long to wait before the state is asked again: first, and at most."""
-
-
-class Step(NamedTuple):
-    """How far one of the machine's maps has come."""
-
-    name: str
-    done: int
-    total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +62,20 @@ class Machine:
             self.sleep(wait)
             wait = min(longest, wait * 1.5)
 
-    def steps(self, name: str) -> list[Step]:
-        """How far its maps have come, the newest last; none where that may not be read."""
+    def progress(self, name: str) -> tuple[int, int, int] | None:
+        """How many of its maps have begun; of the newest how many parts are done, and how many are.
+
+        None where that may not be read, or nothing has begun.
+        """
         try:
             runs = self.stepfunctions.list_map_runs(executionArn=self.execution(name))["mapRuns"]
-            arns = [run["mapRunArn"] for run in sorted(runs, key=lambda run: run["startDate"])]
-            return [self._step(arn) for arn in arns]
+            newest = max(runs, key=lambda run: run["startDate"], default=None)
+            if newest is None:
+                return None
+            run = self.stepfunctions.describe_map_run(mapRunArn=newest["mapRunArn"])
         except ClientError:
-            return []
-
-    def _step(self, arn: str) -> Step:
-        counts = self.stepfunctions.describe_map_run(mapRunArn=arn)["itemCounts"]
-        label = arn.rpartition(":mapRun:")[2].partition("/")[2].partition(":")[0]
-        return Step(label or "map", counts["succeeded"], counts["total"])
+            return None
+        return len(runs), run["itemCounts"]["succeeded"], run["itemCounts"]["total"]
 
 
 def follow(machine: Machine, name: str, options: Namespace, output: Output) -> dict[str, Any]:
@@ -110,10 +103,10 @@ def _ended(machine: Machine, name: str, output: Output) -> Mapping[str, Any]:
     with output.progress(*columns) as bars:
         task = bars.add_task(name, total=None)
         for found in machine.watched(name):
-            steps = machine.steps(name) if found["status"] == "RUNNING" else []
-            for number, step in enumerate(steps, 1):
-                said = f"{name}: {step.name} {number}, {step.done:,} of {step.total:,}"
-                bars.update(task, description=said, total=step.total, completed=step.done)
+            if found["status"] == "RUNNING" and (progress := machine.progress(name)):
+                number, done, total = progress
+                said = f"{name}: step {number}, {done:,} of {total:,}"
+                bars.update(task, description=said, total=total, completed=done)
     return found
 
 

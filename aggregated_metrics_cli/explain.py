@@ -64,19 +64,16 @@ def _drawn(
     yield styled(hour_key(hour), "bold")
     names = ["count", "cost", "errorCount", "complete", "updatedAt"]
     made = table("stored", "start (UTC), minutes", *names)
+    notes: list[str] = []
     for each in stored:
-        made.add_row(_place(each), *(str(each[name]) for name in names))
-    yield made
-    for each in stored:
-        place = _place(each)
+        place = f"{each['timeRangeStart']} {each['numberOfMinutes']}"
+        made.add_row(place, *(str(each[name]) for name in names))
         if each["unreadable"]:
-            yield styled(f"{place}: the API cannot give this record")
+            notes.append(f"{place}: the API cannot give this record")
         if each["metadata"]:
-            yield styled(f"metadata {place}: {each['metadata']}")
+            notes.append(f"metadata {place}: {each['metadata']}")
+    yield made
     for name, item in pending.items():
         text = ", ".join(f"{key} {value}" for key, value in item.items()) if item else "none"
-        yield styled(f"{name}: {text}")
-
-
-def _place(bucket: Mapping[str, Any]) -> str:
-    return f"{bucket['timeRangeStart']} {bucket['numberOfMinutes']}"
+        notes.append(f"{name}: {text}")
+    yield from map(styled, notes)

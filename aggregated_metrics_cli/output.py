@@ -45,14 +45,10 @@ class Terminal(Console):
     def __init__(self, stream: TextIO) -> None:
         super().__init__(file=stream, markup=False, emoji=False, highlight=False)
 
-    def render_str(self, text: str, **options: Any) -> Text:
-        """Turn a text into what is drawn, as in a table's cell."""
-        return super().render_str(printable(text), **options | {"markup": False, "emoji": False})
-
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """Draw; what some other way has brought in is escaped here."""
+        """Draw; every control character is escaped here."""
         is_ascii = (options or self.options).ascii_only
         for segment in super().render(renderable, options):
             text = segment.text.translate(_ASCII) if is_ascii else segment.text

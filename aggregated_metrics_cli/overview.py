@@ -125,11 +125,6 @@ class Overview:
     breakdowns: Mapping[str, Group]
 
     @property
-    def is_empty(self) -> bool:
-        """Whether nothing was counted in the range."""
-        return not (self.sections or self.breakdowns)
-
-    @property
     def totals(self) -> list[Counted]:
         """Each record type and its splits."""
         return [*chain.from_iterable(self.sections)]

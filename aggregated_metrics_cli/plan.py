@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from aggregated_metrics_cli.deployment import Deployment
 from aggregated_metrics_cli.errors import CommandError
@@ -47,14 +47,12 @@ def plan_of(deployment: Deployment, models: Sequence[str]) -> Plan:
     if unknown := [name for name in models if name not in tables]:
         raise CommandError(f"{unknown[0]!r} is not attached; attached: {', '.join(tables)}")
     wanted = models or list(tables)
-    described = {name: _described(deployment, tables[name]) for name in wanted}
+    describe = deployment.aws("dynamodb").describe_table
+    described = {name: describe(TableName=tables[name])["Table"] for name in wanted}
     size = sum(table.get("TableSizeBytes", 0) for table in described.values())
     units = _PASSES * -(-size // _BYTES_A_UNIT)
-    return Plan(
-        {name: table.get("ItemCount", 0) for name, table in described.items()},
-        units,
-        units * _DOLLARS_A_MILLION_UNITS / 1e6,
-    )
+    rows = {name: table.get("ItemCount", 0) for name, table in described.items()}
+    return Plan(rows, units, units * _DOLLARS_A_MILLION_UNITS / 1e6)
 
 
 def attached(stack: Mapping[str, str]) -> dict[str, str]:
@@ -62,9 +60,3 @@ def attached(stack: Mapping[str, str]) -> dict[str, str]:
     named = json.loads(stack.get("SourceTables") or "{}")
     tables = (arn.split("/")[1] for arn in stack.get("StreamArns", "").split(",") if "/" in arn)
     return {named.get(table) or table.partition("-")[0]: table for table in tables}
-
-
-def _described(deployment: Deployment, table: str) -> dict[str, Any]:
-    answer = deployment.aws("dynamodb").describe_table(TableName=table)
-    found: dict[str, Any] = answer["Table"]
-    return found

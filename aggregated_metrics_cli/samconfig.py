@@ -73,14 +73,13 @@ def overrides(config: Path, env: str) -> dict[str, str]:
 
 
 def write(config: Path, env: str, region: str, parameters: Mapping[str, str]) -> None:
-    """Put parameters into an environment's overrides, a table; all else stays as it was.
+    """Make parameters an environment's overrides, a table; all else stays as it was.
 
     They stand under `global`, where `sam build` finds the architecture and `sam deploy` the rest.
 
     Raises:
-        CommandError: SAM cannot read what stands there.
+        CommandError: the file is no TOML.
     """
-    before = overrides(config, env)
     document = read(config)
     document.setdefault("version", 0.1)
     shared = _table(_table(_table(document, env), "global"), "parameters")
@@ -90,20 +89,8 @@ def write(config: Path, env: str, region: str, parameters: Mapping[str, str]) ->
     shared.pop("parameter_overrides", None)
     shared["region"] = region
     shared["language_extensions"] = True  # `sam build` writes the template's loops out
-    shared["parameter_overrides"] = merged(before, parameters)
+    shared["parameter_overrides"] = dict(parameters)
     config.write_text(tomlkit.dumps(document))
-
-
-def merged(before: Mapping[str, str], parameters: Mapping[str, str]) -> dict[str, str]:
-    """What was there, with these instead of theirs; breakdowns that are on stay on."""
-    made = {**before, **parameters}
-    on = before.get("Breakdowns", "")
-    if on == "all":
-        made["Breakdowns"] = on
-    elif "Breakdowns" in parameters:
-        names = [*on.split(","), *parameters["Breakdowns"].split(",")]
-        made["Breakdowns"] = ",".join(sorted(set(filter(None, names))))
-    return made
 
 
 def _table(parent: Any, name: str) -> Any:

@@ -2,7 +2,7 @@
 
 import csv
 from argparse import Namespace
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TextIO
 
@@ -29,7 +29,7 @@ def run(options: Namespace, deployment: Deployment, output: Output) -> int:
     if options.explain:
         return explain.run(options, deployment, output)
     step = options.minutes and timedelta(minutes=options.minutes)
-    found = overview_of(options, deployment, record_types=options.record_types, step=step)
+    found = overview_of(options, deployment, options.record_types, step)
     if options.csv:
         write_csv(output.out, found.rows())
     else:
@@ -37,28 +37,34 @@ def run(options: Namespace, deployment: Deployment, output: Output) -> int:
     return DONE
 
 
-def overview_of(options: Namespace, deployment: Deployment, **more: Any) -> Overview:
-    """Read what the views show; `more` is for `collect`.
+def overview_of(
+    options: Namespace,
+    deployment: Deployment,
+    record_types: Sequence[str] = (),
+    step: timedelta | None = None,
+) -> Overview:
+    """Read what the views show, of all record types or of some.
 
     Raises:
         CommandError: the range or a record type is not known; or nothing is stored for the account,
             whatever the range: that of a misspelt one is nothing, too.
         ApiError: the API refused, or did not answer.
     """
-    models = deployment.process.settings.models
+    models, client = deployment.process.settings.models, deployment.client
     known = (*models.record_types, *models.breakdowns)
-    if unknown := [name for name in more.get("record_types", ()) if name not in known]:
+    if unknown := [name for name in record_types if name not in known]:
         raise CommandError(f"{unknown[0]!r} is no record type; there are {', '.join(known)}")
     found = collect(
-        deployment.client,
+        client,
         options.account,
         *range_of(options),
         options.zone,
         deployment.process.clock(),
         models=models,
-        **more,
+        record_types=record_types,
+        step=step,
     )
-    if found.is_empty and not has_anything(deployment.client, options.account):
+    if not (found.totals or found.breakdowns or has_anything(client, options.account)):
         raise CommandError(
             f"nothing is stored for the account {options.account!r}: is it misspelt?"
         )

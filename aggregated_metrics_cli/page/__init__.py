@@ -49,7 +49,7 @@ def _figure(chart: Chart) -> str:
     caption += f'<ul class="legend">{keys}</ul>' if keys else ""
     return (
         f'<figure>{caption}<div class="chart" id="{escape(chart.name)}" role="img" '
-        f'aria-label="{escape(chart.about)}">{chart.svg}</div></figure>'
+        f'aria-label="{escape(chart.title or chart.name)}">{chart.svg}</div></figure>'
     )
 
 

@@ -31,6 +31,7 @@ def test_a_date_is_its_midnight_in_utc_and_offsets_are_converted() -> None:
         (["verify", *ON, "--start", "2026-11-22T10:00:00"], "no time such as 2026-11-22"),
         (["verify", *ON, "--start", "yesterday"], "'yesterday' is no time such as"),
         (["verify", *ON, "--record-types", "items"], "--record-types"),
+        (["repair", *ON, "--quarantine", "--failed-batches"], "not allowed with"),
         (["repair", *ON, "--follow", "a", "--stop", "b"], "not allowed with"),
         (["show", *SPAN, "--zone", "Europe/Nowhere"], "no time zone"),
         (["report", "--account", "a", "--day", "yesterday"], "'yesterday' is no day such as"),

@@ -130,8 +130,7 @@ def test_a_command_starts_an_execution_with_one_of_the_four_inputs(
         ("repair", "a range needs"),
         ("verify --record-type items", "a range needs"),
         ("repair --account a --start 2026-11-22 --end 2026-11-22", "--end must be later"),
-        (f"repair {RANGE} --quarantine", "name one of"),
-        ("repair --quarantine --failed-batches", "name one of"),
+        (f"repair {RANGE} --quarantine", "name either"),
         ("backfill --yes --models Itme", "'Itme' is not attached; attached: Item, ScoreResult"),
     ],
 )

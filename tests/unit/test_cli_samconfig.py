@@ -10,7 +10,7 @@ import tomlkit
 
 from aggregated_metrics_cli import samconfig
 from aggregated_metrics_cli.errors import CommandError
-from aggregated_metrics_cli.samconfig import merged, overrides_of
+from aggregated_metrics_cli.samconfig import overrides_of
 
 ROOT = Path(__file__).parents[2]
 JUDGE = """
@@ -63,7 +63,8 @@ def test_what_is_written_keeps_what_sam_read_before(tmp_path: Path, section: str
     for form in FORMS.values():
         document = {"staging": {section: {"parameters": {"parameter_overrides": form}}}}
         config.write_text(tomlkit.dumps(document))
-        samconfig.write(config, "staging", "eu-central-1", WRITTEN)
+        kept = samconfig.overrides(config, "staging")
+        samconfig.write(config, "staging", "eu-central-1", {**kept, **WRITTEN})
         shared = tomlkit.parse(config.read_text()).unwrap()["staging"]["global"]["parameters"]
         assert shared["region"] == "eu-central-1"
         written.append(shared["parameter_overrides"])
@@ -97,18 +98,6 @@ def test_the_projects_own_file_takes_every_environment(tmp_path: Path) -> None:
         overrides = written[env]["global"]["parameters"]["parameter_overrides"]
         assert overrides.items() >= WRITTEN.items()
     assert written["staging"]["global"]["parameters"]["stack_name"] == "aggregated-metrics-staging"
-
-
-@pytest.mark.parametrize(
-    ("before", "found", "after"),
-    [("", "a", "a"), ("b", "a", "a,b"), ("all", "a", "all"), ("b", None, "b"), (None, None, None)],
-)
-def test_breakdowns_are_switched_on_and_never_off(
-    before: str | None, found: str | None, after: str | None
-) -> None:
-    kept = {} if before is None else {"Breakdowns": before}
-    parameters = {} if found is None else {"Breakdowns": found}
-    assert merged(kept, parameters).get("Breakdowns") == after
 
 
 def test_what_sam_cannot_read_is_refused() -> None:

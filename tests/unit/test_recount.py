@@ -469,7 +469,7 @@ def test_what_was_repaired_of_an_account_that_fails_half_way_is_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("aggregated_metrics.adapters.hour_store.HOURS_PER_LOAD", 2)
-    monkeypatch.setattr("aggregated_metrics.adapters.concurrency.GROUPS_AT_ONCE", 1)
+    monkeypatch.setattr("aggregated_metrics.adapters.retries.GROUPS_AT_ONCE", 1)
     world = World(["Task"])
     for hour in range(6):
         at = START.replace(hour=hour).isoformat().replace("+00:00", "Z")

@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from aggregated_metrics.adapters.appsync import AppSyncClient, Client, body_of
-from aggregated_metrics.adapters.concurrency import map_concurrently
-from aggregated_metrics.adapters.retries import Retries
+from aggregated_metrics.adapters.retries import Retries, map_concurrently
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.bucket_sums import Stored, may_be_on_its_way, missing, needs_parts
 from aggregated_metrics.core.cover import Tile

@@ -15,7 +15,6 @@ from itertools import batched, chain, count
 from typing import Any
 
 from aggregated_metrics.adapters.appsync import Client, body_of
-from aggregated_metrics.adapters.concurrency import map_concurrently
 from aggregated_metrics.adapters.hour_documents import (
     BREAKDOWN_HOURS,
     Document,
@@ -24,7 +23,7 @@ from aggregated_metrics.adapters.hour_documents import (
     load_document,
     save_document,
 )
-from aggregated_metrics.adapters.retries import Retries
+from aggregated_metrics.adapters.retries import Retries, map_concurrently
 from aggregated_metrics.core.buckets import HOUR, floor, iso, minute_of
 from aggregated_metrics.core.errors import ConditionFailedError, GraphQLError, ThrottledError
 from aggregated_metrics.core.hour import Bucket, Hour, Tally, Write, places_of

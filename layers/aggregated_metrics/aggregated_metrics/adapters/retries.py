@@ -1,12 +1,15 @@
-"""How this package waits for an API that is throttled: longer each time, jittered, in time."""
+"""How this package asks: side by side, bounded, and again, later each time, where throttled."""
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from aggregated_metrics.core.errors import ContentionError, ThrottledError
 
+GROUPS_AT_ONCE = 4
+"""Groups of hours: each may hold megabytes of metadata."""
 STOP_SECONDS = 2.0
 """With less time left than this no further request is begun."""
 _BACKOFF = (0.1, 2.0)
@@ -61,3 +64,14 @@ class Retries:
         """
         if self.time_left() < STOP_SECONDS:
             raise ContentionError(f"the time is over: {why}; {self.advice}")
+
+
+def map_concurrently[Given, Made](
+    work: Callable[[Given], Made], given: Sequence[Given]
+) -> Iterator[Made]:
+    """`work` on each, at most GROUPS_AT_ONCE at a time; a single one needs no thread."""
+    if len(given) < 2:  # noqa: PLR2004 - one or none
+        yield from map(work, given)
+        return
+    with ThreadPoolExecutor(min(GROUPS_AT_ONCE, len(given))) as pool:
+        yield from pool.map(work, given)

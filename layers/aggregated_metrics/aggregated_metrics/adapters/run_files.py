@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from botocore.exceptions import ClientError
 
-from aggregated_metrics.adapters.concurrency import map_concurrently
+from aggregated_metrics.adapters.retries import map_concurrently
 from aggregated_metrics.core.errors import RunError
 
 if TYPE_CHECKING:

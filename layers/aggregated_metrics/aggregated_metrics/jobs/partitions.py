@@ -12,9 +12,9 @@ from itertools import chain, groupby
 from operator import attrgetter, itemgetter
 from typing import Any
 
-from aggregated_metrics.adapters.concurrency import map_concurrently
 from aggregated_metrics.adapters.hour_store import HourStore
 from aggregated_metrics.adapters.pending_hours import OpenCheck
+from aggregated_metrics.adapters.retries import map_concurrently
 from aggregated_metrics.adapters.run_files import Run, RunFiles
 from aggregated_metrics.core.buckets import DAY, HOUR
 from aggregated_metrics.core.metadata import Pass

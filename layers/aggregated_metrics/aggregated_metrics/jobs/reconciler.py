@@ -15,10 +15,10 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from aggregated_metrics.adapters.concurrency import map_concurrently
 from aggregated_metrics.adapters.observability import Report, logger
 from aggregated_metrics.adapters.pending_hours import Entry, PendingHours
 from aggregated_metrics.adapters.queues import FailedBatches, Message, Quarantine
+from aggregated_metrics.adapters.retries import map_concurrently
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.changes import Folded, fold
 from aggregated_metrics.core.errors import AggregatedMetricsError, ChecksFailedError, EventError

@@ -6,12 +6,12 @@ from datetime import datetime
 from itertools import batched
 from typing import TYPE_CHECKING
 
-from aggregated_metrics.adapters.concurrency import map_concurrently
 from aggregated_metrics.adapters.consumers import AsOf, Consumers, StreamsRecord, as_of
 from aggregated_metrics.adapters.consumers import report as describe
 from aggregated_metrics.adapters.hour_store import HOURS_PER_LOAD, HourStore, Outcome
 from aggregated_metrics.adapters.observability import Report, logger
 from aggregated_metrics.adapters.pending_hours import Entry, PendingHours
+from aggregated_metrics.adapters.retries import map_concurrently
 from aggregated_metrics.core.hour import Hour
 from aggregated_metrics.core.models import Models
 

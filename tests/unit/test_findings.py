@@ -229,6 +229,24 @@ def test_a_rollup_is_reported_where_it_is_not_the_sum_of_its_stored_minutes(chec
     assert not verdict.wrong
 
 
+@BOTH
+@pytest.mark.parametrize(("sixty", "reported"), [(1, []), (5, []), (9, [(60, 9, 1)])])
+def test_over_a_wrong_minute_a_rollup_is_reported_only_if_it_is_wrong_by_itself(
+    check: Any, sixty: int, reported: list[tuple[int, int, int]]
+) -> None:
+    """It is the sum of what was counted (1), or of what is stored (5), or of neither."""
+    counts = {"#1": 5, "#5": 1, "#15": 1, "#60": sixty}
+    broken = [
+        row | {"count": count}
+        for row in stored(counted({0: ONE}))
+        for end, count in counts.items()
+        if row["compositeKey"].endswith(f"Z{end}")
+    ]
+    drift = check(Hour(HOUR, broken), {0: rows(1)}, {0: rows(1)}).drift
+    found = [(d.size, d.stored.count, d.counted.count) for d in drift]
+    assert found == [(1, 5, 1), *reported]
+
+
 # Findings -----------------------------------------------------------------------------------------
 
 

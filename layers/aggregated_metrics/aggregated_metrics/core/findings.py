@@ -240,7 +240,10 @@ def judge(
         else:
             wrong[minute] = found
             drift.append(_drift(hour.id, bucket, _sums(bucket, found, scan=scan)))
-    drift += [_drift(hour.id, bucket, sums) for bucket, sums in hour.wrong_rollups()]
+    set_to = {
+        minute: _sums(hour.get_or_new(minute), found, scan=scan) for minute, found in wrong.items()
+    }
+    drift += [_drift(hour.id, bucket, sums) for bucket, sums in hour.wrong_rollups(set_to)]
     return Verdict(wrong, frozenset(in_flux), unindexed_in_flux, frozenset(foreign), tuple(drift))
 
 

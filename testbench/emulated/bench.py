@@ -4,6 +4,7 @@ import io
 import json
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,14 +15,16 @@ from aggregated_metrics.adapters.appsync import AppSyncClient
 from aggregated_metrics.model import AggregatedMetrics
 
 from aggregated_metrics_cli.main import main
-from testbench import oracle
+from testbench import oracle, rows
 from testbench.emulated import check
 from testbench.emulated.check import Buckets, Verdict
 from testbench.emulated.stack import APP_STACK, ROOT_CREDENTIALS, Credentials, EmulatedStack
-from testbench.emulated.writing import write
-from testbench.traffic import ACCOUNTS, Traffic, traffic
+from testbench.emulated.writing import put_all, write
+from testbench.traffic import ACCOUNTS, Traffic, Write, traffic
 
 GRACE = timedelta(seconds=2)
+HOUR = datetime(2026, 11, 22, 10, tzinfo=UTC)
+"""Of rows that are made by testbench/rows.py."""
 _LOOK_SECONDS = 0.25
 _PATIENCE_SECONDS = 600
 
@@ -50,10 +53,36 @@ class Bench:
         return check.stored(self.reader, accounts or ACCOUNTS)
 
     def judge(self) -> tuple[Verdict, Buckets]:
-        """Sweep, and compare every bucket with all rows that are in the tables by now."""
+        """Sweep, and compare every bucket with all rows of the traffic's accounts by now."""
         swept, _ = check.sweep(self.stack)
-        buckets = self.stored()
-        return check.compare(check.counted(self.stack), buckets, swept=swept, grace=GRACE), buckets
+        buckets, counted = self.stored(), check.counted(self.stack)
+        counted = {key: measures for key, measures in counted.items() if key[0] in ACCOUNTS}
+        return check.compare(counted, buckets, swept=swept, grace=GRACE), buckets
+
+    def put(self, model: str, row: dict[str, Any]) -> None:
+        """Write a new row."""
+        write_ = Write(self.now, model, row["id"], row, is_new=True)
+        put_all(self.stack.client("dynamodb"), self.stack.tables, [write_])
+
+    def counts(self, account: str) -> set[int]:
+        """The counts of an account's items in the hour of `corrupted`."""
+        end = HOUR.replace(minute=59)
+        found = AggregatedMetrics.list_by_time_range(self.reader, account, HOUR, end, "items")
+        return {bucket.count for bucket in found}
+
+    def corrupted(self) -> str:
+        """A new account with one item, whose minute says that there are five."""
+        account = f"acct-{uuid.uuid4()}"
+        self.put("Item", rows.item(f"item-{account}", accountId=account))
+        wait(lambda: self.counts(account) == {1})
+        (minute,) = (
+            each
+            for key, each in self.stored(account).items()
+            if key[1:] == ("items", "2026-11-22T10:05:00Z", 1)
+        )
+        start, end = minute.timeRangeStart, minute.timeRangeEnd
+        AggregatedMetrics.create_or_update(self.vandal, account, "items", start, end, 1, 5)
+        return account
 
     def command(self, *given: str, who: Credentials = ROOT_CREDENTIALS) -> tuple[int, Any]:
         """Run a command on the stack; gives its exit code, and its JSON or what it said."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from aggregated_metrics.adapters.appsync import AppSyncClient, SigV4, open_session
+from aggregated_metrics.adapters.appsync import AppSyncClient, open_session
 from aggregated_metrics.model import AggregatedMetrics
 from boto3.dynamodb.types import TypeDeserializer
 from botocore.credentials import Credentials as BotoCredentials
@@ -80,10 +80,10 @@ class Quarantined(NamedTuple):
 
 def api_client(stack: EmulatedStack, credentials: Credentials) -> AppSyncClient:
     """A client of the API that signs with these credentials."""
-    signer = SigV4(
+    http = open_session(
         BotoCredentials(credentials.access_key, credentials.secret_key, credentials.token), REGION
     )
-    return AppSyncClient(stack.graphql_endpoint, open_session(signer))
+    return AppSyncClient(stack.graphql_endpoint, http)
 
 
 def sweep(stack: EmulatedStack) -> tuple[datetime, int]:

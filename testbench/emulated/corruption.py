@@ -12,7 +12,7 @@ from testbench.emulated.check import Buckets, key_of
 from testbench.emulated.functions import StepError
 from testbench.oracle import Key
 
-_DELETE = """
+DELETE = """
 mutation DeleteBucket($input: DeleteAggregatedMetricsInput!) {
   deleteAggregatedMetrics(input: $input) { accountId compositeKey }
 }
@@ -68,7 +68,7 @@ def _damage(
     record = draw.choice([each for each in hour if (each.numberOfMinutes > 1) == is_rollup])
     if kind == "deleted minute":
         key = {"accountId": record.accountId, "compositeKey": record.compositeKey}
-        client.execute(_DELETE, {"input": key})
+        client.execute(DELETE, {"input": key})
         return Damage(kind, key_of(record), record.count, None)
     by = draw.randrange(2, 40)
     after = record.count if kind == "wrong cost" else record.count + by

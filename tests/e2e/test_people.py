@@ -42,10 +42,7 @@ def repair(bench: Bench) -> Credentials:
 
 @pytest.fixture
 def account(bench: Bench) -> str:
-    """An account with a bucket that no row has made."""
-    name = f"acct-{uuid.uuid4()}"
-    AggregatedMetrics.create_or_update(bench.vandal, name, "items", START, END, 1, 5)
-    return name
+    return bench.corrupted()
 
 
 def test_who_looks_may_show_and_start_nothing(

@@ -192,19 +192,19 @@ class _Stream:
             self.last = number
         if created is not None and (folded.newest is None or created > folded.newest):
             folded.newest = created
-        if old is None:
-            before = None
-        elif new is None and is_expiry(record):
+        if new is None and is_expiry(record):
             return
-        else:
-            before = self._before(old, latest)
+        before = None if old is None else self._before(old, latest)
         try:
             after = None if new is None else self.model.part_of(new, latest)
         except UncountableError as error:
             folded.rejects.append(Reject(record, str(error)))
             after = None
-        if before != after:
-            self._add(number, created, before, after)
+        if before is not None:
+            after = self._replace(number, created, before, after)
+        if after is not None:
+            place, measures, indexed = after
+            self.groups[place].append((number, measures, created, indexed))
 
     def _before(self, image: Any, latest: float) -> Part | None:
         """What a row added; one that is uncountable never did: it went to quarantine when new."""
@@ -213,19 +213,17 @@ class _Stream:
         except UncountableError:
             return None
 
-    def _add(
-        self, number: int, created: float | None, before: Part | None, after: Part | None
-    ) -> None:
-        """Add a change; one within a minute and an index status is one delta, the difference."""
-        if before is not None:
-            place, measures, indexed = before
-            if after is not None and after[0] == place and after[2] == indexed:
-                after = place, minus(after[1], measures), indexed
-            else:
-                self.groups[place].append((number, negative(measures), created, indexed))
-        if after is not None:
-            place, measures, indexed = after
-            self.groups[place].append((number, measures, created, indexed))
+    def _replace(
+        self, number: int, created: float | None, before: Part, after: Part | None
+    ) -> Part | None:
+        """What a row adds now; within a minute and an index status it is the difference."""
+        place, measures, indexed = before
+        if before == after:
+            return None
+        if after is not None and after[0] == place and after[2] == indexed:
+            return place, minus(after[1], measures), indexed
+        self.groups[place].append((number, negative(measures), created, indexed))
+        return after
 
     def batch(self, shard: str) -> Batch:
         """Its changes, under the shard's digest."""

@@ -7,7 +7,7 @@ import pytest
 from aggregated_metrics.adapters.hour_store import HourStore
 from aggregated_metrics.core.errors import EventError, RunError
 from aggregated_metrics.core.series import HourId, Series
-from aggregated_metrics.jobs import backfiller, partitions
+from aggregated_metrics.jobs import backfiller
 
 from testbench import rows
 from testbench.world import SETTLE, START, World
@@ -117,7 +117,7 @@ def test_a_scanner_that_dies_or_runs_out_of_time_continues_and_counts_nothing_tw
 def test_a_reducer_that_fails_is_continued_and_the_report_has_all_that_was_written(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(partitions, "LINES_AT_ONCE", 1)
+    monkeypatch.setattr(backfiller, "LINES_AT_ONCE", 1)
     write(world)
     revive(world)
     update, calls = HourStore.update, count(1)
@@ -173,7 +173,7 @@ def test_the_second_of_two_scanners_of_a_segment_continues_from_the_firsts_part(
 def test_a_stored_count_without_rows_is_lowered_however_the_day_is_cut(
     world: World, monkeypatch: pytest.MonkeyPatch, lines: int
 ) -> None:
-    monkeypatch.setattr(partitions, "LINES_AT_ONCE", lines)
+    monkeypatch.setattr(backfiller, "LINES_AT_ONCE", lines)
     for hour in range(12):
         at = f"2026-11-22T{hour:02}:05:00.000Z"
         world.insert("Item", f"row-{hour}", createdAt=at, updatedAt=at)

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from aggregated_metrics.adapters import index_rows
+from aggregated_metrics.adapters import source_rows
 from aggregated_metrics.jobs import passes
 
 from testbench import rows
@@ -20,10 +20,10 @@ LATER = 200
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """A world with pages of five rows."""
-    monkeypatch.setattr(index_rows, "PAGE", 5)
-    index_rows._query.cache_clear()
+    monkeypatch.setattr(source_rows, "PAGE", 5)
+    source_rows._query.cache_clear()
     yield World(["Task"])
-    index_rows._query.cache_clear()
+    source_rows._query.cache_clear()
 
 
 def slow(world: World, page_seconds: float) -> None:

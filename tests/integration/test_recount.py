@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from aggregated_metrics.adapters import index_rows
+from aggregated_metrics.adapters import source_rows
 from aggregated_metrics.core.models import BUILT_IN
 from aggregated_metrics.jobs import passes
 
@@ -246,8 +246,8 @@ def test_rows_that_are_updated_while_they_are_read_count_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Their index is by update: a pass meets such a row where it was, or where it is, or twice."""
-    monkeypatch.setattr(index_rows, "PAGE", 2)
-    index_rows._query.cache_clear()
+    monkeypatch.setattr(source_rows, "PAGE", 2)
+    source_rows._query.cache_clear()
     world = World(["Task"])
     for n in range(6):
         world.insert("Task", f"row-{n}")
@@ -259,7 +259,7 @@ def test_rows_that_are_updated_while_they_are_read_count_once(
     world.at("page", *touches, *reversed(touches))
     result = world.check()
     assert (result["inFlux"], _exact(world)) == (0, True)
-    index_rows._query.cache_clear()
+    source_rows._query.cache_clear()
 
 
 def test_two_checks_at_once_repair_once() -> None:
@@ -450,7 +450,7 @@ def test_a_lost_batch_of_many_accounts_waits_only_for_the_one_that_is_too_large(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = World(["Task"], environment={"CHECK_ROWS_LIMIT": "1000"})
-    monkeypatch.setattr(index_rows, "PAGE", 100)
+    monkeypatch.setattr(source_rows, "PAGE", 100)
     for n in range(1_200):
         world.api.put("Task", rows.task(f"big-{n}", accountId="big", createdAt=world.now()))
     for account in ("big", "a", "b", "c", "d", "e"):
@@ -502,7 +502,7 @@ def test_one_old_hour_in_each_of_many_days_is_read_once_a_pass(
 
 def test_right_hours_are_done_with_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passes, "PART_HOURS", 3)
-    monkeypatch.setattr(index_rows, "PAGE", 2)
+    monkeypatch.setattr(source_rows, "PAGE", 2)
     world = World(["Task", "Item"])
     for n in range(12):
         at = (START - timedelta(hours=n)).isoformat().replace("+00:00", "Z")

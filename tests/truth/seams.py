@@ -26,7 +26,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import graphql
-from aggregated_metrics.adapters import index_rows
+from aggregated_metrics.adapters import source_rows
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.declarations import Document
 from aggregated_metrics.core.series import HourId, Series, hour_key
@@ -54,12 +54,12 @@ type Minute = tuple[str, str, str]
 @contextmanager
 def pages(*, rows: int | None = None, scanned: int | None = None) -> Iterator[None]:
     """Meanwhile read so many rows a page, and put down a scan's totals after so many rows."""
-    kept = index_rows.PAGE, backfiller.ROWS_A_PART
-    index_rows.PAGE, backfiller.ROWS_A_PART = rows or kept[0], scanned or kept[1]
+    kept = source_rows.PAGE, backfiller.ROWS_A_PART
+    source_rows.PAGE, backfiller.ROWS_A_PART = rows or kept[0], scanned or kept[1]
     try:
         yield
     finally:
-        index_rows.PAGE, backfiller.ROWS_A_PART = kept
+        source_rows.PAGE, backfiller.ROWS_A_PART = kept
 
 
 # --------------------------------------------------------------------------------------------------

@@ -5,12 +5,10 @@ from typing import Any
 
 import pytest
 from aggregated_metrics.adapters.run_files import Run
-from aggregated_metrics.adapters.table_rows import Table
 from aggregated_metrics.core.errors import EventError
 from aggregated_metrics.core.models import BUILT_IN, Model
 from aggregated_metrics.core.totals import GroupKey
-from aggregated_metrics.jobs.backfiller import MOST_BYTES, _Counted, _Reduced, plan
-from aggregated_metrics.jobs.partitions import _spans
+from aggregated_metrics.jobs.backfiller import MOST_BYTES, _Counted, _Reduced, _spans, plan
 
 from testbench import rows
 from testbench.streams import image
@@ -19,7 +17,7 @@ DAY = 1_440
 
 
 def planned(asked: dict[str, Any], **changes: Any) -> Run:
-    tables = {"Item": Table(1_000_000), "Task": Table(10, provisioned=40)}
+    tables = {"Item": (1_000_000, None), "Task": (10, 40)}
     given = {"began": 5.0, "read_units": 1000.0, "concurrency": 8} | changes
     return plan({"run": "r"} | asked, tables, BUILT_IN, **given)
 

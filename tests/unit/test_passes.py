@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from aggregated_metrics.adapters.index_rows import Condition, Page
+from aggregated_metrics.adapters.source_rows import Condition, Page
 from aggregated_metrics.core.models import BUILT_IN, Model
 from aggregated_metrics.core.series import HourId, Series, Target
 from aggregated_metrics.core.totals import Totals

@@ -194,7 +194,7 @@ def backfiller(process: Process, context: Any) -> "Backfiller":
         SettingsError: the bucket, or the table of a stream, is not known.
     """
     from aggregated_metrics.adapters.run_files import RunFiles  # noqa: PLC0415 - cold start
-    from aggregated_metrics.adapters.table_rows import TableRows  # noqa: PLC0415 - cold start
+    from aggregated_metrics.adapters.source_rows import TableRows  # noqa: PLC0415 - cold start
     from aggregated_metrics.jobs.backfiller import Backfiller  # noqa: PLC0415 - cold start
 
     settings, left = process.settings, time_left(context)
@@ -216,7 +216,7 @@ def backfiller(process: Process, context: Any) -> "Backfiller":
 def recount(process: Process, left: Callable[[], float], rows_limit: int) -> "Recount":
     """What counts again, compares and repairs, for one invocation."""
     from aggregated_metrics.adapters.consumers import StreamsRecord  # noqa: PLC0415 - cold start
-    from aggregated_metrics.adapters.index_rows import IndexRows  # noqa: PLC0415 - cold start
+    from aggregated_metrics.adapters.source_rows import IndexRows  # noqa: PLC0415 - cold start
     from aggregated_metrics.jobs.recount import Recount  # noqa: PLC0415 - cold start
 
     settings = process.settings

@@ -12,14 +12,15 @@ from aggregated_metrics.core.buckets import hour_prefix, is_time, minute_of, utc
 from aggregated_metrics.core.declarations import Declaration, Document, Listing, Measure
 from aggregated_metrics.core.errors import DeclarationError, UncountableError
 from aggregated_metrics.core.measures import Measures, Sums
-from aggregated_metrics.core.measuring import NAMED, declared
 from aggregated_metrics.core.rows import (
     DELETED,
+    NAMED,
     Layout,
     Row,
     Values,
     attribute_text,
     compiled,
+    declared,
     text_of,
 )
 from aggregated_metrics.core.series import Series

@@ -7,33 +7,44 @@
     {"report": {"run"}}                                  adds everything up
 
 statemachines/backfill.asl.json calls them. Each can be repeated: what was done stays done.
+
+A reducer merges the lines of all blocks of its partition in the order of their keys (model,
+account, hour), therefore the memory in use grows neither with the tables nor with the number of
+parts. Hours without rows are added if they are stored, or have an open check.
 """
 
+import heapq
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import accumulate, chain
+from functools import partial
+from itertools import accumulate, chain, groupby
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aggregated_metrics.adapters.observability import Report, logger
 from aggregated_metrics.adapters.pending_hours import OpenCheck, PendingHours
+from aggregated_metrics.adapters.retries import map_concurrently
 from aggregated_metrics.adapters.run_files import Part, Run, RunFiles, Segment, Uncountable
-from aggregated_metrics.adapters.table_rows import Table, TableRows
-from aggregated_metrics.core.buckets import HOUR
+from aggregated_metrics.adapters.source_rows import Table, TableRows
+from aggregated_metrics.core.buckets import DAY, HOUR
 from aggregated_metrics.core.errors import EventError, RunError, UncountableError
 from aggregated_metrics.core.findings import Findings
 from aggregated_metrics.core.metadata import Pass
 from aggregated_metrics.core.models import Model, Models
-from aggregated_metrics.core.series import HourId, Series
-from aggregated_metrics.core.totals import GroupKey, Totals, pack, partition_of
-from aggregated_metrics.jobs.partitions import PASSES, Partition, Window, model_of
+from aggregated_metrics.core.series import HourId, Series, hour_key
+from aggregated_metrics.core.totals import GroupKey, Totals, pack, partition_of, read, unpack
 from aggregated_metrics.jobs.recount import Recount
 
+PASSES = (1, 2)
+LINES_AT_ONCE = 320
+MINUTES_AT_ONCE = 50_000
+"""A reducer compares so many hours, or minutes, together."""
 MINUTES_A_PART = 100_000
 ROWS_A_PART = 100_000
 """A part is written after this many minutes or rows: what a scanner that dies reads again."""
@@ -50,6 +61,44 @@ _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 type Step = tuple[dict[str, Any], Report]
 """The result for the state machine, and the report for the log line."""
+type _Line = tuple[GroupKey, int, bytes]
+"""A key, the pass (0: of an open check), and what `totals.read` takes."""
+type _Span = tuple[str, int, int]
+"""An account, and a range of epoch minutes `[first, end)` within one UTC day."""
+
+
+@dataclass(slots=True)
+class Window:
+    """Some hours of one model, and what both passes have counted of them.
+
+    Attributes:
+        keys: of the lines that were read; at least one.
+        hours: those to be compared, in order.
+        checks: their open checks, as they were before pass 1.
+        totals: of pass 1 and of pass 2.
+        passes: when they were.
+    """
+
+    keys: list[GroupKey] = field(default_factory=list)
+    hours: Sequence[HourId] = ()
+    checks: Mapping[HourId, OpenCheck] = field(default_factory=dict)
+    totals: tuple[Totals, Totals] = field(default_factory=lambda: (Totals(), Totals()))
+    passes: tuple[Pass, Pass] = (Pass(0, 0), Pass(0, 0))
+
+    def is_full(self, following: GroupKey) -> bool:
+        """Whether the next line belongs to another window."""
+        return (
+            following.model != self.keys[-1].model
+            or len(self.keys) >= LINES_AT_ONCE
+            or sum(map(len, self.totals)) >= MINUTES_AT_ONCE
+        )
+
+    def add(self, key: GroupKey, lines: Iterable[_Line]) -> None:
+        """Add the lines of a key."""
+        self.keys.append(key)
+        for _, number, content in lines:
+            for target, total in read(key, content) if number else ():
+                self.totals[number - 1].put(target, total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +203,9 @@ class Backfiller:
         counted, began = _Counted(model), self._now()
         number, key, rows = (last.number + 1, last.next, last.rows) if last else (0, None, 0)
         of, rate = run.segments[segment.model], run.read_units[segment.model]
-        for page in self.rows.pages(model, segment.segment, of, key, rate):
-            counted.add(page.rows)
-            key, rows = page.next, rows + len(page.rows)
+        for page, following in self.rows.pages(model, segment.segment, of, key, rate):
+            counted.add(page)
+            key, rows = following, rows + len(page)
             if counted.is_full() or self.time_left() < _SCAN_SPARE:
                 break
         part = Part(number, key, rows, began, self._now(), counted.uncountable)
@@ -217,11 +266,9 @@ class Backfiller:
         Raises:
             AggregatedMetricsError: nothing could be done.
         """
-        reduced, checks = _Reduced(after), self._checks(run, partition)
-        store = self.recount.store
-        reader = Partition(self.files, store, self.models, run, partition, checks)
+        reduced = _Reduced(after)
         try:
-            for window in reader.windows(after):
+            for window in self._windows(run, partition, after):
                 self._settle(run, window, reduced)
                 if self.time_left() < _REDUCE_SPARE:
                     return reduced
@@ -241,6 +288,74 @@ class Backfiller:
             key = GroupKey(model, check.hour.series.account_id, start)
             found.setdefault(key, []).append(check)
         return found
+
+    def _windows(self, run: Run, partition: int, after: GroupKey | None) -> Iterator[Window]:
+        """Every hour of a partition whose key comes after one.
+
+        Raises:
+            RunError: the run has not been gathered.
+            ApiError: the API refused, or did not answer.
+        """
+        gathered, checks = self.files.get(run.name, "gathered.json"), self._checks(run, partition)
+        finished = partial(self._finished, run, gathered["passes"], checks)
+        window, before = Window(), after
+        lines_of_all = self._lines(gathered["parts"], partition, checks)
+        for key, lines in groupby(lines_of_all, key=itemgetter(0)):
+            if after is not None and key <= after:
+                continue
+            if window.keys and window.is_full(key):
+                yield finished(window, before, key)
+                window, before = Window(), window.keys[-1]
+            window.add(key, lines)
+        if window.keys:
+            yield finished(window, before, None)
+
+    def _lines(
+        self, parts: Mapping[str, Sequence[str]], partition: int, checks: Iterable[GroupKey]
+    ) -> Iterator[_Line]:
+        blocks = (
+            _numbered(number, block)
+            for number in PASSES
+            for block in self.files.blocks(parts[str(number)], partition)
+        )
+        of_checks = ((key, 0, b"") for key in sorted(checks))
+        return heapq.merge(*blocks, of_checks, key=itemgetter(0))
+
+    def _finished(
+        self,
+        run: Run,
+        passes: Mapping[str, Any],
+        checks: Mapping[GroupKey, Sequence[OpenCheck]],
+        window: Window,
+        before: GroupKey | None,
+        following: GroupKey | None,
+    ) -> Window:
+        """A window with its hours, stored ones without rows included."""
+        model = model_of(run, self.models, window.keys[0].model)
+        known = (check for key in window.keys for check in checks.get(key, ()))
+        window.checks = {check.hour: check for check in known}
+        hours = set(window.checks).union(*(totals.hours() for totals in window.totals))
+        hours.update(self._stored(model, _spans(before, window.keys, following)))
+        first, second = passes[model.name]
+        window.hours = sorted(hours, key=hour_key)
+        window.passes = (Pass(*first), Pass(*second))
+        return window
+
+    def _stored(self, model: Model, spans: Sequence[_Span]) -> Iterable[HourId]:
+        """The stored hours of some accounts' days, of every record type of a model."""
+        days = [
+            (Series(account_id, name), first // DAY * DAY)
+            for account_id, first, _ in spans
+            for name in model.plain_types
+        ]
+        within = {(account_id, first // DAY): (first, end) for account_id, first, end in spans}
+        for hour in self.recount.store.stored_hours(days):
+            first, end = within[hour.series.account_id, hour.start // DAY]
+            if first <= hour.start < end:
+                yield hour
+        asked = [(who, name, first, end) for who, first, end in spans for name in model.breakdowns]
+        find = self.recount.store.breakdown_hours
+        yield from chain.from_iterable(map_concurrently(lambda each: find(*each), asked))
 
     def _settle(self, run: Run, window: Window, reduced: "_Reduced") -> None:
         """Compare and repair the hours of a window that were over when pass 1 began."""
@@ -372,14 +487,14 @@ def plan(
     """
     given, chosen = _chosen(asked, tables)
     segments = {
-        name: given.segments or _share(tables[name].items, 1, _MOST_SEGMENTS) for name in chosen
+        name: given.segments or _share(tables[name][0], 1, _MOST_SEGMENTS) for name in chosen
     }
     return Run(
         given.run,
         began,
         given.repair,
         segments,
-        given.partitions or _share(sum(tables[name].items for name in chosen), *_PARTITIONS),
+        given.partitions or _share(sum(tables[name][0] for name in chosen), *_PARTITIONS),
         {
             name: _rate(tables[name], read_units) / min(concurrency, segments[name])
             for name in chosen
@@ -407,7 +522,8 @@ def _share(rows: int, least: int, most: int) -> int:
 
 
 def _rate(table: Table, read_units: float) -> float:
-    return read_units if table.provisioned is None else min(read_units, table.provisioned / 4)
+    _, provisioned = table
+    return read_units if provisioned is None else min(read_units, provisioned / 4)
 
 
 def _span(parts: Sequence[Part]) -> Pass:
@@ -432,3 +548,34 @@ def _cut(items: Sequence[Any]) -> list[Any]:
     """The first of them that fit half a result."""
     sizes = accumulate(len(json.dumps(item)) for item in items)
     return [item for item, size in zip(items, sizes, strict=True) if size <= MOST_BYTES // 2]
+
+
+def model_of(run: Run, models: Models, name: str) -> Model:
+    """How rows of a model are counted in a run, in both passes alike."""
+    return models[name].only(run.breakdowns)
+
+
+def _numbered(number: int, block: bytes) -> Iterator[_Line]:
+    return ((key, number, content) for key, content in unpack(block))
+
+
+def _spans(
+    before: GroupKey | None, keys: Sequence[GroupKey], following: GroupKey | None
+) -> list[_Span]:
+    """The ranges that a window covers: whole days, where it does not share one with its neighbours.
+
+    Args:
+        before: the key of the line before the window.
+        keys: of the window.
+        following: the key of the line after it.
+    """
+    spans = []
+    for day, same in groupby(keys, key=attrgetter("day")):
+        _, account_id, first = day
+        end = first + DAY
+        if before is not None and before.day == day:
+            first = before.hour + HOUR
+        if following is not None and following.day == day:
+            end = list(same)[-1].hour + HOUR
+        spans.append((account_id, first, end))
+    return spans

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from aggregated_metrics.adapters.index_rows import (
+from aggregated_metrics.adapters.source_rows import (
     UPDATED,
     IndexRows,
     Page,

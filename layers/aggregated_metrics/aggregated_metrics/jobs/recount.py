@@ -19,10 +19,10 @@ from itertools import batched
 from typing import NamedTuple
 
 from aggregated_metrics.adapters.hour_store import HOURS_PER_LOAD, HourStore
-from aggregated_metrics.adapters.index_rows import IndexRows
 from aggregated_metrics.adapters.observability import logger
 from aggregated_metrics.adapters.pending_hours import Entry, OpenCheck, PendingHours
 from aggregated_metrics.adapters.retries import map_concurrently
+from aggregated_metrics.adapters.source_rows import IndexRows
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.findings import (
     Counted,

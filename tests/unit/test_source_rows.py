@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from aggregated_metrics.adapters.index_rows import (
+from aggregated_metrics.adapters.retries import Retries
+from aggregated_metrics.adapters.source_rows import (
     IndexRows,
     Page,
     hours_condition,
     runs_of,
     since_condition,
 )
-from aggregated_metrics.adapters.retries import Retries
 from aggregated_metrics.core.errors import AuthorizationError, GraphQLError, ThrottledError
 from aggregated_metrics.core.models import BUILT_IN, Model
 

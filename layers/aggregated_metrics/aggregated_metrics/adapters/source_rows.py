@@ -1,15 +1,16 @@
-"""The source rows of one account and model through the API's own index, newest first.
+"""The source rows: of one account and model through the API's own index, or of a whole table.
 
-Pages are streamed: what is held are totals per minute, never rows. A row that the API cannot
-give is null in its page. Where its absence is the schema's doing (a field is required and not
-there) no index lists the row within its hour, and it was expected; of another one the times alone
-are asked for, so only its own minute is left alone.
+A row that the API cannot give is null in its page. Where its absence is the schema's doing (a field
+is required and not there) no index lists the row within its hour, and it was expected; of another
+one the times alone are asked for, so only its own minute is left alone. Tables are read by
+DynamoDB's parallel Scan, no faster than is allowed.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aggregated_metrics.adapters.appsync import Client
 from aggregated_metrics.adapters.retries import Retries
@@ -17,13 +18,20 @@ from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import GraphQLError
 from aggregated_metrics.core.models import Model
 
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
 PAGE = 1000
 UPDATED = "updatedAt"
 _LAST = "~"
 """Sorts after every character of a time."""
+_SAVED_SECONDS = 1.0
+"""Read units that were not used are kept this long."""
 
 type Condition = Mapping[str, Any]
 """Of the index's sort key: AppSync's key condition."""
+type Table = tuple[int, int | None]
+"""About how many rows a source table has, and its provisioned read units a second, if any."""
 
 
 class Page(NamedTuple):
@@ -157,3 +165,73 @@ def _query(name: str, listing: str, key: str, account: str, attributes: tuple[st
         f"{key}: $range, sortDirection: $sort, limit: {PAGE}, nextToken: $token) "
         f"{{ items {{ {' '.join(dict.fromkeys(attributes))} }} nextToken }} }}"
     )
+
+
+class TableRows:
+    """The source tables.
+
+    Args:
+        client: boto3's DynamoDB client.
+        tables: model name to table name.
+        monotonic, sleep: the time, and how to wait; a test passes its own.
+    """
+
+    def __init__(
+        self,
+        client: "DynamoDBClient",
+        tables: Mapping[str, str],
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._client = client
+        self._tables = tables
+        self._monotonic = monotonic
+        self._sleep = sleep
+
+    def describe(self) -> dict[str, Table]:
+        """Each table by model; DynamoDB counts its rows about every six hours."""
+        found = {}
+        for model, name in self._tables.items():
+            table = self._client.describe_table(TableName=name)["Table"]
+            provisioned = table.get("ProvisionedThroughput", {}).get("ReadCapacityUnits")
+            found[model] = (table.get("ItemCount", 0), provisioned or None)
+        return found
+
+    def pages(
+        self,
+        model: Model,
+        segment: int,
+        of: int,
+        start: Mapping[str, Any] | None,
+        read_units: float,
+    ) -> Iterator[tuple[list[dict[str, Any]], Mapping[str, Any] | None]]:
+        """The pages of a segment, from a key on, with the attributes that counting reads.
+
+        Each is rows as DynamoDB JSON, and the key to continue from: None at the end.
+
+        It waits where more than `read_units` a second would be consumed.
+        """
+        projection = {f"#{i}": name for i, name in enumerate(model.projected)}
+        request: dict[str, Any] = {
+            "TableName": self._tables[model.name],
+            "Segment": segment,
+            "TotalSegments": of,
+            "ProjectionExpression": ", ".join(projection),
+            "ExpressionAttributeNames": projection,
+            "ReturnConsumedCapacity": "TOTAL",
+        }
+        key, paid_until = start, self._monotonic() - _SAVED_SECONDS
+        while True:
+            if key:
+                request["ExclusiveStartKey"] = key
+            answer = self._client.scan(**request)
+            units = float(answer.get("ConsumedCapacity", {}).get("CapacityUnits", 0))
+            key = answer.get("LastEvaluatedKey")
+            yield answer["Items"], key
+            if key is None:
+                return
+            now = self._monotonic()
+            paid_until = max(paid_until, now - _SAVED_SECONDS) + units / read_units
+            if paid_until > now:
+                self._sleep(paid_until - now)

@@ -7,7 +7,7 @@ UV         := .tools/uv/bin/uv
 UV_SYNC    := $(UV) sync --quiet --locked --compile-bytecode
 SAM        := .tools/sam/bin/sam
 BIN        := .venv/bin
-READERS    := model reading adapters.breakdowns adapters.connection
+READERS    := model reading adapters.breakdowns adapters.appsync
 TEMPLATES  := template.yaml backend/template.yaml
 KEEP       ?=
 CHROMIUM   ?= chromium
@@ -77,12 +77,14 @@ sync: .venv/.synced .tools/sam/.synced .tools/emulator/.synced ## bring all tool
 # --------------------------------------------------------------------------------------------------
 lint: lint-code lint-templates ## both of the next
 
-lint-code: .venv/.synced ## ruff, mypy and import-linter, as pyproject.toml says
+lint-code: .venv/.synced ## ruff, mypy, import-linter and typos, as pyproject.toml says; zizmor over the workflows
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/mypy --python-version 3.12 $(READERS:%=-m aggregated_metrics.%)
 	$(BIN)/lint-imports
+	$(BIN)/typos
+	$(BIN)/zizmor --offline --quiet .github/workflows
 
 lint-templates: .venv/.synced .tools/sam/.synced ## cfn-lint and sam validate
 	$(BIN)/cfn-lint $(TEMPLATES)
@@ -167,10 +169,19 @@ IN      := $(if $(REGION),--region $(REGION))
 attach: .venv/.synced ## find an application's API, tables and streams: APP=amplify_outputs.json or API_ID=… REGION=…, ENV=default, MODELS=models.toml
 	@$(COMMAND) attach $(if $(API_ID),--api-id $(API_ID),$(APP)) $(IN) --env $(ENV) $(if $(MODELS),--models $(MODELS))
 
+packages: .tools/emulator/.synced ## what a release holds, in dist/: the wheel and the npm package; VERSION=… must be theirs
+	@if [ -n "$(VERSION)" ]; then grep -qx 'version = "$(VERSION)"' pyproject.toml && grep -q '"version": "$(VERSION)"' reader-js/package.json \
+	  || { echo "pyproject.toml or reader-js/package.json has another version than $(VERSION)" >&2; exit 1; }; fi
+	$(UV) build --quiet --wheel --out-dir dist
+	PATH="$(CURDIR)/.tools/emulator/bin:$$PATH" npm pack --silent --pack-destination dist ./reader-js
+
+reference: .venv/.synced ## the API reference of the package as pages, in dist/reference/
+	$(BIN)/pdoc --output-directory dist/reference aggregated_metrics '!aggregated_metrics.adapters' '!aggregated_metrics.jobs' '!aggregated_metrics.wiring'
+
 pre-commit: .venv/.synced ## run the same checks before every commit of this clone
 	$(UV) tool run pre-commit@4.7.0 install
 
 clean: ## remove everything that was brought or built
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m testbench.emulated.stack; fi
-	rm -rf .tools .venv .aws-sam .local .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .tools .venv .aws-sam .local dist .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,8 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from aggregated_metrics.adapters.appsync import Client
-from aggregated_metrics.adapters.endpoints import region_of
+from aggregated_metrics.adapters.appsync import Client, region_of
 from aggregated_metrics.adapters.settings import ALL
 from aggregated_metrics.core.declarations import Document
 from aggregated_metrics.core.errors import ApiError

@@ -11,7 +11,7 @@ environment. Other overrides, and comments, stay as they are. Nothing is deploye
 from argparse import Namespace
 from collections.abc import Mapping
 
-from aggregated_metrics.adapters.appsync import AppSyncClient, Client, SigV4, open_session
+from aggregated_metrics.adapters.appsync import AppSyncClient, Client, open_session
 from aggregated_metrics.core.declarations import Document
 from rich.table import Table
 
@@ -72,8 +72,8 @@ def _find(options: Namespace, deployment: Deployment, document: Document) -> App
     api_id = api_id or find_api(aws("appsync"), str(url))
 
     def connect(endpoint: str) -> Client:
-        signer = SigV4(session.get_credentials(), session.region_name)
-        return AppSyncClient(options.endpoint or endpoint, open_session(signer))
+        http = open_session(session.get_credentials(), session.region_name)
+        return AppSyncClient(options.endpoint or endpoint, http)
 
     return inspect(aws, api_id, connect, document)
 

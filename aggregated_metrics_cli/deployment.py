@@ -7,7 +7,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import boto3
-from aggregated_metrics.adapters.appsync import AppSyncClient, SigV4, open_session
+from aggregated_metrics.adapters.appsync import AppSyncClient, open_session
 from aggregated_metrics.adapters.settings import Settings
 from aggregated_metrics.wiring import Process
 from botocore.config import Config
@@ -73,7 +73,7 @@ class Deployment:
                 "there are no AWS credentials: sign in, or choose some with --profile"
             )
         settings = Settings.from_environment(variables)
-        return Process(settings, open_session(SigV4(credentials, settings.region)), self.aws)
+        return Process(settings, open_session(credentials, settings.region), self.aws)
 
     @cached_property
     def client(self) -> AppSyncClient:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import requests
-from aggregated_metrics.adapters.appsync import AppSyncClient, SigV4, open_session
+from aggregated_metrics.adapters.appsync import AppSyncClient, open_session
 from aggregated_metrics.adapters.hour_store import HourStore
 from aggregated_metrics.adapters.pending_hours import PendingHours
 from botocore.credentials import Credentials
@@ -143,7 +143,7 @@ class World:
 
     def _http(self) -> requests.Session:
         """The session that a process of the functions opens, without a socket or waits."""
-        session = open_session(SigV4(Credentials(local.KEY, local.SECRET), "us-east-1"))
+        session = open_session(Credentials(local.KEY, local.SECRET), "us-east-1")
         adapter: Any = session.get_adapter(local.ENDPOINT)
         retries = adapter.max_retries.new(backoff_factor=0, backoff_jitter=0)
         fake = FakeAdapter(self, max_retries=retries)

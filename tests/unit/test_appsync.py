@@ -8,7 +8,6 @@ from aggregated_metrics.adapters.appsync import (
     READ_SECONDS,
     RETRIES,
     AppSyncClient,
-    SigV4,
     open_session,
     operation_name,
 )
@@ -248,7 +247,7 @@ def test_what_cannot_pass_is_not_tried_again(world: World, status: int) -> None:
 
 
 def test_retries_wait_longer_each_time_with_jitter_and_not_as_the_server_likes() -> None:
-    retry = open_session(None).get_adapter(ENDPOINT).max_retries  # type: ignore[attr-defined]
+    retry = open_session(None, "").get_adapter(ENDPOINT).max_retries  # type: ignore[attr-defined]
     assert retry.backoff_factor > 0
     assert retry.backoff_jitter > 0
     assert retry.is_retry("POST", 503)
@@ -256,7 +255,7 @@ def test_retries_wait_longer_each_time_with_jitter_and_not_as_the_server_likes()
 
 
 def test_requests_keep_within_the_time_that_is_left() -> None:
-    session = open_session(None)
+    session = open_session(None, "")
     assert AppSyncClient(ENDPOINT, session)._timeout() == (CONNECT_SECONDS, READ_SECONDS)
     assert AppSyncClient(ENDPOINT, session, lambda: 900.0)._timeout() == (3.0, 10.0)
     assert AppSyncClient(ENDPOINT, session, lambda: 60.0)._timeout() == (3.0, 7.5)
@@ -301,7 +300,7 @@ def test_requests_are_signed_with_the_credentials_of_the_moment() -> None:
         seen.append((key, request.headers["x-amz-security-token"]))
 
     world.after = note
-    session = open_session(SigV4(credentials, "us-east-1"))
+    session = open_session(credentials, "us-east-1")
     session.mount("https://", FakeAdapter(world))
     client = AppSyncClient(ENDPOINT, session)
     for _ in range(2):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+import requests
 from aggregated_metrics import connect
 from aggregated_metrics.adapters.appsync import AppSyncClient
 from aggregated_metrics.core.errors import SettingsError
@@ -46,8 +47,10 @@ def client_of(*args: str, **named: str) -> AppSyncClient:
 
 
 def where(*args: str, **named: str) -> tuple[str, str]:
+    """The endpoint, and the region that a request is signed for."""
     client = client_of(*args, **named)
-    return client._endpoint, client._session.auth._signer.region  # type: ignore[union-attr]
+    signed = client._session.prepare_request(requests.Request("POST", client._endpoint))
+    return client._endpoint, signed.headers["Authorization"].split("/")[2]
 
 
 def test_an_endpoint_says_its_own_region() -> None:

@@ -764,7 +764,7 @@ def test_a_throttled_reading_waits_and_gives_up_in_time(monkeypatch: pytest.Monk
 
 
 def test_only_this_packages_client_is_used_by_several_threads() -> None:
-    session = open_session(None)
+    session = open_session(None, "")
     assert BucketReader(AppSyncClient("https://x", session))._is_ours
     assert not BucketReader(FakeClient())._is_ours
     session.close()

@@ -10,8 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aggregated_metrics.adapters.appsync import connect
     from aggregated_metrics.adapters.breakdowns import breakdowns
-    from aggregated_metrics.adapters.connection import connect
     from aggregated_metrics.core.cover import cover
     from aggregated_metrics.model import AggregatedMetrics
     from aggregated_metrics.reading import Summary, complete_until, summarize, timeline
@@ -31,7 +31,7 @@ _PLACES = {
     "Summary": "reading",
     "breakdowns": "adapters.breakdowns",
     "complete_until": "reading",
-    "connect": "adapters.connection",
+    "connect": "adapters.appsync",
     "cover": "core.cover",
     "summarize": "reading",
     "timeline": "reading",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import botocore.session
 from botocore.config import Config
 
-from aggregated_metrics.adapters.appsync import AppSyncClient, SigV4, open_session
+from aggregated_metrics.adapters.appsync import AppSyncClient, open_session
 from aggregated_metrics.adapters.hour_store import HourStore
 from aggregated_metrics.adapters.pending_hours import LEASE_SECONDS, PendingHours
 from aggregated_metrics.adapters.queues import Quarantine
@@ -272,7 +272,7 @@ def process() -> Process:
         )
     return Process(
         settings=settings,
-        session=open_session(SigV4(credentials, settings.region)),
+        session=open_session(credentials, settings.region),
         aws=lru_cache(lambda service: session.create_client(service, config=_CONFIG)),
     )
 

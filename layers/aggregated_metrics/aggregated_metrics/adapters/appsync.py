@@ -1,18 +1,24 @@
-"""A client of an AppSync API that signs with IAM and tells errors apart by class.
+"""A client of an AppSync API that signs with IAM and tells errors apart by class: `connect`.
 
 One `requests.Session` is one connection pool: keep it as long as the process lives. The transport's
 retries are urllib3's, bounded and jittered. A request that is sent again after its answer was lost
 may find its own write, so every write of this package carries a condition.
 """
 
+import ipaddress
 import json
+import os
+import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
+import botocore.session
 import requests
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 from requests.adapters import HTTPAdapter
-from requests.auth import AuthBase
 from requests_aws4auth import AWS4Auth
 from urllib3.util import Retry
 
@@ -21,6 +27,7 @@ from aggregated_metrics.core.errors import (
     AuthorizationError,
     ConditionFailedError,
     GraphQLError,
+    SettingsError,
     ThrottledError,
     TransportError,
 )
@@ -29,6 +36,12 @@ CONNECT_SECONDS = 3.0
 READ_SECONDS = 10.0
 RETRIES = 3
 CONNECTIONS = 8
+ENDPOINTS = ("GraphQLEndpoint", "GraphQLApiEndpoint", "awsAppsyncApiEndpoint")
+"""How this project's stacks and Amplify's root stack call the endpoint."""
+_REQUEST_BYTES = "MaxRequestBytes"
+_CONFIG = Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 3})
+_CONTAINER_HOSTS = frozenset({"host.docker.internal", "172.17.0.1"})
+_APPSYNC_HOST = re.compile(r"\.appsync-api\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?$")
 CONDITION_FAILED = "DynamoDB:ConditionalCheckFailedException"
 _CLOCK = "this machine's clock is more than five minutes off: synchronize it (NTP), then try again"
 _SESSION = "the session has expired: sign in again, or renew the temporary credentials"
@@ -78,41 +91,6 @@ class Client(Protocol):
 
     def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
         """Carry out one document; raise on any error."""
-
-
-class SigV4(AuthBase):
-    """Signs with credentials that refresh themselves; one signer for all threads."""
-
-    def __init__(self, credentials: Any, region: str) -> None:
-        self._signer = AWS4Auth(
-            region=region, service="appsync", refreshable_credentials=credentials
-        )
-        self._lock = threading.Lock()
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Sign one request."""
-        with self._lock:  # AWS4Auth renews its key in place
-            signed: requests.PreparedRequest = self._signer(request)
-            return signed
-
-
-def open_session(auth: AuthBase | None) -> requests.Session:
-    """A session that keeps its connections, signs, and retries what may pass."""
-    retry = Retry(
-        total=RETRIES,
-        backoff_factor=0.1,
-        backoff_jitter=0.2,
-        status_forcelist=(429, 500, 502, 503, 504),
-        allowed_methods=None,
-        raise_on_status=False,
-        respect_retry_after_header=False,  # it could ask for more time than is left
-    )
-    session = requests.Session()
-    adapter = HTTPAdapter(pool_connections=1, pool_maxsize=CONNECTIONS, max_retries=retry)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-    session.auth = auth
-    return session
 
 
 class AppSyncClient:
@@ -174,6 +152,145 @@ class AppSyncClient:
         return min(CONNECT_SECONDS, share), min(READ_SECONDS, share)
 
 
+def connect(
+    endpoint: str | None = None,
+    *,
+    stack: str | None = None,
+    region: str | None = None,
+    profile: str | None = None,
+) -> AppSyncClient:
+    """A client that signs with the credentials of boto3's default chain.
+
+    The caller needs `appsync:GraphQL` on the fields of Query that start with `getAggregatedMetrics`
+    and `listAggregatedMetrics`, and with `stack` also `cloudformation:DescribeStacks`.
+
+    Args:
+        endpoint: the GraphQL API's URL (amplify_outputs.json: data.url).
+        stack: instead, a CloudFormation stack that names it: this application's, or Amplify's. Its
+            `MaxRequestBytes` holds for the client's readers, too.
+        region: AWS region; otherwise AWS_REGION, AWS_DEFAULT_REGION, or the profile's own, in this
+            order. It is where the stack is; requests are signed for the endpoint's own region,
+            unless the endpoint does not show one.
+        profile: AWS profile; otherwise AWS_PROFILE, or the environment's credentials.
+
+    Raises:
+        SettingsError: there is no such endpoint, stack, region or credentials; says what to do.
+    """
+    if (endpoint is None) == (stack is None):
+        raise SettingsError("pass either connect(endpoint) or connect(stack=…), exactly one")
+    try:
+        session = botocore.session.Session(profile=profile)
+        # As the AWS CLI: botocore itself does not read AWS_REGION.
+        configured = os.environ.get("AWS_REGION") or session.get_config_variable("region")
+        found = region or configured
+        named = {} if stack is None else _described(session, stack, found)
+        credentials = session.get_credentials()
+    except BotoCoreError as error:
+        raise SettingsError(f"{error}; check the profile and the region") from error
+    if credentials is None:
+        raise SettingsError(
+            "there are no AWS credentials: sign in, or choose some with profile= or AWS_PROFILE"
+        )
+    url = str(endpoint) if stack is None else next(filter(None, map(named.get, ENDPOINTS)))
+    http = open_session(credentials, _region(url, None if stack else region, found))
+    return AppSyncClient(url, http, request_bytes=int(named.get(_REQUEST_BYTES) or 0))
+
+
+def _region(endpoint: str, asked: str | None, found: str | None) -> str:
+    """The region to sign for: the endpoint's own, otherwise what was found."""
+    if not is_safe(endpoint):
+        raise SettingsError(f"{endpoint!r} is not the https:// URL of a GraphQL API")
+    own, host = region_of(endpoint), urlsplit(endpoint).hostname
+    if own and asked and own != asked:
+        raise SettingsError(f"{host} is in {own}, not in {asked}")
+    if not (own or found):
+        raise SettingsError(f"{host} does not say its region: pass region=, or set AWS_REGION")
+    return str(own or found)
+
+
+def _described(session: Any, stack: str, region: str | None) -> dict[str, str]:
+    """A stack's parameters and outputs, by name; one is the endpoint."""
+    try:
+        cloudformation = session.create_client("cloudformation", region_name=region, config=_CONFIG)
+        described = cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
+    except ClientError as error:
+        raise SettingsError(
+            f"the stack {stack!r} cannot be described in {region} ({error}); check its name, the "
+            "region and the credentials"
+        ) from error
+    found = {each["OutputKey"]: each["OutputValue"] for each in described.get("Outputs", ())}
+    parameters = described.get("Parameters", ())
+    found |= {each["ParameterKey"]: each["ParameterValue"] for each in parameters}
+    if found.keys().isdisjoint(ENDPOINTS):
+        raise SettingsError(
+            f"the stack {stack!r} has no parameter or output {', '.join(ENDPOINTS)}: pass the "
+            "endpoint"
+        )
+    return found
+
+
+def is_safe(endpoint: str) -> bool:
+    """Whether it is https, or http to this machine."""
+    parts = urlsplit(endpoint)
+    if not parts.hostname:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and _is_local(parts.hostname))
+
+
+def region_of(endpoint: str) -> str | None:
+    """The region in AppSync's own host names; None for a domain name of the API's own."""
+    match = _APPSYNC_HOST.search(urlsplit(endpoint).hostname or "")
+    return match[1] if match else None
+
+
+def _is_local(host: str) -> bool:
+    if host == "localhost" or host in _CONTAINER_HOSTS:
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def open_session(credentials: Any, region: str) -> requests.Session:
+    """A session that keeps its connections, signs, and retries what may pass.
+
+    Args:
+        credentials: botocore's, which refresh themselves; None: nothing is signed.
+        region: to sign for.
+    """
+    retry = Retry(
+        total=RETRIES,
+        backoff_factor=0.1,
+        backoff_jitter=0.2,
+        status_forcelist=(429, 500, 502, 503, 504),
+        allowed_methods=None,
+        raise_on_status=False,
+        respect_retry_after_header=False,  # it could ask for more time than is left
+    )
+    session = requests.Session()
+    adapter = HTTPAdapter(pool_connections=1, pool_maxsize=CONNECTIONS, max_retries=retry)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    session.auth = _signer(credentials, region) if credentials else None
+    return session
+
+
+def _signer(
+    credentials: Any, region: str
+) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
+    """Signs requests; one for all threads."""
+    signer = AWS4Auth(region=region, service="appsync", refreshable_credentials=credentials)
+    lock = threading.Lock()
+
+    def sign(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        with lock:  # AWS4Auth renews its key in place
+            signed: requests.PreparedRequest = signer(request)
+            return signed
+
+    return sign
+
+
 def body_of(query: str, variables: Mapping[str, Any] | None) -> bytes:
     """What is sent for a document; firewalls judge its size."""
     content = {"query": query, "variables": variables or {}}
@@ -231,18 +348,18 @@ def _error(
     kinds = [str(error.get("errorType") or "").rpartition("#")[2] for error in errors]
     remedies = (_remedy(status, *each) for each in zip(kinds, errors, strict=True))
     remedy = next(filter(None, remedies), None)
+    kind: type[ApiError] = GraphQLError
     if remedy or status in {401, 403}:
-        message = f"{message}; {remedy or _UNKNOWN}"
-        return AuthorizationError(message, operation=operation, errors=errors, data=data)
-    if status == requests.codes.too_many_requests:
-        return ThrottledError(message, operation=operation, errors=errors, data=data)
-    if status >= requests.codes.internal_server_error:
-        return TransportError(message, operation=operation)
-    if errors and all(kind == CONDITION_FAILED for kind in kinds):
-        return ConditionFailedError(message, operation=operation, errors=errors, data=data)
-    if errors and all(kind == CONDITION_FAILED or _may_pass(kind) for kind in kinds):
-        return ThrottledError(message, operation=operation, errors=errors, data=data)
-    return GraphQLError(message, operation=operation, errors=errors, data=data)
+        kind, message = AuthorizationError, f"{message}; {remedy or _UNKNOWN}"
+    elif status == requests.codes.too_many_requests:
+        kind = ThrottledError
+    elif status >= requests.codes.internal_server_error:
+        kind = TransportError
+    elif errors and all(each == CONDITION_FAILED for each in kinds):
+        kind = ConditionFailedError
+    elif errors and all(each == CONDITION_FAILED or _may_pass(each) for each in kinds):
+        kind = ThrottledError
+    return kind(message, operation=operation, errors=errors, data=data)
 
 
 def _remedy(status: int, kind: str, error: Mapping[str, Any]) -> str | None:

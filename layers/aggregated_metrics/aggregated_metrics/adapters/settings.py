@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from aggregated_metrics.adapters.endpoints import is_safe, region_of
+from aggregated_metrics.adapters.appsync import is_safe, region_of
 from aggregated_metrics.adapters.pending_hours import HOLD_SECONDS
 from aggregated_metrics.core.declarations import Document
 from aggregated_metrics.core.errors import DeclarationError, SettingsError, UncountableError

@@ -17,7 +17,5 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # no
         try:
             as_of = wiring.probe(process, context).update(report)
         finally:  # run both even if one fails; without as of nothing is completed
-            result = wiring.sweeper(process, context, as_of).sweep()
-            report.update(result.as_report())
-            result.raise_failure()
+            wiring.sweeper(process, context, as_of).sweep(report)
     return report

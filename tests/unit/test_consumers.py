@@ -1,17 +1,19 @@
 """Consumers that have stopped, and up to when each stream is known to be applied."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from aggregated_metrics.adapters.consumers import (
     STREAMS,
+    AsOf,
     Consumer,
     Consumers,
-    StreamsRecord,
     as_of,
+    load_as_of,
     report,
+    update_as_of,
 )
 from aggregated_metrics.adapters.hour_store import HourStore
 from aggregated_metrics.adapters.pending_hours import Note
@@ -223,21 +225,25 @@ def client(clock: Clock) -> Client:
 
 
 @pytest.fixture
-def record(client: Client, clock: Clock) -> StreamsRecord:
-    return StreamsRecord(HourStore(client, clock=clock, sleep=clock.advance))
+def store(client: Client, clock: Clock) -> HourStore:
+    return HourStore(client, clock=clock, sleep=clock.advance)
+
+
+def update(store: HourStore, change: Callable[[AsOf], AsOf]) -> AsOf:
+    return update_as_of(store, change, complete_after=120, measures={})
 
 
 def test_the_record_is_stored_with_one_read_and_one_write(
-    record: StreamsRecord, client: Client, clock: Clock
+    store: HourStore, client: Client, clock: Clock
 ) -> None:
-    assert record.load() == {}
+    assert load_as_of(store) == {}
     client.operations.clear()
     for seconds in (NOW + 0.9, NOW + 60):
         values = {"items": seconds, "tasks": None}
-        assert record.update(lambda _, values=values: values, 120) == values  # type: ignore[misc]
+        assert update(store, lambda _, values=values: values) == values  # type: ignore[misc]
         clock.advance(seconds=60)
     assert client.operations == ["LoadHours", "SaveHours"] * 2
-    assert record.load() == {"items": NOW + 60, "tasks": None}
+    assert load_as_of(store) == {"items": NOW + 60, "tasks": None}
     (stored,) = client.api.rows("AggregatedMetrics")
     assert (stored["accountId"], stored["recordType"]) == STREAMS.series[:2]
     assert stored["compositeKey"] == "_streams#1970-01-01T00:00:00Z#60"
@@ -248,19 +254,19 @@ def test_the_record_is_stored_with_one_read_and_one_write(
     }
 
 
-def test_an_update_is_made_of_what_is_stored(record: StreamsRecord) -> None:
-    record.update(lambda _: {"items": NOW}, 120)
-    record.update(lambda stored: {"items": (stored["items"] or 0) + 60}, 120)
-    assert record.load() == {"items": NOW + 60}
+def test_an_update_is_made_of_what_is_stored(store: HourStore) -> None:
+    update(store, lambda _: {"items": NOW})
+    update(store, lambda stored: {"items": (stored["items"] or 0) + 60})
+    assert load_as_of(store) == {"items": NOW + 60}
 
 
 @pytest.mark.parametrize("metadata", ["[]", "{}", '{"asOf": 5}', '{"asOf": {"items": "soon"}}'])
 def test_a_record_of_another_shape_is_read_as_unknown_and_replaced(
-    record: StreamsRecord, client: Client, metadata: str
+    store: HourStore, client: Client, metadata: str
 ) -> None:
-    record.update(lambda _: {"items": NOW}, 120)
+    update(store, lambda _: {"items": NOW})
     (stored,) = client.api.rows("AggregatedMetrics")
     client.api.put("AggregatedMetrics", stored | {"metadata": metadata})
-    assert not any(record.load().values())
-    record.update(lambda _: {"items": NOW}, 120)
-    assert record.load() == {"items": NOW}
+    assert not any(load_as_of(store).values())
+    update(store, lambda _: {"items": NOW})
+    assert load_as_of(store) == {"items": NOW}

@@ -8,7 +8,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from aggregated_metrics.core.findings import Findings
-from aggregated_metrics.jobs.sweeper import SweepResult
 
 from testbench.emulated.containers import read, verdict
 from testbench.emulated.events import BACKFILL, EVENTS, FOLDER, FUNCTIONS, is_good
@@ -37,11 +36,9 @@ def test_an_error_is_no_good_answer(function: str) -> None:
     assert not is_good(function, {"errorType": "ApiError", "errorMessage": "", "stackTrace": []})
 
 
-@pytest.mark.parametrize(("errors", "good"), [([], True), ([ValueError("odd")], False)])
-def test_a_sweep_with_a_failed_hour_is_no_good_answer(
-    errors: list[Exception], *, good: bool
-) -> None:
-    report = SweepResult(errors=errors).as_report()
+@pytest.mark.parametrize(("failed", "good"), [(0, True), (1, False)])
+def test_a_sweep_with_a_failed_hour_is_no_good_answer(failed: int, *, good: bool) -> None:
+    report = {"due": 2, "swept": 2 - failed, "failedHours": failed}
     assert is_good("BucketSweeperFunction", report) is good
 
 

@@ -47,13 +47,13 @@ def by_index(hour: Hour, first: Minutes, second: Minutes, **options: Any) -> Ver
     """What a check through an index finds: the second pass counts what differed in the first."""
     differed = dict(differing(hour, totals(first), NONE))
     passes = IndexCounted({HOUR: differed}, totals(second), NONE)
-    return judge(hour, passes, options.pop("until", T), CHECKED, scan=False, **options)
+    return judge(hour, passes, options.pop("until", T), CHECKED, **options)
 
 
 def by_scan(hour: Hour, first: Minutes, second: Minutes, **options: Any) -> Verdict:
     """What a Scan finds."""
     passes = ScanCounted(totals(first), totals(second), NONE, options.pop("began", T - 0.5))
-    return judge(hour, passes, options.pop("until", T), CHECKED, scan=True, **options)
+    return judge(hour, passes, options.pop("until", T), CHECKED, **options)
 
 
 def is_right(verdict: Verdict) -> bool:

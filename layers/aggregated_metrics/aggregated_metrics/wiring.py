@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from os import environ
 from typing import TYPE_CHECKING, Any
 
@@ -125,10 +125,7 @@ def aggregator(process: Process, context: Any) -> "Aggregator":
 
 def probe(process: Process, context: Any) -> "Probe":
     """bucket_sweeper's question how far the streams are applied, for one invocation."""
-    from aggregated_metrics.adapters.consumers import (  # noqa: PLC0415 - cold start
-        Consumers,
-        StreamsRecord,
-    )
+    from aggregated_metrics.adapters.consumers import Consumers  # noqa: PLC0415 - cold start
     from aggregated_metrics.jobs.sweeper import Probe  # noqa: PLC0415 - cold start
 
     settings = process.settings
@@ -139,7 +136,7 @@ def probe(process: Process, context: Any) -> "Probe":
             settings.STREAM_FUNCTION,
             settings.streams,
         ),
-        record=StreamsRecord(process.store(time_left(context)), settings.models.custom_measures),
+        store=process.store(time_left(context)),
         pending=process.pending(),
         models=settings.models,
         clock=process.clock,
@@ -215,13 +212,12 @@ def backfiller(process: Process, context: Any) -> "Backfiller":
 
 def recount(process: Process, left: Callable[[], float], rows_limit: int) -> "Recount":
     """What counts again, compares and repairs, for one invocation."""
-    from aggregated_metrics.adapters.consumers import StreamsRecord  # noqa: PLC0415 - cold start
+    from aggregated_metrics.adapters.consumers import load_as_of  # noqa: PLC0415 - cold start
     from aggregated_metrics.adapters.source_rows import IndexRows  # noqa: PLC0415 - cold start
     from aggregated_metrics.jobs.recount import Recount  # noqa: PLC0415 - cold start
 
     settings = process.settings
-    record = StreamsRecord(process.store(left))
-    as_of = lru_cache(maxsize=1)(record.load)
+    as_of = lru_cache(maxsize=1)(partial(load_as_of, process.store(left)))
 
     def complete_until(record_type: str) -> float:
         return _complete_until(as_of())(record_type)

@@ -181,54 +181,48 @@ def as_of(
     return found
 
 
-class StreamsRecord:
-    """The record that tells readers the as of of every record type.
+def load_as_of(store: HourStore) -> AsOf:
+    """The stored as of of every record type; empty before the first update.
+
+    Raises:
+        ApiError: the API refused, or did not answer.
+    """
+    (hour,) = store.load([STREAMS])
+    return _stored(hour)
+
+
+def update_as_of(
+    store: HourStore,
+    change: Callable[[AsOf], AsOf],
+    *,
+    complete_after: int,
+    measures: Mapping[str, Sequence[str]],
+) -> AsOf:
+    """Replace what is stored for readers; returns it. One read and one write.
 
     Args:
         store: the hours of the API.
+        change: makes the new values of the stored ones.
+        complete_after: seconds after its end at which a bucket is completed.
         measures: of custom models' record types, the measures that their metadata has.
+
+    Raises:
+        ApiError: the API refused, or did not answer.
     """
+    found: AsOf = {}
 
-    def __init__(
-        self, store: HourStore, measures: Mapping[str, Sequence[str]] | None = None
-    ) -> None:
-        self._store = store
-        self._measures = measures or {}
+    def edit(hour: Hour) -> None:
+        nonlocal found
+        found = change(_stored(hour))
+        texts = {name: None if t is None else _text(t) for name, t in found.items()}
+        stated: dict[str, Any] = {"asOf": texts, "completeAfter": complete_after}
+        stated |= {"measures": measures} if measures else {}
+        bucket = hour.get(STREAMS.start, buckets.HOUR) or Bucket(STREAMS.start, buckets.HOUR)
+        bucket.given, bucket.parsed, bucket.dirty = json.dumps(stated), None, True
+        hour.overlay(bucket)
 
-    def load(self) -> AsOf:
-        """What is stored; empty before the first update.
-
-        Raises:
-            ApiError: the API refused, or did not answer.
-        """
-        (hour,) = self._store.load([STREAMS])
-        return _stored(hour)
-
-    def update(self, change: Callable[[AsOf], AsOf], complete_after: int) -> AsOf:
-        """Replace what is stored; returns it. One read and one write.
-
-        Args:
-            change: makes the new values of the stored ones.
-            complete_after: seconds after its end at which a bucket is completed.
-
-        Raises:
-            ApiError: the API refused, or did not answer.
-        """
-        found: AsOf = {}
-
-        def edit(hour: Hour) -> None:
-            nonlocal found
-            found = change(_stored(hour))
-            texts = {name: None if t is None else _text(t) for name, t in found.items()}
-            stated: dict[str, Any] = {"asOf": texts, "completeAfter": complete_after}
-            stated |= {"measures": self._measures} if self._measures else {}
-            content = json.dumps(stated)
-            bucket = hour.get(STREAMS.start, buckets.HOUR) or Bucket(STREAMS.start, buckets.HOUR)
-            bucket.given, bucket.parsed, bucket.dirty = content, None, True
-            hour.overlay(bucket)
-
-        self._store.update([STREAMS], edit)
-        return found
+    store.update([STREAMS], edit)
+    return found
 
 
 def _stored(hour: Hour) -> AsOf:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.hour import Bucket, Hour
@@ -105,22 +105,6 @@ class Findings:
         }
 
 
-class Counted(Protocol):
-    """What two passes have counted."""
-
-    def minutes(self, hour: Hour) -> Iterable[int]:
-        """The minutes of an hour that they say something of."""
-
-    def at(self, target: Target) -> MinuteTotal | None:
-        """The totals of a minute; None where the passes differ."""
-
-    def was_right(self, bucket: Bucket, target: Target, now: datetime, *, expired: bool) -> bool:
-        """Whether the first pass alone says that a minute is right."""
-
-    def unindexed_differs(self, bucket: Bucket, target: Target) -> bool:
-        """Whether the unindexed part of a minute in flux may be wrong."""
-
-
 @dataclass(frozen=True, slots=True)
 class ScanCounted:
     """Two passes by Scan: every row was read, and every minute is judged.
@@ -128,6 +112,7 @@ class ScanCounted:
     `began` is when the first one did: epoch seconds.
     """
 
+    scan: ClassVar = True
     first: Totals
     second: Totals
     zero: MinuteTotal
@@ -165,6 +150,7 @@ class ScanCounted:
 class IndexCounted:
     """Two passes through an index: of the minutes that differed after the first one."""
 
+    scan: ClassVar = False
     fingerprints: Mapping[HourId, Mapping[int, int]]
     second: Totals
     zero: MinuteTotal
@@ -179,13 +165,16 @@ class IndexCounted:
         second = self.second.at(target) or self.zero
         return second if first == second.fingerprint else None
 
-    def was_right(self, bucket: Bucket, target: Target, now: datetime, *, expired: bool) -> bool:  # noqa: ARG002
+    def was_right(self, *_: object, **__: object) -> bool:
         """Never: they are the minutes that were not."""
         return False
 
-    def unindexed_differs(self, bucket: Bucket, target: Target) -> bool:  # noqa: ARG002
+    def unindexed_differs(self, *_: object) -> bool:
         """Never: no index says anything of it."""
         return False
+
+
+type Counted = ScanCounted | IndexCounted
 
 
 class Verdict(NamedTuple):
@@ -207,7 +196,7 @@ class Verdict(NamedTuple):
 
 
 def judge(
-    hour: Hour, counted: Counted, until: float, now: datetime, *, scan: bool, expired: bool = False
+    hour: Hour, counted: Counted, until: float, now: datetime, *, expired: bool = False
 ) -> Verdict:
     """Compare an hour with what two passes counted.
 
@@ -216,12 +205,11 @@ def judge(
         counted: by the passes.
         until: T (epoch seconds). A minute that was written after it is left to the next check.
         now: the time now.
-        scan: whether every row was read; otherwise only those that the index lists.
         expired: whether rows of its age have expired: then nothing is lowered.
     """
     wrong: dict[int, MinuteTotal] = {}
     in_flux, foreign, drift = set(), set(), []
-    unindexed_in_flux = False
+    scan, unindexed_in_flux = counted.scan, False
     for minute in counted.minutes(hour):
         bucket = hour.get_or_new(minute)
         target = Target(hour.id.series, minute)

@@ -61,6 +61,11 @@ class Known:
     """Whether what is not settled must be checked again: it keeps an entry and an open check."""
 
 
+type _Compared = tuple[HourId, bytes, int, int, bool, bool]
+"""An hour after the first pass: the fingerprints of its differing minutes, how many minutes it has
+and how many are unverified, whether a rollup is wrong, and whether all buckets are complete."""
+
+
 class _FirstPass(NamedTuple):
     """What a first pass found: the differing minutes of each hour, with their fingerprints.
 
@@ -141,9 +146,8 @@ class Recount:
         try:
             for hours, totals in reading.parts(self._breakdown_hours):
                 work = partial(self._compare, totals=totals, reading=reading)
-                for part in map_concurrently(
-                    work, list(batched(hours, HOURS_PER_LOAD, strict=False))
-                ):
+                groups = list(batched(hours, HOURS_PER_LOAD, strict=False))
+                for part in map_concurrently(work, groups):
                     self._sort(part, first, known, findings)
         finally:
             findings.rows += reading.rows
@@ -153,11 +157,11 @@ class Recount:
 
     def _compare(
         self, hours: Sequence[HourId], totals: Totals, reading: IndexPass
-    ) -> list["_Compared"]:
+    ) -> list[_Compared]:
         """Load some hours, and compare them with the totals of one pass."""
         return [self._compare_one(hour, totals, reading) for hour in self.store.load(hours)]
 
-    def _compare_one(self, hour: Hour, totals: Totals, reading: IndexPass) -> "_Compared":
+    def _compare_one(self, hour: Hour, totals: Totals, reading: IndexPass) -> _Compared:
         none, minutes = self._zero(hour.id), {}
         if reading.wanted.model.listing:  # otherwise only a Scan counts rows
             minutes = dict(differing(hour, totals, none, expired=self._is_expired(hour.id)))
@@ -165,36 +169,31 @@ class Recount:
         if reading.is_blind:
             unverified |= {m for m in minutes if _is_lower(hour, m, totals, none)}
         number = len(totals.hour(hour.id).keys() | {b.start for b in hour if b.size == 1})
-        return _Compared(
-            hour.id,
-            _pack(minutes, unverified),
-            number,
-            len(unverified),
-            bool(hour.wrong_rollups()) or any(bucket.unreadable for bucket in hour),
-            hour.due(self.grace) is None,
-        )
+        has_wrong_rollup = bool(hour.wrong_rollups()) or any(bucket.unreadable for bucket in hour)
+        fingerprints, is_complete = _pack(minutes, unverified), hour.due(self.grace) is None
+        return hour.id, fingerprints, number, len(unverified), has_wrong_rollup, is_complete
 
     def _sort(
-        self, part: Sequence["_Compared"], first: _FirstPass, known: Known, findings: Findings
+        self, part: Sequence[_Compared], first: _FirstPass, known: Known, findings: Findings
     ) -> None:
         """Be done with the hours that are right; keep the others for the second pass."""
         right: list[HourId] = []
         forgotten: list[HourId] = []
-        for each in part:
+        for hour, fingerprints, minutes, unverified, has_wrong_rollup, is_complete in part:
             findings.hours += 1
-            findings.minutes += each.minutes
-            findings.unverified += each.unverified
-            if each.unverified:
-                first.unverified.add(each.hour)
-                self._keep(each.hour, UNVERIFIED, known)
-            if each.fingerprints or each.has_wrong_rollup:
-                first.fingerprints[each.hour] = each.fingerprints
-            elif each.unverified:
+            findings.minutes += minutes
+            findings.unverified += unverified
+            if unverified:
+                first.unverified.add(hour)
+                self._keep(hour, UNVERIFIED, known)
+            if fingerprints or has_wrong_rollup:
+                first.fingerprints[hour] = fingerprints
+            elif unverified:
                 continue
-            elif each.is_complete:
-                right.append(each.hour)
-            elif known.pending and each.hour not in known.entries:
-                forgotten.append(each.hour)
+            elif is_complete:
+                right.append(hour)
+            elif known.pending and hour not in known.entries:
+                forgotten.append(hour)
         began = first.span.began
         self._forget(right, began, known)
         # Right, and not complete, and no entry says so: the sweeper is to come.
@@ -213,7 +212,7 @@ class Recount:
             for hours, totals in self._parts_again(reading, first):
                 fingerprints = {hour: _unpacked(hour, first.fingerprints[hour]) for hour in hours}
                 counted = IndexCounted(fingerprints, totals, self._zero(hours[0]))
-                work = _Work(counted, until, known, findings, began, repair=repair, scan=False)
+                work = _Work(counted, until, known, findings, began, repair=repair)
                 work.unverified = first.unverified
                 self._settle(hours, work)
         finally:
@@ -268,9 +267,7 @@ class Recount:
         counted = ScanCounted(first, second, self._zero(hours[0]), passes[0].began)
         known = Known(checks=checks, pending=repair)
         until = counted_until(*passes)
-        self._settle(
-            hours, _Work(counted, until, known, findings, passes[0].began, repair=repair, scan=True)
-        )
+        self._settle(hours, _Work(counted, until, known, findings, passes[0].began, repair=repair))
 
     # Both -----------------------------------------------------------------------------------------
 
@@ -292,27 +289,20 @@ class Recount:
                     self._finish(work, each)
 
     def _judge(self, hour: Hour, work: "_Work") -> Verdict:
-        return judge(
-            hour,
-            work.counted,
-            work.until,
-            self.clock(),
-            scan=work.scan,
-            expired=self._is_expired(hour.id),
-        )
+        expired = self._is_expired(hour.id)
+        return judge(hour, work.counted, work.until, self.clock(), expired=expired)
 
     def _edit(self, work: "_Work", hour: Hour) -> None:
         """Set what is settled; complete what has elapsed, where something is written anyway."""
         verdict = work.verdicts[hour.id] = self._judge(hour, work)
         if (
             any(bucket.unreadable and bucket.start in verdict.wrong for bucket in hour)
-            and not work.scan
+            and not work.counted.scan
         ):
             work.unreadable.add(hour.id)
         for minute, found in verdict.wrong.items():
-            hour.set_minute(
-                minute, found.indexed, found.unindexed if work.scan else None, work.until
-            )
+            unindexed = found.unindexed if work.counted.scan else None
+            hour.set_minute(minute, found.indexed, unindexed, work.until)
         if verdict.drift:
             until = self.complete_until(hour.id.series.record_type)
             hour.roll_up()
@@ -344,7 +334,7 @@ class Recount:
             self._keep(hour.id, REPAIRS_OFF, work.known)
         elif hour.due(self.grace) is None and hour.id not in work.unverified:
             claimed = work.claims.pop(hour.id, None)
-            self._forget([hour.id], work.began, work.known, claimed, scan=work.scan)
+            self._forget([hour.id], work.began, work.known, claimed, scan=work.counted.scan)
 
     def _keep(self, hour: HourId, reason: str, known: Known) -> None:
         """Leave an hour to the next check."""
@@ -371,9 +361,7 @@ class Recount:
         Not while the invocation that touched an hour may still write it.
         """
         entries = [known.entries[hour] for hour in hours if hour in known.entries]
-        ended = (
-            [entry for entry in entries if entry.until <= began] if claimed is None else [claimed]
-        )
+        ended = [claimed] if claimed else [entry for entry in entries if entry.until <= began]
         checks = [known.checks[hour] for hour in hours if hour in known.checks]
         for _ in map_concurrently(self.pending.delete, ended):
             pass
@@ -423,17 +411,6 @@ class Recount:
         return self.clock().timestamp()
 
 
-class _Compared(NamedTuple):
-    """An hour after the first pass."""
-
-    hour: HourId
-    fingerprints: bytes
-    minutes: int
-    unverified: int
-    has_wrong_rollup: bool
-    is_complete: bool
-
-
 @dataclass(slots=True)
 class _Work:
     """What settling some hours needs, and what it leaves for when they are saved."""
@@ -444,7 +421,6 @@ class _Work:
     findings: Findings
     began: float
     repair: bool
-    scan: bool
     verdicts: dict[HourId, Verdict] = field(default_factory=dict)
     claims: dict[HourId, Entry | None] = field(default_factory=dict)
     completed: dict[HourId, int] = field(default_factory=dict)

@@ -1,12 +1,12 @@
 """What bucket_sweeper does: visits the hours that are due and completes what has elapsed."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import batched
 from typing import TYPE_CHECKING
 
-from aggregated_metrics.adapters.consumers import AsOf, Consumers, StreamsRecord, as_of
+from aggregated_metrics.adapters.consumers import AsOf, Consumers, as_of, update_as_of
 from aggregated_metrics.adapters.consumers import report as describe
 from aggregated_metrics.adapters.hour_store import HOURS_PER_LOAD, HourStore, Outcome
 from aggregated_metrics.adapters.observability import Report, logger
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 HOURS_PER_RUN = 10_000
 _SPARE_SECONDS = 5.0
 
+type _Visited = tuple[Outcome, int, list[Exception]]
+"""The outcome of hours, how many buckets are complete now, and an error for each hour that failed."""
 type CompleteUntil = Callable[[str], float]
 """Until when a record type's buckets may be completed, by its stream: epoch seconds."""
 
@@ -35,7 +37,7 @@ class Probe:
     """
 
     consumers: Consumers
-    record: StreamsRecord
+    store: HourStore
     pending: PendingHours
     models: Models
     clock: Callable[[], datetime]
@@ -54,51 +56,12 @@ class Probe:
         counted = {model.name: model.counts_into for model in self.models}
         now, hold = self.clock().timestamp(), self.hold_seconds
         notes = self.pending.notes(hold)
-        return self.record.update(
+        return update_as_of(
+            self.store,
             lambda stored: as_of(state, counted, notes, stored, now, hold_seconds=hold),
-            self.complete_after,
+            complete_after=self.complete_after,
+            measures=self.models.custom_measures,
         )
-
-
-@dataclass(slots=True)
-class SweepResult:
-    """What visiting hours did.
-
-    Attributes:
-        due: how many were due.
-        oldest: seconds for which the first of them had been.
-        outcome: of those that were visited.
-        completed: buckets that are complete now.
-        errors: one for each hour that could not be visited.
-    """
-
-    due: int = 0
-    oldest: float = 0.0
-    outcome: Outcome = field(default_factory=Outcome)
-    completed: int = 0
-    errors: list[Exception] = field(default_factory=list)
-
-    def as_report(self) -> Report:
-        """For the invocation's line and its metrics."""
-        outcome = self.outcome
-        return {
-            "due": self.due,
-            "swept": outcome.hours,
-            "completed": self.completed,
-            "waiting": self.due - outcome.hours,
-            "oldestPendingSeconds": max(0.0, round(self.oldest, 1)),
-            "written": len(outcome.saved),
-            "conflicts": outcome.conflicts,
-            "retries": outcome.retries,
-            "overflowed": outcome.tally.overflowed,
-            "unreadableRecords": len(outcome.unreadable),
-            "failedHours": len(self.errors),
-        }
-
-    def raise_failure(self) -> None:
-        """Fail with the first hour's error, if any hour could not be visited."""
-        if self.errors:
-            raise self.errors[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,23 +84,36 @@ class Sweeper:
     complete_until: CompleteUntil
     hold_seconds: int
 
-    def sweep(self) -> SweepResult:
+    def sweep(self, report: Report) -> None:
         """Visit every hour that is due: rollups become sums, elapsed buckets complete.
 
-        What does not fit into the time stays due for the next run. An hour that cannot be visited
-        is among the errors, and the others are visited all the same.
+        What does not fit into the time stays due for the next run.
 
         Raises:
             ServiceError: the table of pending hours did not answer.
+            AggregatedMetricsError: the first hour's that could not be visited; the others were.
         """
         entries = self.pending.due(HOURS_PER_RUN)
         now = self.clock().timestamp()
         counted = [entry for entry in entries if self._is_counted(entry)]
         groups = list(batched(counted, HOURS_PER_LOAD, strict=False))
-        result = _together(map_concurrently(self._visit, groups))
-        result.due = len(entries)
-        result.oldest = now - (entries[0].due or now) if entries else 0.0
-        return result
+        outcome, completed, errors = _together(map_concurrently(self._visit, groups))
+        oldest = now - (entries[0].due or now) if entries else 0.0
+        report |= {
+            "due": len(entries),
+            "swept": outcome.hours,
+            "completed": completed,
+            "waiting": len(entries) - outcome.hours,
+            "oldestPendingSeconds": max(0.0, round(oldest, 1)),
+            "written": len(outcome.saved),
+            "conflicts": outcome.conflicts,
+            "retries": outcome.retries,
+            "overflowed": outcome.tally.overflowed,
+            "unreadableRecords": len(outcome.unreadable),
+            "failedHours": len(errors),
+        }
+        if errors:
+            raise errors[0]
 
     def _is_counted(self, entry: Entry) -> bool:
         """Whether its record type is counted any more; an entry of another one is deleted."""
@@ -148,17 +124,16 @@ class Sweeper:
             logger.warning("a pending hour of a record type that is not counted: %s", name)
         return False
 
-    def _visit(self, entries: Sequence[Entry]) -> SweepResult:
+    def _visit(self, entries: Sequence[Entry]) -> _Visited:
         """Visit a group of hours; where that fails, hour by hour: one bad hour costs no other."""
+        outcome = Outcome()
         if self.time_left() < _SPARE_SECONDS:
-            return SweepResult()
-        result = SweepResult()
+            return outcome, 0, []
         visited: dict[HourId, int | None] = {}
 
         def done(hour: Hour) -> None:
             # A minute that cannot be read is replaced by a check: nothing to come again for.
-            due = None if hour.has_unreadable_minutes else hour.due(self.grace)
-            visited[hour.id] = due
+            visited[hour.id] = None if hour.has_unreadable_minutes else hour.due(self.grace)
 
         def close(hour: Hour) -> None:
             hour.roll_up()
@@ -169,21 +144,18 @@ class Sweeper:
         try:
             # 1. The buckets first. Dead after it: the hours are still due, and nothing is left to
             #    be written when they are visited again.
-            self.store.update(
-                [entry.hour for entry in entries], close, done=done, outcome=result.outcome
-            )
+            self.store.update([entry.hour for entry in entries], close, done=done, outcome=outcome)
             # 2. Then the entries, each unless its hour was touched meanwhile: a writer that
             #    touched it is still to come. A rollup that is left keeps its hour due.
             for entry in entries:
-                if entry.hour not in result.outcome.rollups_left:
-                    due = self._next(entry, visited[entry.hour])
-                    self.pending.reschedule(entry, due)
-            result.completed = sum(completed[hour] for hour in visited)
+                if entry.hour not in outcome.rollups_left:
+                    self.pending.reschedule(entry, self._next(entry, visited[entry.hour]))
+            return outcome, sum(completed[hour] for hour in visited), []
         except Exception as error:  # noqa: BLE001 - whatever it is, the other hours go on
             if len(entries) > 1:
-                return _together([result, *(self._visit([entry]) for entry in entries)])
-            result.errors.append(error)
-        return result
+                alone = (self._visit([entry]) for entry in entries)
+                return _together([(outcome, 0, []), *alone])
+            return outcome, 0, [error]
 
     def _next(self, entry: Entry, due: int | None) -> int | None:
         """When to visit an hour again: not once all is complete, and no writer is about to write.
@@ -197,10 +169,10 @@ class Sweeper:
         return quiet if quiet > now else None
 
 
-def _together(results: Iterable[SweepResult]) -> SweepResult:
-    whole = SweepResult()
-    for result in results:
-        whole.outcome.add(result.outcome)
-        whole.completed += result.completed
-        whole.errors += result.errors
-    return whole
+def _together(parts: Iterable[_Visited]) -> _Visited:
+    whole, completed, errors = Outcome(), 0, list[Exception]()
+    for outcome, number, failed in parts:
+        whole.add(outcome)
+        completed += number
+        errors += failed
+    return whole, completed, errors

@@ -146,13 +146,14 @@ def _check_mutations(console: Console, options: argparse.Namespace) -> int:
     sizes = {mutation.size: None for mutation in mutations.MUTATIONS.values()}
     runs: list[tuple[Any, str | None]] = [(size, None) for size in sizes]
     runs += [(mutation.size, name) for name, mutation in mutations.MUTATIONS.items()]
-    for (kind, rows, shards, seed), name in runs:
+    for (kind, rows, shards, seed, hardships), name in runs:
         plan = Plan(
             rows=rows,
             seed=seed,
             workers=options.workers,
             shards=shards,
             repairs=Repairs(kind),
+            hardships=frozenset(map(Hardship, hardships)),
             mutation=name,
         )
         verdict = _first_wrong(console, plan)

@@ -140,14 +140,13 @@ def _no_tail() -> None:
 
 def _no_flips() -> None:
     """An update that only moves a row in or out of its hour's range changes nothing."""
-    real = changes._Stream._add
+    real = changes._Stream._replace
 
-    def add(self: Any, number: int, created: Any, before: Any, after: Any) -> None:
-        if before is not None and after is not None and before[:2] == after[:2]:
-            return
-        real(self, number, created, before, after)
+    def replaced(self: Any, number: int, created: Any, before: Any, after: Any) -> Any:
+        is_same = after is not None and before[:2] == after[:2]
+        return None if is_same else real(self, number, created, before, after)
 
-    _CHANGES._Stream._add = add
+    _CHANGES._Stream._replace = replaced
 
 
 def _no_foreign() -> None:
@@ -204,7 +203,8 @@ def _no_reconciler() -> None:
 class Mutation(NamedTuple):
     """A rule that can be removed, and the smallest run that misses it.
 
-    `repairs` is the kind of the run; `rows`, `shards` and `seed` are its size and its first seed.
+    `repairs` is the kind of the run; `rows`, `shards` and `seed` are its size and its first seed,
+    `hardships` what it has to survive.
     """
 
     remove: Callable[[], None]
@@ -212,11 +212,12 @@ class Mutation(NamedTuple):
     rows: int = 600
     shards: int = 4
     seed: int = 5
+    hardships: tuple[str, ...] = ()
 
     @property
-    def size(self) -> tuple[str, int, int, int]:
-        """Kind, rows, shards a table and first seed of that run."""
-        return self.repairs, self.rows, self.shards, self.seed
+    def size(self) -> tuple[str, int, int, int, tuple[str, ...]]:
+        """Kind, rows, shards a table, first seed and hardships of that run."""
+        return self.repairs, self.rows, self.shards, self.seed, self.hardships
 
 
 MUTATIONS: Mapping[str, Mutation] = {
@@ -227,14 +228,14 @@ MUTATIONS: Mapping[str, Mutation] = {
     "no entry before the write": Mutation(_no_entry_before_the_write),
     "no as of": Mutation(_no_as_of, "on", 150, 2, 1),
     "no T": Mutation(_no_t, "on", 80, 2, 3),
-    "one T for both": Mutation(_one_t_for_both, "on", 80, 2, 3),
+    "one T for both": Mutation(_one_t_for_both, "on", 80, 2, 3, ("flips",)),
     "no version": Mutation(_no_version, "on", 80, 2, 3),
     "no second pass": Mutation(_no_second_pass, "on", 80, 2, 3),
     "no fingerprint": Mutation(_no_fingerprint, "on", 80, 2, 3),
-    "no tail before judging": Mutation(_no_tail, "on", 80, 2, 3),
-    "no flips": Mutation(_no_flips, "on", 80, 2, 3),
-    "no foreign": Mutation(_no_foreign, "on", 80, 2, 3),
-    "no deferred flag": Mutation(_no_deferred_flag, "on", 80, 2, 3),
+    "no tail before judging": Mutation(_no_tail, "on", 80, 2, 3, ("touched",)),
+    "no flips": Mutation(_no_flips, "on", 80, 2, 3, ("flips",)),
+    "no foreign": Mutation(_no_foreign, "on", 80, 2, 3, ("foreign",)),
+    "no deferred flag": Mutation(_no_deferred_flag, "on", 80, 2, 3, ("flips",)),
     "no tokens": Mutation(_no_tokens, "on", 80, 2, 3),
     "no lifetime": Mutation(_no_lifetime, "on", 150, 2, 1),
     "no isolation": Mutation(_no_isolation, "on", 150, 2, 1),

@@ -32,7 +32,7 @@ from tests.truth.worker import Job, Manner
 SKEW_SECONDS = 2.5
 """Of each clock against the stream's: those of writers and functions are up to 5 s apart."""
 SETTLE_SECONDS = 20
-_SECONDS = {"reconciler": 600.0, "redrive": 600.0, "backfiller": 600.0}
+_SECONDS = {"reconciler": 600.0, "backfiller": 600.0}
 _ATTEMPTS = 30
 _INVOCATION_SECONDS = 25.0
 _SPARE_WORKERS = 3

@@ -40,9 +40,10 @@ def test_every_bucket_is_exact_under_faults_of_a_fresh_seed() -> None:
 
 
 def test_what_streams_lose_is_repaired_at_once_and_nothing_that_was_right() -> None:
-    verdict = Run(Plan(rows=80, seed=2, repairs=Repairs.CORRUPTION, pace=0.2)).go()
+    run = Run(Plan(rows=80, seed=2, repairs=Repairs.CORRUPTION, pace=0.2))
+    verdict = run.go()
     assert verdict.wrong == []
-    assert verdict.invocations["redrive"]
+    assert run.refused, "no record was quarantined: the plan has lost its teeth"
     assert verdict.given_up, "no batch aged out: the plan has lost its teeth"
     assert verdict.corrupted, "nothing was corrupted: the plan has lost its teeth"
     assert verdict.repaired
@@ -55,12 +56,12 @@ def test_a_reconciler_that_always_fails_is_noticed() -> None:
 
 def test_a_removed_safeguard_is_noticed() -> None:
     # One of many; docs/truth.md has the check of all (`make truth-mutations`).
-    assert "no ledger" in mutations.MUTATIONS
-    assert Run(Plan(rows=150, seed=1, mutation="no ledger")).go().wrong
+    assert "no checkpoint" in mutations.MUTATIONS
+    assert Run(Plan(rows=150, seed=1, mutation="no checkpoint")).go().wrong
 
 
 def test_a_failing_history_shrinks_to_few_rows() -> None:
-    plan = Plan(rows=24, seed=1, mutation="no ledger", redeliver=0.6)
+    plan = Plan(rows=24, seed=1, mutation="no checkpoint", redeliver=0.6)
     plan = dataclasses.replace(plan, workers=1, shards=1)
     kept = shrink.shrink(plan, lambda _: None)
     assert len(kept) < 24

@@ -1,15 +1,14 @@
 """An hour's buckets: minutes are changed exactly once, rollups are their sums, writes are safe."""
 
 from datetime import UTC, datetime, timedelta
-from itertools import permutations
 from typing import Any
 
 import pytest
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.changes import Batch
-from aggregated_metrics.core.hour import Bucket, Hour, places_of
-from aggregated_metrics.core.measures import INT_MAX, ZERO, Measures, shown
-from aggregated_metrics.core.metadata import MEMORY_SECONDS, NEVER, CountedUntil
+from aggregated_metrics.core.hour import Bucket, Hour
+from aggregated_metrics.core.measures import ZERO, Measures
+from aggregated_metrics.core.metadata import CountedUntil
 from aggregated_metrics.core.series import HourId, Series
 
 from testbench.hours import (
@@ -49,13 +48,6 @@ def complete(hour: Hour, now: datetime = LATER) -> Hour:
     return saved(hour)
 
 
-def test_an_hour_has_77_keys_under_its_prefix() -> None:
-    keys = places_of(HOUR)
-    assert len(keys) == 77
-    assert all(key.startswith(HOUR.prefix) for key in keys)
-    assert max(keys.values()) == (60, TEN)
-
-
 def test_rows_with_other_keys_are_ignored() -> None:
     (row, *_) = stored(counted({0: ONE}))
     keys = ("items#2026-11-22T10:00:00.000Z#1", "items#2026-11-22T10:01:00Z#5")
@@ -63,54 +55,6 @@ def test_rows_with_other_keys_are_ignored() -> None:
 
 
 # Checkpoints --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("deliveries", "total", "last"),
-    [
-        ([(10, 20), (10, 20)], 2, 20),
-        ([(10, 20, 30), (10, 20)], 3, 30),
-        ([(10, 20), (10, 20, 30, 40)], 4, 40),
-        ([(10, 20), (20, 30)], 3, 30),
-        ([(30,), (25,)], 1, 30),
-        ([(10**21 - 1,), (10**21,), (10**21 - 1,)], 2, 10**21),
-    ],
-    ids=["again", "ends earlier", "ends later", "begins elsewhere", "shorter", "as integers"],
-)
-def test_each_record_counts_once_however_it_is_delivered(
-    deliveries: list[tuple[int, ...]], total: int, last: int
-) -> None:
-    hour = Hour(HOUR)
-    for numbers in deliveries:
-        apply(hour, *map(delta, numbers))
-        hour = saved(hour)
-    assert count(hour) == total
-    assert bucket_of(hour).metadata.checkpoints == {"shard": (last, AT)}
-
-
-def test_a_redelivery_changes_nothing_at_all() -> None:
-    hour = saved(counted({0: ONE, 7: ONE}))
-    for number, minute in enumerate((0, 7)):
-        apply(hour, delta(number), minute=minute)
-    hour.roll_up()
-    assert written(hour) == []
-
-
-def test_each_minute_and_each_shard_has_a_checkpoint_of_its_own() -> None:
-    hour = Hour(HOUR)
-    apply(hour, delta(30), shard="a")
-    apply(hour, delta(20), shard="a", minute=1, last=30)
-    apply(hour, delta(10), shard="b")
-    assert (count(hour), count(hour, 1)) == (2, 1)
-
-
-def test_a_replay_of_65_shards_counts_once() -> None:
-    hour = Hour(HOUR)
-    for _ in range(2):
-        for n in range(65):
-            apply(hour, delta(5), shard=f"s{n}")
-        hour = saved(hour)
-    assert count(hour) == 65
 
 
 def test_a_batch_that_nets_to_zero_moves_the_checkpoint_and_its_new_part_counts() -> None:
@@ -136,15 +80,6 @@ def test_records_that_net_to_zero_one_by_one_change_nothing(deltas: Any) -> None
     hour = counted({0: ONE})
     apply(hour, *deltas, shard="other", last=9)
     assert written(hour) == []
-
-
-def test_only_the_minutes_of_this_hour_are_applied_of_a_batch() -> None:
-    other = HourId(Series("acct-1", "tasks"), TEN)
-    minutes = {TEN + 3: [delta(1)]}
-    batch = Batch("shard", "Item", 4, None, {HOUR: minutes, other: minutes})
-    hour = Hour(HOUR)
-    hour.apply_batches([batch], NOW)
-    assert counts(hour) == {(3, 1): 1}
 
 
 def test_evicted_checkpoints_are_tallied() -> None:
@@ -261,29 +196,7 @@ def test_a_check_keeps_a_scans_t_for_the_unindexed_part() -> None:
     assert bucket_of(hour).metadata.counted_until == CountedUntil(T + 30, T)
 
 
-def test_a_t_is_forgotten_when_the_stream_has_forgotten_what_it_holds() -> None:
-    hour = Hour(HOUR)
-    hour.set_minute(TEN, ONE, None, T)
-    later = NOW + timedelta(seconds=MEMORY_SECONDS)
-    apply(hour, delta(9, created=later.timestamp()), now=later)
-    assert bucket_of(hour).metadata.counted_until == CountedUntil(NEVER, NEVER)
-
-
 # Rollups ------------------------------------------------------------------------------------------
-
-
-def test_rollups_are_the_sums_of_their_minutes() -> None:
-    sums = {0: Measures(1, 10), 4: Measures(2, 20), 5: Measures(4), 59: Measures(8)}
-    hour = counted(sums)
-    assert {place: n for place, n in counts(hour).items() if place[1] > 1} == {
-        (0, 5): 3,
-        (5, 5): 4,
-        (55, 5): 8,
-        (0, 15): 7,
-        (45, 15): 8,
-        (0, 60): 15,
-    }
-    assert bucket_of(hour, 0, 60).measures.cost == 30
 
 
 def test_only_what_has_changed_is_written_minutes_first() -> None:
@@ -326,32 +239,6 @@ def test_a_sum_below_zero_is_kept_exactly_and_settled_by_what_comes_later() -> N
     assert "beyond" not in metadata(saved(hour))
 
 
-def test_what_is_clamped_does_not_depend_on_the_order_of_delivery() -> None:
-    sums = set()
-    for order in permutations([Measures(-1, -1_000_000), Measures(1, 250_000), Measures(1)]):
-        hour = Hour(HOUR)
-        for n, measures in enumerate(order):
-            apply(hour, delta(1, measures), shard=f"s{n}")
-            hour = saved(hour)
-        sums.add((bucket_of(hour).measures, shown(bucket_of(hour).measures)))
-    assert sums == {(Measures(1, -750_000), Measures(1))}
-
-
-def test_a_sum_beyond_32_bits_is_written_as_the_largest_int_kept_and_tallied() -> None:
-    hour = Hour(HOUR)
-    for number, cost in enumerate((INT_MAX, 1)):
-        apply(hour, delta(1, Measures(1, cost)), minute=number)
-    hour.roll_up()
-    writes, tally = hour.writes(NOW)
-    assert {write.record["cost"] for write in writes} == {INT_MAX, 1}
-    assert tally.overflowed == 3
-    again = saved(hour)
-    again.roll_up()
-    assert written(again) == []
-    apply(again, delta(2, Measures(1, 5)))
-    assert bucket_of(saved(again)).measures.cost == INT_MAX + 5
-
-
 # Completing ---------------------------------------------------------------------------------------
 
 
@@ -361,12 +248,6 @@ def test_a_bucket_closes_when_its_end_and_the_grace_are_over(seconds: float, clo
     assert hour.close(TEN * 60 + seconds, GRACE) == closed
     assert len(written(hour)) == closed
     assert [write.record["complete"] for write in hour.writes(NOW)[0]] == [True] * closed
-
-
-def test_what_is_closed_already_is_not_written_again() -> None:
-    hour = complete(counted({0: ONE}))
-    assert hour.close(LATER.timestamp(), GRACE) == 0
-    assert written(hour) == []
 
 
 def test_a_late_row_leaves_its_hour_complete() -> None:

@@ -131,12 +131,6 @@ def test_an_hour_is_loaded_by_its_prefix_in_one_page(world: World) -> None:
     assert len(list(world.store().load([HOUR])[0])) == 77
 
 
-def test_hours_are_loaded_in_the_order_asked_for(world: World) -> None:
-    world.store().update(hours(45), add(0))
-    ids = hours(45)[::-1]
-    assert [hour.id for hour in world.store().load(ids)] == ids
-
-
 def test_other_rows_under_an_hours_prefix_are_paged_over(world: World) -> None:
     world.store().update([HOUR], add(59))
     row = world.buckets()[0]
@@ -170,14 +164,6 @@ def test_minutes_are_saved_before_rollups_even_over_several_mutations(world: Wor
     assert sizes[:30] == [1] * 30
     assert len(sizes) == 100
     assert 1 not in sizes[30:]
-
-
-def test_a_series_with_a_scope_has_hours_of_its_own(world: World) -> None:
-    scoped = HourId(Series("acct-1", "items", "scorecard-1", "score-1"), TEN)
-    world.store().update([HOUR, scoped], add(0))
-    row = world.bucket("items#score-1#2026-11-22T10:00:00Z#60")
-    assert (row["count"], row["scorecardId"], row["scoreId"]) == (1, "scorecard-1", "score-1")
-    assert world.bucket(f"{KEY}60")["count"] == 1
 
 
 def test_requests_stay_below_what_a_firewall_takes(world: World) -> None:
@@ -255,20 +241,6 @@ def test_what_another_wrote_between_load_and_save_is_kept_and_ours_is_added(
     assert_rollups_are_sums(world)
 
 
-def test_a_rollup_that_already_is_its_sum_after_a_reload_is_done(world: World) -> None:
-    """The minute went through, and another writer has summed it up meanwhile."""
-    world.store().update([HOUR], add(0, shard="before"))
-
-    def sums_up() -> None:
-        world.api.pause = None
-        world.store().update([HOUR], nothing)
-
-    world.api.pause = sums_up
-    outcome = world.store().update([HOUR], add(0))
-    assert (outcome.retries, outcome.rollups_left) == (1, set())
-    assert {row["count"] for row in world.buckets()} == {2}
-
-
 def test_a_rollup_that_others_keep_writing_is_left_after_a_few_tries(world: World) -> None:
     busy = f"{KEY}60"
     world.store().update([HOUR], add(5, shard="before"))
@@ -334,19 +306,6 @@ def test_a_request_that_is_throttled_whole_is_sent_again(
     world.before = lambda request: left.pop() if kind(request) == when and left else None
     world.store().update([HOUR], add(0))
     assert (left, total(world)) == ([], 1)
-
-
-def test_throttling_without_end_is_contention(world: World) -> None:
-    world.before = lambda request: THROTTLED if kind(request) == "save" else None
-    with pytest.raises(ContentionError, match="the time is over"):
-        world.store().update([HOUR], add(0))
-
-
-def test_no_request_is_begun_when_the_time_is_over(world: World) -> None:
-    world.seconds_left = 1.9
-    with pytest.raises(ContentionError, match="the time is over"):
-        world.store().update([HOUR], add(0))
-    assert world.log == []
 
 
 def test_a_refusal_is_raised_at_once_and_is_no_throttling(world: World) -> None:

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 from aggregated_metrics.adapters.observability import METRICS
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.errors import ChecksFailedError, EventError, ServiceError
+from aggregated_metrics.core.errors import EventError, ServiceError
 from aggregated_metrics.core.series import HourId, Series
 from aggregated_metrics.jobs.recount import NOT_REACHED
 
-from testbench.fakes.endpoint import refusal
 from testbench.streams import Stream, window_event
 from testbench.world import START, World
 
@@ -44,12 +43,6 @@ def accounts(world: World, *names: str) -> list[Any]:
 
 
 # Events -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("path", EVENTS, ids=lambda path: path.stem)
-def test_every_documented_event_is_one_that_it_takes(path: Path) -> None:
-    result = World().invoke("reconciler", json.loads(path.read_text()))
-    assert result["failed"] == []
 
 
 @pytest.mark.parametrize(
@@ -99,17 +92,6 @@ def test_a_range_is_widened_to_whole_hours(start: datetime, end: datetime, hours
     assert world.check_range(start, end, recordTypes=["tasks"])["hours"] == hours
 
 
-def test_a_range_may_have_any_offset() -> None:
-    world = World(["Task"])
-    insert_uncounted(world, "Task")
-    over(world)
-    asked = {"accountId": "acct-1", "start": "2026-11-22T23:00+11:00", "end": "2026-11-23T00+11:00"}
-    with pytest.raises(EventError):
-        world.invoke("reconciler", {"range": asked})
-    asked["end"] = "2026-11-23T00:00+11:00"
-    assert world.invoke("reconciler", {"range": asked})["driftCount"] == 1
-
-
 def test_hours_that_are_not_over_with_their_grace_are_left_out_of_a_range() -> None:
     world = World(["Task"])
     world.clock.advance(50 * 60 + 119)
@@ -157,18 +139,6 @@ def test_a_range_is_bounded_by_its_time_and_names_what_it_does_not_reach() -> No
 
 
 # The pending hours --------------------------------------------------------------------------------
-
-
-def test_hours_of_an_account_and_model_are_one_reading_whatever_their_days() -> None:
-    world = World(["Item"])
-    for day in range(20):
-        at = (START - timedelta(days=day)).isoformat().replace("+00:00", "Z")
-        world.insert("Item", f"row-{day}", createdAt=at, updatedAt=at, createdByType="prediction")
-    world.deliver()
-    over(world)
-    requests = world.requests(world.check)
-    assert sum(b"CountItem" in exchange.body for exchange in requests) == 20, "a range for each"
-    assert world.items("entry") == {}
 
 
 def test_an_hour_is_checked_only_when_it_is_over_and_each_time_that_it_is_touched() -> None:
@@ -376,21 +346,3 @@ def test_the_report_has_the_numbers_of_the_metrics_and_the_first_that_drifted() 
     assert hourly["check"] == "hourly"
     assert hourly.keys() & METRICS.keys() >= {"deferred", "oldestOpenCheckSeconds"}
     assert "drifted" not in hourly
-
-
-def test_what_could_not_be_checked_fails_the_run_after_the_rest() -> None:
-    world = World(["Task"])
-    insert_uncounted(world, "Task", "lost-a", accountId="a")
-    insert_uncounted(world, "Task", "lost-b", accountId="b")
-    stream = Stream("Task")
-    world.lose_batch([stream.insert(world.row("Task", f"lost-{name}")) for name in ("a", "b")])
-    over(world)
-    world.before = lambda request: (
-        refusal(403, "AccessDenied", "No.")
-        if b"CountTask" in request.body and b'"account":"a"' in request.body
-        else None
-    )
-    with pytest.raises(ChecksFailedError, match=r"1 accounts and models .*: a: Task: .*No"):
-        world.check()
-    report = world.reports[-1]
-    assert (report["failedGroups"], report["repaired"]) == (1, 1)

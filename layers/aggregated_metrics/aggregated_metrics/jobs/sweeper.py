@@ -22,7 +22,7 @@ HOURS_PER_RUN = 10_000
 _SPARE_SECONDS = 5.0
 
 type _Visited = tuple[Outcome, int, list[Exception]]
-"""The outcome of hours, how many buckets are complete now, and an error for each hour that failed."""
+"""An outcome, how many buckets are complete now, and the error of each hour that failed."""
 type CompleteUntil = Callable[[str], float]
 """Until when a record type's buckets may be completed, by its stream: epoch seconds."""
 

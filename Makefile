@@ -8,6 +8,7 @@ UV_SYNC    := $(UV) sync --quiet --locked --compile-bytecode
 SAM        := .tools/sam/bin/sam
 BIN        := .venv/bin
 READERS    := model reading adapters.breakdowns adapters.appsync
+REFERENCE  := reading model core.cover core.declarations core.errors
 TEMPLATES  := template.yaml backend/template.yaml
 KEEP       ?=
 CHROMIUM   ?= chromium
@@ -176,7 +177,7 @@ packages: .tools/emulator/.synced ## what a release holds, in dist/: the wheel a
 	PATH="$(CURDIR)/.tools/emulator/bin:$$PATH" npm pack --silent --pack-destination dist ./reader-js
 
 reference: .venv/.synced ## the API reference of the package as pages, in dist/reference/
-	$(BIN)/pdoc --output-directory dist/reference aggregated_metrics '!aggregated_metrics.adapters' '!aggregated_metrics.jobs' '!aggregated_metrics.wiring'
+	$(BIN)/pdoc --output-directory dist/reference $(REFERENCE:%=aggregated_metrics.%)
 
 pre-commit: .venv/.synced ## run the same checks before every commit of this clone
 	$(UV) tool run pre-commit@4.7.0 install

@@ -1,187 +1,110 @@
 """What the demonstration shows in the terminal."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console, Group
-from rich.panel import Panel
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from testbench.emulated.check import Buckets, Difference, Quarantined, Verdict
-from testbench.emulated.corruption import Checked, Damage
-from testbench.emulated.display import show_line
-from testbench.traffic import ACCOUNTS
+from testbench.emulated.check import Difference, Quarantined, Verdict
+from testbench.emulated.corruption import Damage
+from testbench.oracle import Key
 
-RECORD_TYPES = {
-    "items": ("predictionItems", "evaluationItems"),
-    "scoreResults": ("predictionScoreResults", "evaluationScoreResults"),
-    "tasks": (),
-    "evaluations": (),
-    "feedbackItems": (),
-    "procedures": (),
-    "chatSessions": (),
-    "chatMessages": (),
-}
-_COLUMNS = ("count", "cost", "decisions", "AI calls", "errors")
-_EIGHTHS = " ▁▂▃▄▅▆▇█"
-_CHART_ROWS = 4
-_BAR = 2
-_STEP = timedelta(minutes=5)
+WIDTH = 80
 _LISTED = 10
 
 
-def show_counts(console: Console, buckets: Buckets, start: datetime, end: datetime) -> None:
-    """A table of all record types and accounts, and a chart for each of the models."""
-    console.print(_counts(buckets))
-    for name in RECORD_TYPES:
-        console.print(
-            Panel(
-                _chart(buckets, name, start, end),
-                title=f"{name}, all accounts, per 5 minutes",
-                title_align="left",
-                expand=False,
-                box=box.SIMPLE,
-                padding=(0, 1),
-            )
-        )
-
-
-def _counts(buckets: Buckets) -> Table:
-    table = _table("record type", "account", *_COLUMNS, right=_COLUMNS)
-    for name, splits in RECORD_TYPES.items():
-        for each in (name, *splits):
-            for account in ACCOUNTS:
-                shown = each if account == ACCOUNTS[0] else ""
-                table.add_row(shown, account, *_sums(buckets, each, account))
-            table.add_section()
-    return table
-
-
-def _sums(buckets: Buckets, record_type: str, account: str) -> list[str]:
-    records = [
-        record
-        for (owner, name, _, minutes), record in buckets.items()
-        if (owner, name, minutes) == (account, record_type, 60)
-    ]
-    cost = sum(record.cost or 0 for record in records)
-    calls = sum((r.externalAiApiCount or 0) + (r.cachedAiApiCount or 0) for r in records)
-    return [
-        f"{sum(record.count for record in records):,}",
-        f"${cost / 1_000_000:,.4f}" if cost else "-",
-        _number(sum(record.decisionCount or 0 for record in records)),
-        _number(calls),
-        _number(sum(record.errorCount or 0 for record in records)),
-    ]
-
-
-def _number(value: int) -> str:
-    return f"{value:,}" if value else "-"
-
-
-def _chart(buckets: Buckets, record_type: str, start: datetime, end: datetime) -> Group:
-    first = start.replace(minute=start.minute - start.minute % 5)
-    counts: Counter[datetime] = Counter()
-    for (_, name, _, minutes), record in buckets.items():
-        if (name, minutes) == (record_type, 5):
-            counts[record.timeRangeStart.astimezone(UTC)] += record.count
-    starts = [first + _STEP * i for i in range(-((first - end) // _STEP))]
-    lines = bars([counts[moment] for moment in starts])
-    axis = "".join(
-        f"{moment:%H:%M}".ljust(3 * _BAR) if i % 3 == 0 else "" for i, moment in enumerate(starts)
-    )
-    return Group(*(Text(line, style="cyan") for line in lines), Text(f"{'':>6}{axis}", style="dim"))
-
-
-def bars(values: Sequence[int], rows: int = _CHART_ROWS) -> list[str]:
-    """Vertical bars as lines of text, the highest value at the top left."""
-    top = max(values, default=0) or 1
-    heights = [round(value * rows * 8 / top) for value in values]
-    lines = []
-    for row in reversed(range(rows)):
-        cells = "".join(_EIGHTHS[min(max(h - row * 8, 0), 8)] * _BAR for h in heights)
-        label = f"{top:>5} " if row == rows - 1 else f"{0 if row == 0 else '':>5} "
-        lines.append(label + cells)
-    return lines
+def show_line(console: Console, text: str, *, good: bool, seconds: float | None = None) -> None:
+    """One line of the verdict, with how long it took."""
+    sign, style = ("✓", "green") if good else ("✗", "bold red")
+    took = "" if seconds is None else f"{seconds:4.0f} s"
+    room = WIDTH - 4 - len(took)
+    lines = Text(f"{sign} {text}").wrap(console, room)
+    for line in lines[:-1]:
+        console.print(Text("  ") + line, style=style)
+    console.print(f"  {lines[-1].plain:<{room}}{took}", style=style, markup=False)
 
 
 def show_quarantine(console: Console, messages: Iterable[Quarantined]) -> None:
-    """Reasons, tables and numbers."""
-    table = _table("in quarantine because", "table", "rows", right=("rows",))
+    """Reasons, models and numbers."""
+    table = _table("in quarantine because", "model", "rows", right=("rows",))
     for (reason, model), number in sorted(Counter((m.reason, m.model) for m in messages).items()):
         table.add_row(reason, model, str(number))
     console.print(table)
 
 
-def show_differences(console: Console, differences: Sequence[Difference]) -> None:
-    """The first buckets that are wrong."""
-    table = _table("account", "record type", "start", "minutes", "stored", "counted")
-    for (account, name, start, minutes), held, expected in differences[:_LISTED]:
-        table.add_row(account, name, start, str(minutes), str(held), str(expected))
-    console.print(table)
-
-
-def show_verdict(console: Console, verdict: Verdict, *, quarantine_is_exact: bool | None) -> None:
-    """The verdict, line by line; None where nobody has looked into the quarantine."""
+def show_verdict(console: Console, verdict: Verdict, seconds: float | None = None) -> None:
+    """Whether every bucket is what its rows add up to, and just the elapsed ones are complete."""
     if verdict.differences:
-        show_differences(console, verdict.differences)
+        _show_differences(console, verdict.differences)
     show_line(
         console,
-        f"{verdict.compared:,} buckets compared with a group-by of the tables' rows, "
-        f"{len(verdict.differences)} differences",
+        f"{verdict.compared:,} buckets compared with a group-by of the tables' rows: "
+        f"{len(verdict.differences)} differ",
         good=bool(verdict.compared) and not verdict.differences,
+        seconds=seconds,
     )
     wrong = [f"{key} is not" for key in verdict.incomplete]
     wrong += [f"{key} is too early" for key in verdict.premature]
-    show_line(
-        console,
-        f"every elapsed bucket is complete ({verdict.complete:,}), and no other"
-        + (f": not so for {len(wrong)}, such as {wrong[0]}" if wrong else ""),
-        good=not wrong,
-    )
-    if quarantine_is_exact is not None:
-        show_line(
-            console,
-            "the rows that cannot be counted are in quarantine, and only they",
-            good=quarantine_is_exact,
-        )
+    text = f"every elapsed bucket is complete ({verdict.complete:,}), and no other"
+    show_line(console, f"{text}: {wrong[0]}" if wrong else text, good=not wrong)
 
 
-def show_damage(console: Console, damages: Iterable[Damage], found: Checked) -> None:
-    """What was corrupted, and what the reconciler says about it."""
-    table = _table(
-        *("damage", "account", "record type", "start", "min", "off by"),
-        right=("min", "off by"),
-    )
+def _show_differences(console: Console, differences: Sequence[Difference]) -> None:
+    for (account, name, start, minutes), held, expected in differences[:_LISTED]:
+        console.print(f"    {account} {name} {start} {minutes} min: {held}, rows: {expected}")
+
+
+def show_damage(
+    console: Console, damages: Iterable[Damage], found: Mapping[Key, Mapping[str, Any]]
+) -> None:
+    """What was corrupted, and what the repair says of it."""
+    table = _table("damage", "record type", "start", "min", "stored → counted", right=("min",))
     for damage in damages:
-        account, name, start, minutes = damage.key
-        said = _off_by(found.drift.get(damage.key))
-        table.add_row(damage.what, account, name, start[11:16], str(minutes), said)
+        _, name, start, minutes = damage.key
+        said = _said(found.get(damage.key))
+        table.add_row(damage.what, name, start[11:16], str(minutes), said)
     console.print(table)
 
 
-def _off_by(drift: dict[str, Any] | None) -> str:
+def _said(drift: Mapping[str, Any] | None) -> str:
+    """The measures that differ; it was not found without a drift."""
     if drift is None:
-        return "not reported"
+        return "not found"
     stored, counted = drift["stored"], drift["counted"]
-    if stored["count"] != counted["count"]:
-        return f"{stored['count'] - counted['count']:+}"
-    return f"{(stored['cost'] - counted['cost']) / 1_000_000:+.4f} $"
+    name = "count" if stored["count"] != counted["count"] else "cost"
+    return f"{name} {stored[name]:,} → {counted[name]:,}"
 
 
-def show_times(console: Console, seconds: dict[str, float]) -> None:
-    """How long each stage took."""
-    table = _table("stage", "seconds", right=("seconds",))
-    for stage, value in seconds.items():
-        table.add_row(stage, f"{value:.1f}")
-    console.print(table)
+def next_steps(kept: bool, account: str, hour: str, end: str, page: Path) -> Iterable[str]:
+    """Commands that work where the demonstration has ended, each with what it does.
+
+    Args:
+        kept: whether the stack was left up.
+        account: one that has rows.
+        hour: an hour that was counted.
+        end: its end.
+        page: the report.
+    """
+    if not kept:
+        yield f"python3 -m webbrowser {page}    # the same as a page"
+        yield "make demo KEEP=1    # leaves the stack up, to look around"
+        yield "make help           # everything else"
+        return
+    yield f"aggregated-metrics show --stack $STACK --account {account} --day {hour[:10]}"
+    yield (
+        f"aggregated-metrics verify --stack $STACK --account {account} \\\n"
+        f"    --start {hour} --end {end}"
+    )
+    yield "aggregated-metrics repair --stack $STACK --quarantine"
 
 
 def _table(*columns: str, right: Sequence[str] = ()) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False)
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", no_wrap=True)
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return table

@@ -201,13 +201,22 @@ class EmulatedStack:
             name: the user's name.
             fields: such as `Query/fields/listAggregatedMetrics`.
         """
-        iam = self.client("iam")
-        iam.create_user(UserName=name)
+        key = self.person(name)
         if fields:
             arns = [f"{self.backend['GraphQLApiArn']}/types/{field}" for field in fields]
             allowed = {"Effect": "Allow", "Action": "appsync:GraphQL", "Resource": arns}
             document = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
-            iam.put_user_policy(UserName=name, PolicyName="fields", PolicyDocument=document)
+            self.client("iam").put_user_policy(
+                UserName=name, PolicyName="fields", PolicyDocument=document
+            )
+        return key
+
+    def person(self, name: str, *policies: str) -> Credentials:
+        """A new user who has these policies of template.yaml, and nothing else."""
+        iam = self.client("iam")
+        iam.create_user(UserName=name)
+        for policy in policies:
+            iam.attach_user_policy(UserName=name, PolicyArn=self.app[policy])
         key = iam.create_access_key(UserName=name)["AccessKey"]
         return Credentials(key["AccessKeyId"], key["SecretAccessKey"])
 

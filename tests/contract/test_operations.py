@@ -61,8 +61,7 @@ def test_a_filter_names_what_the_function_logs() -> None:
         "ReconcilerLogs": logged(World.check),
         "BackfillerLogs": logged(World.backfill),
     }
-    commands = RUNBOOK.replace("\\\n", "")
-    filters = re.findall(r"output (\w+Logs)\).*--filter-pattern '(\{.*\})'", commands)
+    filters = re.findall(r"logs (\w+Logs) \w+ '(\{.*\})'", RUNBOOK)
     assert {log for log, _ in filters} == lines.keys()
     for log, pattern in filters:
         assert set(re.findall(r"\$\.(\w+)", pattern)) <= lines[log], (log, pattern)

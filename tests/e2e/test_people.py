@@ -21,13 +21,7 @@ RANGE = ("--start", "2026-11-22T10:00:00Z", "--end", "2026-11-22T11:00:00Z")
 
 
 def person(bench: Bench, *policies: str) -> Credentials:
-    """A new user who has these policies of the stack, and nothing else."""
-    iam, name = bench.stack.client("iam"), f"person-{uuid.uuid4()}"
-    iam.create_user(UserName=name)
-    for policy in policies:
-        iam.attach_user_policy(UserName=name, PolicyArn=bench.stack.app[policy])
-    key = iam.create_access_key(UserName=name)["AccessKey"]
-    return Credentials(key["AccessKeyId"], key["SecretAccessKey"])
+    return bench.stack.person(f"person-{uuid.uuid4()}", *policies)
 
 
 @pytest.fixture(scope="module")

@@ -13,14 +13,15 @@ from typing import Any
 from aggregated_metrics.adapters.appsync import Client
 from aggregated_metrics.adapters.bucket_reader import AsOf, BucketReader
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.bucket_sums import Known, exact, is_open
 from aggregated_metrics.core.cover import (
+    Known,
     Step,
     Tile,
     Weekday,
-    check_points,
     cover,
     edges,
+    exact,
+    is_open,
     minutes,
     tiles,
 )
@@ -145,9 +146,8 @@ def timeline(
         ApiError: (with this package's client) the API refused, or did not answer.
     """
     first, last = minutes(start, end)
-    check_points(first, last, step)
-    series = _series(account_id, record_type, scorecard_id, score_id)
     points = edges(first, last, step, zone, week_start)
+    series = _series(account_id, record_type, scorecard_id, score_id)
     return _points(client, series, points, zone, now)
 
 
@@ -186,8 +186,8 @@ def complete_until(
     open_ = [
         tile.start
         for known in found.values()
-        for tile, bucket in known.items()
-        if tile.size == 1 and not bucket.complete
+        for tile, (_, complete) in known.items()
+        if tile.size == 1 and not complete
     ]
     unknown = [tile.start for each in series for tile in reader.unreadable(each) if tile.size == 1]
     return buckets.to_datetime(min([buckets.to_minute(settled), *open_, *unknown]))

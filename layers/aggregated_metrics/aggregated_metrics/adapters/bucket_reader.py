@@ -16,8 +16,7 @@ from weakref import WeakKeyDictionary
 from aggregated_metrics.adapters.appsync import AppSyncClient, Client, body_of
 from aggregated_metrics.adapters.retries import Retries, map_concurrently
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.bucket_sums import Stored, may_be_on_its_way, missing, needs_parts
-from aggregated_metrics.core.cover import Tile
+from aggregated_metrics.core.cover import Tile, may_be_on_its_way, missing, needs_parts
 from aggregated_metrics.core.errors import (
     ApiError,
     ContentionError,
@@ -45,7 +44,7 @@ _STREAMS = Series("_streams", "_streams")
 _SELECTED = f"compositeKey {' '.join(Measures._fields)} metadata complete"
 
 type Wanted = Mapping[Series, Collection[Tile]]
-type Found = dict[Series, dict[Tile, Stored]]
+type Found = dict[Series, dict[Tile, tuple[Measures, bool]]]
 type Document = tuple[str, dict[str, Any]]
 
 
@@ -361,15 +360,15 @@ def _tile(series: Series, row: Mapping[str, Any] | None) -> Tile | None:
     return tile if row["compositeKey"] == composite_key(series, *tile) else None
 
 
-def _stored(row: Mapping[str, Any], names: tuple[str, ...]) -> Stored:
+def _stored(row: Mapping[str, Any], names: tuple[str, ...]) -> tuple[Measures, bool]:
     """A bucket as the API gives it, with what its fields could not show."""
     given = row.get("metadata")
     fields = [row.get(name) or 0 for name in Measures._fields]
     if not names and "beyond" not in str(given):
-        return Stored(Measures(*fields), bool(row["complete"]))
+        return Measures(*fields), bool(row["complete"])
     metadata = Metadata.parse(given, names)
     measures = plus(Measures(*fields, *metadata.extra), metadata.beyond)
-    return Stored(measures, bool(row["complete"]))
+    return measures, bool(row["complete"])
 
 
 def _as_of(row: Mapping[str, Any]) -> AsOf | None:

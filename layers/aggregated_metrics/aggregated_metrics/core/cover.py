@@ -1,19 +1,28 @@
-"""Which buckets tile a range of time, and where a chart's points begin. Pure.
+"""Which buckets tile a range of time, what they sum to, and where a chart's points begin. Pure.
 
 A range `[start, end)` means the minutes that begin in it. So ranges that meet share no minute, and
 a range that ends now has the minute that is running.
+
+A bucket that is complete holds the sum of its minutes. One that is not may be behind them for a
+moment (minutes are written first), and a field that shows the largest Int may hide more; in both
+cases its parts say more, down to the minutes, which keep what their fields cannot show. Only a
+bucket of which no part is stored speaks for itself: its minutes were removed.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from itertools import chain, count, groupby, pairwise, takewhile
 from typing import Literal, NamedTuple, get_args
 
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import RangeError
+from aggregated_metrics.core.measures import INT_MAX, Measures, clamped, total
 
 MOST_POINTS = 50_000
+RECENT = buckets.HOUR
+"""A bucket that is not stored may still be on its way: so many minutes after its end, and so many
+before its start, where a writer's clock is ahead."""
 _MINUTE = timedelta(minutes=1)
 _DAY = timedelta(days=1)
 _MONTH = 31 * _DAY
@@ -21,6 +30,8 @@ _MONTH = 31 * _DAY
 type Step = timedelta | Literal["week", "month"]
 """How far apart a chart's points are. Days, weeks and months are the calendar's."""
 type Weekday = Literal["monday", "sunday"]
+type Known = Mapping[Tile, tuple[Measures, bool]]
+"""The buckets of one series that were read: exact sums, and whether nothing more is expected."""
 
 
 class Tile(NamedTuple):
@@ -30,21 +41,21 @@ class Tile(NamedTuple):
     size: int
 
     @property
-    def end(self) -> int:
-        """The first epoch minute after it."""
-        return self.start + self.size
-
-    def holds(self, other: "Tile") -> bool:
-        """Whether the other bucket lies within this one."""
-        return self.start <= other.start and other.end <= self.end
-
-    @property
     def parts(self) -> tuple["Tile", ...]:
         """The buckets of the next smaller size that it consists of; none for a minute."""
         smaller = max((size for size in buckets.SIZES if size < self.size), default=0)
         if not smaller:
             return ()
-        return tuple(Tile(start, smaller) for start in range(self.start, self.end, smaller))
+        return tuple(Tile(start, smaller) for start in range(*self.span, smaller))
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Its first epoch minute, and the first one after it."""
+        return self.start, self.start + self.size
+
+    def is_in(self, tiles: Container["Tile"]) -> bool:
+        """Whether it, or some bucket within it, is one of these."""
+        return self in tiles or any(part.is_in(tiles) for part in self.parts)
 
 
 def cover(start: datetime, end: datetime) -> list[tuple[datetime, int]]:
@@ -84,6 +95,64 @@ def tiles(first: int, last: int) -> Iterator[Tile]:
         first += size
 
 
+# What buckets sum to ------------------------------------------------------------------------------
+
+
+def may_be_on_its_way(tile: Tile, now: int) -> bool:
+    """Whether a bucket may be missing although its minutes are stored; `now` is an epoch minute."""
+    start, end = tile.span
+    return tile.size > 1 and start - RECENT <= now < end + RECENT
+
+
+def needs_parts(tile: Tile, known: Known) -> bool:
+    """Whether the parts of a stored bucket say more than itself."""
+    if tile.size == 1 or tile not in known:
+        return False
+    own, complete = known[tile]
+    return not complete or max(own) >= INT_MAX
+
+
+def exact(tile: Tile, known: Known, zero: Measures) -> Measures:
+    """The sums of a bucket's minutes, from the largest buckets that can tell.
+
+    `zero` is what they are where nothing is stored: it has as many measures as the series.
+    """
+    own, complete = known.get(tile, (zero, False))
+    if complete and max(own) < INT_MAX:
+        return clamped(own)
+    parts = [part for part in tile.parts if part.is_in(known)]
+    finer = total((exact(part, known, zero) for part in parts), zero)
+    if parts and not complete:
+        return finer
+    # Only what is cut off comes from the parts: they can be fewer than once, where old minutes
+    # were removed.
+    pairs = zip(clamped(own), finer, strict=True)
+    return Measures(*(max(each, sum_) if each >= INT_MAX else each for each, sum_ in pairs))
+
+
+def is_open(tile: Tile, known: Known) -> bool:
+    """Whether a bucket, or a part of it that was read, is stored and not complete."""
+    if tile in known:
+        return not known[tile][1]
+    return any(is_open(part, known) for part in tile.parts)
+
+
+def missing(tile: Tile, known: Known, unreadable: Container[Tile]) -> Iterator[Tile]:
+    """The stored buckets without which the sum of `tile` is not known, though the API has them.
+
+    Finer buckets replace a rollup that cannot be read, unless none is stored. A minute has none.
+    """
+    if tile in known and not needs_parts(tile, known):
+        return
+    if tile in unreadable and not any(p.is_in(known) or p.is_in(unreadable) for p in tile.parts):
+        yield tile
+    for part in tile.parts:
+        yield from missing(part, known, unreadable)
+
+
+# Where points begin -------------------------------------------------------------------------------
+
+
 def edges(
     first: int, last: int, step: Step, zone: tzinfo, week_start: Weekday = "monday"
 ) -> list[int]:
@@ -95,41 +164,31 @@ def edges(
     the midnight before `first`.
 
     Raises:
-        RangeError: the step is no multiple of a minute up to a month, or `zone` is no tzinfo.
+        RangeError: the step is no multiple of a minute up to a month, or makes too many points; or
+            `zone` is no tzinfo.
     """
     if not isinstance(zone, tzinfo):
         raise RangeError(f"{zone!r} is no time zone: give a tzinfo, such as ZoneInfo('Asia/Tokyo')")
     if week_start not in get_args(Weekday.__value__):
         raise RangeError(f'a week starts on "monday" or "sunday", not {week_start!r}')
+    _check(step, last - first)
     day = buckets.to_datetime(first).astimezone(zone).date()
-    grid = _grid(day, _sound(step), zone, week_start)
+    grid = _grid(day, step, zone, week_start)
     inner = [edge for edge in takewhile(lambda edge: edge < last, grid) if edge > first]
     return [first, *inner, last] if first < last else []
 
 
-def check_points(first: int, last: int, step: Step) -> None:
-    """Refuse a wrong step, and one that makes too many points.
-
-    Raises:
-        RangeError: it does.
-    """
-    length = _sound(step)
-    if isinstance(length, timedelta) and (last - first) * _MINUTE / length > MOST_POINTS:
-        raise RangeError(f"that makes more than {MOST_POINTS} points: choose a larger step")
-
-
-def _sound(step: Step) -> Step:
-    if isinstance(step, str):
-        sound = step in {"week", "month"}
-    else:
-        whole = isinstance(step, timedelta) and not step % _MINUTE
-        sound = whole and _MINUTE <= step <= _MONTH
-    if not sound:
+def _check(step: Step, length: int) -> None:
+    """Refuse a wrong step, and one that makes too many points of so many minutes."""
+    if step in {"week", "month"}:
+        return
+    if not isinstance(step, timedelta) or step % _MINUTE or not _MINUTE <= step <= _MONTH:
         raise RangeError(
             f"{step!r} is no step: give a timedelta of whole minutes up to 31 days, such as "
             'timedelta(minutes=60), or "week" or "month"'
         )
-    return step
+    if length * _MINUTE / step > MOST_POINTS:
+        raise RangeError(f"that makes more than {MOST_POINTS} points: choose a larger step")
 
 
 def _grid(day: date, step: Step, zone: tzinfo, week_start: Weekday) -> Iterator[int]:
@@ -171,21 +230,12 @@ def _months(day: date) -> Iterator[date]:
 def _midnight(day: date, zone: tzinfo) -> int:
     """Where a day begins: its first midnight, or where clocks skip that, when they do."""
     moment = datetime(day.year, day.month, day.day, tzinfo=zone)
-    if _exists(moment):
+    if moment.astimezone(UTC).astimezone(zone) == moment:  # the zone's clock shows it
         return _ceiling(moment)
     before, after = _ceiling(moment.replace(fold=1)) - 1, _ceiling(moment)
-    dates = range(before, after + 1)
-    return dates[bisect_left(dates, day, key=lambda at: _date(at, zone))]
-
-
-def _exists(moment: datetime) -> bool:
-    """Whether the zone's clock ever shows this time."""
-    there = moment.astimezone(UTC).astimezone(moment.tzinfo)
-    return there.replace(fold=0) == moment.replace(fold=0)
-
-
-def _date(minute: int, zone: tzinfo) -> date:
-    return buckets.to_datetime(minute).astimezone(zone).date()
+    around = range(before, after + 1)
+    shown = bisect_left(around, day, key=lambda at: buckets.to_datetime(at).astimezone(zone).date())
+    return around[shown]
 
 
 def _ceiling(moment: datetime) -> int:

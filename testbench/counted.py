@@ -98,7 +98,7 @@ def store(
             hour.set_minute(minute, measures, zero(names), 0)
         hour.roll_up()
         hour.close(now.timestamp(), GRACE)
-        writes, _ = hour.writes(now)
+        writes = hour.writes(now)
         api.put("AggregatedMetrics", *(_row(w.record) for w in writes if not left_out(w)))
 
 

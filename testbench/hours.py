@@ -10,7 +10,7 @@ from typing import Any
 
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.changes import Delta
-from aggregated_metrics.core.hour import Bucket, Hour, Tally
+from aggregated_metrics.core.hour import Bucket, Hour
 from aggregated_metrics.core.measures import Measures
 from aggregated_metrics.core.series import HourId, Series
 
@@ -38,17 +38,17 @@ def apply(
     shard: str = "shard",
     last: int | None = None,
     now: datetime = NOW,
-) -> Tally:
+) -> None:
     """Apply a batch to a minute of an hour; it ends with the greatest of its deltas."""
     end = max((each[0] for each in deltas), default=0) if last is None else last
-    return hour.apply(hour.id.start + minute, shard, end, deltas, now)
+    hour.apply(hour.id.start + minute, shard, end, deltas, now)
 
 
 def stored(hour: Hour, now: datetime = NOW) -> list[dict[str, Any]]:
     """The API's rows of all of an hour's buckets, written now."""
     for bucket in hour:
         bucket.dirty = True
-    return [{"metadata": None, **write.record} for write in hour.writes(now)[0]]
+    return [{"metadata": None, **write.record} for write in hour.writes(now)]
 
 
 def saved(hour: Hour, now: datetime = NOW, **changes: Any) -> Hour:

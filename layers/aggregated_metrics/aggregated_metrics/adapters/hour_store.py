@@ -18,7 +18,7 @@ from aggregated_metrics.adapters.appsync import Client, body_of
 from aggregated_metrics.adapters.retries import Retries, map_concurrently
 from aggregated_metrics.core.buckets import HOUR, floor, iso, minute_of
 from aggregated_metrics.core.errors import ConditionFailedError, GraphQLError, ThrottledError
-from aggregated_metrics.core.hour import Bucket, Hour, Tally, Write, places_of
+from aggregated_metrics.core.hour import Bucket, Hour, Write, places_of
 from aggregated_metrics.core.models import BUILT_IN, Models
 from aggregated_metrics.core.series import BucketId, HourId, Series, composite_key, key_stem
 
@@ -51,7 +51,7 @@ BREAKDOWN_HOURS = (
 
 type Document = tuple[str, dict[str, Any]]
 """A text, and its variables."""
-type Edit = Callable[[Hour], Tally | None]
+type Edit = Callable[[Hour], None]
 """Changes an hour in place. It may be called again on a newer state of the same hour."""
 type BeforeSave = Callable[[Sequence[Hour]], None]
 """Is given the changed hours that are about to be written."""
@@ -71,7 +71,8 @@ class Outcome:
         rollups_left: hours with a rollup that is left to the sweeper.
         unreadable: hours with a stored bucket that the API could not give: the bucket's key.
         left_out: those of them of which nothing was written, because it is a minute.
-        tally: clamps and overflows among what was written.
+        clamped, evicted: Hour has them.
+        overflowed: buckets with a sum that is too large for its field.
     """
 
     hours: int = 0
@@ -81,7 +82,9 @@ class Outcome:
     rollups_left: set[HourId] = field(default_factory=set)
     unreadable: dict[HourId, str] = field(default_factory=dict)
     left_out: dict[HourId, str] = field(default_factory=dict)
-    tally: Tally = field(default_factory=Tally)
+    clamped: int = 0
+    overflowed: int = 0
+    evicted: int = 0
 
     def add(self, other: "Outcome") -> None:
         """Add the outcome of other hours."""
@@ -92,7 +95,9 @@ class Outcome:
         self.rollups_left |= other.rollups_left
         self.unreadable |= other.unreadable
         self.left_out |= other.left_out
-        self.tally.add(other.tally)
+        self.clamped += other.clamped
+        self.overflowed += other.overflowed
+        self.evicted += other.evicted
 
 
 class HourStore:
@@ -230,7 +235,9 @@ class HourStore:
         Minutes are changed, and only then summed up. After some tries rollups are left to the
         sweeper: they are where all writers meet.
         """
-        outcome.tally.add(edit(hour) or Tally())
+        edit(hour)
+        outcome.clamped += hour.clamped
+        outcome.evicted += hour.evicted
         if unreadable := [bucket for bucket in hour if bucket.unreadable]:
             outcome.unreadable[hour.id] = composite_key(
                 hour.id.series, unreadable[0].start, unreadable[0].size
@@ -239,8 +246,8 @@ class HourStore:
                 outcome.left_out[hour.id] = outcome.unreadable[hour.id]
                 return []  # a minute's sums are not known: only a check may set them
         hour.roll_up()
-        writes, tally = hour.writes(self._clock())
-        outcome.tally.add(tally)
+        writes = hour.writes(self._clock())
+        outcome.overflowed += hour.overflowed()
         if with_rollups:
             return writes
         minutes = [write for write in writes if write.bucket.size == 1]

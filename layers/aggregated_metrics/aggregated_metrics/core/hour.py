@@ -134,21 +134,6 @@ class Write(NamedTuple):
         return BucketId(self.hour, self.bucket.size, self.bucket.start)
 
 
-@dataclass(slots=True)
-class Tally:
-    """What happened to the numbers on their way into buckets."""
-
-    clamped: int = 0
-    overflowed: int = 0
-    evicted: int = 0
-
-    def add(self, other: "Tally") -> None:
-        """Add what happened to other numbers."""
-        self.clamped += other.clamped
-        self.overflowed += other.overflowed
-        self.evicted += other.evicted
-
-
 class Hour:
     """The buckets of one hour, loaded, to be changed and saved.
 
@@ -158,7 +143,13 @@ class Hour:
             `compositeKey`, the measures, `complete`, `metadata` and `updatedAt`.
         names: the record type's extra measures.
         unreadable: the keys of stored buckets that the API could not give.
+
+    Attributes:
+        clamped: how many times deltas made a measure negative.
+        evicted: how many checkpoints had to go although the stream may bring their shard again.
     """
+
+    clamped = evicted = 0
 
     def __init__(
         self,
@@ -217,19 +208,17 @@ class Hour:
         if loaded is None or loaded.version is None or _is_older(loaded.version, known.version):
             self._buckets[place] = replace(known, parsed=deepcopy(known.parsed))
 
-    def apply_batches(self, batches: Iterable[Batch], now: datetime) -> Tally:
+    def apply_batches(self, batches: Iterable[Batch], now: datetime) -> None:
         """Apply what batches bring to this hour; nothing where a minute cannot be read."""
-        tally = Tally()
         if self.has_unreadable_minutes:
-            return tally
+            return
         for batch in batches:
             for minute, deltas in batch.hours.get(self.id, {}).items():
-                tally.add(self.apply(minute, batch.shard, batch.last, deltas, now))
-        return tally
+                self.apply(minute, batch.shard, batch.last, deltas, now)
 
     def apply(
         self, minute: int, shard: str, last: int, deltas: Sequence[Delta], now: datetime
-    ) -> Tally:
+    ) -> None:
         """Apply those deltas that neither a checkpoint nor a repair has counted already.
 
         A batch that nets to zero here moves the checkpoint all the same, unless each of its records
@@ -242,7 +231,7 @@ class Hour:
         #    the checkpoint that says so, so no crash divides them.
         fresh = [delta for delta in deltas if delta[0] > applied]
         if not _matters(fresh):
-            return Tally()
+            return
         # 2. What was there when a repair counted the rows is in the sums, whichever shard brings
         #    it: countedUntil too was written with them.
         until = known.counted_until
@@ -254,9 +243,9 @@ class Hour:
             known.unindexed = total(unindexed, known.unindexed)
         # 3. The checkpoint moves to the batch's end, in the record that holds the sums. Nothing is
         #    stored before all three are done: a crash leaves the minute as it was.
-        evicted = known.checkpoint(shard, max(last, applied), now.timestamp())
+        self.evicted += known.checkpoint(shard, max(last, applied), now.timestamp())
+        self.clamped += min(wanted) < 0
         self._change(bucket, wanted)
-        return Tally(clamped=int(min(wanted) < 0), evicted=evicted)
 
     def set_minute(
         self, minute: int, indexed: Measures, unindexed: Measures | None, until: float
@@ -335,14 +324,17 @@ class Hour:
             default=None,
         )
 
-    def writes(self, now: datetime) -> tuple[list[Write], Tally]:
+    def writes(self, now: datetime) -> list[Write]:
         """The mutations that store what has changed, minutes before rollups.
 
         Each carries a new version, greater than the one that it replaces.
         """
-        changed = [bucket for bucket in self if bucket.dirty]
-        overflowed = sum(clamped(each.measures) != shown(each.measures) for each in changed)
-        return [self._write(bucket, now) for bucket in changed], Tally(overflowed=overflowed)
+        return [self._write(bucket, now) for bucket in self if bucket.dirty]
+
+    def overflowed(self) -> int:
+        """How many of the changed buckets have a sum that is too large for its field."""
+        changed = (bucket.measures for bucket in self if bucket.dirty)
+        return sum(clamped(measures) != shown(measures) for measures in changed)
 
     def _change(self, bucket: Bucket, measures: Measures) -> None:
         bucket.measures = measures

@@ -111,8 +111,8 @@ def _applied(outcome: Outcome) -> Report:
         "conflicts": outcome.conflicts,
         "retries": outcome.retries,
         "rollupsLeft": len(outcome.rollups_left),
-        "clamped": outcome.tally.clamped,
-        "overflowed": outcome.tally.overflowed,
-        "checkpointsEvicted": outcome.tally.evicted,
+        "clamped": outcome.clamped,
+        "overflowed": outcome.overflowed,
+        "checkpointsEvicted": outcome.evicted,
         "unreadableRecords": len(outcome.unreadable),
     }

@@ -108,7 +108,7 @@ class Sweeper:
             "written": len(outcome.saved),
             "conflicts": outcome.conflicts,
             "retries": outcome.retries,
-            "overflowed": outcome.tally.overflowed,
+            "overflowed": outcome.overflowed,
             "unreadableRecords": len(outcome.unreadable),
             "failedHours": len(errors),
         }

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aggregated_metrics import breakdowns
-from aggregated_metrics.adapters import bucket_reader, hour_store
+from aggregated_metrics.adapters import bucket_reader, hour_documents
 from aggregated_metrics.adapters.appsync import Client, operation_name
 from aggregated_metrics.adapters.retries import Retries
 from aggregated_metrics.adapters.source_rows import IndexRows, hours_condition
@@ -53,10 +53,10 @@ def documents(models: Models) -> list[str]:
     ]
     asks = [bucket_reader.Ask(_HOUR.series, 0, HOUR), bucket_reader.Ask(_HOUR.series, 0)]
     made = (
-        hour_store.load_document([_HOUR]),
-        hour_store.keys_document(_HOUR),
-        hour_store.save_document(writes),
-        hour_store.day_document([(_HOUR.series, 0)]),
+        hour_documents.load_document([_HOUR]),
+        hour_documents.keys_document(_HOUR),
+        hour_documents.save_document(writes),
+        hour_documents.day_document([(_HOUR.series, 0)]),
         bucket_reader.document(asks, as_of=True),
     )
     recorder = _Recorder()
@@ -67,7 +67,7 @@ def documents(models: Models) -> list[str]:
     for model in models:
         if model.listing is not None:
             list(rows.pages(model, NOBODY, hours_condition(0, 0)))
-    return [*(text for text, _ in made), hour_store.BREAKDOWN_HOURS, *recorder.asked]
+    return [*(text for text, _ in made), hour_documents.BREAKDOWN_HOURS, *recorder.asked]
 
 
 def schema_of(appsync: Any, api_id: str) -> GraphQLSchema:

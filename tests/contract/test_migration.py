@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import aggregated_metrics
 import pytest
-from aggregated_metrics.adapters.hour_store import FIELDS
+from aggregated_metrics.adapters.hour_documents import FIELDS
 from aggregated_metrics.core.changes import fold
 from aggregated_metrics.core.models import BUILT_IN
 from aggregated_metrics.core.series import Series

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from aggregated_metrics.adapters import hour_store
+from aggregated_metrics.adapters.hour_documents import FIELDS
 from aggregated_metrics.adapters.hour_store import (
     BUCKETS_PER_SAVE,
-    FIELDS,
     HOURS_PER_LOAD,
     ROLLUP_TRIES,
     HourStore,

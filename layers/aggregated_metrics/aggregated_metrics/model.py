@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from aggregated_metrics.adapters.appsync import Client
-from aggregated_metrics.adapters.hour_store import FIELDS
+from aggregated_metrics.adapters.hour_documents import FIELDS
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import ConditionFailedError, ContentionError, RangeError
 from aggregated_metrics.core.metadata import RESERVED, decoded

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aggregated_metrics.adapters.appsync import Client
-from aggregated_metrics.adapters.hour_store import Keys, list_document
+from aggregated_metrics.adapters.hour_documents import Keys, list_document
 from aggregated_metrics.core.series import Series, key_stem
 
 MOST = 500

@@ -10,17 +10,25 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache, partial
+from functools import partial
 from itertools import batched, chain, count
-from typing import Any, NamedTuple
+from typing import Any
 
 from aggregated_metrics.adapters.appsync import Client, body_of
+from aggregated_metrics.adapters.hour_documents import (
+    BREAKDOWN_HOURS,
+    Document,
+    day_document,
+    keys_document,
+    load_document,
+    save_document,
+)
 from aggregated_metrics.adapters.retries import Retries, map_concurrently
 from aggregated_metrics.core.buckets import HOUR, floor, iso, minute_of
 from aggregated_metrics.core.errors import ConditionFailedError, GraphQLError, ThrottledError
 from aggregated_metrics.core.hour import Bucket, Hour, Write, places_of
 from aggregated_metrics.core.models import BUILT_IN, Models
-from aggregated_metrics.core.series import BucketId, HourId, Series, composite_key, key_stem
+from aggregated_metrics.core.series import BucketId, HourId, Series, composite_key
 
 HOURS_PER_LOAD = 40
 """One account's batch with its breakdowns by twenty scores; AppSync reads aliases side by side."""
@@ -29,28 +37,7 @@ BUCKETS_PER_SAVE = 50
 BYTES_PER_SAVE = 500_000
 """Half of what AppSync takes: metadata with full checkpoints is large."""
 ROLLUP_TRIES = 3
-LOADED = (
-    "compositeKey count cost decisionCount externalAiApiCount cachedAiApiCount errorCount "
-    "metadata complete updatedAt"
-)
-FIELDS = (
-    "accountId compositeKey scorecardId scoreId recordType timeRangeStart timeRangeEnd "
-    "numberOfMinutes count cost decisionCount externalAiApiCount cachedAiApiCount errorCount "
-    "metadata complete createdAt updatedAt"
-)
-"""Subscribers get only what a mutation selects, so a mutation selects everything."""
-BUCKETS_PER_PAGE = 1000
-BREAKDOWN_HOURS = (
-    "query FindBreakdownHours($account: String!, $token: String, "
-    "$range: ModelAggregatedMetricsByAccountRecordTypeCompositeKeyConditionInput, "
-    "$filter: ModelAggregatedMetricsFilterInput) "
-    "{ page: listAggregatedMetricsByAccountIdAndRecordTypeAndTimeRangeStart(accountId: $account, "
-    f"recordTypeTimeRangeStart: $range, filter: $filter, limit: {BUCKETS_PER_PAGE}, "
-    "nextToken: $token) { items { scorecardId scoreId timeRangeStart } nextToken } }"
-)
 
-type Document = tuple[str, dict[str, Any]]
-"""A text, and its variables."""
 type Edit = Callable[[Hour], None]
 """Changes an hour in place. It may be called again on a newer state of the same hour."""
 type BeforeSave = Callable[[Sequence[Hour]], None]
@@ -452,121 +439,3 @@ def _order(hour_id: HourId) -> tuple[str, ...]:
     """An account's hours side by side, so that its batch needs one group."""
     account_id, record_type, scorecard_id, score_id = hour_id.series
     return account_id, record_type, scorecard_id or "", score_id or "", hour_id.prefix
-
-
-# Documents: an alias for each thing that is asked. Each text is made once. ------------------------
-
-
-class Keys(NamedTuple):
-    """Composite keys of an account: a condition on them, and the page to go on with."""
-
-    account_id: str
-    condition: Mapping[str, Any]
-    token: str | None = None
-
-
-def load_document(ids: Sequence[HourId], token: str | None = None) -> Document:
-    """The query that loads these hours (an alias `h<i>` each); `token` is a single one's page."""
-    return list_document("LoadHours", "h", _keys_of(ids, token), 100, LOADED)
-
-
-def keys_document(hour: HourId, token: str | None = None) -> Document:
-    """The query that reads the keys of an hour's buckets alone (alias `h0`)."""
-    return list_document("LoadKeys", "h", _keys_of([hour], token), 100, "compositeKey")
-
-
-def _keys_of(ids: Sequence[HourId], token: str | None) -> list[Keys]:
-    return [Keys(hour.series.account_id, {"beginsWith": hour.prefix}, token) for hour in ids]
-
-
-def day_document(days: Sequence[tuple[Series, int]], tokens: Sequence[str | None] = ()) -> Document:
-    """The query that lists the 60-minute buckets of whole days (an alias `d<i>` each)."""
-    keys = [
-        Keys(series.account_id, {"beginsWith": f"{key_stem(series)}{iso(first)[:11]}"}, token)
-        for (series, first), token in zip(days, tokens or [None] * len(days), strict=True)
-    ]
-    return list_document("FindHours", "d", keys, 1000, "timeRangeStart", minutes=HOUR)
-
-
-def list_document(
-    name: str,
-    alias: str,
-    keys: Sequence[Keys],
-    limit: int,
-    selected: str,
-    *,
-    minutes: int | None = None,
-) -> Document:
-    """The query that lists the buckets of these keys, at most `limit` of each.
-
-    Args:
-        name: the operation's.
-        alias: what the aliases begin with; a number follows.
-        keys: which buckets.
-        limit: how many of each are read; a page may have more to come.
-        selected: the fields.
-        minutes: only buckets of this size.
-    """
-    variables: dict[str, Any] = {}
-    for i, (account_id, condition, token) in enumerate(keys):
-        variables |= {f"a{i}": account_id, f"k{i}": condition}
-        if token:
-            variables[f"t{i}"] = token
-    if minutes is not None:
-        variables["f"] = {"numberOfMinutes": {"eq": minutes}}
-    return _list_text(name, alias, len(keys), limit, selected, minutes is not None), variables
-
-
-def save_document(writes: Sequence[Write]) -> Document:
-    """The mutation that carries out these writes in order (alias `b<i>`), and its variables."""
-    variables: dict[str, Any] = {}
-    for i, write in enumerate(writes):
-        variables[f"i{i}"] = write.record
-        if write.condition is not None:
-            variables[f"c{i}"] = write.condition
-    return _save_text(tuple(write.is_new for write in writes)), variables
-
-
-@lru_cache(maxsize=128)
-def _list_text(
-    name: str,
-    alias: str,
-    number: int,
-    limit: int,
-    selected: str,
-    filtered: bool,
-) -> str:
-    declared = [
-        f"$a{i}: String, $k{i}: ModelStringKeyConditionInput, $t{i}: String" for i in range(number)
-    ]
-    filter_ = ""
-    if filtered:
-        declared.append("$f: ModelAggregatedMetricsFilterInput")
-        filter_ = "filter: $f, "
-    aliases = "\n".join(
-        f"{alias}{i}: listAggregatedMetrics(accountId: $a{i}, compositeKey: $k{i}, {filter_}"
-        f"limit: {limit}, nextToken: $t{i}) {{ items {{ {selected} }} nextToken }}"
-        for i in range(number)
-    )
-    return f"query {name}({', '.join(declared)}) {{\n{aliases}\n}}"
-
-
-@lru_cache(maxsize=256)
-def _save_text(creates: tuple[bool, ...]) -> str:
-    declared = []
-    aliases = []
-    for i, create in enumerate(creates):
-        if create:
-            declared.append(f"$i{i}: CreateAggregatedMetricsInput!")
-            aliases.append(f"b{i}: createAggregatedMetrics(input: $i{i}) {{ ...bucket }}")
-        else:
-            declared.append(
-                f"$i{i}: UpdateAggregatedMetricsInput!, $c{i}: ModelAggregatedMetricsConditionInput"
-            )
-            aliases.append(
-                f"b{i}: updateAggregatedMetrics(input: $i{i}, condition: $c{i}) {{ ...bucket }}"
-            )
-    return (
-        f"mutation SaveHours({', '.join(declared)}) {{\n" + "\n".join(aliases) + "\n}\n"
-        f"fragment bucket on AggregatedMetrics {{ {FIELDS} }}"
-    )

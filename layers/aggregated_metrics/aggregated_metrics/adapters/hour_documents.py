@@ -1,0 +1,150 @@
+"""The GraphQL documents that find, load and save buckets: an alias for each thing that is asked.
+
+Their texts depend on numbers alone, and each is made once; what varies are the variables.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from aggregated_metrics.core.buckets import HOUR, iso
+from aggregated_metrics.core.hour import Write
+from aggregated_metrics.core.series import HourId, Series, key_stem
+
+LOADED = (
+    "compositeKey count cost decisionCount externalAiApiCount cachedAiApiCount errorCount "
+    "metadata complete updatedAt"
+)
+FIELDS = (
+    "accountId compositeKey scorecardId scoreId recordType timeRangeStart timeRangeEnd "
+    "numberOfMinutes count cost decisionCount externalAiApiCount cachedAiApiCount errorCount "
+    "metadata complete createdAt updatedAt"
+)
+"""Subscribers get only what a mutation selects, so a mutation selects everything."""
+BUCKETS_PER_PAGE = 1000
+BREAKDOWN_HOURS = (
+    "query FindBreakdownHours($account: String!, $token: String, "
+    "$range: ModelAggregatedMetricsByAccountRecordTypeCompositeKeyConditionInput, "
+    "$filter: ModelAggregatedMetricsFilterInput) "
+    "{ page: listAggregatedMetricsByAccountIdAndRecordTypeAndTimeRangeStart(accountId: $account, "
+    f"recordTypeTimeRangeStart: $range, filter: $filter, limit: {BUCKETS_PER_PAGE}, "
+    "nextToken: $token) { items { scorecardId scoreId timeRangeStart } nextToken } }"
+)
+
+type Document = tuple[str, dict[str, Any]]
+"""A text, and its variables."""
+
+
+class Keys(NamedTuple):
+    """Composite keys of an account: a condition on them, and the page to go on with."""
+
+    account_id: str
+    condition: Mapping[str, Any]
+    token: str | None = None
+
+
+def load_document(ids: Sequence[HourId], token: str | None = None) -> Document:
+    """The query that loads these hours (an alias `h<i>` each); `token` is a single one's page."""
+    return list_document("LoadHours", "h", _keys_of(ids, token), 100, LOADED)
+
+
+def keys_document(hour: HourId, token: str | None = None) -> Document:
+    """The query that reads the keys of an hour's buckets alone (alias `h0`)."""
+    return list_document("LoadKeys", "h", _keys_of([hour], token), 100, "compositeKey")
+
+
+def _keys_of(ids: Sequence[HourId], token: str | None) -> list[Keys]:
+    return [Keys(hour.series.account_id, {"beginsWith": hour.prefix}, token) for hour in ids]
+
+
+def day_document(days: Sequence[tuple[Series, int]], tokens: Sequence[str | None] = ()) -> Document:
+    """The query that lists the 60-minute buckets of whole days (an alias `d<i>` each)."""
+    keys = [
+        Keys(series.account_id, {"beginsWith": f"{key_stem(series)}{iso(first)[:11]}"}, token)
+        for (series, first), token in zip(days, tokens or [None] * len(days), strict=True)
+    ]
+    return list_document("FindHours", "d", keys, 1000, "timeRangeStart", minutes=HOUR)
+
+
+def list_document(
+    name: str,
+    alias: str,
+    keys: Sequence[Keys],
+    limit: int,
+    selected: str,
+    *,
+    minutes: int | None = None,
+) -> Document:
+    """The query that lists the buckets of these keys, at most `limit` of each.
+
+    Args:
+        name: the operation's.
+        alias: what the aliases begin with; a number follows.
+        keys: which buckets.
+        limit: how many of each are read; a page may have more to come.
+        selected: the fields.
+        minutes: only buckets of this size.
+    """
+    variables: dict[str, Any] = {}
+    for i, (account_id, condition, token) in enumerate(keys):
+        variables |= {f"a{i}": account_id, f"k{i}": condition}
+        if token:
+            variables[f"t{i}"] = token
+    if minutes is not None:
+        variables["f"] = {"numberOfMinutes": {"eq": minutes}}
+    return _list_text(name, alias, len(keys), limit, selected, minutes is not None), variables
+
+
+def save_document(writes: Sequence[Write]) -> Document:
+    """The mutation that carries out these writes in order (alias `b<i>`), and its variables."""
+    variables: dict[str, Any] = {}
+    for i, write in enumerate(writes):
+        variables[f"i{i}"] = write.record
+        if write.condition is not None:
+            variables[f"c{i}"] = write.condition
+    return _save_text(tuple(write.is_new for write in writes)), variables
+
+
+@lru_cache(maxsize=128)
+def _list_text(
+    name: str,
+    alias: str,
+    number: int,
+    limit: int,
+    selected: str,
+    filtered: bool,
+) -> str:
+    declared = [
+        f"$a{i}: String, $k{i}: ModelStringKeyConditionInput, $t{i}: String" for i in range(number)
+    ]
+    filter_ = ""
+    if filtered:
+        declared.append("$f: ModelAggregatedMetricsFilterInput")
+        filter_ = "filter: $f, "
+    aliases = "\n".join(
+        f"{alias}{i}: listAggregatedMetrics(accountId: $a{i}, compositeKey: $k{i}, {filter_}"
+        f"limit: {limit}, nextToken: $t{i}) {{ items {{ {selected} }} nextToken }}"
+        for i in range(number)
+    )
+    return f"query {name}({', '.join(declared)}) {{\n{aliases}\n}}"
+
+
+@lru_cache(maxsize=256)
+def _save_text(creates: tuple[bool, ...]) -> str:
+    declared = []
+    aliases = []
+    for i, create in enumerate(creates):
+        if create:
+            declared.append(f"$i{i}: CreateAggregatedMetricsInput!")
+            aliases.append(f"b{i}: createAggregatedMetrics(input: $i{i}) {{ ...bucket }}")
+        else:
+            declared.append(
+                f"$i{i}: UpdateAggregatedMetricsInput!, $c{i}: ModelAggregatedMetricsConditionInput"
+            )
+            aliases.append(
+                f"b{i}: updateAggregatedMetrics(input: $i{i}, condition: $c{i}) {{ ...bucket }}"
+            )
+    return (
+        f"mutation SaveHours({', '.join(declared)}) {{\n" + "\n".join(aliases) + "\n}\n"
+        f"fragment bucket on AggregatedMetrics {{ {FIELDS} }}"
+    )

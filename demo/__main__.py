@@ -65,8 +65,8 @@ class Demo:
 
     @property
     def hour(self) -> datetime:
-        """The hour of the first half of the rows: it is over, whenever the demo runs."""
-        return self.end.replace(minute=0) - timedelta(hours=1)
+        """The hour of the first half of the rows."""
+        return last_hour(self.end)
 
     def run(self) -> bool:
         """All steps after the start of the stack; returns whether everything was right."""
@@ -163,6 +163,11 @@ class Demo:
 
     def _say(self, text: str, took: Callable[[], float]) -> None:
         show_line(self.console, text, good=True, seconds=took())
+
+
+def last_hour(now: datetime) -> datetime:
+    """The hour that was over last: what is corrupted in it stays so until it is repaired."""
+    return now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
 
 
 def retried[Result](work: Callable[[], Result]) -> Result:

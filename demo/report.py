@@ -72,12 +72,12 @@ def show_damage(
 
 
 def _said(drift: Mapping[str, Any] | None) -> str:
-    """The measures that differ; it was not found without a drift."""
+    """Both counts, or both costs where only those differ."""
     if drift is None:
         return "not found"
     stored, counted = drift["stored"], drift["counted"]
     name = "count" if stored["count"] != counted["count"] else "cost"
-    return f"{name} {stored[name]:,} → {counted[name]:,}"
+    return f"{stored[name]:,} → {counted[name]:,}"
 
 
 def next_steps(kept: bool, account: str, hour: str, end: str, page: Path) -> Iterable[str]:

@@ -1,0 +1,69 @@
+"""What `make demo` prints: it fits 80 columns, and the commands that it names exist."""
+
+import io
+import shlex
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from aggregated_metrics_cli import arguments
+from demo import report
+from demo.__main__ import last_hour
+from testbench.emulated.check import Difference, Quarantined, Verdict
+from testbench.emulated.corruption import Damage
+from testbench.templates import ROOT
+
+HOUR, END = "2026-11-22T10:00:00Z", "2026-11-22T11:00:00Z"
+KEY = ("acme", "evaluationScoreResults", "2026-11-22T10:15:00Z", 15)
+DRIFT = {"stored": {"count": 1_234_567, "cost": 1}, "counted": {"count": 1_234_560, "cost": 1}}
+
+
+def steps(*, kept: bool) -> list[str]:
+    page = Path(".local/demo-report.html")
+    return [*report.next_steps(kept, "acme", HOUR, END, page)]
+
+
+def test_the_commands_on_a_kept_stack_are_understood() -> None:
+    for command in steps(kept=True):
+        program, *given = shlex.split(command.replace("\\\n", ""))
+        assert program == "aggregated-metrics"
+        options = arguments.parse(given)
+        assert options.stack == "$STACK"
+
+
+def test_without_a_stack_the_commands_are_targets_and_a_file() -> None:
+    targets = (ROOT / "Makefile").read_text()
+    for command in steps(kept=False):
+        program, *given = shlex.split(command, comments=True)
+        assert (program, given[0]) == ("python3", "-m") or f"\n{given[0]}: " in targets
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_three_commands_are_named(*, kept: bool) -> None:
+    assert len(steps(kept=kept)) == 3
+
+
+def test_everything_fits_80_columns_with_every_label() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=report.WIDTH, highlight=False)
+    verdict = Verdict(1_234, [Difference(KEY, (1, 2, 3), (4, 5, 6))], [KEY], [], 1_000)
+    report.show_verdict(console, verdict, 12.3)
+    report.show_damage(console, [Damage("deleted minute", KEY, 5, None)] * 2, {KEY: DRIFT})
+    reason = "createdAt … is more than a day after the record's own creation, so not counted"
+    report.show_quarantine(console, [Quarantined(reason, "ScoreResult-abc-dev", "row")])
+    text = out.getvalue()
+    assert max(map(len, text.splitlines())) <= report.WIDTH
+    for label in ("evaluationScoreResults", "1,234,567 → 1,234,560", "ScoreResult", "12 s"):
+        assert label in text
+    for line in (line for command in steps(kept=True) for line in command.splitlines()):
+        assert len(f"  {line}") <= report.WIDTH
+
+
+@pytest.mark.parametrize("minute", [0, 1, 30, 59])
+def test_the_hour_that_is_corrupted_is_over_whenever_the_demo_runs(minute: int) -> None:
+    now = datetime(2026, 11, 22, 0, minute, 3, tzinfo=UTC)
+    hour = last_hour(now)
+    assert hour == datetime(2026, 11, 21, 23, tzinfo=UTC)
+    assert hour + timedelta(hours=1) <= now

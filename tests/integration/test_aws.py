@@ -12,8 +12,7 @@ import pytest
 from aggregated_metrics.adapters.consumers import Consumers
 from aggregated_metrics.adapters.pending_hours import PendingHours
 from aggregated_metrics.adapters.queues import FailedBatches, Quarantine
-from aggregated_metrics.adapters.run_files import Part, RunFiles, Segment
-from aggregated_metrics.core.changes import Reject
+from aggregated_metrics.adapters.run_files import Part, RunFiles, segment_prefix
 from aggregated_metrics.core.errors import ServiceError
 from aggregated_metrics.core.series import HourId, Series
 from botocore.stub import Stubber
@@ -175,9 +174,9 @@ def test_notes_count_for_ten_minutes(pending: PendingHours, clock: Clock) -> Non
     pending.put_note("Item", "a", 5.0)
     clock.advance(599)
     pending.put_note("Item", "b", 6.5)
-    assert sorted(note.first for note in pending.notes()) == [5.0, 6.5]
+    assert sorted(first for _, first in pending.notes()) == [5.0, 6.5]
     clock.advance(2)
-    assert pending.notes() == [("Item", "b", 6.5)]
+    assert pending.notes() == [("Item", 6.5)]
 
 
 @pytest.fixture(params=["memory", "aws"])
@@ -192,7 +191,7 @@ def test_quarantined_messages_are_hidden_released_and_deleted(
     queue: tuple[Any, str], clock: Clock
 ) -> None:
     quarantine = Quarantine(*queue, clock=clock)
-    sent = [Reject({"eventID": str(n)}, "why") for n in range(12)]
+    sent = [({"eventID": str(n)}, "why") for n in range(12)]
     assert quarantine.send(sent) == 12
     taken = quarantine.receive(20)
     assert {str((message.record or {})["eventID"]) for message in taken} == {
@@ -207,7 +206,7 @@ def test_quarantined_messages_are_hidden_released_and_deleted(
 def test_a_note_leads_to_its_batch_until_it_is_ended(queue: tuple[Any, str]) -> None:
     client, url = queue
     place = {"detail": {"bucket": {"name": "lost"}, "object": {"key": "gone"}}}
-    Quarantine(client, url, clock=Clock()).send([Reject(place, "a note")])
+    Quarantine(client, url, clock=Clock()).send([(place, "a note")])
     notes = FailedBatches(client, FakeBucket(), url)  # type: ignore[arg-type]
     note = notes.next()
     assert note is not None
@@ -227,7 +226,7 @@ def files(request: pytest.FixtureRequest) -> RunFiles:
 
 
 def test_a_part_is_written_once_and_read_by_range(files: RunFiles) -> None:
-    segment = Segment("run", 1, "Item", 0)
+    segment = segment_prefix("run", 1, "Item", 0)
     content = Part(0, None, 7, 1.0, 2.0).encode([b"one", b"", b"three"])
     assert files.last_part(segment) is None
     assert [files.put_part(segment, 0, content), files.put_part(segment, 0, b"")] == [True, False]

@@ -16,7 +16,6 @@ from aggregated_metrics.adapters.consumers import (
     update_as_of,
 )
 from aggregated_metrics.adapters.hour_store import HourStore
-from aggregated_metrics.adapters.pending_hours import Note
 from aggregated_metrics.core.errors import ServiceError
 from botocore.exceptions import ClientError
 
@@ -180,7 +179,7 @@ def test_a_consumed_stream_is_applied_up_to_now() -> None:
 
 
 def test_the_oldest_note_of_any_shard_holds_its_own_model_back() -> None:
-    notes = [Note("Item", "1", NOW - 90), Note("Item", "2", NOW - 300), Note("Item", "3", NOW + 9)]
+    notes = [("Item", NOW - 90), ("Item", NOW - 300), ("Item", NOW + 9)]
     found = as_of([consumer(), consumer("Task")], COUNTED, notes, {}, NOW)
     assert found == {"items": NOW - 300, "predictionItems": NOW - 300, "tasks": NOW}
 
@@ -192,7 +191,7 @@ def test_a_stopped_or_just_modified_mapping_keeps_as_of_where_it_was(stopped: Co
     stored = {"items": NOW - 700, "tasks": NOW - 60}
     found = as_of([stopped], COUNTED, [], stored, NOW)
     assert found == {"items": NOW - 700, "predictionItems": None}
-    late = [Note("Item", "1", NOW - 900)]
+    late = [("Item", NOW - 900)]
     assert as_of([stopped], COUNTED, late, stored, NOW)["items"] == NOW - 900
 
 

@@ -9,7 +9,6 @@ import pytest
 from aggregated_metrics.adapters.pending_hours import (
     LEASE_SECONDS,
     Entry,
-    Note,
     OpenCheck,
     PendingHours,
 )
@@ -271,11 +270,11 @@ def test_a_note_counts_for_ten_minutes_and_a_shard_has_one(world: World) -> None
     world.pending().put_note("Item", "b", 200.0)
     world.pending().put_note("Task", "a", 300.0)
     assert world.pending().notes() == [
-        *(Note("Item", "a", 100.25), Note("Item", "b", 200.0), Note("Task", "a", 300.0)),
+        *(("Item", "a", 100.25), ("Item", "b", 200.0), ("Task", "a", 300.0)),
     ]
     world.clock.advance(301)
     world.pending().put_note("Item", "b", 150.0)
-    assert world.pending().notes() == [Note("Task", "a", 300.0), Note("Item", "b", 150.0)]
+    assert world.pending().notes() == [("Task", 300.0), ("Item", 150.0)]
 
 
 # Trouble ------------------------------------------------------------------------------------------

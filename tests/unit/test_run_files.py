@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from aggregated_metrics.adapters.run_files import Part, Run, RunFiles, Segment
+from aggregated_metrics.adapters.run_files import Part, Run, RunFiles, segment_prefix
 from aggregated_metrics.core.errors import RunError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from testbench.fakes.scans import FakeBucket
 
 RUN = Run("r", 5.0, True, {"Item": 2, "Task": 1}, 3, {"Item": 10.0, "Task": 5.0}, ["b"])
-SEGMENT = Segment("r", 1, "Item", 0)
+SEGMENT = segment_prefix("r", 1, "Item", 0)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_a_part_is_written_once_and_the_newest_is_found(files: RunFiles) -> None
 
 
 def test_a_pass_lists_its_own_parts_by_model(files: RunFiles) -> None:
-    for segment in (SEGMENT, SEGMENT._replace(number=2), Segment("r", 1, "Task", 0)):
+    for segment in (SEGMENT, segment_prefix("r", 2, "Item", 0), segment_prefix("r", 1, "Task", 0)):
         files.put_part(segment, 0, part().encode([]))
     keys = files.parts("r", 1)
     assert keys == ["runs/r/1/Item/0000/000000", "runs/r/1/Task/0000/000000"]

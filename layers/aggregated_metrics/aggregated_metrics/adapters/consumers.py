@@ -173,7 +173,7 @@ def as_of(
     """
     found: dict[str, float | None] = {}
     for consumer in consumers:
-        late = [note.first for note in notes if note.model == consumer.model]
+        late = [first for model, first in notes if model == consumer.model]
         is_current = consumer.is_running and consumer.modified <= now - hold_seconds
         for name in counted[consumer.model]:
             known = now if is_current else stored.get(name)

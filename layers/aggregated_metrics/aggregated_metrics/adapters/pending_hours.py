@@ -64,12 +64,8 @@ class OpenCheck(NamedTuple):
     token: str
 
 
-class Note(NamedTuple):
-    """A late batch: its model, its shard, and when its first record was created."""
-
-    model: str
-    shard: str
-    first: float
+type Note = tuple[str, float]
+"""The model of a late batch, and when its first record was created: epoch seconds."""
 
 
 class PendingHours:
@@ -429,4 +425,4 @@ def _open_check(item: Mapping[str, Any]) -> OpenCheck:
 
 
 def _note(item: Mapping[str, Any]) -> Note:
-    return Note(str(item["model"]["S"]), str(item["shard"]["S"]), float(item["first"]["N"]))
+    return str(item["model"]["S"]), float(item["first"]["N"])

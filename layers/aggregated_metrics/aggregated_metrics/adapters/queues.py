@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from itertools import batched
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -31,12 +31,8 @@ _WAIT_SECONDS = 2
 """SQS asks all of its servers only if it may wait; otherwise an empty answer means nothing."""
 
 
-class Message(NamedTuple):
-    """A message of quarantine; `record` and `reason` are None if it has none."""
-
-    record: Mapping[str, Any] | None
-    reason: str | None
-    receipt: str
+type Message = tuple[Mapping[str, Any] | None, str]
+"""The record of a message of quarantine, None if it has none, and the message's receipt."""
 
 
 class Quarantine:
@@ -139,16 +135,12 @@ class FailedBatches:
 
 def message(reject: Reject, at: str, kept: Collection[str]) -> str:
     """The body of the message that keeps a record."""
-    body = {
-        "reason": reject.reason[:_REASON_CHARACTERS],
-        "at": at,
-        "truncated": False,
-        "record": reject.record,
-    }
+    record, reason = reject
+    body = {"reason": reason[:_REASON_CHARACTERS], "at": at, "truncated": False, "record": record}
     text = json.dumps(body, default=str)
     if len(text) <= MESSAGE_BYTES:
         return text
-    slim = body | {"truncated": True, "record": _slim(reject.record, kept)}
+    slim = body | {"truncated": True, "record": _slim(record, kept)}
     return json.dumps(slim, default=str)
 
 
@@ -182,9 +174,8 @@ def _read(body: str, receipt: str) -> Message:
         content = json.loads(body)
     except ValueError:
         content = None
-    given = content if isinstance(content, Mapping) else {}
-    record = given.get("record")
-    return Message(record if isinstance(record, Mapping) else None, given.get("reason"), receipt)
+    record = content.get("record") if isinstance(content, Mapping) else None
+    return record if isinstance(record, Mapping) else None, receipt
 
 
 def _receiving(limit: int) -> dict[str, int]:
@@ -197,7 +188,9 @@ def _receiving(limit: int) -> dict[str, int]:
 
 def _entries(messages: Sequence[Message], **more: Any) -> Iterator[list[dict[str, Any]]]:
     for part in batched(messages, _PER_REQUEST, strict=False):
-        yield [{"Id": str(i), "ReceiptHandle": m.receipt, **more} for i, m in enumerate(part)]
+        yield [
+            {"Id": str(i), "ReceiptHandle": receipt, **more} for i, (_, receipt) in enumerate(part)
+        ]
 
 
 def _ask(setting: str, operation: Callable[..., Any], **arguments: Any) -> Mapping[str, Any]:

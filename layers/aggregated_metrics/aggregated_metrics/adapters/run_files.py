@@ -16,7 +16,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from botocore.exceptions import ClientError
 
@@ -66,18 +66,9 @@ class Run:
         ]
 
 
-class Segment(NamedTuple):
-    """One scanner's work: a segment of a model's table in pass 1 or 2."""
-
-    run: str
-    number: int
-    model: str
-    segment: int
-
-    @property
-    def prefix(self) -> str:
-        """What the keys of its parts begin with."""
-        return f"runs/{self.run}/{self.number}/{self.model}/{self.segment:04}/"
+def segment_prefix(run: str, number: int, model: str, segment: int) -> str:
+    """What the keys of one scanner's parts begin with: of a table's segment in pass 1 or 2."""
+    return f"runs/{run}/{number}/{model}/{segment:04}/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +136,13 @@ class RunFiles:
         """
         return Run(**self.get(name, "run.json"))
 
-    def put_part(self, segment: Segment, number: int, content: bytes) -> bool:
-        """Write a part; False if another scanner was first."""
-        return self._put_once(f"{segment.prefix}{number:06}", content)
+    def put_part(self, prefix: str, number: int, content: bytes) -> bool:
+        """Write a part of a segment; False if another scanner was first."""
+        return self._put_once(f"{prefix}{number:06}", content)
 
-    def last_part(self, segment: Segment) -> Part | None:
+    def last_part(self, prefix: str) -> Part | None:
         """The newest part of a segment."""
-        keys = list(self._keys(segment.prefix))[-1:]
+        keys = list(self._keys(prefix))[-1:]
         return next((part for _, part in self.heads(keys)), None)
 
     def parts(self, run: str, number: int) -> list[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2s
 from itertools import chain
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any
 
 from aggregated_metrics.core.buckets import DAY, HOUR, floor
 from aggregated_metrics.core.errors import EventError, UncountableError
@@ -60,11 +60,8 @@ class Batch:
                 yield hour, minute, deltas
 
 
-class Reject(NamedTuple):
-    """A record for the quarantine, and why it cannot be counted."""
-
-    record: Mapping[str, Any]
-    reason: str
+type Reject = tuple[Mapping[str, Any], str]
+"""A record for the quarantine, and why it cannot be counted."""
 
 
 @dataclass(slots=True)
@@ -138,7 +135,7 @@ def fold(event: Any, models: Models, source_tables: Mapping[str, str]) -> Folded
         try:
             stream = _Stream(models.of_table(table_of(arn), source_tables))
         except UncountableError as error:
-            folded.rejects += [Reject(record, str(error)) for record in group]
+            folded.rejects += [(record, str(error)) for record in group]
             continue
         for record in group:
             stream.take(record, folded)
@@ -184,7 +181,7 @@ class _Stream:
             number, created, old, new = _parts(record)
             latest = inf if created is None else created / 60 + DAY
         except (AttributeError, KeyError, TypeError, ValueError):
-            folded.rejects.append(Reject(record, _reason(record)))
+            folded.rejects.append((record, _reason(record)))
             return
         if not self.last:
             self.first = created
@@ -198,7 +195,7 @@ class _Stream:
         try:
             after = None if new is None else self.model.part_of(new, latest)
         except UncountableError as error:
-            folded.rejects.append(Reject(record, str(error)))
+            folded.rejects.append((record, str(error)))
             after = None
         if before is not None:
             after = self._replace(number, created, before, after)

@@ -30,7 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from aggregated_metrics.adapters.observability import Report, logger
 from aggregated_metrics.adapters.pending_hours import OpenCheck, PendingHours
 from aggregated_metrics.adapters.retries import map_concurrently
-from aggregated_metrics.adapters.run_files import Part, Run, RunFiles, Segment, Uncountable
+from aggregated_metrics.adapters.run_files import Part, Run, RunFiles, Uncountable, segment_prefix
 from aggregated_metrics.adapters.source_rows import Table, TableRows
 from aggregated_metrics.core.buckets import DAY, HOUR
 from aggregated_metrics.core.errors import EventError, RunError, UncountableError
@@ -184,35 +184,36 @@ class Backfiller:
             self.files.put(run.name, f"checks/{partition:04}.json", kept[partition])
 
     def _scan(self, asked: Any) -> Step:
-        segment = Segment(asked["run"], asked["pass"], asked["model"], asked["segment"])
-        run = self.files.run(segment.run)
-        part = self.files.last_part(segment)
+        model, segment = asked["model"], asked["segment"]
+        prefix = segment_prefix(asked["run"], asked["pass"], model, segment)
+        run = self.files.run(asked["run"])
+        part = self.files.last_part(prefix)
         while part is None or not part.done:
-            part = self._scan_part(run, segment, part)
+            part = self._scan_part(run, model, segment, prefix, part)
             if self.time_left() < 2 * _SCAN_SPARE:
                 break
-        report: Report = {"run": run.name, "model": segment.model, "scanned": part.rows}
+        report: Report = {"run": run.name, "model": model, "scanned": part.rows}
         return {"done": part.done, "rows": part.rows}, report
 
-    def _scan_part(self, run: Run, segment: Segment, last: Part | None) -> Part:
+    def _scan_part(self, run: Run, name: str, segment: int, prefix: str, last: Part | None) -> Part:
         """Count rows from the last part's end on, until a part is full, and write it.
 
         Returns the newest part of the segment: another scanner's if that one was first.
         """
-        model = model_of(run, self.models, segment.model)
+        model = model_of(run, self.models, name)
         counted, began = _Counted(model), self._now()
         number, key, rows = (last.number + 1, last.next, last.rows) if last else (0, None, 0)
-        of, rate = run.segments[segment.model], run.read_units[segment.model]
-        for page, following in self.rows.pages(model, segment.segment, of, key, rate):
+        of, rate = run.segments[name], run.read_units[name]
+        for page, following in self.rows.pages(model, segment, of, key, rate):
             counted.add(page)
             key, rows = following, rows + len(page)
             if counted.is_full() or self.time_left() < _SCAN_SPARE:
                 break
         part = Part(number, key, rows, began, self._now(), counted.uncountable)
         content = part.encode(pack(counted.totals, model.name, run.partitions))
-        if self.files.put_part(segment, number, content):
+        if self.files.put_part(prefix, number, content):
             return part
-        newest = self.files.last_part(segment)
+        newest = self.files.last_part(prefix)
         if newest is None:
             raise RunError("the parts of the run were deleted: begin another one")
         return newest

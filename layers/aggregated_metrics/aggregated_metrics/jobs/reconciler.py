@@ -256,8 +256,9 @@ class Reconciler:
         hours: set[HourId] = set()
         done: list[Message] = []
         for message in messages:
-            if message.record is not None:
-                folded = self._fold({"Records": [message.record]})
+            record, _ = message
+            if record is not None:
+                folded = self._fold({"Records": [record]})
                 hours |= self._expect(folded, REDRIVEN)
                 if repair and not folded.rejects:
                     done.append(message)

@@ -239,7 +239,9 @@ class World:
 
     def deliver(self, most: int = 1_000) -> None:
         """Let the aggregator apply what waits, at most so many changes, the oldest first."""
-        for _ in range(min(most, len(self.undelivered))):
+        for _ in range(most):
+            if not self.undelivered:
+                return
             change = self.undelivered.popleft()
             self.invoke("stream_aggregator", window_event(change.record))
 

@@ -102,6 +102,18 @@ def test_a_rollup_without_minutes_is_drift_like_any_other() -> None:
     assert _exact(world)
 
 
+@pytest.mark.parametrize("size", [5, 60])
+def test_a_wrong_rollup_is_reported_once_beside_a_wrong_minute_of_another_hour(size: int) -> None:
+    world = World(["Task"])
+    world.insert("Task", "rolled up", createdAt=EARLY, updatedAt=EARLY)
+    _lose_an_insert(world, "Task")
+    _over(world)
+    rollup = world.bucket(f"tasks#2026-11-22T09:0{5 * (size == 5)}:00Z#{size}")
+    world.api.put("AggregatedMetrics", rollup | {"count": 7})
+    drift = world.check_range()["drift"]
+    assert [(d["numberOfMinutes"], d["stored"]["count"]) for d in drift] == [(size, 7), (1, 1)]
+
+
 def test_a_range_finds_every_score_that_is_stored_or_has_rows() -> None:
     """Also one whose id looks like the beginning of another's keys."""
     world = World(breakdowns="all")

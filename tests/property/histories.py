@@ -1,13 +1,15 @@
-"""Histories of rows, and the stream records that they leave."""
+"""Histories of rows, the stream records that they leave, and what is wrong after them."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from aggregated_metrics.core.buckets import HOUR, floor, minute_of
 from hypothesis import strategies as st
 
-from testbench.oracle import buckets_of
+from testbench.oracle import Key, buckets_of, series_of
 from testbench.rows import item, score_result
 from testbench.streams import Stream
+from testbench.world import World
 
 type Row = dict[str, Any]
 type Step = Row | None
@@ -85,7 +87,7 @@ def records(model: str, drawn: Sequence[Sequence[Step]], order: Iterable[int]) -
 def expected(
     model: str, drawn: Sequence[Sequence[Step]]
 ) -> dict[tuple[str, str, str, int], tuple[int, ...]]:
-    """What the rows that are left come to, by an implementation of its own."""
+    """The totals of the rows that are left, by the oracle."""
     counted = buckets_of((model, history[-1]) for history in drawn if history[-1] is not None)
     return {key: values for key, values in counted.items() if any(values)}
 
@@ -96,3 +98,25 @@ def streams(draw: st.DrawFn, model: str) -> tuple[list[list[Step]], list[Any]]:
     drawn = draw(histories(items if model == "Item" else results))
     steps = [n for n, history in enumerate(drawn) for _ in history]
     return drawn, records(model, drawn, draw(st.permutations(steps)))
+
+
+type Hour = tuple[str, str, int]
+"""An account, a series as keys name it, and an epoch minute."""
+
+
+def wrong(world: World) -> set[Key]:
+    """The buckets that are not the totals of their rows."""
+    stored, counted = world.stored(), world.counted()
+    return {key for key in stored.keys() | counted.keys() if stored.get(key) != counted.get(key)}
+
+
+def hour_of(key: Key) -> Hour:
+    """The hour of a bucket."""
+    account, series, start, _ = key
+    return account, series, floor(minute_of(start), HOUR)
+
+
+def open_hours(world: World, *kinds: str) -> set[Hour]:
+    """The hours with an entry, or an open check."""
+    items = [item for kind in kinds for item in world.items(kind).values()]
+    return {(each["accountId"], series_of(each), int(each["start"])) for each in items}

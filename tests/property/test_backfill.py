@@ -4,19 +4,15 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from aggregated_metrics.core.buckets import floor, minute_of
-from aggregated_metrics.core.series import Series, key_stem
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from testbench import oracle
 from testbench.world import START, World
+from tests.property.histories import hour_of, open_hours, wrong
 
 _MODELS = ("Item", "ScoreResult", "FeedbackItem")
 _AGO = (4, 65, 66, 135, 3 * 1440)  # few minutes, so that things meet
-
-type Hour = tuple[str, str, int]
-"""An account, what its keys begin with, and an epoch minute."""
 
 
 class Died(Exception):  # noqa: N818 - nothing went wrong: the test wants it
@@ -153,35 +149,6 @@ def _settle(world: World) -> None:
         world.check()
 
 
-def _wrong(world: World) -> set[oracle.Key]:
-    stored, counted = world.stored(), world.counted()
-    return {key for key in stored.keys() | counted.keys() if stored.get(key) != counted.get(key)}
-
-
-def _hour(key: oracle.Key) -> Hour:
-    return (*key[:2], floor(minute_of(key[2]), 60))
-
-
-def _open(world: World, *kinds: str) -> set[Hour]:
-    """The hours with an entry, or an open check."""
-    items = [item for kind in kinds for item in world.items(kind).values()]
-    return {
-        (
-            item["accountId"],
-            key_stem(
-                Series(
-                    item["accountId"],
-                    item["recordType"],
-                    item.get("scorecardId"),
-                    item.get("scoreId"),
-                )
-            )[:-1],
-            int(item["start"]),
-        )
-        for item in items
-    }
-
-
 @settings(max_examples=60, suppress_health_check=_SLOW)
 @given(
     before=st.lists(_INSERT, max_size=8),
@@ -197,10 +164,10 @@ def test_the_counts_are_right_once_the_streams_have_caught_up(
     world, history = _begin(before, lost)
     _backfill(world, history, first, gap, second)
     _settle(world)
-    assert set(map(_hour, _wrong(world))) <= _open(world, "check")
+    assert set(map(hour_of, wrong(world))) <= open_hours(world, "check")
     world.backfill()
     _settle(world)
-    assert _wrong(world) == _open(world, "entry", "check") == set()
+    assert (wrong(world), open_hours(world, "entry", "check")) == (set(), set())
 
 
 @settings(max_examples=60, suppress_health_check=_SLOW)
@@ -223,6 +190,6 @@ def test_what_a_run_has_set_is_right_without_any_later_check(
         for row in world.api.rows("AggregatedMetrics")
         if (row.get("metadata") or {}).get("countedUntil", [None, None])[1]
     }
-    open_hours = _open(world, "entry", "check")
+    still_open = open_hours(world, "entry", "check")
     world.deliver()
-    assert [key for key in _wrong(world) & was_set if _hour(key) not in open_hours] == []
+    assert [key for key in wrong(world) & was_set if hour_of(key) not in still_open] == []

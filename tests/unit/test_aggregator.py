@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from aggregated_metrics.adapters.observability import METRICS
-from aggregated_metrics.core.errors import EventError
 
 from testbench.fakes.signatures import Request
 from testbench.hours import GRACE
@@ -81,14 +80,6 @@ def test_an_entry_says_when_the_next_bucket_elapses(world: World) -> None:
     assert int(entry["due"]) == START.replace(minute=2).timestamp() + GRACE
 
 
-def test_the_hours_of_a_batch_that_changes_nothing_are_not_touched(world: World) -> None:
-    made = Stream("Task").insert(task())
-    apply(world, made)
-    before = world.items("entry")
-    report = apply(world, made)
-    assert (report["written"], world.items("entry")) == (0, before)
-
-
 def test_rollups_that_are_left_make_their_hour_due_at_once(world: World) -> None:
     world.insert("Task", "first")
     world.deliver()
@@ -129,38 +120,6 @@ def test_an_hour_that_is_left_out_is_deferred_and_named_and_the_batch_succeeds(
     assert len(world.items("entry")) == 2
     assert [line["keys"] for line in lines() if line["level"] == "ERROR"] == [[MINUTE]]
     assert world.bucket("tasks#2026-11-22T11:00:00Z#1")["count"] == 1
-
-
-def test_what_is_no_stream_event_asks_for_nothing(world: World) -> None:
-    with pytest.raises(EventError):
-        world.invoke("stream_aggregator", {"detail-type": "Scheduled Event"})
-    assert world.log == []
-    assert world.table.items == {}
-
-
-def test_the_report_has_the_numbers_of_the_batch(world: World) -> None:
-    world.clock.advance(5)
-    stream = Stream("Task")
-    flawed = task("flawed", createdAt="soon")
-    records = [stream.insert(row, created=START) for row in (task("a"), task("b"), flawed)]
-    report = apply(world, *records)
-    assert report == {
-        "shard": report["shard"],
-        "records": 3,
-        "deltas": 2,
-        "accounts": 1,
-        "hours": 1,
-        "written": 4,
-        "conflicts": 0,
-        "retries": 0,
-        "rollupsLeft": 0,
-        "clamped": 0,
-        "overflowed": 0,
-        "checkpointsEvicted": 0,
-        "unreadableRecords": 0,
-        "quarantined": 1,
-        "freshnessSeconds": 5.0,
-    }
 
 
 def test_every_metric_is_a_number_that_a_function_reports(world: World) -> None:

@@ -379,6 +379,15 @@ def test_a_record_that_changes_at_every_try_is_left_alone(world: World) -> None:
     assert world.buckets()[0]["count"] == 5
 
 
+def test_a_record_that_comes_and_goes_at_every_try_is_left_alone() -> None:
+    class Unsettled:
+        def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+            raise ConditionFailedError("No.", operation=query[:15])
+
+    with pytest.raises(ContentionError, match="items#2026-11-22T10:00:00Z#15 of acct-1"):
+        upsert(Unsettled())
+
+
 @pytest.mark.parametrize("empty", [{"scorecard_id": ""}, {"score_id": "", "scorecard_id": ""}])
 def test_an_empty_id_is_no_id(world: World, empty: Any) -> None:
     record = upsert(world.client(), **empty)

@@ -1,12 +1,11 @@
 """When the sweeper visits an hour, what a visit costs, and what keeps an hour due."""
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.errors import AuthorizationError, ServiceError
+from aggregated_metrics.core.errors import AuthorizationError
 from aggregated_metrics.core.series import HourId, Series
 
 from testbench.fakes.endpoint import Answer, refusal
@@ -72,13 +71,6 @@ def test_a_late_hour_is_visited_at_once_and_again_when_its_writer_has_ended(worl
     assert (hours_loaded(world), dues(world)) == ([1, 1], [None])
 
 
-def test_a_visit_says_when_the_next_bucket_elapses(world: World) -> None:
-    count(world)
-    report = sweep(world, START + timedelta(minutes=1, seconds=GRACE))
-    assert (report["swept"], report["completed"], report["written"]) == (1, 1, 1)
-    assert dues(world) == [4 * 60]
-
-
 def test_what_may_not_be_completed_yet_is_due_again_in_ten_minutes(world: World) -> None:
     world.ports.mappings.mappings.clear()
     count(world)
@@ -135,20 +127,6 @@ def test_how_long_the_oldest_hour_has_been_due_is_reported(world: World) -> None
     assert sweep(world, moment)["oldestPendingSeconds"] == 90.0
 
 
-def test_an_hour_that_is_touched_during_the_visit_stays_due(world: World) -> None:
-    count(world, OLD)
-
-    def touch(request: Request) -> None:
-        if b"LoadHours" in request.body and b"_streams" not in request.body:
-            world.after = lambda _: None
-            (entry,) = world.pending().due(1)
-            world.new_engine().process.pending().touch({entry.hour: None})
-
-    world.after = touch
-    sweep(world, world.clock.now + timedelta(seconds=LEASE))
-    assert dues(world) == [LEASE - 1]
-
-
 def test_an_hour_with_a_rollup_that_is_left_stays_due(world: World) -> None:
     count(world)
     rollup = "tasks#2026-11-22T12:00:00Z#60"
@@ -182,21 +160,3 @@ def test_an_hour_with_an_unreadable_minute_is_left_to_a_check(world: World) -> N
     world.api.put("AggregatedMetrics", world.bucket(minute) | {"updatedAt": None})
     report = sweep(world, START + timedelta(hours=1, seconds=GRACE))
     assert (report["unreadableRecords"], report["written"], dues(world)) == (1, 0, [None])
-
-
-def test_an_entry_of_a_record_type_that_nothing_counts_is_deleted_and_logged(
-    world: World, lines: Callable[[], list[dict[str, Any]]]
-) -> None:
-    world.pending().touch({HourId(Series("acct-1", "others"), 0): 0})
-    assert sweep(world)["due"] == 1
-    assert world.items("entry") == {}
-    assert [line["message"].rpartition(" ")[2] for line in lines()] == ["others"]
-
-
-def test_without_its_table_a_sweep_fails(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(**_: Any) -> Any:
-        raise ServiceError("the table is gone")
-
-    monkeypatch.setattr(world.table, "query", refused)
-    with pytest.raises(ServiceError, match="gone"):
-        sweep(world)

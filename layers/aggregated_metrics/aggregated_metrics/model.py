@@ -7,16 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from aggregated_metrics.adapters.appsync import Client
-from aggregated_metrics.adapters.hour_documents import FIELDS
+from aggregated_metrics.adapters.hour_documents import BY_TIME, BY_TYPE, FIELDS, index_text
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import ConditionFailedError, ContentionError, RangeError
 from aggregated_metrics.core.metadata import RESERVED, decoded
 from aggregated_metrics.core.models import BUILT_IN
 from aggregated_metrics.core.series import Series, key_stem
 
-_BY_TYPE = "listAggregatedMetricsByAccountIdAndRecordTypeAndTimeRangeStart"
-_BY_TIME = "listAggregatedMetricsByAccountIdAndTimeRangeStartAndRecordType"
-_PAGE = 1000
 _SLACK = timedelta(minutes=1)
 _TIMES = ("timeRangeStart", "timeRangeEnd", "createdAt", "updatedAt")
 _IDS = ("scorecardId", "scoreId")
@@ -146,10 +143,9 @@ class AggregatedMetrics:
 
         Raises:
             NaiveDatetimeError: a time has no offset.
-            ContentionError: (with metadata) other writers changed the record at every try.
+            ContentionError: other writers changed the record at every try.
             ApiError: (with this package's client) the API refused, or did not answer.
         """
-        now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         values = {
             "accountId": account_id,
             "compositeKey": cls.generate_composite_key(
@@ -168,11 +164,10 @@ class AggregatedMetrics:
             "cachedAiApiCount": cached_ai_api_count,
             "errorCount": error_count,
             "complete": complete,
-            "updatedAt": now,
+            "updatedAt": _text(datetime.now(UTC), "microseconds"),
         }
         record = {name: value for name, value in values.items() if value is not None}
-        stored = _upsert(client, record) if metadata is None else _merge(client, record, metadata)
-        return cls.from_dict(stored, client)
+        return cls.from_dict(_upsert(client, record, metadata), client)
 
     @classmethod
     def list_by_time_range(
@@ -207,16 +202,16 @@ class AggregatedMetrics:
         low, high = (buckets.require_aware(moment) for moment in (start_time, end_time))
         if high < low:
             raise RangeError(f"the end {high.isoformat()} is before the start {low.isoformat()}")
-        bounds = _text(low - _SLACK), _text(high + _SLACK)
+        bounds = [_text(low - _SLACK), _text(high + _SLACK)]
         rows = _pages(client, account_id, bounds, record_type, number_of_minutes)
         records = (cls.from_dict(row, client) for row in rows)
         return [record for record in records if start_time <= record.timeRangeStart <= end_time]
 
 
-def _text(moment: datetime) -> str:
+def _text(moment: datetime, timespec: str = "seconds") -> str:
     """An instant in the one form of sort keys; a bucket's start has no fraction."""
     aware = buckets.require_aware(moment).astimezone(UTC)
-    return aware.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return aware.isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
 def _moment(given: str | datetime | None) -> datetime | None:
@@ -225,15 +220,28 @@ def _moment(given: str | datetime | None) -> datetime | None:
     return buckets.parse(given) if isinstance(given, str) else buckets.require_aware(given)
 
 
-def _upsert(client: Client, record: dict[str, Any]) -> dict[str, Any]:
-    for kind in ("update", "create"):
-        if (stored := _unless_conditions_fail(client, kind, record)) is not None:
+def _upsert(
+    client: Client, record: dict[str, Any], metadata: dict[str, Any] | None
+) -> dict[str, Any]:
+    for kind, values, condition in _tries(client, record, metadata):
+        if (stored := _mutate(client, kind, values, condition)) is not None:
             return stored
-    return _mutate(client, "update", record)
+    raise ContentionError(
+        f"{record['compositeKey']} of {record['accountId']} was changed by other writers at each "
+        "try: nothing is written, try again"
+    )
 
 
-def _merge(client: Client, record: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
-    """As `_upsert`, under the condition that what is kept of the stored metadata is still that."""
+def _tries(
+    client: Client, record: dict[str, Any], metadata: dict[str, Any] | None
+) -> Iterator[tuple[str, dict[str, Any], dict[str, Any] | None]]:
+    """What to write, and under which condition, until a try goes through.
+
+    With metadata under the condition that what is kept of the stored metadata is still that.
+    """
+    if metadata is None:
+        yield from ((kind, record, None) for kind in ("update", "create", "update"))
+        return
     reserved = (RESERVED - {_OTHER}).union(BUILT_IN.extra_measures(record["recordType"]))
     given = {name: value for name, value in metadata.items() if name not in reserved}
     for _ in range(_TRIES):
@@ -241,17 +249,9 @@ def _merge(client: Client, record: dict[str, Any], metadata: dict[str, Any]) -> 
         before = decoded((stored or {}).get("metadata"))
         kept = before if isinstance(before, Mapping) else {}
         whole = given | {name: value for name, value in kept.items() if name in reserved}
-        kind = "create" if stored is None else "update"
         condition = stored and {"updatedAt": {"eq": stored["updatedAt"]}}
-        written = _unless_conditions_fail(
-            client, kind, record | {"metadata": json.dumps(whole)}, condition
-        )
-        if written is not None:
-            return written
-    raise ContentionError(
-        f"{record['compositeKey']} of {record['accountId']} was changed by other writers at each "
-        f"of {_TRIES} tries: nothing is written, try again"
-    )
+        kind = "create" if stored is None else "update"
+        yield kind, record | {"metadata": json.dumps(whole)}, condition
 
 
 def _get(client: Client, record: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -265,30 +265,21 @@ def _get(client: Client, record: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _mutate(
-    client: Client, kind: str, record: dict[str, Any], condition: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    """Create or update; a new record gets its createdAt."""
+    client: Client, kind: str, record: dict[str, Any], condition: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    """Create or update; None where the condition fails. A new record gets its createdAt."""
     field, name = f"{kind}AggregatedMetrics", kind.capitalize()
-    declared, passed, variables = "", "", {"input": record}
-    if kind == "create":
-        variables = {"input": record | {"createdAt": record["updatedAt"]}}
+    made = {"createdAt": record["updatedAt"]} if kind == "create" else {}
+    variables: dict[str, Any] = {"input": record | made}
     if condition is not None:
-        declared = ", $condition: ModelAggregatedMetricsConditionInput"
-        passed = ", condition: $condition"
         variables["condition"] = condition
     query = (
-        f"mutation {name}($input: {name}AggregatedMetricsInput!{declared}) "
-        f"{{ {field}(input: $input{passed}) {{ {FIELDS} }} }}"
+        f"mutation {name}($input: {name}AggregatedMetricsInput!, "
+        "$condition: ModelAggregatedMetricsConditionInput) "
+        f"{{ {field}(input: $input, condition: $condition) {{ {FIELDS} }} }}"
     )
-    stored: dict[str, Any] = client.execute(query, variables)[field]
-    return stored
-
-
-def _unless_conditions_fail(
-    client: Client, kind: str, record: dict[str, Any], condition: dict[str, Any] | None = None
-) -> dict[str, Any] | None:
     try:
-        return _mutate(client, kind, record, condition)
+        stored: dict[str, Any] | None = client.execute(query, variables)[field]
     except ConditionFailedError:
         return None
     except Exception as error:
@@ -298,6 +289,7 @@ def _unless_conditions_fail(
         if any(sign in str(error).lower() for sign in _CONDITION_SIGNS):
             return None
         raise
+    return stored
 
 
 _CONDITION_SIGNS = ("not found", "does not exist", "conditional")
@@ -306,32 +298,22 @@ _CONDITION_SIGNS = ("not found", "does not exist", "conditional")
 def _pages(
     client: Client,
     account_id: str,
-    bounds: tuple[str, str],
+    bounds: list[str],
     record_type: str | None,
     number_of_minutes: int | None,
 ) -> Iterator[dict[str, Any]]:
-    if record_type is None:
-        # "!" and "~" sort before and after every record type.
-        field, argument, kind, types = _BY_TIME, "timeRangeStartRecordType", "TimeRangeRecord", "!~"
-    else:
-        field, argument, kind = _BY_TYPE, "recordTypeTimeRangeStart", "RecordType"
-        types = (record_type, record_type)  # type: ignore[assignment]
+    index = BY_TIME if record_type is None else BY_TYPE
+    # "!" and "~" sort before and after every record type.
+    types = ("!", "~") if record_type is None else (record_type, record_type)
     between = [
         {"recordType": name, "timeRangeStart": bound}
         for name, bound in zip(types, bounds, strict=True)
     ]
-    query = (
-        f"query ListMetrics($account: String!, $token: String, "
-        f"$range: ModelAggregatedMetricsByAccount{kind}CompositeKeyConditionInput, "
-        f"$filter: ModelAggregatedMetricsFilterInput) "
-        f"{{ {field}(accountId: $account, {argument}: $range, filter: $filter, limit: {_PAGE}, "
-        f"nextToken: $token) {{ items {{ {FIELDS} }} nextToken }} }}"
-    )
     variables: dict[str, Any] = {"account": account_id, "range": {"between": between}}
     if number_of_minutes is not None:
         variables["filter"] = {"numberOfMinutes": {"eq": number_of_minutes}}
     while True:
-        page = client.execute(query, variables)[field]
+        page = client.execute(index_text("ListMetrics", index, FIELDS), variables)[index[0]]
         yield from page["items"]
         if not page.get("nextToken"):
             return
@@ -342,4 +324,4 @@ def _metadata(given: Any) -> dict[str, Any] | None:
     content = decoded(given)
     if content is None:
         return None
-    return content if isinstance(content, dict) else {"other": content}  # kept, never an error
+    return content if isinstance(content, dict) else {_OTHER: content}  # kept, never an error

@@ -42,7 +42,9 @@ def breakdowns(
     while after:
         names = list(after)
         # "$" follows "#": no key of another record type lies between.
-        keys = [Keys(account_id, {"between": [key, f"{name}$"]}) for name, key in after.items()]
+        keys: list[Keys] = [
+            (account_id, {"between": [key, f"{name}$"]}, None) for name, key in after.items()
+        ]
         data = client.execute(*list_document("FindBreakdowns", "s", keys, 1, _SELECTED))
         for i, name in enumerate(names):
             row = next(iter(data[f"s{i}"]["items"]), None)

@@ -5,7 +5,7 @@ Their texts depend on numbers alone, and each is made once; what varies are the 
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from aggregated_metrics.core.buckets import HOUR, iso
 from aggregated_metrics.core.hour import Write
@@ -21,26 +21,24 @@ FIELDS = (
     "metadata complete createdAt updatedAt"
 )
 """Subscribers get only what a mutation selects, so a mutation selects everything."""
-BUCKETS_PER_PAGE = 1000
-BREAKDOWN_HOURS = (
-    "query FindBreakdownHours($account: String!, $token: String, "
-    "$range: ModelAggregatedMetricsByAccountRecordTypeCompositeKeyConditionInput, "
-    "$filter: ModelAggregatedMetricsFilterInput) "
-    "{ page: listAggregatedMetricsByAccountIdAndRecordTypeAndTimeRangeStart(accountId: $account, "
-    f"recordTypeTimeRangeStart: $range, filter: $filter, limit: {BUCKETS_PER_PAGE}, "
-    "nextToken: $token) { items { scorecardId scoreId timeRangeStart } nextToken } }"
+BY_TYPE = (
+    "listAggregatedMetricsByAccountIdAndRecordTypeAndTimeRangeStart",
+    "recordTypeTimeRangeStart",
+    "RecordType",
 )
+BY_TIME = (
+    "listAggregatedMetricsByAccountIdAndTimeRangeStartAndRecordType",
+    "timeRangeStartRecordType",
+    "TimeRangeRecord",
+)
+"""The model's indexes: the query's field, the argument of its sort key, and what its type names."""
 
 type Document = tuple[str, dict[str, Any]]
 """A text, and its variables."""
 
 
-class Keys(NamedTuple):
-    """Composite keys of an account: a condition on them, and the page to go on with."""
-
-    account_id: str
-    condition: Mapping[str, Any]
-    token: str | None = None
+type Keys = tuple[str, Mapping[str, Any], str | None]
+"""Composite keys of an account: a condition on them, and the page to go on with."""
 
 
 def load_document(ids: Sequence[HourId], token: str | None = None) -> Document:
@@ -54,13 +52,13 @@ def keys_document(hour: HourId, token: str | None = None) -> Document:
 
 
 def _keys_of(ids: Sequence[HourId], token: str | None) -> list[Keys]:
-    return [Keys(hour.series.account_id, {"beginsWith": hour.prefix}, token) for hour in ids]
+    return [(hour.series.account_id, {"beginsWith": hour.prefix}, token) for hour in ids]
 
 
 def day_document(days: Sequence[tuple[Series, int]], tokens: Sequence[str | None] = ()) -> Document:
     """The query that lists the 60-minute buckets of whole days (an alias `d<i>` each)."""
-    keys = [
-        Keys(series.account_id, {"beginsWith": f"{key_stem(series)}{iso(first)[:11]}"}, token)
+    keys: list[Keys] = [
+        (series.account_id, {"beginsWith": f"{key_stem(series)}{iso(first)[:11]}"}, token)
         for (series, first), token in zip(days, tokens or [None] * len(days), strict=True)
     ]
     return list_document("FindHours", "d", keys, 1000, "timeRangeStart", minutes=HOUR)
@@ -105,22 +103,30 @@ def save_document(writes: Sequence[Write]) -> Document:
     return _save_text(tuple(write.is_new for write in writes)), variables
 
 
+def index_text(name: str, index: tuple[str, str, str], selected: str) -> str:
+    """The query `name` of a page of an index, under `$range`, `$filter` and `$token`."""
+    field, argument, kind = index
+    return (
+        f"query {name}($account: String!, $token: String, "
+        f"$range: ModelAggregatedMetricsByAccount{kind}CompositeKeyConditionInput, "
+        "$filter: ModelAggregatedMetricsFilterInput) "
+        f"{{ {field}(accountId: $account, {argument}: $range, filter: $filter, limit: 1000, "
+        f"nextToken: $token) {{ items {{ {selected} }} nextToken }} }}"
+    )
+
+
+BREAKDOWN_HOURS = index_text("FindBreakdownHours", BY_TYPE, "scorecardId scoreId timeRangeStart")
+
+
 @lru_cache(maxsize=128)
 def _list_text(
-    name: str,
-    alias: str,
-    number: int,
-    limit: int,
-    selected: str,
-    filtered: bool,
+    name: str, alias: str, number: int, limit: int, selected: str, filtered: bool
 ) -> str:
     declared = [
         f"$a{i}: String, $k{i}: ModelStringKeyConditionInput, $t{i}: String" for i in range(number)
     ]
-    filter_ = ""
-    if filtered:
-        declared.append("$f: ModelAggregatedMetricsFilterInput")
-        filter_ = "filter: $f, "
+    declared += ["$f: ModelAggregatedMetricsFilterInput"] * filtered
+    filter_ = "filter: $f, " * filtered
     aliases = "\n".join(
         f"{alias}{i}: listAggregatedMetrics(accountId: $a{i}, compositeKey: $k{i}, {filter_}"
         f"limit: {limit}, nextToken: $t{i}) {{ items {{ {selected} }} nextToken }}"
@@ -131,19 +137,12 @@ def _list_text(
 
 @lru_cache(maxsize=256)
 def _save_text(creates: tuple[bool, ...]) -> str:
-    declared = []
-    aliases = []
-    for i, create in enumerate(creates):
-        if create:
-            declared.append(f"$i{i}: CreateAggregatedMetricsInput!")
-            aliases.append(f"b{i}: createAggregatedMetrics(input: $i{i}) {{ ...bucket }}")
-        else:
-            declared.append(
-                f"$i{i}: UpdateAggregatedMetricsInput!, $c{i}: ModelAggregatedMetricsConditionInput"
-            )
-            aliases.append(
-                f"b{i}: updateAggregatedMetrics(input: $i{i}, condition: $c{i}) {{ ...bucket }}"
-            )
+    declared, aliases = [], []
+    for i, is_new in enumerate(creates):
+        kind, condition = ("create", "") if is_new else ("update", f", condition: $c{i}")
+        declared.append(f"$i{i}: {kind.capitalize()}AggregatedMetricsInput!")
+        declared += [f"$c{i}: ModelAggregatedMetricsConditionInput"] * (not is_new)
+        aliases.append(f"b{i}: {kind}AggregatedMetrics(input: $i{i}{condition}) {{ ...bucket }}")
     return (
         f"mutation SaveHours({', '.join(declared)}) {{\n" + "\n".join(aliases) + "\n}\n"
         f"fragment bucket on AggregatedMetrics {{ {FIELDS} }}"

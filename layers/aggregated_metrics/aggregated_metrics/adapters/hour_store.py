@@ -17,6 +17,7 @@ from typing import Any
 from aggregated_metrics.adapters.appsync import Client, body_of
 from aggregated_metrics.adapters.hour_documents import (
     BREAKDOWN_HOURS,
+    BY_TYPE,
     Document,
     day_document,
     keys_document,
@@ -296,7 +297,7 @@ class HourStore:
         }
         found: set[HourId] = set()
         while True:
-            page = self._given(BREAKDOWN_HOURS, variables)["page"] or {"items": ()}
+            page = self._given(BREAKDOWN_HOURS, variables)[BY_TYPE[0]] or {"items": ()}
             for row in filter(None, page["items"]):
                 series = Series(account_id, record_type, row["scorecardId"], row["scoreId"])
                 if series.scope_id:

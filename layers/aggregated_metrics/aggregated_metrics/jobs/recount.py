@@ -204,7 +204,7 @@ class Recount:
     ) -> None:
         """Count the differing minutes again, and settle those of which both passes are equal."""
         began = self._now()
-        again = first.wanted.only(first.fingerprints)
+        again = first.wanted.only([hour for hour, found in first.fingerprints.items() if found])
         seconds = self.time_left() - SPARE_SECONDS
         reading = IndexPass(self.rows, again, self.clock, self.rows_limit, seconds)
         until = counted_until(first.span, Pass(began, began))

@@ -270,7 +270,7 @@ def test_a_note_counts_for_ten_minutes_and_a_shard_has_one(world: World) -> None
     world.pending().put_note("Item", "b", 200.0)
     world.pending().put_note("Task", "a", 300.0)
     assert world.pending().notes() == [
-        *(("Item", "a", 100.25), ("Item", "b", 200.0), ("Task", "a", 300.0)),
+        *(("Item", 100.25), ("Item", 200.0), ("Task", 300.0)),
     ]
     world.clock.advance(301)
     world.pending().put_note("Item", "b", 150.0)

@@ -194,9 +194,7 @@ def test_quarantined_messages_are_hidden_released_and_deleted(
     sent = [({"eventID": str(n)}, "why") for n in range(12)]
     assert quarantine.send(sent) == 12
     taken = quarantine.receive(20)
-    assert {str((record or {})["eventID"]) for record, _ in taken} == {
-        str(n) for n in range(12)
-    }
+    assert {str((record or {})["eventID"]) for record, _ in taken} == {str(n) for n in range(12)}
     quarantine.delete(taken[:11])
     quarantine.release(taken[11:])
     (left,) = quarantine.receive(20)

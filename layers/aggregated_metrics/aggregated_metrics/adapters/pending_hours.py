@@ -13,9 +13,9 @@ neither moved nor deleted.
 import math
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import chain, islice
+from itertools import batched, chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -35,6 +35,10 @@ HOLD_SECONDS = 600
 _PUTS_PER_REQUEST = 25
 _TRIES = 6
 _REMEMBERED = 20_000
+_ABSENT = {
+    "ConditionExpression": "attribute_not_exists(#hour)",
+    "ExpressionAttributeNames": {"#hour": "hour"},
+}
 
 
 class Entry(NamedTuple):
@@ -117,21 +121,14 @@ class PendingHours:
         # 1. Until this invocation has certainly ended no check may forget the hours: its writes
         #    come after this, and may be on their way when it is long dead. A complete hour is due
         #    then, too: its rollups may be behind.
-        now = self._now()
-        until = self._until()
-        wanted = {hour: until if due is None else due for hour, due in hours.items()}
-        # 2. An entry that this process knows to be still ahead says the same: no request.
-        news = {
-            hour: due
-            for hour, due in wanted.items()
-            if not self._is_known(hour, due, now=now, until=until)
-        }
-        # 3. Put them, each with a token of its own. Dead in between: some hours have an entry in
-        #    which nothing will be written.
+        now, until = self._now(), self._until()
+        wanted = ((hour, until if due is None else due) for hour, due in hours.items())
+        news = {hour: due for hour, due in wanted if not self._is_known(hour, due, now, until)}
+        # 2. Put them. Dead in between: some hours have an entry in which nothing will be written.
         items = [self._entry_item(hour, due, until) for hour, due in news.items()]
-        for first in range(0, len(items), _PUTS_PER_REQUEST):
-            self._put(items[first : first + _PUTS_PER_REQUEST])
-        # 4. Remembered only when they are there: an entry that failed is put again.
+        for part in batched(items, _PUTS_PER_REQUEST, strict=False):
+            self._put(part)
+        # 3. Remembered only when they are there: an entry that failed is put again.
         if len(self._remembered) > _REMEMBERED:
             self._remembered.clear()
         self._remembered.update(news)
@@ -148,11 +145,7 @@ class PendingHours:
         """
         until = self._until()
         item = self._entry_item(hour, until, until)
-        if known is None:
-            condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(#hour)"}
-            condition["ExpressionAttributeNames"] = {"#hour": "hour"}
-        else:
-            condition = _under(known.token)
+        condition = _ABSENT if known is None else _under(known.token)
         free = known is None or known.until <= self._now()
         if free and self._conditionally(self._client.put_item, Item=item, **condition):
             return _entry(item)
@@ -178,17 +171,13 @@ class PendingHours:
 
         Returns whether that is so now: not if the hour has been touched meanwhile.
         """
-        if due is None:
-            update: dict[str, Any] = {"UpdateExpression": "REMOVE #due"}
-        else:
-            update = {"UpdateExpression": "SET #due = :due"}
-        condition = _under(entry.token)
-        condition["ExpressionAttributeNames"]["#due"] = "due"
+        update = _under(entry.token)
+        update["ExpressionAttributeNames"]["#due"] = "due"
+        update["UpdateExpression"] = "REMOVE #due" if due is None else "SET #due = :due"
         if due is not None:
-            condition["ExpressionAttributeValues"][":due"] = {"N": str(due)}
-        return self._conditionally(
-            self._client.update_item, Key=_key(hour_key(entry.hour)), **update, **condition
-        )
+            update["ExpressionAttributeValues"][":due"] = {"N": str(due)}
+        key = _key(hour_key(entry.hour))
+        return self._conditionally(self._client.update_item, Key=key, **update)
 
     def delete(self, entry: Entry) -> bool:
         """Forget an hour, unless it has been touched meanwhile."""
@@ -205,15 +194,9 @@ class PendingHours:
             ServiceError: the table did not take it.
         """
         now = {"N": str(int(self._now()))}
-        put: dict[str, Any] = {
-            "kind": {"S": "check"},
-            **_identity(hour),
-            "at": now,
-            "reason": {"S": reason},
-        }
+        put: dict[str, Any] = {**_identity("check", hour), "at": now, "reason": {"S": reason}}
         first: dict[str, Any] = {"since": now, "over": now}
-        flag = {"deferred": {"BOOL": deferred}}
-        put, first = (put | flag, first) if deferred else (put, first | flag)
+        (put if deferred else first)["deferred"] = {"BOOL": deferred}
         self._upsert(f"check#{hour_key(hour)}", put, first)
 
     def expect(self, hour: HourId, reason: str, *, deferred: bool = False) -> None:
@@ -223,11 +206,7 @@ class PendingHours:
             ServiceError: the table did not take one of them.
         """
         now = {"N": str(int(self._now()))}
-        put = {
-            "kind": {"S": "entry"},
-            **_identity(hour),
-            "over": {"N": str(self._over(hour))},
-        }
+        put = _identity("entry", hour) | {"over": {"N": str(self._over(hour))}}
         self._upsert(hour_key(hour), put, {"due": now, "until": now})
         self.open_check(hour, reason, deferred=deferred)
 
@@ -270,7 +249,7 @@ class PendingHours:
     def _until(self) -> int:
         return math.ceil(self._now() + self._lease())
 
-    def _is_known(self, hour: HourId, due: int, *, now: float, until: int) -> bool:
+    def _is_known(self, hour: HourId, due: int, now: float, until: int) -> bool:
         put = self._remembered.get(hour)
         return put is not None and now < put <= due and until < self._over(hour)
 
@@ -281,15 +260,14 @@ class PendingHours:
     def _entry_item(self, hour: HourId, due: int, until: int) -> dict[str, Any]:
         return {
             "hour": {"S": hour_key(hour)},
-            "kind": {"S": "entry"},
-            **_identity(hour),
+            **_identity("entry", hour),
             "due": {"N": str(due)},
             "over": {"N": str(self._over(hour))},
             "until": {"N": str(until)},
             "token": {"S": uuid.uuid4().hex},
         }
 
-    def _put(self, items: list[dict[str, Any]]) -> None:
+    def _put(self, items: Sequence[dict[str, Any]]) -> None:
         requests: Any = {self._table: [{"PutRequest": {"Item": item}} for item in items]}
         try:
             for attempt in range(_TRIES):
@@ -381,10 +359,11 @@ def _key(text: str) -> Any:
     return {"hour": {"S": text}}
 
 
-def _identity(hour: HourId) -> dict[str, Any]:
+def _identity(kind: str, hour: HourId) -> dict[str, Any]:
     """What an item says of its hour."""
     series = hour.series
     texts = {
+        "kind": kind,
         "accountId": series.account_id,
         "recordType": series.record_type,
         **series.scope_as_json(),

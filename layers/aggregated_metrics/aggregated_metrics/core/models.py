@@ -108,8 +108,7 @@ class Model:
         self._by_update = self.listing is not None and self.listing.by == UPDATED
         self._splits = next(iter(declaration.split.values()), {})
         self.plain_types = (self.record_type, *self._splits.values())
-        counting = NAMED.get(self.name) or declared(declaration.measures)
-        self.extra, self._measure = counting.extra, counting.measure
+        measured, self._measure, self.extra = NAMED.get(self.name) or declared(declaration.measures)
         self._layout = Layout(
             places=(
                 self.account,
@@ -119,7 +118,7 @@ class Model:
             times=self.times,
             listed_by=None if self.listing is None else self.listing.by,
             required=declaration.required,
-            measured=counting.reads,
+            measured=measured,
             types=declaration.types,
         )
         self._place = lru_cache(maxsize=4096)(self._find_place)

@@ -266,27 +266,16 @@ _decode = json.JSONDecoder(
 # What a row adds to the measures ------------------------------------------------------------------
 
 
-class Counting(NamedTuple):
-    """How a model's rows are measured.
-
-    Attributes:
-        reads: the values that are read.
-        measure: what a row adds, by these values.
-        extra: the names of the measures that are no fields of the API.
-    """
-
-    reads: tuple[Read, ...]
-    measure: Callable[[Sequence[Any]], Sums]
-    extra: tuple[str, ...] = ()
-
-
+type Counting = tuple[tuple[Read, ...], Callable[[Sequence[Any]], Sums], tuple[str, ...]]
+"""The values that a model's rows are measured by, what a row adds by these values, and the names of
+the measures that are no fields of the API."""
 type _Add = Callable[[Sequence[Any]], int]
 
 
 def declared(measures: Mapping[str, "Measure"]) -> Counting:
     """How declared measures are counted."""
     if not measures:
-        return Counting((), lambda _: _ONCE)
+        return (), lambda _: _ONCE, ()
     reads: list[Read] = []
     steps: dict[str, tuple[slice, _Add]] = {}
     for name, each in measures.items():
@@ -300,7 +289,7 @@ def declared(measures: Mapping[str, "Measure"]) -> Counting:
     def measure(values: Sequence[Any]) -> Sums:
         return (1, *[add(values[where]) for where, add in ordered])
 
-    return Counting(tuple(reads), measure, extra)
+    return tuple(reads), measure, extra
 
 
 def _read(path: str, *, is_number: bool = False) -> Read:
@@ -370,14 +359,15 @@ _COST = (
     "cached_llm_calls",
 )
 NAMED: Mapping[str, Counting] = {
-    "ScoreResult": Counting(
+    "ScoreResult": (
         (
             *map(_read, ("value", "code")),
             *(_read(f"cost.{name}", is_number=True) for name in _COST),
         ),
         _score_result,
+        (),
     ),
-    "FeedbackItem": Counting(
+    "FeedbackItem": (
         (*map(_read, ("initialAnswerValue", "finalAnswerValue", "isInvalid")),),
         _feedback,
         _FEEDBACK,

@@ -1,6 +1,6 @@
 """An hour's buckets: minutes are changed exactly once, rollups are their sums, writes are safe."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -46,12 +46,6 @@ def written(hour: Hour, now: datetime = NOW) -> list[str]:
 def complete(hour: Hour, now: datetime = LATER) -> Hour:
     hour.close(now.timestamp(), GRACE)
     return saved(hour)
-
-
-def test_rows_with_other_keys_are_ignored() -> None:
-    (row, *_) = stored(counted({0: ONE}))
-    keys = ("items#2026-11-22T10:00:00.000Z#1", "items#2026-11-22T10:01:00Z#5")
-    assert list(Hour(HOUR, [row | {"compositeKey": key} for key in keys])) == []
 
 
 # Checkpoints --------------------------------------------------------------------------------------
@@ -367,14 +361,6 @@ def test_a_stale_read_does_not_hide_what_has_been_written() -> None:
     apply(stale, delta(2))
     assert count(stale) == 2
     assert known[0].metadata.checkpoints["shard"] == (1, AT), "what is known stays as it was"
-
-
-def test_a_newer_read_is_not_hidden() -> None:
-    known = list(counted({0: ONE}))
-    newer = saved(counted({0: Measures(7)}), NOW + timedelta(seconds=1))
-    for bucket in known:
-        newer.overlay(bucket)
-    assert count(newer) == 7
 
 
 # What the API could not give ----------------------------------------------------------------------

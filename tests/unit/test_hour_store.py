@@ -179,11 +179,6 @@ def test_requests_stay_below_what_a_firewall_takes(world: World) -> None:
     assert_rollups_are_sums(world)
 
 
-def test_a_bucket_that_is_too_large_by_itself_is_sent_all_the_same(world: World) -> None:
-    world.store(request_bytes=10).update([HOUR], add(1))
-    assert total(world) == 1
-
-
 def test_large_metadata_are_spread_over_several_requests(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -367,13 +362,6 @@ def test_an_unreadable_rollup_is_written_over_after_its_entry(world: World) -> N
     assert (outcome.unreadable, outcome.left_out) == ({HOUR: f"{KEY}60"}, {})
     assert [hour.id for hour in entries] == [HOUR]
     assert_rollups_are_sums(world)
-
-
-def test_a_key_that_is_no_buckets_is_no_unreadable_bucket(world: World) -> None:
-    world.store().update([HOUR], add(0))
-    row = world.bucket(f"{KEY}1") | {"compositeKey": f"{KEY}7", "count": None}
-    world.api.put("AggregatedMetrics", row)
-    assert world.store().update([HOUR], add(1)).unreadable == {}
 
 
 # Finding hours ------------------------------------------------------------------------------------

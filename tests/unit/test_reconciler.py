@@ -141,20 +141,6 @@ def test_a_range_is_bounded_by_its_time_and_names_what_it_does_not_reach() -> No
 # The pending hours --------------------------------------------------------------------------------
 
 
-def test_an_hour_is_checked_only_when_it_is_over_and_each_time_that_it_is_touched() -> None:
-    world = World(["Item"])
-    world.insert("Item", "first", createdByType="upload")
-    first = world.row("Item", "first")
-    world.deliver()
-    assert world.check()["hours"] == 0
-    over(world)
-    assert world.check()["hours"] == 1
-    assert world.check()["hours"] == 0
-    world.insert("Item", "second", createdAt=first["createdAt"], createdByType="upload")
-    world.deliver()
-    assert world.check()["hours"] == 1
-
-
 def test_an_hour_that_a_reading_did_not_reach_is_read_first_next_time() -> None:
     world = World(["Item", "Task"])
     for account in ("a", "b", "c"):

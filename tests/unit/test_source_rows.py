@@ -161,7 +161,7 @@ def test_a_row_that_no_index_check_counts_anyway_was_expected(world: World) -> N
 def test_of_another_row_that_it_cannot_give_only_the_minute_is_unverified(
     world: World, model: Model
 ) -> None:
-    flaw = {"createdByType": {}} if model is ITEM else {"code": {}}
+    flaw: dict[str, Any] = {"createdByType": {}} if model is ITEM else {"code": {}}
     row = rows.MAKERS[model.name]("second", createdAt="2026-11-22T10:07:00Z", **flaw)
     world.api.put(model.name, row)
     (only,) = read(world, model)

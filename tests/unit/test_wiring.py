@@ -72,7 +72,3 @@ def test_the_time_left_is_lambdas() -> None:
     assert left() == 30
     clock.advance(29.5)
     assert left() == 0.5
-
-
-def test_the_clock_is_aware() -> None:
-    assert wiring.now().utcoffset() is not None

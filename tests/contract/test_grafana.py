@@ -9,7 +9,7 @@ import pytest
 from aggregated_metrics.core.series import Series
 
 from testbench.counted import FakeClient, every, keep_up, measured, store
-from testbench.in_process import ROOT
+from testbench.templates import ROOT
 
 PAGE = (ROOT / "docs" / "grafana.md").read_text()
 DAY = datetime(2026, 11, 22, tzinfo=UTC)

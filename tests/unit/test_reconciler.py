@@ -172,6 +172,24 @@ def test_open_checks_are_reported_for_the_alarms() -> None:
     assert world.reports[-1]["oldestOpenCheckSeconds"] == 1_800.0
 
 
+@pytest.mark.parametrize("deferred", [False, True])
+def test_what_is_known_of_a_record_type_that_nothing_counts_is_forgotten(*, deferred: bool) -> None:
+    """Nothing would ever close its open check, whose age is an alarm."""
+    world = World(["ScoreResult"], breakdowns="all")
+    world.insert("ScoreResult", "counted")
+    world.deliver()
+    over(world)
+    twelve = buckets.to_minute(START.replace(minute=0))
+    by_card = HourId(Series("acct-1", "scoreResultsByScorecard", "scorecard-1"), twelve)
+    world.pending().expect(by_card, "why", deferred=deferred)
+    world.environment["BREAKDOWNS"] = ""
+    world.new_engine()
+    world.clock.advance(3_600)
+    world.check()
+    assert (world.items("entry"), world.items("check")) == ({}, {})
+    assert (world.reports[-1]["oldestOpenCheckSeconds"], world.reports[-1]["deferred"]) == (0, 0)
+
+
 def test_hours_of_a_model_without_an_index_are_completed_and_forgotten_but_not_judged() -> None:
     """Judged by an index that does not exist they would have no rows, and be lowered to zero."""
     world = World(["Account"], environment={"MODELS": DECLARED})

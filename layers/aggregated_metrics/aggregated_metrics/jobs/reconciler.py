@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Any
 
 from aggregated_metrics.adapters.observability import Report, logger
-from aggregated_metrics.adapters.pending_hours import Entry, PendingHours
+from aggregated_metrics.adapters.pending_hours import Entry, OpenCheck, PendingHours
 from aggregated_metrics.adapters.queues import FailedBatches, Message, Quarantine
 from aggregated_metrics.adapters.retries import map_concurrently
 from aggregated_metrics.core import buckets
@@ -109,7 +109,9 @@ class Reconciler:
         found = self.pending.over() if only is None else self._entries(only, findings)
         listed = list(islice(found, MOST_ENTRIES))
         entries = {entry.hour: entry for entry in listed if self._is_counted(entry)}
-        checks = {check.hour: check for check in self.pending.open_checks()}
+        checks = {
+            check.hour: check for check in self.pending.open_checks() if self._is_counted(check)
+        }
         now = self.clock().timestamp()
         waiting = {
             hour
@@ -122,15 +124,17 @@ class Reconciler:
         wanted = self._wanted(sorted(todo, key=lambda hour: hour not in first))
         self.recount(self.rows_limit).check(wanted, known, findings, repair=repair)
 
-    def _is_counted(self, entry: Entry) -> bool:
-        """Whether its record type is counted any more; an entry of another one is deleted."""
-        counted = self.models.of(entry.hour.series.record_type) is not None
-        if not counted and self.pending.delete(entry):
+    def _is_counted(self, item: Entry | OpenCheck) -> bool:
+        """Whether its record type is counted any more; an item of another one is deleted."""
+        if self.models.of(item.hour.series.record_type) is not None:
+            return True
+        pending = self.pending
+        if pending.delete(item) if isinstance(item, Entry) else pending.close_check(item):
             logger.warning(
                 "a pending hour of a record type that is not counted",
-                extra={"hour": str(entry.hour)},
+                extra={"hour": str(item.hour)},
             )
-        return counted
+        return False
 
     def _entries(self, hours: Collection[HourId], findings: Findings) -> Iterator[Entry]:
         """The entries of these hours; an hour that is not over is only named."""

@@ -47,10 +47,15 @@ extend type Mutation {{
 """What the application's schema has more than this project's."""
 
 
+def toml() -> str:
+    """The page's declarations, as a user writes them."""
+    (text,) = re.findall(r"```toml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    return str(text)
+
+
 def document() -> Document:
     """What the page declares."""
-    (text,) = re.findall(r"```toml\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    return Document.of_toml(text)
+    return Document.of_toml(toml())
 
 
 def review(name: str = "review-1", **changes: Any) -> dict[str, Any]:

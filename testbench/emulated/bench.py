@@ -75,14 +75,15 @@ class Bench:
         account = f"acct-{uuid.uuid4()}"
         self.put("Item", rows.item(f"item-{account}", accountId=account))
         wait(lambda: self.counts(account) == {1})
-        (minute,) = (
-            each
-            for key, each in self.stored(account).items()
-            if key[1:] == ("items", "2026-11-22T10:05:00Z", 1)
-        )
-        start, end = minute.timeRangeStart, minute.timeRangeEnd
-        AggregatedMetrics.create_or_update(self.vandal, account, "items", start, end, 1, 5)
+        self.corrupt(account)
         return account
+
+    def corrupt(self, account: str) -> None:
+        """Have that minute say five again."""
+        start = HOUR.replace(minute=5)
+        AggregatedMetrics.create_or_update(
+            self.vandal, account, "items", start, start.replace(minute=6), 1, 5
+        )
 
     def command(self, *given: str, who: Credentials = ROOT_CREDENTIALS) -> tuple[int, Any]:
         """Run a command on the stack; gives its exit code, and its JSON or what it said."""
@@ -100,6 +101,15 @@ class Bench:
             "StackResources"
         ]
         return found
+
+    def physical_id(self, stack: str, name: str) -> str:
+        """The id of a resource, by its name in the template."""
+        (found,) = (
+            each["PhysicalResourceId"]
+            for each in self.resources(stack)
+            if each["LogicalResourceId"] == name
+        )
+        return str(found)
 
     def alarms(self, stack: str) -> dict[str, Any]:
         """A stack's alarms, by their names in the template."""

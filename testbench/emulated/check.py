@@ -25,7 +25,8 @@ READ_FIELDS = (
 WRITE_FIELDS = tuple(
     f"Mutation/fields/{kind}AggregatedMetrics" for kind in ("create", "update", "delete")
 )
-_PAST = timedelta(days=60)
+_FIRST = datetime(2026, 1, 1, tzinfo=UTC)
+"""Before every row of the tests."""
 _DAY = timedelta(days=1)
 _SWEEPS = 10
 _deserialize = TypeDeserializer().deserialize
@@ -127,11 +128,11 @@ def counted(stack: EmulatedStack) -> dict[oracle.Key, tuple[int, ...]]:
 
 def stored(client: AppSyncClient, accounts: Iterable[str]) -> dict[oracle.Key, AggregatedMetrics]:
     """Every bucket of the accounts, read through the API."""
-    now = datetime.now(UTC)
+    span = _FIRST, datetime.now(UTC) + _DAY
     return {
         key_of(record): record
         for account in accounts
-        for record in AggregatedMetrics.list_by_time_range(client, account, now - _PAST, now + _DAY)
+        for record in AggregatedMetrics.list_by_time_range(client, account, *span)
     }
 
 

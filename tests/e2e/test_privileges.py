@@ -8,24 +8,21 @@ alone.
 import copy
 import json
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from aggregated_metrics.adapters.pending_hours import PendingHours
 from aggregated_metrics.core.series import HourId, Series
-from aggregated_metrics.model import AggregatedMetrics
 
 from testbench import rows
 from testbench.emulated.bench import Bench, wait
+from testbench.emulated.corruption import DELETE
 from testbench.emulated.functions import StepError, invoke
-from testbench.emulated.writing import put_all
 from testbench.privileges import DOCUMENTS, statements
 from testbench.streams import Stream, event
-from testbench.traffic import Write
 
 HOUR = datetime(2026, 11, 22, 10, tzinfo=UTC)
 RANGE = {"start": "2026-11-22T10:00:00Z", "end": "2026-11-22T11:00:00Z"}
@@ -94,11 +91,12 @@ def _less(permission: str) -> Callable[[dict[str, Any]], dict[str, Any] | None]:
 
 
 class Account:
-    """An account that has no others' rows or buckets."""
+    """An account with a wrong hour: a minute says five, and the 5 minutes over it are missing."""
 
     def __init__(self, bench: Bench) -> None:
-        self.stack, self.vandal = bench.stack, bench.vandal
-        self.id = f"acct-{uuid.uuid4()}"
+        self.bench, self.stack, self.vandal = bench, bench.stack, bench.vandal
+        self.id = bench.corrupted()
+        self.delete("items#2026-11-22T10:05:00Z#5")
         self.stream = Stream("Item")
         self.pending = PendingHours(
             self.stack.client("dynamodb"),
@@ -110,24 +108,15 @@ class Account:
     def row(self, name: str, **changes: Any) -> dict[str, Any]:
         return rows.item(f"{name}-{self.id}", accountId=self.id, **changes)
 
-    def write(self, model: str, row: dict[str, Any]) -> None:
-        """Write a row to its table; the stack counts it, too."""
-        write = Write(HOUR, model, row["id"], row, is_new=True)
-        put_all(self.stack.client("dynamodb"), self.stack.tables, [write])
-
     def hour(self, record_type: str = "items") -> HourId:
         return HourId(Series(self.id, record_type), int(HOUR.timestamp()) // 60)
 
-    def bucket(self) -> None:
-        """An incomplete minute without rollups, and without rows."""
-        start, end = HOUR, HOUR.replace(minute=1)
-        AggregatedMetrics.create_or_update(
-            self.vandal, self.id, "items", start, end, 1, 5, complete=False
-        )
+    def delete(self, key: str) -> None:
+        self.vandal.execute(DELETE, {"input": {"accountId": self.id, "compositeKey": key}})
 
     def poison(self) -> None:
         """A minute that the API cannot give: a required field is missing."""
-        key = {"accountId": self.id, "compositeKey": "items#2026-11-22T10:05:00Z#1"}
+        key = {"accountId": self.id, "compositeKey": "items#2026-11-22T10:07:00Z#1"}
         self.stack.client("dynamodb").put_item(
             TableName=self.stack.backend["AggregatedMetricsTableName"],
             Item={name: {"S": value} for name, value in key.items()},
@@ -144,18 +133,16 @@ class Account:
 
     def sweep(self) -> None:
         """An hour that is due, and one of a record type that nothing counts."""
-        self.bucket()
         for record_type in ("items", "orders"):
             self.pending.expect(self.hour(record_type), "a test")
         invoke(self.stack, "BucketSweeperFunction", {})
 
     def reconcile(self) -> None:
         """A range; an hour that another invocation may be writing; a lost batch; quarantine."""
-        self.bucket()
         asked = {"range": {"accountId": self.id, **RANGE, "repair": True}}
         found = invoke(self.stack, "ReconcilerFunction", asked)
-        assert found["repaired"] == found["driftCount"] > 0
-        self.bucket()
+        assert found["repaired"] == found["driftCount"] > 1
+        self.bench.corrupt(self.id)
         self.pending.touch({self.hour(): int(time.time())})
         invoke(self.stack, "ReconcilerFunction", {"repair": True})
         self.lose(self.row("a"), self.row("b", createdAt=None))
@@ -178,11 +165,11 @@ class Account:
 
     def backfill(self) -> None:
         """Every step of a run, as the state machine calls them: it would try again for minutes."""
-        now = datetime.now(UTC)
-        self.bucket()
-        self.write("FeedbackItem", rows.feedback_item(f"f-{self.id}", accountId=self.id))
-        # of an hour that is not over, and listed outside of it
-        self.write("Item", self.row("a", createdAt=f"{now:%Y-%m-%dT%H:%M:00+00:00}"))
+        self.bench.put("FeedbackItem", rows.feedback_item(f"f-{self.id}", accountId=self.id))
+        # of this hour, which is not over, and listed outside of it
+        later = datetime.now(UTC) + timedelta(hours=1)
+        row = self.row("a", createdAt=f"{later:%Y-%m-%dT%H:%M:00.000+01:00}")
+        self.bench.put("Item", row)
         run = {"run": f"run-{self.id}"}
         plan = self.step(prepare={**run, "models": ["Item", "FeedbackItem"]})
         for number in (1, 2):
@@ -192,7 +179,8 @@ class Account:
         self.step(gather=run)
         for partition in plan["partitions"]:
             assert self.step(reduce=partition)["done"]
-        assert self.step(report=run)["repaired"] > 0
+        found = self.step(report=run)
+        assert (found["repaired"] == found["driftCount"] > 1, found["failed"]) == (True, [])
 
     def step(self, **asked: Any) -> dict[str, Any]:
         return invoke(self.stack, "BackfillerFunction", asked)

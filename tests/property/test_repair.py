@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from aggregated_metrics.adapters import index_rows, retries
+from aggregated_metrics.adapters import retries, source_rows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -25,10 +25,10 @@ def _short_pages() -> Iterator[None]:
     """Pages so short that rows move while they are read; one thing at a time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retries, "GROUPS_AT_ONCE", 1)
-        patch.setattr(index_rows, "PAGE", 3)
-        index_rows._query.cache_clear()
+        patch.setattr(source_rows, "PAGE", 3)
+        source_rows._query.cache_clear()
         yield
-    index_rows._query.cache_clear()
+    source_rows._query.cache_clear()
 
 
 def _text(minutes_ago: int, offset: int = 0) -> str:

@@ -308,6 +308,25 @@ def test_a_row_that_comes_between_the_scans_stands_for_no_lost_one(
     assert world.items("check") == {}
 
 
+def test_a_model_without_an_index_is_left_from_one_scan_to_the_next() -> None:
+    """No check looks at its rows: neither at those of a running hour nor at those in flux."""
+    declared = json.dumps({"models": [{"name": "Account", "recordType": "accounts"}]})
+    world = World(["Account"], environment={"MODELS": declared})
+    row = {"accountId": "acct-1", "createdAt": world.now(), "updatedAt": world.now()}
+    world.api.put("Account", row | {"id": "early"})
+    world.clock.advance(60)
+    world.backfill()
+    assert [deferred for _, deferred in reasons(world)] == [True]
+    over(world)
+    world.at("wait", lambda: world.api.put("Account", row | {"id": "late"}))
+    assert world.backfill()["inFlux"] == 1
+    world.check()
+    assert [deferred for _, deferred in reasons(world)] == [True]
+    world.backfill()
+    assert {sums[0] for sums in world.stored().values()} == {2}
+    assert world.items("check") == {}
+
+
 # What cannot be read ------------------------------------------------------------------------------
 
 

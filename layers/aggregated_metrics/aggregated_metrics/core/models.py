@@ -326,6 +326,11 @@ class Models:
         """The model whose rows count into a record type."""
         return self._by_type.get(record_type)
 
+    def lists(self, record_type: str) -> bool:
+        """Whether an index lists a record type's rows; otherwise only a Scan counts them again."""
+        model = self.of(record_type)
+        return model is not None and model.listing is not None
+
     def of_table(self, table: str, source_tables: Mapping[str, str]) -> Model:
         """The model of a table, by the name before its first `-` or by SOURCE_TABLES.
 

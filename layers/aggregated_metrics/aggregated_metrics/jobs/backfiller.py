@@ -382,7 +382,8 @@ class Backfiller:
         self.pending.touch(dict.fromkeys(later, int(self._now())))
         for hour in later:
             minutes = chain.from_iterable(each.hour(hour).values() for each in window.totals)
-            if any(any(total.unindexed) for total in minutes):
+            is_listed = self.models.lists(hour.series.record_type)
+            if not is_listed or any(any(total.unindexed) for total in minutes):
                 self.pending.open_check(hour, _UNINDEXED, deferred=True)
 
     def _report(self, asked: Any) -> Step:

@@ -279,9 +279,8 @@ class Reconciler:
         unindexed = folded.unindexed_hours()
 
         def expect(hour: HourId) -> None:
-            model = self.models.of(hour.series.record_type)
-            is_listed = model is not None and model.listing is not None
-            self.pending.expect(hour, reason, deferred=hour in unindexed or not is_listed)
+            deferred = hour in unindexed or not self.models.lists(hour.series.record_type)
+            self.pending.expect(hour, reason, deferred=deferred)
 
         for _ in map_concurrently(expect, sorted(folded.hours(), key=str)):
             pass

@@ -325,7 +325,8 @@ class Recount:
         findings.repaired += len(verdict.drift) if is_saved else 0
         findings.completed += work.completed.pop(hour.id, 0)
         findings.in_flux += len(verdict.in_flux)
-        if verdict.foreign or hour.id in work.unreadable or verdict.unindexed_in_flux:
+        is_left = verdict.in_flux and not self.models.lists(hour.id.series.record_type)
+        if verdict.foreign or hour.id in work.unreadable or verdict.unindexed_in_flux or is_left:
             findings.deferred += 1
             self._defer(hour.id, FOREIGN if verdict.foreign else IN_FLUX, work.known)
         if verdict.in_flux:
@@ -363,11 +364,16 @@ class Recount:
         entries = [known.entries[hour] for hour in hours if hour in known.entries]
         ended = [claimed] if claimed else [entry for entry in entries if entry.until <= began]
         checks = [known.checks[hour] for hour in hours if hour in known.checks]
-        for _ in map_concurrently(self.pending.delete, ended):
+        for _ in map_concurrently(self._delete_in_time, ended):
             pass
         for check in checks:
-            if scan or not check.deferred:
+            if (scan or not check.deferred) and self.time_left() >= SPARE_SECONDS:
                 self.pending.close_check(check)
+
+    def _delete_in_time(self, entry: Entry) -> None:
+        """Delete an entry. Without time it stands, and its hour is checked again."""
+        if self.time_left() >= SPARE_SECONDS:
+            self.pending.delete(entry)
 
     def _report_not_reached(
         self, reading: IndexPass, known: Known, findings: Findings, *, is_first: bool

@@ -1,0 +1,160 @@
+"""A model that this project has never heard of, from a file outside the checkout.
+
+The application has the model's table, its type and its query by account and time; the stack gets
+its declaration as a user gives it: `attach --models`, then a deployment.
+"""
+
+import io
+import zipfile
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomlkit
+from aggregated_metrics.model import AggregatedMetrics
+from amplify_api.models import Model, read_models
+
+from aggregated_metrics_cli.exit_codes import DONE, LEFT
+from testbench import oracle, reviews
+from testbench.emulated import corruption
+from testbench.emulated.bench import Bench, wait
+from testbench.emulated.check import measures_of
+from testbench.emulated.stack import APP_STACK
+from testbench.emulated.writing import put_all
+from testbench.templates import ROOT
+from testbench.traffic import Write
+
+TENANT = "tenant-1"
+BREAKDOWNS = "reviewsByScorecard,reviewsByScore"
+ATTACHED = ("StreamArns", "TableArns", "ListingFieldArns", "Models")
+RANGE = ("--start", "2026-11-22T10:00:00Z", "--end", "2026-11-22T11:00:00Z")
+SCHEMA = (ROOT / "backend" / "functions" / "api" / "schema.graphql").read_text() + reviews.SDL
+
+
+@pytest.fixture(scope="module")
+def reviewed(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Any]]:
+    """The stack counts reviews; gives some that were written before it did."""
+    model = read_models(SCHEMA)["Review"]
+    table = application(bench, model)
+    rows = [
+        reviews.review("review-1", usage={"total": Decimal("0.25"), "detail": {"words": 120}}),
+        reviews.review("review-2", usage={"total": Decimal("0.5"), "detail": {"words": 7}}),
+        reviews.review("review-3", reviewedAt="2026-11-22T10:20:00.000Z", state="BROKEN", usage={}),
+    ]
+    writes = [Write(bench.now, "Review", row["id"], row, is_new=True) for row in rows]
+    put_all(bench.stack.client("dynamodb"), {"Review": table}, writes)
+    before = bench.stack.app_parameters()
+    written = attached(bench, tmp_path_factory.mktemp("elsewhere"))
+    new = {name: written[name] for name in ATTACHED} | {"Breakdowns": BREAKDOWNS}
+    bench.stack.deploy(APP_STACK, bench.stack.app_template, before | new)
+    yield rows
+    bench.stack.deploy(APP_STACK, bench.stack.app_template, before | {"Models": ""})
+
+
+def application(bench: Bench, model: Model) -> str:
+    """Have the API know the model; gives its table's name."""
+    stack = bench.stack
+    functions = stack.client("lambda")
+    resolver = bench.physical_id("aggregated-metrics-backend", "ResolverFunction")
+    deployed = functions.get_function_configuration(FunctionName=resolver)
+    table = f"Review-{deployed['Environment']['Variables']['TABLE_SUFFIX']}"
+    (index,) = model.indexes.values()
+    names = ("id", index.hash_key, index.attribute)
+    stack.client("dynamodb").create_table(
+        TableName=table,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in names],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": index.name,
+                "KeySchema": [
+                    {"AttributeName": index.hash_key, "KeyType": "HASH"},
+                    {"AttributeName": index.attribute, "KeyType": "RANGE"},
+                ],
+                "Projection": {"ProjectionType": "ALL"},
+            }
+        ],
+        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
+    )
+    functions.update_function_code(FunctionName=resolver, ZipFile=code())
+    allowed = '{"Effect": "Allow", "Action": "dynamodb:*", "Resource": "*"}'
+    stack.client("iam").put_role_policy(
+        RoleName=deployed["Role"].rpartition("/")[2],
+        PolicyName="reviews",
+        PolicyDocument=f'{{"Version": "2012-10-17", "Statement": [{allowed}]}}',
+    )
+    appsync, api = stack.client("appsync"), stack.backend["GraphQLApiId"]
+    appsync.start_schema_creation(apiId=api, definition=SCHEMA.encode())
+    other = appsync.get_resolver(apiId=api, typeName="Query", fieldName="listItems")["resolver"]
+    same = {name: other[name] for name in ("dataSourceName", "runtime", "code")}
+    (query,) = model.indexes
+    appsync.create_resolver(apiId=api, typeName="Query", fieldName=query, **same)
+    return table
+
+
+def code() -> bytes:
+    """The resolver's code with the application's schema."""
+    built = ROOT / ".local" / "build" / "backend" / "build" / "ResolverFunction"
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for file in built.rglob("*"):
+            if file.is_file() and file.name != "schema.graphql":
+                archive.write(file, file.relative_to(built))
+        archive.writestr("schema.graphql", SCHEMA)
+    return made.getvalue()
+
+
+def attached(bench: Bench, folder: Path) -> dict[str, str]:
+    """What `attach` writes for a file of declarations."""
+    declared, config = folder / "models.toml", folder / "samconfig.toml"
+    declared.write_text(reviews.toml())
+    asked = ("--api-id", bench.stack.backend["GraphQLApiId"], "--models", str(declared))
+    own = ("--endpoint", bench.stack.graphql_endpoint, "--config", str(config))
+    code, said = bench.command("attach", *asked, *own)
+    assert code == DONE, said
+    written = tomlkit.parse(config.read_text()).unwrap()["default"]["global"]["parameters"]
+    overrides: dict[str, str] = written["parameter_overrides"]
+    return overrides
+
+
+def counts(bench: Bench) -> dict[oracle.Key, tuple[int, ...]]:
+    return {key: measures_of(each) for key, each in bench.stored(TENANT).items()}
+
+
+def test_a_model_is_counted_checked_backfilled_and_charted(
+    bench: Bench, reviewed: list[Any], tmp_path: Path
+) -> None:
+    counted = oracle.buckets_of((("Review", row) for row in reviewed), breakdowns=True)
+    wait(lambda: counts(bench) == counted)
+    # checked through the model's own index
+    (minute,) = (
+        each
+        for key, each in bench.stored(TENANT).items()
+        if key[1:] == ("reviews", "2026-11-22T10:05:00Z", 1)
+    )
+    AggregatedMetrics.create_or_update(
+        bench.vandal, TENANT, "reviews", minute.timeRangeStart, minute.timeRangeEnd, 1, 9
+    )
+    asked = ("--account", TENANT, *RANGE, "--record-type", "reviews")
+    for command, expected in (("verify", LEFT), ("repair", DONE), ("verify", DONE)):
+        code_, report = bench.command(command, *asked)
+        assert code_ == expected, report
+        assert report["hours"] == 1
+    assert counts(bench) == counted
+    # backfilled by a Scan
+    for each in bench.stored(TENANT).values():
+        key = {"accountId": each.accountId, "compositeKey": each.compositeKey}
+        bench.vandal.execute(corruption.DELETE, {"input": key})
+    code_, report = bench.command("backfill", "--yes", "--models", "Review")
+    assert code_ == DONE, report
+    assert counts(bench) == counted
+    # charted
+    page = tmp_path / "page.html"
+    code_, said = bench.command(
+        "report", "--account", TENANT, "--day", "2026-11-22", "--output", str(page)
+    )
+    assert code_ == DONE, said
+    assert "phoneReviews" in page.read_text("utf-8")

@@ -1,14 +1,15 @@
 """Plans of runs over whole tables, what their parts count, and how results stay small."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from aggregated_metrics.adapters.run_files import Run
 from aggregated_metrics.core.errors import EventError
 from aggregated_metrics.core.models import BUILT_IN, Model
-from aggregated_metrics.core.totals import GroupKey
-from aggregated_metrics.jobs.backfiller import MOST_BYTES, _Counted, _Reduced, _spans, plan
+from aggregated_metrics.core.totals import GroupKey, Totals
+from aggregated_metrics.jobs.backfiller import MOST_BYTES, _spans, add_found, count, plan
 
 from testbench import rows
 from testbench.streams import image
@@ -60,17 +61,19 @@ def test_a_wrong_or_unknown_field_is_refused_by_name(asked: dict[str, Any], says
 # What a part counts ------------------------------------------------------------------------------
 
 
-def counted(model: Model, *given: rows.Attributes) -> _Counted:
-    found = _Counted(model)
-    found.add([image(row) for row in given])
-    return found
+def counted(
+    model: Model, *given: rows.Attributes
+) -> tuple[Totals, dict[str, tuple[int, Sequence[str]]]]:
+    totals, uncountable = Totals(), dict[str, tuple[int, Sequence[str]]]()
+    count(model, [image(row) for row in given], totals, uncountable)
+    return totals, uncountable
 
 
 def test_a_row_is_known_by_its_models_identifier() -> None:
     """Two rows that differ in nothing else are two."""
     model = BUILT_IN["Task"]
     one, same, other = (
-        list(counted(model, rows.task(row_id)).totals.items()) for row_id in ("a", "a", "b")
+        list(counted(model, rows.task(row_id))[0].items()) for row_id in ("a", "a", "b")
     )
     assert one == same
     assert [total.fingerprint for _, total in one] != [total.fingerprint for _, total in other]
@@ -78,15 +81,15 @@ def test_a_row_is_known_by_its_models_identifier() -> None:
 
 
 def test_a_row_that_is_marked_as_deleted_counts_as_no_row() -> None:
-    found = counted(BUILT_IN["Task"], rows.task("a"), rows.task("b") | {"_deleted": True})
-    assert sum(total.indexed.count for _, total in found.totals.items()) == 1
-    assert (found.rows, found.uncountable) == (2, {})
+    found, lost = counted(BUILT_IN["Task"], rows.task("a"), rows.task("b") | {"_deleted": True})
+    assert sum(total.indexed.count for _, total in found.items()) == 1
+    assert lost == {}
 
 
 def test_uncountable_rows_are_counted_by_reason_and_the_first_are_named() -> None:
     lost = [rows.task(f"lost-{i:03}", accountId=rows.REMOVED) for i in range(150)]
     when = [rows.task(f"when-{i}", createdAt=f"yesterday {i}") for i in range(2)]
-    found = counted(BUILT_IN["Task"], *lost, *when).uncountable
+    _, found = counted(BUILT_IN["Task"], *lost, *when)
     assert {reason: number for reason, (number, _) in found.items()} == {
         "accountId is missing": 150,
         "createdAt … is not an AWSDateTime of the years 1 to 9999": 2,
@@ -102,13 +105,13 @@ def test_uncountable_rows_are_counted_by_reason_and_the_first_are_named() -> Non
 
 
 def test_the_numbers_of_all_steps_are_added_and_their_lists_fit_a_result() -> None:
-    whole = _Reduced(None)
+    whole: dict[str, Any] = {}
     for step in range(50):
         drift = [{"accountId": "é" * 2_000, "timeRangeStart": f"{step}-{i}"} for i in range(200)]
-        whole.add({"hours": 2, "driftCount": 200, "drift": drift})
-    assert (whole.found["hours"], whole.found["driftCount"]) == (100, 10_000)
-    assert len(json.dumps(whole.found)) < MOST_BYTES
-    assert whole.found["drift"][0]["timeRangeStart"] == "0-0"
+        add_found(whole, {"hours": 2, "driftCount": 200, "drift": drift})
+    assert (whole["hours"], whole["driftCount"]) == (100, 10_000)
+    assert len(json.dumps(whole)) < MOST_BYTES
+    assert whole["drift"][0]["timeRangeStart"] == "0-0"
 
 
 def test_windows_cover_every_minute_of_their_days_once() -> None:

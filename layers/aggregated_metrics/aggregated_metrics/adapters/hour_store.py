@@ -98,7 +98,6 @@ class HourStore:
         time_left: seconds that the caller still has.
         request_bytes: how large a request may be (a firewall's limit); 0 for any size. A single
             bucket is never split.
-        retries: how to wait while the API throttles; made of the others where left out.
         sleep, jitter: how to wait between tries; a test passes its own.
     """
 
@@ -110,7 +109,6 @@ class HourStore:
         models: Models = BUILT_IN,
         time_left: Callable[[], float] = lambda: 60.0,
         request_bytes: int = 0,
-        retries: Retries | None = None,
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -118,7 +116,7 @@ class HourStore:
         self._clock = clock
         self._models = models
         self._request_bytes = request_bytes
-        self._retries = retries or Retries(time_left, sleep, jitter)
+        self._retries = Retries(time_left, sleep, jitter)
 
     def load(self, ids: Sequence[HourId]) -> list[Hour]:
         """The hours, in the order asked for; an hour without buckets is empty.

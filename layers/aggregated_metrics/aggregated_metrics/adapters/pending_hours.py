@@ -23,6 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from aggregated_metrics.adapters.observability import logger
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import ServiceError
+from aggregated_metrics.core.models import Models
 from aggregated_metrics.core.series import HourId, Series, hour_key
 
 if TYPE_CHECKING:
@@ -218,6 +219,17 @@ class PendingHours:
         """Forget an open check, unless a check has put it again meanwhile."""
         key = _key(f"check#{hour_key(check.hour)}")
         return self._conditionally(self._client.delete_item, Key=key, **_under(check.token))
+
+    def is_counted(self, item: Entry | OpenCheck, models: Models) -> bool:
+        """Whether an hour's record type is counted any more; an item of another one is deleted."""
+        if models.of(item.hour.series.record_type) is not None:
+            return True
+        if self.delete(item) if isinstance(item, Entry) else self.close_check(item):
+            logger.warning(
+                "a pending hour of a record type that is not counted",
+                extra={"hour": str(item.hour)},
+            )
+        return False
 
     # Notes ----------------------------------------------------------------------------------------
 

@@ -175,9 +175,7 @@ class Backfiller:
         for check in self.pending.open_checks():
             series, start = check.hour
             model = self.models.of(series.record_type)
-            if model is None:
-                self.pending.close_check(check)
-            elif model.name in run.segments:
+            if self.pending.is_counted(check, self.models) and model and model.name in run.segments:
                 partition = partition_of(series.account_id, start, run.partitions)
                 kept[partition].append([model.name, series, start, *check[1:]])
         for partition in range(run.partitions):
@@ -201,16 +199,17 @@ class Backfiller:
         Returns the newest part of the segment: another scanner's if that one was first.
         """
         model = model_of(run, self.models, name)
-        counted, began = _Counted(model), self._now()
+        totals, began = Totals(), self._now()
+        uncountable: dict[str, tuple[int, Sequence[str]]] = {}
         number, key, rows = (last.number + 1, last.next, last.rows) if last else (0, None, 0)
-        of, rate = run.segments[name], run.read_units[name]
+        full, of, rate = rows + ROWS_A_PART, run.segments[name], run.read_units[name]
         for page, following in self.rows.pages(model, segment, of, key, rate):
-            counted.add(page)
+            count(model, page, totals, uncountable)
             key, rows = following, rows + len(page)
-            if counted.is_full() or self.time_left() < _SCAN_SPARE:
+            if rows >= full or len(totals) >= MINUTES_A_PART or self.time_left() < _SCAN_SPARE:
                 break
-        part = Part(number, key, rows, began, self._now(), counted.uncountable)
-        content = part.encode(pack(counted.totals, model.name, run.partitions))
+        part = Part(number, key, rows, began, self._now(), uncountable)
+        content = part.encode(pack(totals, model.name, run.partitions))
         if self.files.put_part(prefix, number, content):
             return part
         newest = self.files.last_part(prefix)
@@ -253,33 +252,36 @@ class Backfiller:
         run = self.files.run(asked["run"])
         partition, number = asked["partition"], asked.get("number", 0)
         after = GroupKey(*asked["after"]) if asked.get("after") else None
-        reduced = self._reduced(run, partition, after)
-        self.files.put(run.name, f"reduced/{partition:04}-{number:04}.json", reduced.found)
-        following = dict(asked) | {"after": reduced.after, "number": number + 1}
-        result = {"done": reduced.done, "next": None if reduced.done else following}
-        return result, _measured(run, reduced.found)
+        found: dict[str, Any] = {}
+        last, done = self._reduced(run, partition, after, found)
+        self.files.put(run.name, f"reduced/{partition:04}-{number:04}.json", found)
+        following = dict(asked) | {"after": last, "number": number + 1}
+        return {"done": done, "next": None if done else following}, _measured(run, found)
 
-    def _reduced(self, run: Run, partition: int, after: GroupKey | None) -> "_Reduced":
+    def _reduced(
+        self, run: Run, partition: int, after: GroupKey | None, found: dict[str, Any]
+    ) -> tuple[GroupKey | None, bool]:
         """Compare and repair the hours of a partition whose keys come after one.
 
-        A failure ends it too, if something was done before: the next step does the rest.
+        Returns the last key that is done, and whether all are. A failure ends it too, if something
+        was done before: the next step does the rest.
 
         Raises:
             AggregatedMetricsError: nothing could be done.
         """
-        reduced = _Reduced(after)
+        last = after
         try:
             for window in self._windows(run, partition, after):
-                self._settle(run, window, reduced)
+                self._settle(run, window, found)
+                last = window.keys[-1]
                 if self.time_left() < _REDUCE_SPARE:
-                    return reduced
+                    return last, False
         except Exception as error:
-            if reduced.after == after and not reduced.found.get("repaired"):
+            if last == after and not found.get("repaired"):
                 raise
             logger.warning("a partition continues in another step", extra={"reason": str(error)})
-            return reduced
-        reduced.done = True
-        return reduced
+            return last, False
+        return last, True
 
     def _checks(self, run: Run, partition: int) -> dict[GroupKey, list[OpenCheck]]:
         """The open checks of a partition as they were before pass 1."""
@@ -358,7 +360,7 @@ class Backfiller:
         find = self.recount.store.breakdown_hours
         yield from chain.from_iterable(map_concurrently(lambda each: find(*each), asked))
 
-    def _settle(self, run: Run, window: Window, reduced: "_Reduced") -> None:
+    def _settle(self, run: Run, window: Window, found: dict[str, Any]) -> None:
         """Compare and repair the hours of a window that were over when pass 1 began."""
         began = window.passes[0].began
         over = [hour for hour in window.hours if (hour.start + HOUR) * 60 <= began]
@@ -370,10 +372,9 @@ class Backfiller:
             if over:
                 self.recount.settle(over, *given, repair=run.repair)
         except Exception:
-            reduced.add({"driftCount": findings.repaired, "repaired": findings.repaired})
+            add_found(found, {"driftCount": findings.repaired, "repaired": findings.repaired})
             raise  # the next step finds the rest again
-        reduced.add(findings.as_result())
-        reduced.after = window.keys[-1]
+        add_found(found, findings.as_result())
 
     def _expect(self, window: Window, over: Sequence[HourId]) -> None:
         """Leave hours with rows that were not over when pass 1 began to a later check."""
@@ -388,9 +389,9 @@ class Backfiller:
 
     def _report(self, asked: Any) -> Step:
         run = self.files.run(asked["run"])
-        whole = _Reduced(None)
+        whole: dict[str, Any] = {}
         for found in self.files.reduced(run.name):
-            whole.add(found)
+            add_found(whole, found)
         uncountable: dict[str, tuple[int, Sequence[str]]] = {}
         parts = [part for parts in self._heads(run, PASSES[-1]).values() for part in parts]
         for part in parts:
@@ -399,7 +400,7 @@ class Backfiller:
         numbers = Counter({reason: number for reason, (number, _) in uncountable.items()})
         result = {
             **Findings().as_result(),
-            **whole.found,
+            **whole,
             "run": run.name,
             "repair": run.repair,
             "rows": rows,
@@ -415,47 +416,32 @@ class Backfiller:
         return self.clock().timestamp()
 
 
-@dataclass(slots=True)
-class _Counted:
-    """What the rows of a part add up to."""
-
-    model: Model
-    totals: Totals = field(default_factory=Totals)
-    uncountable: dict[str, tuple[int, Sequence[str]]] = field(default_factory=dict)
-    rows: int = 0
-
-    def is_full(self) -> bool:
-        return len(self.totals) >= MINUTES_A_PART or self.rows >= ROWS_A_PART
-
-    def add(self, images: Sequence[Mapping[str, Any]]) -> None:
-        self.rows += len(images)
-        for image in images:
-            row_id = self.model.image_id(image)
-            try:
-                contribution = self.model.of_image(image)
-            except UncountableError as error:
-                reason = _QUOTED.sub("…", str(error))
-                add_uncountable(self.uncountable, {reason: (1, [row_id])})
-                continue
-            if contribution is not None:
-                self.totals.add(row_id, contribution)
+def count(
+    model: Model,
+    images: Iterable[Mapping[str, Any]],
+    totals: Totals,
+    uncountable: dict[str, tuple[int, Sequence[str]]],
+) -> None:
+    """Add rows to what a part adds up to."""
+    for image in images:
+        row_id = model.image_id(image)
+        try:
+            contribution = model.of_image(image)
+        except UncountableError as error:
+            reason = _QUOTED.sub("…", str(error))
+            add_uncountable(uncountable, {reason: (1, [row_id])})
+            continue
+        if contribution is not None:
+            totals.add(row_id, contribution)
 
 
-@dataclass(slots=True)
-class _Reduced:
-    """What reducing some windows has found, the last key that is done, and whether all are."""
-
-    after: GroupKey | None
-    found: dict[str, Any] = field(default_factory=dict)
-    done: bool = False
-
-    def add(self, found: Mapping[str, Any]) -> None:
-        """Add numbers, and lists as far as they fit a result."""
-        for name, value in found.items():
-            if isinstance(value, list):
-                self.found[name] = _cut([*self.found.get(name, ()), *value])
-            else:
-                self.found[name] = self.found.get(name, 0) + value
+def add_found(found: dict[str, Any], more: Mapping[str, Any]) -> None:
+    """Add numbers, and lists as far as they fit a result."""
+    for name, value in more.items():
+        if isinstance(value, list):
+            found[name] = _cut([*found.get(name, ()), *value])
+        else:
+            found[name] = found.get(name, 0) + value
 
 
 class _Asked(BaseModel):

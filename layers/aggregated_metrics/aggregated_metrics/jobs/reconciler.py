@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Any
 
 from aggregated_metrics.adapters.observability import Report, logger
-from aggregated_metrics.adapters.pending_hours import Entry, OpenCheck, PendingHours
+from aggregated_metrics.adapters.pending_hours import Entry, PendingHours
 from aggregated_metrics.adapters.queues import FailedBatches, Message, Quarantine
 from aggregated_metrics.adapters.retries import map_concurrently
 from aggregated_metrics.core import buckets
@@ -108,9 +108,13 @@ class Reconciler:
         """Check the hours that have an entry and are over; `only` those."""
         found = self.pending.over() if only is None else self._entries(only, findings)
         listed = list(islice(found, MOST_ENTRIES))
-        entries = {entry.hour: entry for entry in listed if self._is_counted(entry)}
+        entries = {
+            entry.hour: entry for entry in listed if self.pending.is_counted(entry, self.models)
+        }
         checks = {
-            check.hour: check for check in self.pending.open_checks() if self._is_counted(check)
+            check.hour: check
+            for check in self.pending.open_checks()
+            if self.pending.is_counted(check, self.models)
         }
         now = self.clock().timestamp()
         waiting = {
@@ -123,18 +127,6 @@ class Reconciler:
         known = Known(entries, checks, pending=True)
         wanted = self._wanted(sorted(todo, key=lambda hour: hour not in first))
         self.recount(self.rows_limit).check(wanted, known, findings, repair=repair)
-
-    def _is_counted(self, item: Entry | OpenCheck) -> bool:
-        """Whether its record type is counted any more; an item of another one is deleted."""
-        if self.models.of(item.hour.series.record_type) is not None:
-            return True
-        pending = self.pending
-        if pending.delete(item) if isinstance(item, Entry) else pending.close_check(item):
-            logger.warning(
-                "a pending hour of a record type that is not counted",
-                extra={"hour": str(item.hour)},
-            )
-        return False
 
     def _entries(self, hours: Collection[HourId], findings: Findings) -> Iterator[Entry]:
         """The entries of these hours; an hour that is not over is only named."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aggregated_metrics.adapters.consumers import AsOf, Consumers, as_of, update_as_of
 from aggregated_metrics.adapters.consumers import report as describe
 from aggregated_metrics.adapters.hour_store import HOURS_PER_LOAD, HourStore, Outcome
-from aggregated_metrics.adapters.observability import Report, logger
+from aggregated_metrics.adapters.observability import Report
 from aggregated_metrics.adapters.pending_hours import Entry, PendingHours
 from aggregated_metrics.adapters.retries import map_concurrently
 from aggregated_metrics.core.hour import Hour
@@ -95,7 +95,7 @@ class Sweeper:
         """
         entries = self.pending.due(HOURS_PER_RUN)
         now = self.clock().timestamp()
-        counted = [entry for entry in entries if self._is_counted(entry)]
+        counted = [entry for entry in entries if self.pending.is_counted(entry, self.models)]
         groups = list(batched(counted, HOURS_PER_LOAD, strict=False))
         outcome, completed, errors = _together(map_concurrently(self._visit, groups))
         oldest = now - (entries[0].due or now) if entries else 0.0
@@ -114,15 +114,6 @@ class Sweeper:
         }
         if errors:
             raise errors[0]
-
-    def _is_counted(self, entry: Entry) -> bool:
-        """Whether its record type is counted any more; an entry of another one is deleted."""
-        if self.models.of(entry.hour.series.record_type) is not None:
-            return True
-        if self.pending.delete(entry):
-            name = entry.hour.series.record_type
-            logger.warning("a pending hour of a record type that is not counted: %s", name)
-        return False
 
     def _visit(self, entries: Sequence[Entry]) -> _Visited:
         """Visit a group of hours; where that fails, hour by hour: one bad hour costs no other."""

@@ -43,6 +43,7 @@ ACCOUNT = ACCOUNTS[0]
 _ROWS, _FEWEST_ROWS = 500, 200
 _MINUTES = 10
 """Each half of the rows is written as if within so many minutes: a bucket costs 10 ms here."""
+_STEP = timedelta(minutes=15)
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -145,7 +146,7 @@ class Demo:
         """What a dashboard would show of one account, here and as a page that stays."""
         with self.timed("reading as a dashboard does"):
             client = check.api_client(self.stack, keys)
-            found = retried(lambda: collect(client, ACCOUNT, self.hour, self.end))
+            found = retried(lambda: collect(client, ACCOUNT, self.hour, self.end, step=_STEP))
         for part in overview(found):
             self.console.print(part)
         PAGE.write_text(render(found, APP_STACK), "utf-8")

@@ -1,5 +1,6 @@
 """What the demonstration shows in the terminal."""
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -8,7 +9,6 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from testbench.emulated.check import Difference, Quarantined, Verdict
 from testbench.emulated.corruption import Damage
@@ -23,10 +23,9 @@ def show_line(console: Console, text: str, *, good: bool, seconds: float | None 
     sign, style = ("✓", "green") if good else ("✗", "bold red")
     took = "" if seconds is None else f"{seconds:4.0f} s"
     room = WIDTH - 4 - len(took)
-    lines = Text(f"{sign} {text}").wrap(console, room)
-    for line in lines[:-1]:
-        console.print(Text("  ") + line, style=style)
-    console.print(f"  {lines[-1].plain:<{room}}{took}", style=style, markup=False)
+    *lines, last = textwrap.wrap(text, room)
+    for number, line in enumerate([*lines, f"{last:<{room}}{took}".rstrip()]):
+        console.print(f"  {' ' if number else sign} {line}", style=style, markup=False)
 
 
 def show_quarantine(console: Console, messages: Iterable[Quarantined]) -> None:

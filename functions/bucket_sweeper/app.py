@@ -15,7 +15,7 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # no
         process = wiring.process()
         as_of: AsOf = {}
         try:
-            as_of = wiring.probe(process, context).update(report)
+            as_of = wiring.ask_streams(process, context, report)
         finally:  # run both even if one fails; without as of nothing is completed
             wiring.sweeper(process, context, as_of).sweep(report)
     return report

@@ -29,11 +29,12 @@ if TYPE_CHECKING:
     import requests
 
     from aggregated_metrics.adapters.consumers import AsOf
+    from aggregated_metrics.adapters.observability import Report
     from aggregated_metrics.jobs.aggregator import Aggregator
     from aggregated_metrics.jobs.backfiller import Backfiller
     from aggregated_metrics.jobs.reconciler import Reconciler
     from aggregated_metrics.jobs.recount import Recount
-    from aggregated_metrics.jobs.sweeper import Probe, Sweeper
+    from aggregated_metrics.jobs.sweeper import Sweeper
 
 _CONFIG = Config(
     connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 4}
@@ -123,23 +124,20 @@ def aggregator(process: Process, context: Any) -> "Aggregator":
     )
 
 
-def probe(process: Process, context: Any) -> "Probe":
-    """bucket_sweeper's question how far the streams are applied, for one invocation."""
+def ask_streams(process: Process, context: Any, report: "Report") -> "AsOf":
+    """Ask how far the streams are applied, and store it for the readers of counts."""
     from aggregated_metrics.adapters.consumers import Consumers  # noqa: PLC0415 - cold start
-    from aggregated_metrics.jobs.sweeper import Probe  # noqa: PLC0415 - cold start
+    from aggregated_metrics.jobs import sweeper  # noqa: PLC0415 - cold start
 
     settings = process.settings
-    return Probe(
-        consumers=Consumers(
-            process.aws_on_use("lambda"),
-            process.aws("dynamodb"),
-            settings.STREAM_FUNCTION,
-            settings.streams,
-        ),
-        store=process.store(time_left(context)),
-        pending=process.pending(),
-        models=settings.models,
-        clock=process.clock,
+    functions, tables = process.aws_on_use("lambda"), process.aws("dynamodb")
+    return sweeper.ask_streams(
+        Consumers(functions, tables, settings.STREAM_FUNCTION, settings.streams),
+        process.store(time_left(context)),
+        process.pending(),
+        settings.models,
+        report,
+        now=process.clock().timestamp(),
         complete_after=settings.complete_after,
         hold_seconds=settings.hold_seconds,
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from itertools import batched, chain, count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aggregated_metrics.adapters.appsync import Client, body_of
 from aggregated_metrics.adapters.hour_documents import (
@@ -30,6 +30,9 @@ from aggregated_metrics.core.errors import ConditionFailedError, GraphQLError, T
 from aggregated_metrics.core.hour import Bucket, Hour, Write, places_of
 from aggregated_metrics.core.models import BUILT_IN, Models
 from aggregated_metrics.core.series import BucketId, HourId, Series, composite_key
+
+if TYPE_CHECKING:
+    from aggregated_metrics.adapters.observability import Report
 
 HOURS_PER_LOAD = 40
 """One account's batch with its breakdowns by twenty scores; AppSync reads aliases side by side."""
@@ -86,6 +89,16 @@ class Outcome:
         self.clamped += other.clamped
         self.overflowed += other.overflowed
         self.evicted += other.evicted
+
+    def as_report(self) -> "Report":
+        """For the invocation's line and its metrics."""
+        return {
+            "written": len(self.saved),
+            "conflicts": self.conflicts,
+            "retries": self.retries,
+            "overflowed": self.overflowed,
+            "unreadableRecords": len(self.unreadable),
+        }
 
 
 class HourStore:

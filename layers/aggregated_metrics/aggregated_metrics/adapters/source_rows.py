@@ -106,11 +106,6 @@ def hours_condition(first: int, last: int) -> Condition:
     return {"between": [prefix(first), prefix(last) + _LAST]}
 
 
-def since_condition(text: str) -> Condition:
-    """The rows that an index lists from a sort-key text on."""
-    return {"ge": text}
-
-
 def prefix(hour: int) -> str:
     """What the UTC times of an hour (its first epoch minute) begin with: `2026-11-22T10:`."""
     return buckets.iso(hour)[:14]

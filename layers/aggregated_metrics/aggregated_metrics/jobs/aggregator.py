@@ -61,7 +61,11 @@ class Aggregator:
             lambda hour: hour.apply_batches(folded.batches, self.clock()),
             before_save=self._touch,
         )
-        report.update(_applied(outcome))
+        report |= outcome.as_report() | {
+            "rollupsLeft": len(outcome.rollups_left),
+            "clamped": outcome.clamped,
+            "checkpointsEvicted": outcome.evicted,
+        }
         # 3. Rollups that are left make their hours due at once. Dead before: their first entry
         #    stands, and the batch comes again.
         if outcome.rollups_left:
@@ -102,17 +106,4 @@ def _folded(folded: Folded, event: Mapping[str, Any]) -> Report:
         "deltas": folded.deltas(),
         "accounts": len({hour.series.account_id for hour in hours}),
         "hours": len(hours),
-    }
-
-
-def _applied(outcome: Outcome) -> Report:
-    return {
-        "written": len(outcome.saved),
-        "conflicts": outcome.conflicts,
-        "retries": outcome.retries,
-        "rollupsLeft": len(outcome.rollups_left),
-        "clamped": outcome.clamped,
-        "overflowed": outcome.overflowed,
-        "checkpointsEvicted": outcome.evicted,
-        "unreadableRecords": len(outcome.unreadable),
     }

@@ -17,7 +17,6 @@ from aggregated_metrics.adapters.source_rows import (
     hours_condition,
     prefix,
     runs_of,
-    since_condition,
 )
 from aggregated_metrics.core.buckets import HOUR, floor
 from aggregated_metrics.core.errors import UncountableError
@@ -137,7 +136,7 @@ class IndexPass:
             yield "~"  # nothing has been read, therefore no hour may be handed on
             return
         if model.listing.by == UPDATED:
-            condition = since_condition(prefix(starts[0]))
+            condition = {"ge": prefix(starts[0])}
             for page in self.source.pages(model, account_id, condition):
                 self._add(page)
                 yield page.last or "~"
@@ -170,11 +169,8 @@ class IndexPass:
     def _read_tail(self) -> None:
         since = (self._tail_from - _OVERLAP).isoformat(timespec="seconds")[:19]
         self._tail_from = self.clock()
-        wanted = self.wanted
-        condition = since_condition(since)
-        for page in self.source.pages(
-            wanted.model, wanted.account_id, condition, newest_first=False
-        ):
+        model, account_id, condition = self.wanted.model, self.wanted.account_id, {"ge": since}
+        for page in self.source.pages(model, account_id, condition, newest_first=False):
             self._add(page)
 
     def _add(self, page: Page) -> None:

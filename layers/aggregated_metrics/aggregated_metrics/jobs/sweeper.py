@@ -27,41 +27,43 @@ type CompleteUntil = Callable[[str], float]
 """Until when a record type's buckets may be completed, by its stream: epoch seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """Asks how far the streams are applied, and stores it for the readers of counts.
+def ask_streams(
+    consumers: Consumers,
+    store: HourStore,
+    pending: PendingHours,
+    models: Models,
+    report: Report,
+    *,
+    now: float,
+    complete_after: int,
+    hold_seconds: int,
+) -> AsOf:
+    """Store for readers, and return, the as of of every record type that is counted.
 
-    Attributes:
+    Args:
+        consumers: what reads the streams.
+        store: the hours of the API.
+        pending: has the notes of late batches.
+        models: those that are counted.
+        report: gets the streams that are not consumed.
+        now: epoch seconds.
         complete_after: seconds after its end at which a bucket may be complete.
         hold_seconds: for how long a late batch, or a modified mapping, holds as of back.
+
+    Raises:
+        ServiceError: AWS did not say who consumes the streams; as of stays where it was.
+        ApiError: the API refused, or did not answer.
     """
-
-    consumers: Consumers
-    store: HourStore
-    pending: PendingHours
-    models: Models
-    clock: Callable[[], datetime]
-    complete_after: int
-    hold_seconds: int
-
-    def update(self, report: Report) -> AsOf:
-        """Store and return the as of of every record type that is counted.
-
-        Raises:
-            ServiceError: AWS did not say who consumes the streams; as of stays where it was.
-            ApiError: the API refused, or did not answer.
-        """
-        state = self.consumers.state()
-        report.update(describe(state))
-        counted = {model.name: model.counts_into for model in self.models}
-        now, hold = self.clock().timestamp(), self.hold_seconds
-        notes = self.pending.notes(hold)
-        return update_as_of(
-            self.store,
-            lambda stored: as_of(state, counted, notes, stored, now, hold_seconds=hold),
-            complete_after=self.complete_after,
-            measures=self.models.custom_measures,
-        )
+    state = consumers.state()
+    report.update(describe(state))
+    counted = {model.name: model.counts_into for model in models}
+    notes = pending.notes(hold_seconds)
+    return update_as_of(
+        store,
+        lambda stored: as_of(state, counted, notes, stored, now, hold_seconds=hold_seconds),
+        complete_after=complete_after,
+        measures=models.custom_measures,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +107,7 @@ class Sweeper:
             "completed": completed,
             "waiting": len(entries) - outcome.hours,
             "oldestPendingSeconds": max(0.0, round(oldest, 1)),
-            "written": len(outcome.saved),
-            "conflicts": outcome.conflicts,
-            "retries": outcome.retries,
-            "overflowed": outcome.overflowed,
-            "unreadableRecords": len(outcome.unreadable),
+            **outcome.as_report(),
             "failedHours": len(errors),
         }
         if errors:

@@ -13,7 +13,7 @@ from aggregated_metrics.adapters.source_rows import IndexRows, hours_condition
 from aggregated_metrics.core.buckets import HOUR
 from aggregated_metrics.core.hour import Bucket, Write
 from aggregated_metrics.core.models import Models
-from aggregated_metrics.core.series import HourId, Series
+from aggregated_metrics.core.series import BucketId, HourId, Series
 from aggregated_metrics.model import AggregatedMetrics
 from botocore.exceptions import ClientError
 from graphql import GraphQLError, GraphQLSchema, build_schema, parse, validate
@@ -51,13 +51,13 @@ def documents(models: Models) -> list[str]:
         Write(_HOUR, Bucket(0, 1), {}, is_new=True, condition=None),
         Write(_HOUR, Bucket(1, 1), {}, is_new=False, condition=condition),
     ]
-    asks = [bucket_reader.Ask(_HOUR.series, 0, HOUR), bucket_reader.Ask(_HOUR.series, 0)]
+    asks: list[bucket_reader.Ask] = [bucket_reader.AS_OF, BucketId(_HOUR, HOUR, 0), _HOUR]
     made = (
         hour_documents.load_document([_HOUR]),
         hour_documents.keys_document(_HOUR),
         hour_documents.save_document(writes),
         hour_documents.day_document([(_HOUR.series, 0)]),
-        bucket_reader.document(asks, as_of=True),
+        bucket_reader.document(asks),
     )
     recorder = _Recorder()
     for record_type in ("items", None):

@@ -19,6 +19,7 @@ from aggregated_metrics.core.models import BUILT_IN
 from botocore.exceptions import ClientError
 from graphql import FieldNode, parse
 
+from aggregated_metrics_cli import declared as declarations
 from aggregated_metrics_cli import documents
 from aggregated_metrics_cli.application import Application, find_api, inspect, outputs_of
 from aggregated_metrics_cli.diagnostics import DEEPEST
@@ -58,7 +59,7 @@ class Account:
         record_types: of the stored buckets, a page each.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, **changes: Any) -> None:
         self.api: dict[str, Any] = {
             "arn": ARN,
             "apiId": API,
@@ -72,6 +73,9 @@ class Account:
         self.expiring: set[str] = set()
         self.refused: dict[str, str] = {}
         self.record_types: list[str] = []
+        for name, change in changes.items():
+            old = getattr(self, name)
+            setattr(self, name, {**old, **change} if isinstance(old, dict) else change)
 
     def client(self, service: str, **_: Any) -> Any:
         del service
@@ -212,14 +216,6 @@ def test_nothing_to_count_empties_the_lists(account: Account) -> None:
     assert {parameters[name] for name in ("StreamArns", "TableArns", "ListingFieldArns")} == {""}
 
 
-def test_a_table_that_two_models_share_is_listed_once(account: Account) -> None:
-    """A loop over the same stream twice would be refused."""
-    found = account.inspect()
-    found.streams["Task"] = found.streams["Item"]
-    arns = found.parameters()["StreamArns"].split(",")
-    assert len(arns) == len(set(arns))
-
-
 @pytest.mark.parametrize(
     ("before", "stored", "after"),
     [
@@ -240,40 +236,23 @@ def test_breakdowns_that_are_stored_are_switched_on_and_only_unknown_ones_off(
 # What is missing ----------------------------------------------------------------------------------
 
 
-def without_iam(account: Account) -> None:
-    account.api["additionalAuthenticationProviders"] = []
-
-
-def refusing(account: Account) -> None:
-    account.refused["execute"] = "any"
-
-
 @pytest.mark.parametrize(
-    ("change", "what", "remedy"),
+    ("changes", "what", "remedy"),
     [
-        (without_iam, "API: IAM", "additional authorization modes"),
-        (
-            lambda a: a.tables.update(Item=table("Item", "")),
-            "Item: stream",
-            "StreamViewType=NEW_AND_OLD_IMAGES",
-        ),
-        (
-            lambda a: a.tables.update(Task=table("Task", "KEYS_ONLY")),
-            "Task: stream",
-            "StreamEnabled=false",
-        ),
-        (lambda a: a.api.update(visibility="PRIVATE"), "API: visibility", "global"),
-        (lambda a: a.api.update(resolverCountLimit=20), "API: resolverCountLimit", "50"),
-        (lambda a: a.api.update(queryDepthLimit=2), "API: queryDepthLimit", "3"),
-        (lambda a: setattr(a, "cache", "FULL_REQUEST_CACHING"), "API: cache", "PER_RESOLVER"),
-        (refusing, "API: a signed query", "do what it says"),
+        ({"api": {"additionalAuthenticationProviders": []}}, "API: IAM", "authorization modes"),
+        ({"api": {"visibility": "PRIVATE"}}, "API: visibility", "global"),
+        ({"api": {"resolverCountLimit": 20}}, "API: resolverCountLimit", "50"),
+        ({"api": {"queryDepthLimit": 2}}, "API: queryDepthLimit", "3"),
+        ({"cache": "FULL_REQUEST_CACHING"}, "API: cache", "PER_RESOLVER"),
+        ({"tables": {"Item": table("Item", "")}}, "Item: stream", "StreamViewType=NEW_AND_OLD"),
+        ({"tables": {"Task": table("Task", "KEYS_ONLY")}}, "Task: stream", "StreamEnabled=false"),
+        ({"refused": {"execute": "any"}}, "API: a signed query", "do what it says"),
     ],
 )
 def test_what_would_fail_a_batch_is_wrong_and_has_a_remedy(
-    account: Account, change: Any, what: str, remedy: str
+    changes: dict[str, Any], what: str, remedy: str
 ) -> None:
-    change(account)
-    bad = wrong(account.inspect())
+    bad = wrong(Account(**changes).inspect())
     assert list(bad) == [what]
     assert remedy in bad[what]
 
@@ -336,19 +315,15 @@ def test_rules_wider_than_reading_are_a_line(account: Account, directives: str, 
     assert bool(found) == bool(says)
 
 
-def test_expiry_and_replicas_are_a_line_each(account: Account) -> None:
-    account.expiring = {"Item"}
+def test_expiry_replicas_and_too_little_concurrency_are_a_line_each() -> None:
+    what = {"Item: expiry", "Item: replicas", "Lambda: concurrency"}
+    assert not what & notes(Account(executions=16).inspect()).keys()
+    replicated = table("Item") | {"Replicas": [{"RegionName": "eu-west-1"}]}
+    account = Account(expiring={"Item"}, executions=10, tables={"Item": replicated})
     found = notes(account.inspect())
     assert "SourceLifetimeDays" in found["Item: expiry"]
-    assert "Item: replicas" not in found
-    account.tables["Item"]["Replicas"] = [{"RegionName": "eu-west-1"}]
-    assert "subtracted" in notes(account.inspect())["Item: replicas"]
-
-
-@pytest.mark.parametrize(("available", "few"), [(10, True), (16, False), (1000, False)])
-def test_too_little_concurrency_is_a_line(account: Account, available: int, few: bool) -> None:
-    account.executions = available
-    assert ("Lambda: concurrency" in notes(account.inspect())) is few
+    assert "subtracted" in found["Item: replicas"]
+    assert "higher quota" in found["Lambda: concurrency"]
 
 
 # Models of the user's own -------------------------------------------------------------------------
@@ -393,14 +368,20 @@ def test_attach_fills_in_what_the_schema_knows(account: Account) -> None:
     assert model.types == {"rating": "Float", "seen": "Boolean"}
 
 
+def test_built_in_models_declare_what_attach_would_fill_in() -> None:
+    content = [
+        model.declaration.model_dump(mode="json", exclude_defaults=True) for model in BUILT_IN
+    ]
+    document = Document.model_validate({"models": content})
+    schema = documents.built(SCHEMA)
+    for declaration in declarations.completed(document, schema)[0].models:
+        model = BUILT_IN[declaration.name]
+        assert {*declaration.required, "createdAt"} == {*model.declaration.required, "createdAt"}
+        assert declaration.types == model.declaration.types
+
+
 def test_models_of_which_deletions_only_mark_rows_are_found(account: Account) -> None:
-    mark = "  id: ID!\n  _deleted: Boolean\n"
-    for model in ("Item", "Review"):
-        start = WHOLE.index(f"type {model} ")
-        end = WHOLE.index("}", start)
-        account.schema = (account.schema if model == "Review" else WHOLE).replace(
-            WHOLE[start:end], re.sub(r" *id: ID!\s*", mark, WHOLE[start:end])
-        )
+    account.schema = re.sub(r"(type (Item|Review) [^{]*{)", r"\1 _deleted: Boolean", WHOLE)
     found = account.inspect(declared())
     assert found.document.softDeletes == ("Item", "Review")
     assert Document.of_variable(found.parameters()["Models"]) == found.document

@@ -72,8 +72,9 @@ def test_a_breakdown_adds_up_to_its_record_type(client: FakeClient, found: Overv
         scores = [each for each in group if each.depth and card.name in each.name]
         assert added(score.sums for score in scores) == card.sums
         assert group[group.index(card) + 1] in scores
-    counts = [card.sums["count"] for card in cards]
-    assert counts == sorted(counts, reverse=True)
+        for each in (scores, cards):
+            counts = [counted.sums["count"] for counted in each]
+            assert counts == sorted(counts, reverse=True)
 
 
 def test_what_is_not_complete_is_named_with_its_first_open_point(found: Overview) -> None:

@@ -288,7 +288,7 @@ class Refusing(FakeClient):
 
 def test_a_reader_who_may_not_ask_as_of_when_is_refused_once() -> None:
     api = reader(every("2026-11-20 10:00", "2026-11-20 11:00", ONE)).api
-    client = Refusing(api, "_streams")
+    client = Refusing(api, "asOf")
     for requests in (2, 3, 4):
         found = summary(client, "2026-11-20", "2026-11-21")
         assert (found.measures.count, found.complete, found.as_of) == (60, False, None)
@@ -393,7 +393,7 @@ def test_an_api_with_a_limit_of_resolvers_is_asked_for_less_from_then_on() -> No
     for _ in range(2):
         before = len(client.queries)
         found = summary(client, "2026-10-21", "2026-11-20")
-        assert (found.measures.count, len(found.sums)) == (60, 6)
+        assert (found.measures.count, found.complete, found.as_of) == (60, True, NOW)
     assert max(client.fields[before:]) < 60
     assert len(client.fields[before:]) == 15
 
@@ -502,6 +502,37 @@ def test_a_minute_that_cannot_be_read_is_not_complete() -> None:
         if row["compositeKey"] in {f"items#2026-11-22T08:00:00Z#{n}" for n in (1, 60)}:
             client.api.put("AggregatedMetrics", row | {"count": 3.5})
     assert complete_until(Tolerant(client.api), "acct-1", now=NOW) == at("2026-11-22 08:00")
+
+
+@pytest.mark.parametrize("size", [1, 60])
+def test_an_hour_that_comes_in_pages_is_read_whole(size: int) -> None:
+    """A page ends where DynamoDB has read a megabyte, and what it lacks is found page by page."""
+
+    class Paging(Tolerant):
+        def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+            return super().execute(query.replace("limit: 100", "limit: 9"), variables)
+
+    client = Paging(poisoned(size, count=3.5).api)
+    minute_by_minute = partial(points, client, end="2026-11-20 11:00", step=timedelta(minutes=1))
+    assert total(p.measures for p in minute_by_minute("2026-11-20 10:01")).count == 59
+    if size == 1:
+        with pytest.raises(UnreadableBucketError, match="items#2026-11-20T10:00:00Z#1 of acct-1"):
+            minute_by_minute("2026-11-20 10:00")
+    else:
+        assert summary(client, "2026-11-20", "2026-11-21").measures.count == 60
+
+
+def test_a_null_that_no_error_explains_is_no_zero() -> None:
+    """Another library's client may swallow errors."""
+
+    class Swallowing(FakeClient):
+        def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+            data: dict[str, Any] = self.api.execute(query, variables)["data"]
+            return data
+
+    client = Swallowing(poisoned(1, count=3.5).api)
+    with pytest.raises(UnreadableBucketError, match=r"items#2026-11-20T10:00:00Z#1 of .*\(null\)"):
+        points(client, "2026-11-20 10:00", "2026-11-20 11:00", step=timedelta(minutes=1))
 
 
 @pytest.mark.parametrize("lost", ["alias", "page"])

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aggregated_metrics.adapters.appsync import connect
-    from aggregated_metrics.adapters.breakdowns import breakdowns
     from aggregated_metrics.core.cover import cover
     from aggregated_metrics.model import AggregatedMetrics
-    from aggregated_metrics.reading import Summary, complete_until, summarize, timeline
+    from aggregated_metrics.reading import Summary, breakdowns, complete_until, summarize, timeline
 
 __all__ = [
     "AggregatedMetrics",
@@ -29,7 +28,7 @@ __all__ = [
 _PLACES = {
     "AggregatedMetrics": "model",
     "Summary": "reading",
-    "breakdowns": "adapters.breakdowns",
+    "breakdowns": "reading",
     "complete_until": "reading",
     "connect": "adapters.appsync",
     "cover": "core.cover",

@@ -1,24 +1,25 @@
-"""Reading counts: sums of a range, a chart's points, and up to when they are complete.
+"""Reading counts: sums of a range, a chart's points, up to when they are complete, breakdowns.
 
 Each row is counted in a bucket of every size: a sum of all buckets counts it four times. Here a
 range is tiled by the fewest buckets (core/cover.py), each read once (docs/reading.md).
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 from aggregated_metrics.adapters.appsync import Client
-from aggregated_metrics.adapters.bucket_reader import AsOf, BucketReader
+from aggregated_metrics.adapters.bucket_reader import BucketReader
+from aggregated_metrics.adapters.hour_documents import Keys, list_document
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.cover import (
     Known,
     Step,
     Tile,
     Weekday,
-    cover,
     edges,
     exact,
     is_open,
@@ -26,16 +27,20 @@ from aggregated_metrics.core.cover import (
     tiles,
 )
 from aggregated_metrics.core.errors import RecordTypeError
-from aggregated_metrics.core.measures import Measures, total, zero
+from aggregated_metrics.core.measures import ZERO, Measures, total, zero
 from aggregated_metrics.core.metadata import MEMORY_SECONDS
 from aggregated_metrics.core.models import BUILT_IN
-from aggregated_metrics.core.series import Series
+from aggregated_metrics.core.series import Series, key_stem
 
-__all__ = ["Series", "Summary", "complete_until", "cover", "read_points", "summarize", "timeline"]
-
+MOST = 500
+"""At most so many series of one record type are named to a person."""
 _MEMORY = MEMORY_SECONDS // 60
-_SPLITS = frozenset(name for model in BUILT_IN for name in model.plain_types[1:])
-"""Their minutes are open as long as those of the record type that they split."""
+_PARTS = BUILT_IN.breakdowns.keys() | {t for model in BUILT_IN for t in model.plain_types[1:]}
+"""Breakdowns and splits: their buckets are completed with those of the whole record type."""
+_STEM = re.compile(r"([^#]*#.+#)[^#]+#\d+", re.DOTALL)
+"""A composite key up to its time; without an id it has no such stem."""
+_LAST = "~"
+"""Sorts after the time that follows a stem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,43 +179,64 @@ def complete_until(
     running = buckets.to_minute(now or datetime.now(UTC))
     reader = BucketReader(client)
     reader.read({}, running)
-    times = {} if reader.as_of is None else _counted(reader.as_of)
-    applied = [moment for moment in times.values() if moment is not None]
-    if reader.as_of is None or not times or len(applied) < len(times):
+    names = (reader.applied or {}).keys() - _PARTS
+    applied = [moment for name in names if (moment := reader.as_of(name)) is not None]
+    if not names or len(applied) < len(names):
         return None
-    settled = min(applied) - timedelta(seconds=reader.as_of.complete_after)
+    settled = min(applied) - timedelta(seconds=reader.complete_after)
     hours = range(buckets.floor(running - _MEMORY, buckets.HOUR), running + 1, buckets.HOUR)
-    tiles_ = [Tile(hour, buckets.HOUR) for hour in hours]
-    series = [Series(account_id, name) for name in times]
-    found = reader.read(dict.fromkeys(series, tiles_), running, as_of=False)
+    wanted = {
+        Series(account_id, name): [Tile(hour, buckets.HOUR) for hour in hours]
+        for name in sorted(names)
+    }
     open_ = [
         tile.start
-        for known in found.values()
-        for tile, (_, complete) in known.items()
-        if tile.size == 1 and not complete
+        for series, known in reader.read(wanted, running).items()
+        for tile in {*known, *reader.unreadable(series)}
+        if tile.size == 1 and not known.get(tile, (ZERO, False))[1]
     ]
-    unknown = [tile.start for each in series for tile in reader.unreadable(each) if tile.size == 1]
-    return buckets.to_datetime(min([buckets.to_minute(settled), *open_, *unknown]))
+    return buckets.to_datetime(min([buckets.to_minute(settled), *open_]))
 
 
-def _counted(as_of: AsOf) -> Mapping[str, datetime | None]:
-    """Of whole record types alone: the buckets of splits and breakdowns are completed with them."""
-    parts = _SPLITS | BUILT_IN.breakdowns.keys()
-    return {name: moment for name, moment in as_of.times.items() if name not in parts}
+def breakdowns(
+    client: Client, account_id: str, *record_types: str, most: int | None = MOST
+) -> dict[str, list[Series]]:
+    """The series that are stored of each of these breakdowns, in the order of their keys.
 
+    One request finds the next series of every record type, however many buckets each has: the
+    keys of a series stand together, and the first key after all of them is the next one's.
 
-def _points(
-    client: Client, series: Series, edges: Sequence[int], zone: tzinfo, now: datetime | None
-) -> list[Summary]:
-    """The points of one series that is asked for by its name."""
-    reader, points = _read(client, [series], edges, zone, now)
-    known = reader.as_of.times if reader.as_of is not None else None
-    if known is not None and series.record_type not in known and not reader.has_read(series):
-        raise RecordTypeError(
-            f"nothing counts the record type {series.record_type!r}, and nothing of it is stored "
-            f"in this range; counted are {', '.join(sorted(known)) or 'none'}"
-        )
-    return points[series]
+    Args:
+        client: the API.
+        account_id: the account.
+        record_types: such as `scoreResultsByScore`.
+        most: how many of each are named; None for all.
+
+    Raises:
+        ApiError: (with this package's client) the API refused, or did not answer.
+    """
+    found: dict[str, list[Series]] = {name: [] for name in record_types}
+    after = {name: f"{name}#" for name in record_types}
+    while names := list(after):
+        # "$" follows "#": no key of another record type lies between.
+        keys: list[Keys] = [
+            (account_id, {"between": [key, f"{name}$"]}, None) for name, key in after.items()
+        ]
+        selected = "compositeKey scorecardId scoreId"
+        data = client.execute(*list_document("FindBreakdowns", "s", keys, 1, selected))
+        for i, name in enumerate(names):
+            row = next(iter(data[f"s{i}"]["items"]), None)
+            stem = _STEM.fullmatch(row["compositeKey"]) if row else None
+            if row is None or stem is None or len(found[name]) == most:
+                del after[name]
+                continue
+            after[name] = f"{stem[1]}{_LAST}"
+            ids = (row.get(each) or None for each in ("scorecardId", "scoreId"))
+            series = Series(account_id, name, *ids)
+            # Where another writer has changed its record's ids, its keys are others.
+            if series.scope_id and key_stem(series) == stem[1]:
+                found[name].append(series)
+    return found
 
 
 def read_points(
@@ -230,26 +256,55 @@ def read_points(
         zone: in which the points' times are given.
         now: the time now.
     """
-    return _read(client, series, edges, zone, now)[1]
+    return _read(BucketReader(client), series, edges, zone, now)
+
+
+def _points(
+    client: Client, series: Series, edges: Sequence[int], zone: tzinfo, now: datetime | None
+) -> list[Summary]:
+    """The points of one series that is asked for by its name."""
+    reader = BucketReader(client)
+    ((_, points),) = _read(reader, [series], edges, zone, now).items()
+    named = reader.applied
+    if named is not None and series.record_type not in named and not reader.has_read(series):
+        raise RecordTypeError(
+            f"nothing counts the record type {series.record_type!r}, and nothing of it is stored "
+            f"in this range; counted are {', '.join(sorted(named)) or 'none'}"
+        )
+    return points
 
 
 def _read(
-    client: Client,
+    reader: BucketReader,
     series: Iterable[Series],
     edges: Sequence[int],
     zone: tzinfo,
     now: datetime | None,
-) -> tuple[BucketReader, Mapping[Series, list[Summary]]]:
+) -> Mapping[Series, list[Summary]]:
     spans = {span: list(tiles(*span)) for span in pairwise(edges)}
-    every = [tile for span in spans.values() for tile in span]
-    wanted = dict.fromkeys(series, every)
-    reader = BucketReader(client)
+    wanted = dict.fromkeys(series, tuple(chain.from_iterable(spans.values())))
     found = reader.read(wanted, buckets.to_minute(now or datetime.now(UTC)))
     reader.require_readable(wanted)
-    return reader, {
-        each: list(_summaries(each.record_type, known, spans, zone, reader))
+    return {
+        each: [_summary(each.record_type, known, *span, zone, reader) for span in spans.items()]
         for each, known in found.items()
     }
+
+
+def _summary(
+    record_type: str,
+    known: Known,
+    span: tuple[int, int],
+    parts: Sequence[Tile],
+    zone: tzinfo,
+    reader: BucketReader,
+) -> Summary:
+    extra, as_of = reader.extra_measures(record_type), reader.as_of(record_type)
+    start, end = (buckets.to_datetime(edge).astimezone(zone) for edge in span)
+    is_open_ = any(is_open(tile, known) for tile in parts)
+    sums = total((exact(tile, known, zero(extra)) for tile in parts), zero(extra))
+    complete = reader.is_over(record_type, end) and not is_open_
+    return Summary(start, end, sums, complete, extra, as_of and as_of.astimezone(zone))
 
 
 def _series(
@@ -269,29 +324,3 @@ def _series(
                 f"pass {needed}, or read {whole}; breakdowns() lists what is stored"
             )
     return Series(account_id, record_type, scorecard_id or None, score_id or None)
-
-
-def _summaries(
-    record_type: str,
-    known: Known,
-    spans: Mapping[tuple[int, int], Sequence[Tile]],
-    zone: tzinfo,
-    reader: BucketReader,
-) -> Iterator[Summary]:
-    extra, as_of = reader.extra_measures(record_type), reader.as_of
-    none = zero(extra)
-    applied = as_of.times.get(record_type) if as_of is not None else None
-    shown = applied and applied.astimezone(zone)
-    for (first, last), parts in spans.items():
-        start, end = (buckets.to_datetime(edge).astimezone(zone) for edge in (first, last))
-        over = _is_over(end, applied, as_of)
-        closed = over and not any(is_open(tile, known) for tile in parts)
-        sums = total((exact(tile, known, none) for tile in parts), none)
-        yield Summary(start, end, sums, closed, extra, shown)
-
-
-def _is_over(end: datetime, applied: datetime | None, as_of: AsOf | None) -> bool:
-    """Whether the functions may have completed everything that ends then."""
-    if applied is None or as_of is None:
-        return False
-    return end + timedelta(seconds=as_of.complete_after) <= applied

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -295,6 +295,28 @@ def body_of(query: str, variables: Mapping[str, Any] | None) -> bytes:
     """What is sent for a document; firewalls judge its size."""
     content = {"query": query, "variables": variables or {}}
     return json.dumps(content, separators=(",", ":")).encode()
+
+
+def fitting[Part](
+    whole: Sequence[Part],
+    most: int,
+    document: Callable[[Sequence[Part]], tuple[str, dict[str, Any]]],
+    request_bytes: int,
+) -> Iterator[Sequence[Part]]:
+    """At most that many at a time, and no more than fit into a request, in their order.
+
+    Args:
+        whole: what is asked for or written.
+        most: how many at a time.
+        document: makes the document of some.
+        request_bytes: how large a request may be; 0 for any size. A single one is never split.
+    """
+    for first in range(0, len(whole), most):
+        part = whole[first : first + most]
+        if request_bytes and len(part) > 1 and len(body_of(*document(part))) > request_bytes:
+            yield from fitting(part, (len(part) + 1) // 2, document, request_bytes)
+        else:
+            yield part
 
 
 def operation_name(query: str) -> str:

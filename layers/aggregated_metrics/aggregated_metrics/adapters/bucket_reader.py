@@ -6,28 +6,35 @@ record in which the sweeper keeps how far each record type's stream is applied.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, NamedTuple
+from itertools import batched
+from typing import Any
 from weakref import WeakKeyDictionary
 
-from aggregated_metrics.adapters.appsync import AppSyncClient, Client, body_of
+from aggregated_metrics.adapters.appsync import AppSyncClient, Client, fitting
+from aggregated_metrics.adapters.hour_documents import Document
 from aggregated_metrics.adapters.retries import Retries, map_concurrently
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.cover import Tile, may_be_on_its_way, missing, needs_parts
 from aggregated_metrics.core.errors import (
     ApiError,
     ContentionError,
-    ThrottledError,
     TransportError,
     UnreadableBucketError,
 )
 from aggregated_metrics.core.measures import Measures, plus
 from aggregated_metrics.core.metadata import Metadata, decoded
 from aggregated_metrics.core.models import BUILT_IN
-from aggregated_metrics.core.series import HourId, Series, composite_key, key_stem
+from aggregated_metrics.core.series import (
+    BucketId,
+    HourId,
+    Series,
+    Target,
+    composite_key,
+    key_stem,
+)
 
 ASKS_PER_REQUEST = 120
 FEWEST_RESOLVERS = 50
@@ -36,57 +43,24 @@ LIST_FROM = 10
 """From so many buckets of one hour on, the whole hour is read: a query of 77 small items."""
 SECONDS = 120.0
 """How long one reading may take, waits for a throttled API included."""
+AS_OF = BucketId(HourId(Series("_streams", "_streams"), 0), buckets.HOUR, 0)
+"""The record of how far streams are applied."""
 _ADVICE = "nothing was changed: read again later, or a shorter range, while the API throttles"
-_AS_OF = "asOf"
+_ALIAS = "asOf"
+_MANY = "many at once"
 _ROW = 2
 """Where the path of an error below a page has the number of the row: alias, `items`, number."""
-_STREAMS = Series("_streams", "_streams")
 _SELECTED = f"compositeKey {' '.join(Measures._fields)} metadata complete"
+_REFUSED: WeakKeyDictionary[Client, set[str]] = WeakKeyDictionary()
+"""What the API of each client has refused: _ALIAS, _MANY."""
 
+type Ask = BucketId | HourId
+"""What an alias asks for: a bucket, or the buckets of a whole hour."""
+type Error = Mapping[str, Any]
+type Answer = tuple[Ask, Any, Sequence[Error]]
+"""What was asked, what the API gave (a record, or a page of an hour), and its errors."""
 type Wanted = Mapping[Series, Collection[Tile]]
 type Found = dict[Series, dict[Tile, tuple[Measures, bool]]]
-type Document = tuple[str, dict[str, Any]]
-
-
-class Ask(NamedTuple):
-    """What an alias asks for: a bucket, or where `size` is 0 the page of an hour after `token`."""
-
-    series: Series
-    start: int
-    size: int = 0
-    token: str | None = None
-
-
-class Answer(NamedTuple):
-    """What a request found: each ask's bucket or page, and the messages of those with errors."""
-
-    given: list[tuple[Ask, Any, list[Mapping[str, Any]]]]
-    as_of: Any = None
-
-
-class AsOf(NamedTuple):
-    """How far streams are applied.
-
-    Attributes:
-        times: by record type, the time up to which its stream is applied; None: not known.
-        complete_after: seconds after its end at which a bucket is complete at the earliest.
-        measures: of custom models' record types, the measures that their metadata has.
-    """
-
-    times: Mapping[str, datetime | None]
-    complete_after: int
-    measures: Mapping[str, tuple[str, ...]]
-
-
-@dataclass
-class _Api:
-    """What readings have learnt of a client's API."""
-
-    asks: int = ASKS_PER_REQUEST
-    gives_as_of: bool = True
-
-
-_APIS: WeakKeyDictionary[Client, _Api] = WeakKeyDictionary()
 
 
 class BucketReader:
@@ -97,43 +71,46 @@ class BucketReader:
         sleep: how to wait while the API throttles; a test passes its own.
 
     Attributes:
-        as_of: how far the streams are applied, after a reading; None where that is not known.
+        applied: by record type, the time up to which its stream is applied, None where that is not
+            known; None as a whole before the API has given it.
+        complete_after: seconds after its end at which a bucket is complete at the earliest.
     """
 
     def __init__(self, client: Client, *, sleep: Callable[[float], None] = time.sleep) -> None:
         end = time.monotonic() + SECONDS
+        self.applied: Mapping[str, datetime | None] | None = None
+        self.complete_after = 0
+        self._custom_measures: Mapping[str, tuple[str, ...]] = {}
         self._client = client
         self._retries = Retries(lambda: end - time.monotonic(), sleep, advice=_ADVICE)
         self._is_ours = isinstance(client, AppSyncClient)
-        self._api = _known_of(client)
+        self._refused = _refused_by(client)
         self._found: Found = {}
         self._unreadable: dict[Series, dict[Tile, str]] = {}
-        self.as_of: AsOf | None = None
 
-    def read(self, wanted: Wanted, now: int, *, as_of: bool = True) -> Found:
+    def read(self, wanted: Wanted, now: int) -> Found:
         """Those of the buckets that are stored, with the parts of those that need them.
 
         Args:
             wanted: of each series, buckets that do not overlap.
             now: the epoch minute that is running.
-            as_of: whether to ask how far the streams are applied, too.
 
         Raises:
             ContentionError: the API throttled for too long.
             ApiError: (with this package's client) the API refused, or did not answer.
         """
         self._found = {series: {} for series in wanted}
-        self._unreadable = {}
-        asks = list(_planned(wanted, now))
-        self._load(asks, as_of=as_of)
-        loaded = {ask[:2] for ask in asks if not ask.size}
+        self._unreadable = {series: {} for series in wanted}
+        asks = dict.fromkeys(_planned(wanted, now))
+        self._load([*asks], as_of=self.applied is None)
         finer = {
-            Ask(series, buckets.floor(tile.start, buckets.HOUR))
+            Target(series, tile.start).hour: None
             for series, tiles in wanted.items()
             for tile in tiles
-            if needs_parts(tile, self._found[series]) or self._lacks(series, tile)
+            if needs_parts(tile, self._found[series])
+            or (tile.size > 1 and tile in self._unreadable[series])
         }
-        self._load([ask for ask in sorted(finer, key=str) if ask[:2] not in loaded], as_of=False)
+        self._load([hour for hour in finer if hour not in asks], as_of=False)
         return self._found
 
     def require_readable(self, wanted: Wanted) -> None:
@@ -143,7 +120,7 @@ class BucketReader:
             UnreadableBucketError: the API cannot give one of them, and nothing finer replaces it.
         """
         for series, unreadable in self._unreadable.items():
-            for tile in wanted.get(series, ()):
+            for tile in wanted[series] if unreadable else ():
                 for lost in missing(tile, self._found[series], unreadable):
                     raise UnreadableBucketError(
                         f"the API cannot give the stored bucket "
@@ -151,201 +128,186 @@ class BucketReader:
                         f"({unreadable[lost]}): repair its hour, then read again"
                     )
 
+    def unreadable(self, series: Series) -> Collection[Tile]:
+        """The buckets of a series that are stored, and that the API could not give."""
+        return self._unreadable[series]
+
     def has_read(self, series: Series) -> bool:
         """Whether any bucket of a series was found."""
-        return bool(self._found[series] or self.unreadable(series))
+        return bool(self._found[series] or self._unreadable[series])
 
     def extra_measures(self, record_type: str) -> tuple[str, ...]:
         """The measures that a record type's buckets keep in metadata.
 
         Those of a custom model stand in the record that says how far the streams are applied.
         """
-        custom = self.as_of.measures if self.as_of is not None else {}
-        return BUILT_IN.extra_measures(record_type) or custom.get(record_type, ())
+        return BUILT_IN.extra_measures(record_type) or self._custom_measures.get(record_type, ())
 
-    def unreadable(self, series: Series) -> Collection[Tile]:
-        """The buckets of a series that are stored, and that the API could not give."""
-        return self._unreadable.get(series, {})
+    def as_of(self, record_type: str) -> datetime | None:
+        """The time up to which a record type's stream is applied; None where it is not known."""
+        return (self.applied or {}).get(record_type)
 
-    def _lacks(self, series: Series, tile: Tile) -> bool:
-        return tile.size > 1 and tile in self.unreadable(series)
+    def is_over(self, record_type: str, end: datetime) -> bool:
+        """Whether the functions may have completed everything of a record type that ends then."""
+        applied = self.as_of(record_type)
+        return applied is not None and end + timedelta(seconds=self.complete_after) <= applied
 
     # Requests
 
     def _load(self, asks: Sequence[Ask], *, as_of: bool) -> None:
-        parts = list(self._parts(asks)) if asks else [asks] * as_of
-        for answers in self._each(self._ask, [(p, as_of and not i) for i, p in enumerate(parts)]):
-            for answer in answers:
-                if answer.as_of is not None:
-                    self.as_of = _as_of(answer.as_of)
-                for ask, given, errors in answer.given:
-                    self._keep(ask, given, errors)
-
-    def _parts(self, asks: Sequence[Ask]) -> Iterator[Sequence[Ask]]:
-        """As many at a time as a request may have, by number and by size."""
+        number = FEWEST_RESOLVERS - 1 if _MANY in self._refused else ASKS_PER_REQUEST
         most = getattr(self._client, "request_bytes", 0)
-        number = self._api.asks
-        if len(asks) > number:
-            for first in range(0, len(asks), number):
-                yield from self._parts(asks[first : first + number])
-        elif most and len(asks) > 1 and len(body_of(*document(asks, as_of=True))) > most:
-            half = (len(asks) + 1) // 2
-            yield from self._parts(asks[:half])
-            yield from self._parts(asks[half:])
-        else:
-            yield asks
+        parts = [*fitting(asks, number, lambda part: document([AS_OF, *part]), most)]
+        if as_of and _ALIAS not in self._refused:
+            first, *others = parts or [()]
+            parts = [[AS_OF, *first], *others]
+        given = map_concurrently(self._ask, parts) if self._is_ours else map(self._ask, parts)
+        for answers in given:
+            for answer in answers:
+                self._keep(*answer)
 
-    def _ask(self, part: tuple[Sequence[Ask], bool]) -> list[Answer]:
-        """The answers to a part. One that is refused whole is tried with less in a request."""
-        asks, as_of = part
-        as_of &= self._api.gives_as_of
+    def _ask(self, asks: Sequence[Ask]) -> list[Answer]:
+        """The answers to one request. One that is refused whole is tried with less in it."""
         try:
-            return [self._answer(asks, as_of=as_of)] if asks or as_of else []
+            return self._answers(asks) if asks else []
         except (ContentionError, TransportError, OSError):
             raise
         except Exception:
             # Other clients raise what their library raises, for an error at one alias too.
-            if as_of:
-                answers = self._ask((asks, False))
-                self._api.gives_as_of &= not asks
-                return answers
-            if len(asks) < FEWEST_RESOLVERS:
+            is_large = len(asks) >= FEWEST_RESOLVERS
+            if not is_large and asks[0] != AS_OF:
                 raise
-            fewer = FEWEST_RESOLVERS - 1
-            parts = [asks[first : first + fewer] for first in range(0, len(asks), fewer)]
-            answers = [answer for part in parts for answer in self._ask((part, False))]
-            self._api.asks = fewer
+            before = {*self._refused}
+            parts = batched(asks, FEWEST_RESOLVERS - 1) if is_large else [asks[1:]]
+            answers = [answer for part in parts for answer in self._ask(part)]
+            if answers and self._refused == before:
+                self._refused.add(_MANY if is_large else _ALIAS)
             return answers
 
-    def _answer(self, asks: Sequence[Ask], *, as_of: bool) -> Answer:
-        data, errors = self._execute(document(asks, as_of=as_of))
-        given = []
-        for i, ask in enumerate(asks):
-            alias = f"b{i}"
-            if alias not in data or (not ask.size and data[alias] is None):
+    def _answers(
+        self, asks: Sequence[Ask], token: str | None = None, selected: str = _SELECTED
+    ) -> list[Answer]:
+        data, errors = self._execute(document(asks, token, selected))
+        answers: list[Answer] = []
+        for alias, ask in _aliases(asks).items():
+            given = data.get(alias)
+            is_absent = alias not in data or (given is None and isinstance(ask, HourId))
+            if is_absent and ask != AS_OF:
                 raise TransportError(f"the answer lacks {alias}", operation="ReadBuckets")
-            given.append((ask, data[alias], [e for e in errors if e["path"][0] == alias]))
-        return Answer(given, data.get(_AS_OF))
+            answers.append((ask, given, [e for e in errors if e["path"][0] == alias]))
+        return answers
 
-    def _execute(self, asked: Document) -> tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]:
+    def _execute(self, asked: Document) -> tuple[Mapping[str, Any], Sequence[Error]]:
         """Data, and the errors that cost one record only."""
         try:
             request = partial(self._client.execute, *asked)
             return self._retries.call_with_backoff(request, "buckets are not read"), ()
-        except ThrottledError:
-            raise
         except ApiError as error:
             if error.data and all(_costs_one_record(each) for each in error.errors):
                 return error.data, error.errors
             raise
 
-    def _each[Given, Made](
-        self, work: Callable[[Given], Made], given: Sequence[Given]
-    ) -> Iterable[Made]:
-        """Others' clients may not be made for threads."""
-        return map_concurrently(work, given) if self._is_ours else map(work, given)
-
     # Answers
 
-    def _keep(self, ask: Ask, given: Any, errors: Sequence[Mapping[str, Any]]) -> None:
-        if ask.size:
-            self._keep_bucket(ask.series, Tile(ask.start, ask.size), given, errors)
-            return
-        by_row: dict[int, list[Mapping[str, Any]]] = {}
-        for error in errors:
-            if len(error["path"]) <= _ROW:
-                raise TransportError(str(error.get("message")), operation="ReadBuckets")
-            by_row.setdefault(error["path"][_ROW], []).append(error)
-        for i, row in enumerate(given["items"]):
-            tile = _tile(ask.series, row)
-            if tile is not None:
-                self._keep_bucket(ask.series, tile, row, by_row.get(i, ()))
-        if None in given["items"]:
-            self._find_unreadable(ask, errors)
-        if given.get("nextToken"):
-            self._load([ask._replace(token=given["nextToken"])], as_of=False)
+    def _keep(self, ask: Ask, given: Any, errors: Sequence[Error]) -> None:
+        if isinstance(ask, HourId):
+            self._keep_hour(ask, given, errors)
+        elif ask != AS_OF:
+            self._keep_bucket(ask.hour.series, Tile(ask.start, ask.size), given, errors)
+        elif given is not None:
+            self._keep_as_of(decoded(given.get("metadata")))
 
-    def _keep_bucket(
-        self, series: Series, tile: Tile, row: Any, errors: Sequence[Mapping[str, Any]]
+    def _keep_hour(
+        self, hour: HourId, page: Any, errors: Sequence[Error], token: str | None = None
     ) -> None:
+        """Keep a page, and those that follow it."""
+        for i, row in enumerate(page["items"]):
+            if (tile := _tile(hour.series, row)) is not None:
+                own = [error for error in errors if error["path"][_ROW] == i]
+                self._keep_bucket(hour.series, tile, row, own)
+        if None in page["items"]:
+            # Read keys alone, which the API can always give: those of nulls are the other ones.
+            ((_, keys, _),) = self._answers([hour], token, "compositeKey")
+            for tile in filter(None, (_tile(hour.series, row) for row in keys["items"])):
+                if tile not in self._found[hour.series]:
+                    self._keep_bucket(hour.series, tile, None, errors or [{"message": "null"}])
+        if following := page.get("nextToken"):
+            ((_, given, more),) = self._answers([hour], following)
+            self._keep_hour(hour, given, more, following)
+
+    def _keep_bucket(self, series: Series, tile: Tile, row: Any, errors: Sequence[Error]) -> None:
         if errors:
-            self._unreadable.setdefault(series, {})[tile] = str(errors[0].get("message"))
+            self._unreadable[series].setdefault(tile, str(errors[0].get("message")))
         elif row is not None:
             self._found[series][tile] = _stored(row, self.extra_measures(series.record_type))
 
-    def _find_unreadable(self, ask: Ask, errors: Sequence[Mapping[str, Any]]) -> None:
-        """Read keys alone, which the API can always give: those of nulls are the other ones."""
-        data, _ = self._execute(document([ask], selected="compositeKey"))
-        for row in data["b0"]["items"]:
-            tile = _tile(ask.series, row)
-            if tile is not None and tile not in self._found[ask.series]:
-                self._keep_bucket(ask.series, tile, None, errors)
+    def _keep_as_of(self, content: Any) -> None:
+        times = content.get("asOf") if isinstance(content, Mapping) else None
+        if isinstance(times, Mapping):
+            seconds, named = content.get("completeAfter"), content.get("measures")
+            custom = named if isinstance(named, Mapping) else {}
+            self.applied = {name: _moment(text) for name, text in times.items()}
+            self.complete_after = seconds if isinstance(seconds, int) else 0
+            self._custom_measures = {name: tuple(map(str, custom[name])) for name in custom}
 
 
-def document(asks: Sequence[Ask], *, as_of: bool = False, selected: str = _SELECTED) -> Document:
-    """The query for these buckets and hours (an alias `b<i>` each), and its variables."""
-    variables: dict[str, Any] = {}
-    accounts = {name: f"a{i}" for i, name in enumerate(dict.fromkeys(a[0][0] for a in asks))}
-    declared = [f"${alias}: String!" for alias in accounts.values()]
+def document(asks: Sequence[Ask], token: str | None = None, selected: str = _SELECTED) -> Document:
+    """The query for these buckets and hours (an alias `b<i>` each), and its variables.
+
+    `token` is the page of a single hour to go on with.
+    """
+    accounts: dict[str, str] = {}
+    variables: dict[str, Any] = {"token": token} if token else {}
+    page = ", nextToken: $token" if token else ""
+    aliases = []
+    for i, (alias, ask) in enumerate(_aliases(asks).items()):
+        hour = ask if isinstance(ask, HourId) else ask.hour
+        account = accounts.setdefault(hour.series.account_id, f"a{len(accounts)}")
+        where = f"accountId: ${account}, compositeKey"
+        if isinstance(ask, HourId):
+            variables[f"k{i}"] = hour.prefix
+            given = f"{where}: {{beginsWith: $k{i}}}, limit: 100{page}"
+            found = "items { ...bucket } nextToken"
+            aliases.append(f"{alias}: listAggregatedMetrics({given}) {{ {found} }}")
+        else:
+            variables[f"k{i}"] = composite_key(hour.series, ask.start, ask.size)
+            aliases.append(f"{alias}: getAggregatedMetrics({where}: $k{i}) {{ ...bucket }}")
     variables |= {alias: name for name, alias in accounts.items()}
-    aliases = [_as_of_alias()] if as_of else []
-    for i, (series, start, size, token) in enumerate(asks):
-        account = accounts[series.account_id]
-        declared.append(f"$k{i}: String!")
-        if size:
-            variables[f"k{i}"] = composite_key(series, start, size)
-            aliases.append(
-                f"b{i}: getAggregatedMetrics(accountId: ${account}, compositeKey: $k{i}) "
-                "{ ...bucket }"
-            )
-            continue
-        variables[f"k{i}"] = HourId(series, start).prefix
-        page = ""
-        if token:
-            declared.append(f"$t{i}: String")
-            variables[f"t{i}"] = token
-            page = f", nextToken: $t{i}"
-        aliases.append(
-            f"b{i}: listAggregatedMetrics(accountId: ${account}, compositeKey: "
-            f"{{beginsWith: $k{i}}}, limit: 100{page}) {{ items {{ ...bucket }} nextToken }}"
-        )
-    head = f"query ReadBuckets({', '.join(declared)})" if declared else "query ReadAsOf"
-    fragment = f"\nfragment bucket on AggregatedMetrics {{ {selected} }}" if asks else ""
-    return "\n".join([f"{head} {{", *aliases, "}"]) + fragment, variables
+    head = f"query ReadBuckets({', '.join(f'${name}: String!' for name in variables)})"
+    fragment = f"fragment bucket on AggregatedMetrics {{ {selected} }}"
+    return "\n".join([f"{head} {{", *aliases, "}", fragment]), variables
 
 
-def _as_of_alias() -> str:
-    key = composite_key(_STREAMS, 0, buckets.HOUR)
-    return (
-        f'{_AS_OF}: getAggregatedMetrics(accountId: "{_STREAMS.account_id}", '
-        f'compositeKey: "{key}") {{ metadata }}'
-    )
+def _aliases(asks: Sequence[Ask]) -> dict[str, Ask]:
+    counts = [ask for ask in asks if ask != AS_OF]
+    named = dict.fromkeys([_ALIAS] * (len(counts) < len(asks)), AS_OF)
+    return named | {f"b{i}": ask for i, ask in enumerate(counts)}
 
 
 def _planned(wanted: Wanted, now: int) -> Iterator[Ask]:
     """The hours that are read whole, and the buckets that are read one by one."""
     for series, tiles in wanted.items():
-        hours: dict[int, list[Tile]] = {}
+        hours: dict[HourId, list[Tile]] = {}
         for tile in tiles:
-            hours.setdefault(buckets.floor(tile.start, buckets.HOUR), []).append(tile)
+            hours.setdefault(Target(series, tile.start).hour, []).append(tile)
         for hour, parts in hours.items():
             if len(parts) >= LIST_FROM or any(may_be_on_its_way(tile, now) for tile in parts):
-                yield Ask(series, hour)
+                yield hour
             else:
-                yield from (Ask(series, *tile) for tile in parts)
+                yield from (BucketId(hour, tile.size, tile.start) for tile in parts)
 
 
-def _known_of(client: Client) -> _Api:
+def _refused_by(client: Client) -> set[str]:
     try:
-        return _APIS.setdefault(client, _Api())
+        return _REFUSED.setdefault(client, set())
     except TypeError:  # a client that cannot be a key is learnt anew by each reading
-        return _Api()
+        return set()
 
 
-def _costs_one_record(error: Mapping[str, Any]) -> bool:
-    """Whether an error is of a field below an alias, or of the as-of record."""
+def _costs_one_record(error: Error) -> bool:
+    """Whether an error is of a field of a record, or of the as-of record."""
     path: Sequence[Any] = error.get("path") or ()
-    return bool(path) and (path[0] == _AS_OF or len(path) > 1)
+    return path[:1] == [_ALIAS] or (len(path) > 1 and path[-1] != "items")
 
 
 def _tile(series: Series, row: Mapping[str, Any] | None) -> Tile | None:
@@ -363,28 +325,11 @@ def _tile(series: Series, row: Mapping[str, Any] | None) -> Tile | None:
 def _stored(row: Mapping[str, Any], names: tuple[str, ...]) -> tuple[Measures, bool]:
     """A bucket as the API gives it, with what its fields could not show."""
     given = row.get("metadata")
-    fields = [row.get(name) or 0 for name in Measures._fields]
-    if not names and "beyond" not in str(given):
-        return Measures(*fields), bool(row["complete"])
-    metadata = Metadata.parse(given, names)
-    measures = plus(Measures(*fields, *metadata.extra), metadata.beyond)
+    measures = Measures(*(row.get(name) or 0 for name in Measures._fields))
+    if names or "beyond" in str(given):
+        metadata = Metadata.parse(given, names)
+        measures = plus(Measures(*measures, *metadata.extra), metadata.beyond)
     return measures, bool(row["complete"])
-
-
-def _as_of(row: Mapping[str, Any]) -> AsOf | None:
-    content = decoded(row.get("metadata"))
-    times = content.get("asOf") if isinstance(content, Mapping) else None
-    if not isinstance(times, Mapping):
-        return None
-    seconds = content.get("completeAfter")
-    after = seconds if isinstance(seconds, int) else 0
-    named = content.get("measures")
-    measures = named.items() if isinstance(named, Mapping) else ()
-    return AsOf(
-        {name: _moment(text) for name, text in times.items()},
-        after,
-        {str(name): tuple(map(str, names)) for name, names in measures},
-    )
 
 
 def _moment(text: Any) -> datetime | None:

@@ -14,7 +14,7 @@ from functools import partial
 from itertools import batched, chain, count
 from typing import TYPE_CHECKING, Any
 
-from aggregated_metrics.adapters.appsync import Client, body_of
+from aggregated_metrics.adapters.appsync import Client, fitting
 from aggregated_metrics.adapters.hour_documents import (
     BREAKDOWN_HOURS,
     BY_TYPE,
@@ -138,7 +138,7 @@ class HourStore:
             ApiError: the API refused, or did not answer in time.
         """
         hours: list[Hour] = []
-        for part in self.parts(ids, HOURS_PER_LOAD, load_document):
+        for part in fitting(ids, HOURS_PER_LOAD, load_document, self._request_bytes):
             data = self._given(*load_document(part))
             hours += [self._hour(hour_id, data.get(f"h{i}")) for i, hour_id in enumerate(part)]
         return hours
@@ -258,7 +258,8 @@ class HourStore:
         """Send the writes, minutes before rollups; each with whether it went through."""
         ordered = sorted(writes, key=lambda write: (write.bucket.size > 1, not write.is_new))
         for part in chain.from_iterable(
-            self.parts(part, BUCKETS_PER_SAVE, save_document) for part in _by_metadata(ordered)
+            fitting(part, BUCKETS_PER_SAVE, save_document, self._request_bytes)
+            for part in _by_metadata(ordered)
         ):
             self._retries.stop_in_time("some buckets are not written")
             lost = self._send(part)
@@ -323,7 +324,7 @@ class HourStore:
         Raises:
             ApiError: the API refused, or did not answer in time.
         """
-        parts = list(self.parts(days, HOURS_PER_LOAD, day_document))
+        parts = list(fitting(days, HOURS_PER_LOAD, day_document, self._request_bytes))
         return list(chain.from_iterable(map_concurrently(self._stored_hours, parts)))
 
     def _stored_hours(self, days: Sequence[tuple[Series, int]]) -> list[HourId]:
@@ -352,24 +353,6 @@ class HourStore:
         """
         request = partial(self._client.execute, document, variables)
         return self._retries.call_with_backoff(request, "an hour is not loaded")
-
-    def parts[Part](
-        self,
-        whole: Sequence[Part],
-        most: int,
-        document: Callable[[Sequence[Part]], Document],
-    ) -> Iterator[Sequence[Part]]:
-        """At most that many at a time, and no more than fit into a request, in their order."""
-        for first in range(0, len(whole), most):
-            part = whole[first : first + most]
-            if (
-                self._request_bytes
-                and len(part) > 1
-                and len(body_of(*document(part))) > self._request_bytes
-            ):
-                yield from self.parts(part, (len(part) + 1) // 2, document)
-            else:
-                yield part
 
     def _given(self, document: str, variables: dict[str, Any]) -> dict[str, Any]:
         """The data of a query, also where some records are missing from it: null, with an error.

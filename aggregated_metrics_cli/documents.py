@@ -54,7 +54,7 @@ def documents(models: Models) -> list[str]:
     asks: list[bucket_reader.Ask] = [bucket_reader.AS_OF, BucketId(_HOUR, HOUR, 0), _HOUR]
     made = (
         hour_documents.load_document([_HOUR]),
-        hour_documents.keys_document(_HOUR),
+        hour_documents.keys_document([_HOUR]),
         hour_documents.save_document(writes),
         hour_documents.day_document([(_HOUR.series, 0)]),
         bucket_reader.document(asks),

@@ -46,9 +46,9 @@ def load_document(ids: Sequence[HourId], token: str | None = None) -> Document:
     return list_document("LoadHours", "h", _keys_of(ids, token), 100, LOADED)
 
 
-def keys_document(hour: HourId, token: str | None = None) -> Document:
-    """The query that reads the keys of an hour's buckets alone (alias `h0`)."""
-    return list_document("LoadKeys", "h", _keys_of([hour], token), 100, "compositeKey")
+def keys_document(ids: Sequence[HourId], token: str | None = None) -> Document:
+    """The query that reads the keys of these hours' buckets alone."""
+    return list_document("LoadKeys", "h", _keys_of(ids, token), 100, "compositeKey")
 
 
 def _keys_of(ids: Sequence[HourId], token: str | None) -> list[Keys]:

@@ -102,7 +102,7 @@ class Outcome:
 
 
 class HourStore:
-    """The hours of the API.
+    """The hours of the API. Every method raises ApiError if it refuses, or does not answer in time.
 
     Args:
         client: carries out GraphQL documents.
@@ -132,11 +132,7 @@ class HourStore:
         self._retries = Retries(time_left, sleep, jitter)
 
     def load(self, ids: Sequence[HourId]) -> list[Hour]:
-        """The hours, in the order asked for; an hour without buckets is empty.
-
-        Raises:
-            ApiError: the API refused, or did not answer in time.
-        """
+        """The hours, in the order asked for; an hour without buckets is empty."""
         hours: list[Hour] = []
         for part in fitting(ids, HOURS_PER_LOAD, load_document, self._request_bytes):
             data = self._given(*load_document(part))
@@ -166,7 +162,6 @@ class HourStore:
 
         Raises:
             ContentionError: the time ran out first.
-            ApiError: the API refused, or did not answer in time.
         """
         outcome = Outcome() if outcome is None else outcome
         groups = batched(sorted(set(ids), key=_order), HOURS_PER_LOAD, strict=False)
@@ -297,9 +292,6 @@ class HourStore:
             record_type: the breakdown's.
             first: the range's first epoch minute.
             last: the first one after it.
-
-        Raises:
-            ApiError: the API refused, or did not answer in time.
         """
         between = [{"recordType": record_type, "timeRangeStart": iso(t)} for t in (first, last - 1)]
         variables: dict[str, Any] = {
@@ -319,11 +311,7 @@ class HourStore:
             variables["token"] = page["nextToken"]
 
     def stored_hours(self, days: Sequence[tuple[Series, int]]) -> list[HourId]:
-        """The hours of whole UTC days (a series and a first minute) that have a 60-minute bucket.
-
-        Raises:
-            ApiError: the API refused, or did not answer in time.
-        """
+        """The hours of whole UTC days (series, first minute) that have a 60-minute bucket."""
         parts = list(fitting(days, HOURS_PER_LOAD, day_document, self._request_bytes))
         return list(chain.from_iterable(map_concurrently(self._stored_hours, parts)))
 
@@ -349,7 +337,6 @@ class HourStore:
 
         Raises:
             ContentionError: it is throttled until the time is over.
-            ApiError: the API refused, or did not answer in time.
         """
         request = partial(self._client.execute, document, variables)
         return self._retries.call_with_backoff(request, "an hour is not loaded")
@@ -375,21 +362,21 @@ class HourStore:
                 return Hour(hour_id, page["items"], names)
             except (KeyError, TypeError):
                 pass
-        rows = [row for row in self._rows(hour_id, load_document_of) if _is_bucket(row)]
+        rows = [row for row in self._rows(hour_id, load_document) if _is_bucket(row)]
         readable = {row["compositeKey"] for row in rows}
         keys = [row["compositeKey"] for row in self._rows(hour_id, keys_document) if row]
         ours = places_of(hour_id)
         return Hour(hour_id, rows, names, [key for key in keys if key in ours.keys() - readable])
 
     def _rows(
-        self, hour_id: HourId, document: Callable[[HourId, str | None], Document]
+        self, hour_id: HourId, document: Callable[[Sequence[HourId], str | None], Document]
     ) -> list[Any]:
         """Every row under an hour's prefix, page by page; null for one that is not given."""
         rows: list[Any] = []
         token: str | None = None
         while True:
             try:
-                page = self.execute(*document(hour_id, token))["h0"]
+                page = self.execute(*document([hour_id], token))["h0"]
             except GraphQLError as error:
                 page = error.data.get("h0")
                 if page is None or page.get("items") is None:
@@ -398,11 +385,6 @@ class HourStore:
             token = page.get("nextToken")
             if not token:
                 return rows
-
-
-def load_document_of(hour: HourId, token: str | None) -> Document:
-    """The query that loads one hour."""
-    return load_document([hour], token)
 
 
 def _is_bucket(row: Any) -> bool:

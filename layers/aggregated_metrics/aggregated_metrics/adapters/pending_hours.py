@@ -74,7 +74,7 @@ type Note = tuple[str, float]
 
 
 class PendingHours:
-    """The table of pending hours.
+    """The table of pending hours. Every method raises ServiceError if it does not answer.
 
     Args:
         client: boto3's DynamoDB client.
@@ -115,9 +115,6 @@ class PendingHours:
 
         An hour that this process has put already is skipped, if that entry is no later, is still
         ahead, and this invocation certainly ends before the hour is over.
-
-        Raises:
-            ServiceError: the table did not take an entry.
         """
         # 1. Until this invocation has certainly ended no check may forget the hours: its writes
         #    come after this, and may be on their way when it is long dead. A complete hour is due
@@ -140,9 +137,6 @@ class PendingHours:
 
         Returns the entry, which the repair may delete when the hour has come out right; None if
         another invocation may still write the hour: its entry stays, or is put again.
-
-        Raises:
-            ServiceError: the table did not take the entry.
         """
         until = self._until()
         item = self._entry_item(hour, until, until)
@@ -189,11 +183,7 @@ class PendingHours:
     # Open checks ----------------------------------------------------------------------------------
 
     def open_check(self, hour: HourId, reason: str, *, deferred: bool = False) -> None:
-        """Say that a check could not settle an hour; one that is deferred stays so.
-
-        Raises:
-            ServiceError: the table did not take it.
-        """
+        """Say that a check could not settle an hour; one that is deferred stays so."""
         now = {"N": str(int(self._now()))}
         put: dict[str, Any] = {**_identity("check", hour), "at": now, "reason": {"S": reason}}
         first: dict[str, Any] = {"since": now, "over": now}
@@ -201,11 +191,7 @@ class PendingHours:
         self._upsert(f"check#{hour_key(hour)}", put, first)
 
     def expect(self, hour: HourId, reason: str, *, deferred: bool = False) -> None:
-        """Have an hour checked: an entry, and an open check that says why.
-
-        Raises:
-            ServiceError: the table did not take one of them.
-        """
+        """Have an hour checked: an entry, and an open check that says why."""
         now = {"N": str(int(self._now()))}
         put = _identity("entry", hour) | {"over": {"N": str(self._over(hour))}}
         self._upsert(hour_key(hour), put, {"due": now, "until": now})
@@ -234,11 +220,7 @@ class PendingHours:
     # Notes ----------------------------------------------------------------------------------------
 
     def put_note(self, model: str, shard: str, first: float) -> None:
-        """Note that a shard of a model's stream is applied only up to a time (epoch seconds).
-
-        Raises:
-            ServiceError: the table did not take it.
-        """
+        """Note that a shard of a model's stream is applied only up to a time (epoch seconds)."""
         item = {
             "hour": {"S": f"note#{model}#{shard}"},
             "kind": {"S": "note"},

@@ -257,11 +257,10 @@ def differs(bucket: Bucket, found: MinuteTotal, *, scan: bool, expired: bool) ->
         return False
     if bucket.measures != wanted:
         return True
-    return scan and (bucket.unindexed != found.unindexed or _is_marked_foreign(bucket))
-
-
-def _is_marked_foreign(bucket: Bucket) -> bool:
-    return "foreign" in str(bucket.given) and bucket.metadata.foreign
+    return scan and (
+        bucket.unindexed != found.unindexed
+        or ("foreign" in str(bucket.given) and bucket.metadata.foreign)
+    )
 
 
 def _sums(bucket: Bucket, found: MinuteTotal, *, scan: bool) -> Measures:

@@ -204,8 +204,9 @@ class Hour:
     def overlay(self, known: Bucket) -> None:
         """Put a bucket that this invocation has written in place of an older one: a stale read."""
         place = (known.size, known.start)
-        loaded = self._buckets.get(place)
-        if loaded is None or loaded.version is None or _is_older(loaded.version, known.version):
+        before, version = self._buckets.get(place), known.version
+        loaded = before.version if before else None
+        if loaded is None or (version and buckets.parse(loaded) < buckets.parse(version)):
             self._buckets[place] = replace(known, parsed=deepcopy(known.parsed))
 
     def apply_batches(self, batches: Iterable[Batch], now: datetime) -> None:
@@ -235,7 +236,9 @@ class Hour:
         # 2. What was there when a repair counted the rows is in the sums, whichever shard brings
         #    it: countedUntil too was written with them.
         until = known.counted_until
-        counted = fresh if until == NOT_COUNTED else _after(fresh, until)
+        counted = fresh
+        if until != NOT_COUNTED:
+            counted = [each for each in fresh if not until.holds(each[2], indexed=each[3])]
         known.foreign |= bucket.is_foreign
         wanted = total((delta[1] for delta in counted), bucket.measures)
         unindexed = [delta[1] for delta in counted if not delta[3]]
@@ -415,15 +418,6 @@ def places_of(hour_id: HourId) -> dict[str, Place]:
         for size in buckets.SIZES
         for start in buckets.starts(hour_id.start, size)
     }
-
-
-def _is_older(version: str, other: str | None) -> bool:
-    return other is not None and buckets.parse(version) < buckets.parse(other)
-
-
-def _after(deltas: Sequence[Delta], until: CountedUntil) -> list[Delta]:
-    """The deltas that no repair has counted."""
-    return [each for each in deltas if not until.holds(each[2], indexed=each[3])]
 
 
 def _matters(deltas: Sequence[Delta]) -> bool:

@@ -174,7 +174,7 @@ def inspect(
 
     Raises:
         CommandError: there is no such API, or it has no schema.
-        DeclarationError: two models share a name or a record type.
+        SettingsError: two models share a name or a record type.
     """
     appsync = aws("appsync")
     api = _described(appsync, api_id)

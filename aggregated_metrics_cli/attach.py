@@ -40,7 +40,7 @@ def run(options: Namespace, deployment: Deployment, output: Output) -> int:
 
     Raises:
         CommandError: the API could not be found or read.
-        DeclarationError: the file of models is wrong; the message names the model and the key.
+        SettingsError: the file of models is wrong; the message names the model and the key.
     """
     before = samconfig.overrides(options.config, options.env)
     found = _find(options, deployment, _declarations(options, before))

@@ -219,7 +219,7 @@ def collect(
         step: how far apart the points are; by the range's length without one.
 
     Raises:
-        RangeError: `end` is before `start`, or the step makes too many points.
+        ArgumentError: `end` is before `start`, or the step makes too many points.
         ApiError: the API refused, or did not answer.
     """
     made = now or datetime.now(UTC)

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from aggregated_metrics import Summary, summarize, timeline
-from aggregated_metrics.core.errors import RecordTypeError
+from aggregated_metrics.core.errors import ArgumentError
 
 from testbench.counted import FakeClient, streams_record
 from testbench.reading_vectors import FILE, MEASURES, minute, written
@@ -47,7 +47,7 @@ def test_the_python_reader_answers_each_vector(case: Case, clients: dict[str, Fa
     world, ask = case
     client, now = clients[world["name"]], datetime.fromisoformat(world["now"])
     if ask["points"] is None:
-        with pytest.raises(RecordTypeError, match=r"'item'.*tasks"):
+        with pytest.raises(ArgumentError, match=r"'item'.*tasks"):
             _read(client, now, ask)
         return
     found = _read(client, now, ask)

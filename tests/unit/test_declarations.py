@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from aggregated_metrics.core.declarations import Document
-from aggregated_metrics.core.errors import DeclarationError
+from aggregated_metrics.core.errors import SettingsError
 
 TOML = """
 softDeletes = ["Item"]
@@ -105,7 +105,7 @@ def test_a_wrong_declaration_names_the_model_the_key_and_what_to_write(
     changes: dict[str, Any], says: str
 ) -> None:
     given = {"models": [{"name": "Review", "recordType": "reviews"} | changes]}
-    with pytest.raises(DeclarationError, match=says):
+    with pytest.raises(SettingsError, match=says):
         Document.of_variable(json.dumps(given))
 
 
@@ -120,13 +120,13 @@ def test_a_wrong_declaration_names_the_model_the_key_and_what_to_write(
     ],
 )
 def test_a_file_of_another_shape_is_refused(text: str, says: str) -> None:
-    with pytest.raises(DeclarationError, match=says):
+    with pytest.raises(SettingsError, match=says):
         Document.of_toml(text)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "null", "3", "abcd", "eJw="])
 def test_a_variable_of_another_shape_is_refused(text: str) -> None:
-    with pytest.raises(DeclarationError):
+    with pytest.raises(SettingsError):
         Document.of_variable(text)
 
 
@@ -152,5 +152,5 @@ def test_six_models_fit_beside_a_functions_other_variables() -> None:
 
 
 def test_all_problems_are_named_at_once() -> None:
-    with pytest.raises(DeclarationError, match=r"recordType: .*; model 5: colour"):
+    with pytest.raises(SettingsError, match=r"recordType: .*; model 5: colour"):
         Document.of_toml('[[models]]\nname = 5\ncolour = "red"')

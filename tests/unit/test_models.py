@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.declarations import Declaration, Document
-from aggregated_metrics.core.errors import DeclarationError, UncountableError
+from aggregated_metrics.core.errors import SettingsError, UncountableError
 from aggregated_metrics.core.measures import Measures
 from aggregated_metrics.core.models import BUILT_IN, Contribution, Model
 from aggregated_metrics.core.series import Series
@@ -517,7 +517,7 @@ def test_declared_models_come_after_the_built_in_ones() -> None:
 def test_soft_deletes_name_built_in_and_declared_models() -> None:
     models = declaring(REVIEW, softDeletes=["Item", "Review"])
     assert [model.name for model in models if "_deleted" in model.selected] == ["Item", "Review"]
-    with pytest.raises(DeclarationError, match="no model is named Call"):
+    with pytest.raises(SettingsError, match="no model is named Call"):
         declaring(softDeletes=["Call"])
 
 
@@ -531,7 +531,7 @@ def test_soft_deletes_name_built_in_and_declared_models() -> None:
     ],
 )
 def test_a_name_of_another_model_is_refused(changes: dict[str, Any], name: str) -> None:
-    with pytest.raises(DeclarationError, match=f"{name} is already .*'s; choose another name"):
+    with pytest.raises(SettingsError, match=f"{name} is already .*'s; choose another name"):
         declaring(REVIEW | changes)
-    with pytest.raises(DeclarationError, match="model Review: Review is already Review's"):
+    with pytest.raises(SettingsError, match="model Review: Review is already Review's"):
         declaring(REVIEW, REVIEW | {"recordType": "others", "split": {}, "breakdowns": {}})

@@ -17,14 +17,11 @@ from aggregated_metrics.adapters.bucket_reader import BucketReader
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.cover import Tile
 from aggregated_metrics.core.errors import (
+    ArgumentError,
     ContentionError,
     GraphQLError,
-    NaiveDatetimeError,
-    RangeError,
-    RecordTypeError,
     ThrottledError,
     TransportError,
-    UnreadableBucketError,
 )
 from aggregated_metrics.core.measures import INT_MAX, ZERO, Measures, total
 from aggregated_metrics.core.series import Series
@@ -77,9 +74,9 @@ def test_a_minute_belongs_to_the_range_in_which_it_begins() -> None:
 
 @pytest.mark.parametrize("call", [cover, lambda a, b: summarize(FakeClient(), "a", a, b, "items")])
 def test_a_range_that_ends_before_it_begins_and_a_naive_time_are_refused(call: object) -> None:
-    with pytest.raises(RangeError, match="before the start"):
+    with pytest.raises(ArgumentError, match="before the start"):
         call(NOW, NOW - timedelta(minutes=1))  # type: ignore[operator]
-    with pytest.raises(NaiveDatetimeError, match="no time zone"):
+    with pytest.raises(ArgumentError, match="no time zone"):
         call(NOW.replace(tzinfo=None), NOW)  # type: ignore[operator]
 
 
@@ -344,7 +341,7 @@ def test_a_record_type_that_nothing_counts_is_refused_with_those_that_are(name: 
     client = reader({})
     keep_up(client.api, NOW, "tasks", "items")
     for read in (summarize, partial(timeline, step=timedelta(hours=1))):
-        with pytest.raises(RecordTypeError, match=f"{name!r}.* counted are items, tasks"):
+        with pytest.raises(ArgumentError, match=f"{name!r}.* counted are items, tasks"):
             read(client, "acct-1", *_DAY, name, now=NOW)
 
 
@@ -355,14 +352,14 @@ def test_what_is_stored_is_read_whatever_is_counted() -> None:
     keep_up(client.api, NOW, "items")
     found = summarize(client, "acct-1", *_DAY, "itemsByScorecard", "card", now=NOW)
     assert (found.measures.count, found.complete, found.as_of) == (3, False, None)
-    with pytest.raises(RecordTypeError, match="itemsByScorecard"):
+    with pytest.raises(ArgumentError, match="itemsByScorecard"):
         summarize(client, "acct-1", _DAY[1], NOW, "itemsByScorecard", "card", now=NOW)
 
 
 @pytest.mark.parametrize("time", ["2026-11-20", _DAY[0].date(), 1_800_000_000, None])
 def test_what_is_no_datetime_is_refused(time: Any) -> None:
     for span in ((time, NOW), (_DAY[0], time)):
-        with pytest.raises(NaiveDatetimeError, match="is no datetime: pass an aware one"):
+        with pytest.raises(ArgumentError, match="is no datetime: pass an aware one"):
             summarize(FakeClient(), "acct-1", span[0], span[1], "items")
 
 
@@ -471,11 +468,11 @@ def test_a_minute_that_the_api_cannot_give_is_named_where_it_is_needed(
         assert summary(client, "2026-11-20 10:00", "2026-11-20 11:00").measures.count == 60
         return
     named = r"items#2026-11-20T10:00:00Z#1 of acct-1 \(.*(count|complete|cost|errorCount)"
-    with pytest.raises(UnreadableBucketError, match=named):
+    with pytest.raises(GraphQLError, match=named):
         points(client, "2026-11-20 10:00", "2026-11-20 11:00", step=timedelta(minutes=1))
     rest = points(client, "2026-11-20 10:01", "2026-11-20 11:00", step=timedelta(minutes=1))
     assert len(rest) == 59
-    with pytest.raises(UnreadableBucketError):
+    with pytest.raises(GraphQLError):
         summary(client, "2026-11-20 10:00", "2026-11-20 10:01")
 
 
@@ -484,7 +481,7 @@ def test_a_rollup_without_parts_that_the_api_cannot_give_is_named() -> None:
     for row in client.api.rows("AggregatedMetrics"):
         if row["recordType"] == "items" and row["numberOfMinutes"] < 60:
             client.api.remove("AggregatedMetrics", "acct-1", row["compositeKey"])
-    with pytest.raises(UnreadableBucketError, match="items#2026-11-20T10:00:00Z#60"):
+    with pytest.raises(GraphQLError, match="items#2026-11-20T10:00:00Z#60"):
         summary(client, "2026-11-20", "2026-11-21")
     assert summary(client, "2026-11-20 11:00", "2026-11-21").measures == ZERO
 
@@ -516,7 +513,7 @@ def test_an_hour_that_comes_in_pages_is_read_whole(size: int) -> None:
     minute_by_minute = partial(points, client, end="2026-11-20 11:00", step=timedelta(minutes=1))
     assert total(p.measures for p in minute_by_minute("2026-11-20 10:01")).count == 59
     if size == 1:
-        with pytest.raises(UnreadableBucketError, match="items#2026-11-20T10:00:00Z#1 of acct-1"):
+        with pytest.raises(GraphQLError, match="items#2026-11-20T10:00:00Z#1 of acct-1"):
             minute_by_minute("2026-11-20 10:00")
     else:
         assert summary(client, "2026-11-20", "2026-11-21").measures.count == 60
@@ -531,7 +528,7 @@ def test_a_null_that_no_error_explains_is_no_zero() -> None:
             return data
 
     client = Swallowing(poisoned(1, count=3.5).api)
-    with pytest.raises(UnreadableBucketError, match=r"items#2026-11-20T10:00:00Z#1 of .*\(null\)"):
+    with pytest.raises(GraphQLError, match=r"items#2026-11-20T10:00:00Z#1 of .*\(null\)"):
         points(client, "2026-11-20 10:00", "2026-11-20 11:00", step=timedelta(minutes=1))
 
 
@@ -598,7 +595,7 @@ def test_weeks_begin_on_monday_or_sunday_whatever_the_range(named: Any, weekday:
 
 
 def test_a_week_that_starts_on_another_day_is_refused() -> None:
-    with pytest.raises(RangeError, match=r"monday.*sunday"):
+    with pytest.raises(ArgumentError, match=r"monday.*sunday"):
         points(FakeClient(), "2026-11-05", "2026-11-26", step="week", week_start="friday")
 
 
@@ -648,19 +645,19 @@ def test_a_date_that_a_zone_skipped_is_no_point(zone: str, day: str, step: objec
     ],
 )
 def test_a_wrong_step_is_refused_with_the_steps_that_exist(step: object) -> None:
-    with pytest.raises(RangeError, match=r"is no step: .*whole minutes up to 31 days.*week"):
+    with pytest.raises(ArgumentError, match=r"is no step: .*whole minutes up to 31 days.*week"):
         points(FakeClient(), "2026-11-20", "2026-11-21", step=step)
 
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", None, 2])
 def test_a_zone_that_is_none_is_refused(zone: object) -> None:
-    with pytest.raises(RangeError, match="is no time zone: give a tzinfo"):
+    with pytest.raises(ArgumentError, match="is no time zone: give a tzinfo"):
         points(FakeClient(), "2026-11-20", "2026-11-21", step="week", zone=zone)
 
 
 def test_too_many_points_are_refused_before_anything_is_read() -> None:
     client = FakeClient()
-    with pytest.raises(RangeError, match="larger step"):
+    with pytest.raises(ArgumentError, match="larger step"):
         points(client, "2025-11-20", "2026-11-20", step=timedelta(minutes=1))
     assert client.queries == []
 
@@ -697,9 +694,9 @@ def test_a_breakdown_without_its_scope_is_refused_with_what_to_pass(
 ) -> None:
     """No bucket has such a key: the answer would be a zero that looks like a count."""
     client, day = FakeClient(), (at("2026-11-20"), at("2026-11-21"))
-    with pytest.raises(RecordTypeError, match=says):
+    with pytest.raises(ArgumentError, match=says):
         summarize(client, "acct-1", *day, record_type, **scope)
-    with pytest.raises(RecordTypeError, match=says):
+    with pytest.raises(ArgumentError, match=says):
         timeline(client, "acct-1", *day, record_type, **scope, step=timedelta(hours=1))
     assert client.queries == []
 

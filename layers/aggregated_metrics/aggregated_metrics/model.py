@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from aggregated_metrics.adapters.appsync import Client
 from aggregated_metrics.adapters.hour_documents import BY_TIME, BY_TYPE, FIELDS, index_text
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.errors import ConditionFailedError, ContentionError, RangeError
+from aggregated_metrics.core.errors import ArgumentError, ConditionFailedError, ContentionError
 from aggregated_metrics.core.metadata import RESERVED, decoded
 from aggregated_metrics.core.models import BUILT_IN
 from aggregated_metrics.core.series import Series, key_stem
@@ -87,7 +87,7 @@ class AggregatedMetrics:
             client: is kept as the record's `client`.
 
         Raises:
-            NaiveDatetimeError: a time has no offset.
+            ArgumentError: a time has no offset.
         """
         known = {name: data.get(name) for name in FIELDS.split()}
         known |= {name: _moment(data.get(name)) for name in _TIMES}
@@ -107,7 +107,7 @@ class AggregatedMetrics:
         """`recordType#start#minutes`, or `recordType#<score or scorecard>#start#minutes`.
 
         Raises:
-            NaiveDatetimeError: `time_range_start` has no offset.
+            ArgumentError: `time_range_start` has no offset.
         """
         stem = key_stem(Series("", record_type, scorecard_id, score_id))
         return f"{stem}{_text(time_range_start)}#{number_of_minutes}"
@@ -142,7 +142,7 @@ class AggregatedMetrics:
         as stored, whatever metadata is given. With metadata the record is read first.
 
         Raises:
-            NaiveDatetimeError: a time has no offset.
+            ArgumentError: a time has no offset.
             ContentionError: other writers changed the record at every try.
             ApiError: (with this package's client) the API refused, or did not answer.
         """
@@ -194,14 +194,13 @@ class AggregatedMetrics:
             number_of_minutes: only buckets of 1, 5, 15 or 60 minutes; None for all sizes.
 
         Raises:
-            NaiveDatetimeError: a time has no offset, or is no datetime.
-            RangeError: `end_time` is before `start_time`.
+            ArgumentError: a time has no offset, or `end_time` is before `start_time`.
         """
         # Sort keys compare as raw strings. A minute of slack at both ends finds what other writers
         # stored in other forms (.000Z, +00:00); the parsed time then decides.
         low, high = (buckets.require_aware(moment) for moment in (start_time, end_time))
         if high < low:
-            raise RangeError(f"the end {high.isoformat()} is before the start {low.isoformat()}")
+            raise ArgumentError(f"the end {high.isoformat()} is before the start {low.isoformat()}")
         bounds = [_text(low - _SLACK), _text(high + _SLACK)]
         rows = _pages(client, account_id, bounds, record_type, number_of_minutes)
         records = (cls.from_dict(row, client) for row in rows)

@@ -26,7 +26,7 @@ from aggregated_metrics.core.cover import (
     minutes,
     tiles,
 )
-from aggregated_metrics.core.errors import RecordTypeError
+from aggregated_metrics.core.errors import ArgumentError
 from aggregated_metrics.core.measures import ZERO, Measures, total, zero
 from aggregated_metrics.core.metadata import MEMORY_SECONDS
 from aggregated_metrics.core.models import BUILT_IN
@@ -99,10 +99,9 @@ def summarize(
         now: the time now; a test passes its own.
 
     Raises:
-        NaiveDatetimeError: a time has no offset.
-        RangeError: `end` is before `start`.
-        RecordTypeError: nothing counts the record type, or a breakdown lacks its ids.
-        UnreadableBucketError: the API cannot give a stored bucket; the message names it.
+        ArgumentError: a time has no offset, `end` is before `start`, nothing counts the record
+            type, or a breakdown lacks its ids.
+        GraphQLError: the API cannot give a stored bucket; the message names it.
         ApiError: (with this package's client) the API refused, or did not answer.
     """
     first, last = minutes(start, end)
@@ -144,10 +143,9 @@ def timeline(
         now: the time now; a test passes its own.
 
     Raises:
-        NaiveDatetimeError: a time has no offset.
-        RangeError: `end` is before `start`, or the step is wrong or makes too many points.
-        RecordTypeError: nothing counts the record type, or a breakdown lacks its ids.
-        UnreadableBucketError: the API cannot give a stored bucket; the message names it.
+        ArgumentError: a time has no offset, `end` is before `start`, or the step is wrong or
+            makes too many points; nothing counts the record type, or a breakdown lacks its ids.
+        GraphQLError: the API cannot give a stored bucket; the message names it.
         ApiError: (with this package's client) the API refused, or did not answer.
     """
     first, last = minutes(start, end)
@@ -267,7 +265,7 @@ def _points(
     ((_, points),) = _read(reader, [series], edges, zone, now).items()
     named = reader.applied
     if named is not None and series.record_type not in named and not reader.has_read(series):
-        raise RecordTypeError(
+        raise ArgumentError(
             f"nothing counts the record type {series.record_type!r}, and nothing of it is stored "
             f"in this range; counted are {', '.join(sorted(named)) or 'none'}"
         )
@@ -319,7 +317,7 @@ def _series(
         if not named:
             model = BUILT_IN.of(record_type)
             whole = model.record_type if model else "its record type"
-            raise RecordTypeError(
+            raise ArgumentError(
                 f"{record_type} has a series for each {'score' if by_score else 'scorecard'}: "
                 f"pass {needed}, or read {whole}; breakdowns() lists what is stored"
             )

@@ -21,8 +21,8 @@ from aggregated_metrics.core.cover import Tile, may_be_on_its_way, missing, need
 from aggregated_metrics.core.errors import (
     ApiError,
     ContentionError,
+    GraphQLError,
     TransportError,
-    UnreadableBucketError,
 )
 from aggregated_metrics.core.measures import Measures, plus
 from aggregated_metrics.core.metadata import Metadata, decoded
@@ -117,15 +117,16 @@ class BucketReader:
         """Refuse to sum buckets up of which one cannot be read.
 
         Raises:
-            UnreadableBucketError: the API cannot give one of them, and nothing finer replaces it.
+            GraphQLError: the API cannot give one of them, and nothing finer replaces it.
         """
         for series, unreadable in self._unreadable.items():
             for tile in wanted[series] if unreadable else ():
                 for lost in missing(tile, self._found[series], unreadable):
-                    raise UnreadableBucketError(
+                    raise GraphQLError(
                         f"the API cannot give the stored bucket "
                         f"{composite_key(series, *lost)} of {series.account_id} "
-                        f"({unreadable[lost]}): repair its hour, then read again"
+                        f"({unreadable[lost]}): repair its hour, then read again",
+                        operation="ReadBuckets",
                     )
 
     def unreadable(self, series: Series) -> Collection[Tile]:

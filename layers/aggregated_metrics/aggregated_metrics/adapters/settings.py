@@ -20,7 +20,7 @@ from pydantic import (
 from aggregated_metrics.adapters.appsync import is_safe, region_of
 from aggregated_metrics.adapters.pending_hours import HOLD_SECONDS
 from aggregated_metrics.core.declarations import Document
-from aggregated_metrics.core.errors import DeclarationError, SettingsError, UncountableError
+from aggregated_metrics.core.errors import SettingsError, UncountableError
 from aggregated_metrics.core.models import BUILT_IN, Models
 
 _LEAST_SETTLE = 10
@@ -100,7 +100,7 @@ class Settings(BaseModel):
     def _declares_models(cls, value: str) -> str:
         try:
             BUILT_IN.declaring(Document.of_variable(value))
-        except DeclarationError as error:
+        except SettingsError as error:
             raise ValueError(str(error)) from error
         return value
 

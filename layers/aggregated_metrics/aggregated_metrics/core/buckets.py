@@ -9,7 +9,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
-from aggregated_metrics.core.errors import NaiveDatetimeError
+from aggregated_metrics.core.errors import ArgumentError
 
 SIZES = (1, 5, 15, 60)
 ROLLUP_SIZES = (5, 15, 60)
@@ -62,7 +62,7 @@ def to_minute(moment: datetime) -> int:
     """The epoch minute that holds an aware datetime.
 
     Raises:
-        NaiveDatetimeError: `moment` has no offset.
+        ArgumentError: `moment` has no offset.
     """
     return (require_aware(moment) - EPOCH) // _MINUTE
 
@@ -76,15 +76,15 @@ def require_aware(moment: datetime) -> datetime:
     """`moment`, if it has an offset.
 
     Raises:
-        NaiveDatetimeError: it has none, or is no datetime.
+        ArgumentError: it has none, or is no datetime.
     """
     if not isinstance(moment, datetime):
-        raise NaiveDatetimeError(
+        raise ArgumentError(
             f"{moment!r} is no datetime: pass an aware one, "
             "for example datetime.fromisoformat('2026-11-22T10:00:00Z')"
         )
     if moment.utcoffset() is None:
-        raise NaiveDatetimeError(
+        raise ArgumentError(
             f"{moment!r} has no time zone: pass an aware datetime, "
             "for example datetime.now(UTC) or moment.replace(tzinfo=UTC)"
         )
@@ -98,11 +98,11 @@ def parse(text: str) -> datetime:
     offset with or without seconds.
 
     Raises:
-        ValueError: `text` is no AWSDateTime; NaiveDatetimeError: it lacks only the offset.
+        ValueError: `text` is no AWSDateTime; an ArgumentError where it lacks only the offset.
     """
     if _DATE_TIME(text) is None:
         if _DATE_TIME(f"{text}Z") is not None:
-            raise NaiveDatetimeError(f"{text!r} has no offset: AWSDateTime demands one, such as Z")
+            raise ArgumentError(f"{text!r} has no offset: AWSDateTime demands one, such as Z")
         raise ValueError(f"{text!r} is not an AWSDateTime, such as 2026-11-22T10:05:30.000Z")
     return datetime.fromisoformat(text)
 

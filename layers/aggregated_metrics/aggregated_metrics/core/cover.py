@@ -16,7 +16,7 @@ from itertools import chain, count, groupby, pairwise, takewhile
 from typing import Literal, NamedTuple, get_args
 
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.errors import RangeError
+from aggregated_metrics.core.errors import ArgumentError
 from aggregated_metrics.core.measures import INT_MAX, Measures, clamped, total
 
 MOST_POINTS = 50_000
@@ -65,8 +65,7 @@ def cover(start: datetime, end: datetime) -> list[tuple[datetime, int]]:
     from counting a row twice: each row is in a bucket of every size.
 
     Raises:
-        NaiveDatetimeError: a time has no offset.
-        RangeError: `end` is before `start`.
+        ArgumentError: a time has no offset, or `end` is before `start`.
     """
     return [(buckets.to_datetime(tile.start), tile.size) for tile in tiles(*minutes(start, end))]
 
@@ -75,12 +74,11 @@ def minutes(start: datetime, end: datetime) -> tuple[int, int]:
     """The first minute that begins in `[start, end)`, and the first one after it.
 
     Raises:
-        NaiveDatetimeError: a time has no offset.
-        RangeError: `end` is before `start`.
+        ArgumentError: a time has no offset, or `end` is before `start`.
     """
     first, last = (_ceiling(buckets.require_aware(moment)) for moment in (start, end))
     if last < first:
-        raise RangeError(f"the end {end.isoformat()} is before the start {start.isoformat()}")
+        raise ArgumentError(f"the end {end.isoformat()} is before the start {start.isoformat()}")
     return first, last
 
 
@@ -164,13 +162,15 @@ def edges(
     the midnight before `first`.
 
     Raises:
-        RangeError: the step is no multiple of a minute up to a month, or makes too many points; or
-            `zone` is no tzinfo.
+        ArgumentError: the step is no multiple of a minute up to a month or makes too many points,
+            or `zone` is no tzinfo.
     """
     if not isinstance(zone, tzinfo):
-        raise RangeError(f"{zone!r} is no time zone: give a tzinfo, such as ZoneInfo('Asia/Tokyo')")
+        raise ArgumentError(
+            f"{zone!r} is no time zone: give a tzinfo, such as ZoneInfo('Asia/Tokyo')"
+        )
     if week_start not in get_args(Weekday.__value__):
-        raise RangeError(f'a week starts on "monday" or "sunday", not {week_start!r}')
+        raise ArgumentError(f'a week starts on "monday" or "sunday", not {week_start!r}')
     _check(step, last - first)
     day = buckets.to_datetime(first).astimezone(zone).date()
     grid = _grid(day, step, zone, week_start)
@@ -183,12 +183,12 @@ def _check(step: Step, length: int) -> None:
     if step in {"week", "month"}:
         return
     if not isinstance(step, timedelta) or step % _MINUTE or not _MINUTE <= step <= _MONTH:
-        raise RangeError(
+        raise ArgumentError(
             f"{step!r} is no step: give a timedelta of whole minutes up to 31 days, such as "
             'timedelta(minutes=60), or "week" or "month"'
         )
     if length * _MINUTE / step > MOST_POINTS:
-        raise RangeError(f"that makes more than {MOST_POINTS} points: choose a larger step")
+        raise ArgumentError(f"that makes more than {MOST_POINTS} points: choose a larger step")
 
 
 def _grid(day: date, step: Step, zone: tzinfo, week_start: Weekday) -> Iterator[int]:

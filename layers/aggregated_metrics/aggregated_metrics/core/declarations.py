@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from aggregated_metrics.core.errors import DeclarationError
+from aggregated_metrics.core.errors import SettingsError
 from aggregated_metrics.core.measures import Measures
 from aggregated_metrics.core.metadata import RESERVED
 from aggregated_metrics.core.rows import text_of
@@ -194,21 +194,21 @@ class Document(_Form):
         """Read a TOML file.
 
         Raises:
-            DeclarationError: naming the model, the key and what to write.
+            SettingsError: naming the model, the key and what to write.
         """
         import tomllib  # noqa: PLC0415 - no function reads TOML
 
         try:
             return cls._of(tomllib.loads(text))
         except tomllib.TOMLDecodeError as error:
-            raise DeclarationError(f"this is not TOML: {error}") from error
+            raise SettingsError(f"this is not TOML: {error}") from error
 
     @classmethod
     def of_variable(cls, text: str) -> Self:
         """Read the variable MODELS; an empty text declares nothing.
 
         Raises:
-            DeclarationError: as of_toml.
+            SettingsError: as of_toml.
         """
         if not text:
             return cls.model_construct()
@@ -216,7 +216,7 @@ class Document(_Form):
             plain = text if text.startswith("{") else zlib.decompress(urlsafe_b64decode(text))
             return cls._of(json.loads(plain))
         except (ValueError, zlib.error) as error:
-            raise DeclarationError(f"this is not JSON, nor compressed JSON: {error}") from error
+            raise SettingsError(f"this is not JSON, nor compressed JSON: {error}") from error
 
     @classmethod
     def _of(cls, content: Any) -> Self:
@@ -224,7 +224,7 @@ class Document(_Form):
             return cls.model_validate(content)
         except ValidationError as error:
             problems = (_described(problem, content) for problem in error.errors())
-            raise DeclarationError("; ".join(dict.fromkeys(problems))) from error
+            raise SettingsError("; ".join(dict.fromkeys(problems))) from error
 
     def as_variable(self) -> str:
         """What of_variable reads; compressed if it is long: all variables share four kilobytes."""

@@ -1,13 +1,9 @@
 """Every error that this package raises, as one tree.
 
 AggregatedMetricsError
-├── SettingsError             a setting is missing or wrong; the message names the variable
-├── DeclarationError          a custom model is declared wrongly; says what to write
-├── EventError                an invocation's event is not what its function takes
-├── NaiveDatetimeError        a datetime without an offset was passed in (also a ValueError)
-├── RangeError                a range or step of time that cannot be read (also a ValueError)
-├── RecordTypeError           a record type is not counted, or lacks its ids (also a ValueError)
-├── UnreadableBucketError     the API cannot give a stored bucket that a sum needs
+├── SettingsError             a setting, or what declares a custom model, is missing or wrong
+├── EventError                an invocation's event is not what its function takes (a ValueError)
+├── ArgumentError             a time, range, step or record type that makes no sense (a ValueError)
 ├── UncountableError          an image cannot be counted; its record goes to quarantine
 ├── ApiError                  a request to the API failed; keeps `data`, `errors`, `failed` aliases
 │   ├── TransportError        no answer: connection, time-out, 5xx, after bounded retries
@@ -17,8 +13,7 @@ AggregatedMetricsError
 │       └── ThrottledError         some or all of the request was throttled
 ├── ServiceError              an AWS service other than the API did not answer as it should
 ├── ContentionError           the time ran out before every request had got through
-├── ChecksFailedError         some groups of hours could not be checked; the others were
-└── RunError                  a run over whole tables does not find something that it needs
+└── RunError                  a check or a backfill could not do all of its work
 """
 
 from collections.abc import Iterable, Mapping
@@ -30,31 +25,19 @@ class AggregatedMetricsError(Exception):
 
 
 class SettingsError(AggregatedMetricsError):
-    """An environment variable is missing or wrong."""
-
-
-class DeclarationError(AggregatedMetricsError):
-    """A custom model is declared wrongly."""
+    """An environment variable, or a custom model's declaration, is missing or wrong."""
 
 
 class EventError(AggregatedMetricsError, ValueError):
     """A function was invoked with an event that it does not take."""
 
 
-class NaiveDatetimeError(AggregatedMetricsError, ValueError):
-    """A datetime without an offset: nobody knows which instant it means."""
+class ArgumentError(AggregatedMetricsError, ValueError):
+    """What a reader asks for makes no sense; the message says what to pass.
 
-
-class RangeError(AggregatedMetricsError, ValueError):
-    """A range that ends before it begins, or a wrong step."""
-
-
-class RecordTypeError(AggregatedMetricsError, ValueError):
-    """A record type that nothing counts, or a breakdown without its scorecard_id or score_id."""
-
-
-class UnreadableBucketError(AggregatedMetricsError):
-    """The API cannot give a stored bucket that a sum needs; the message names its key."""
+    A time without an offset, a range that ends before it begins, a wrong step, a record type that
+    nothing counts, a breakdown without its ids.
+    """
 
 
 class UncountableError(AggregatedMetricsError):
@@ -115,9 +98,5 @@ class ServiceError(AggregatedMetricsError):
     """An AWS service other than the API did not answer as it should; the message has the remedy."""
 
 
-class ChecksFailedError(AggregatedMetricsError):
-    """Some groups of hours could not be checked; what was found of the others is reported."""
-
-
 class RunError(AggregatedMetricsError):
-    """A run over whole tables cannot go on: a file, or a part of a table, is missing."""
+    """A backfill lacks a file or a part of a table, or a check could not check everything."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from aggregated_metrics.core.buckets import hour_prefix, is_time, minute_of, utc_minute
 from aggregated_metrics.core.declarations import Declaration, Document, Listing, Measure
-from aggregated_metrics.core.errors import DeclarationError, UncountableError
+from aggregated_metrics.core.errors import SettingsError, UncountableError
 from aggregated_metrics.core.measures import Measures, Sums
 from aggregated_metrics.core.rows import (
     DELETED,
@@ -290,7 +290,7 @@ class Models:
         models: in the order in which their record types are shown.
 
     Raises:
-        DeclarationError: two models have the same name, or the same record type.
+        SettingsError: two models have the same name, or the same record type.
 
     Attributes:
         record_types: every record type but the breakdowns.
@@ -303,7 +303,7 @@ class Models:
         for model in models:
             for name in (model.name, *model.counts_into):
                 if other := self._by_name.get(name) or self._by_type.get(name):
-                    raise DeclarationError(
+                    raise SettingsError(
                         f"model {model.name}: {name} is already {other.name}'s; choose another name"
                     )
             self._by_name[model.name] = model
@@ -369,12 +369,12 @@ class Models:
         """These models and the declared ones.
 
         Raises:
-            DeclarationError: a name is used twice, or softDeletes names an unknown model.
+            SettingsError: a name is used twice, or softDeletes names an unknown model.
         """
         declared = [*(model.declaration for model in self), *document.models]
         names = [declaration.name for declaration in declared]
         if unknown := next((name for name in document.softDeletes if name not in names), None):
-            raise DeclarationError(f"softDeletes: no model is named {unknown}")
+            raise SettingsError(f"softDeletes: no model is named {unknown}")
         return Models(
             Model(each, soft_deletes=each.name in document.softDeletes) for each in declared
         )

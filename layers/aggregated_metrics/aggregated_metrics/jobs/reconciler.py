@@ -21,7 +21,7 @@ from aggregated_metrics.adapters.queues import FailedBatches, Message, Quarantin
 from aggregated_metrics.adapters.retries import map_concurrently
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.changes import Folded, fold
-from aggregated_metrics.core.errors import AggregatedMetricsError, ChecksFailedError, EventError
+from aggregated_metrics.core.errors import AggregatedMetricsError, EventError, RunError
 from aggregated_metrics.core.findings import Findings
 from aggregated_metrics.core.models import Models
 from aggregated_metrics.core.series import HourId, Series
@@ -67,7 +67,7 @@ class Reconciler:
 
         Raises:
             EventError: the event is none of the shapes above.
-            ChecksFailedError: some accounts and models could not be checked; the others were.
+            RunError: some accounts and models could not be checked; the others were.
             AggregatedMetricsError: something could not be done; what was repaired is valid.
         """
         kind, asked = _asked(event)
@@ -86,7 +86,7 @@ class Reconciler:
         finally:
             report.update(_numbers(findings, kind))
         if findings.failed:
-            raise ChecksFailedError(
+            raise RunError(
                 f"{len(findings.failed)} accounts and models could not be checked, the others "
                 f"were: {'; '.join(findings.failed[:_LOGGED])}"
             )

@@ -5,7 +5,7 @@ each factory imports the job that it makes and no other.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
@@ -240,13 +240,8 @@ def recount(process: Process, left: Callable[[], float], rows_limit: int) -> "Re
 
 def _complete_until(as_of: "AsOf") -> Callable[[str], float]:
     """Until when a record type's buckets may be completed; never, where that is not known."""
-
-    def until(record_type: str) -> float:
-        known: Mapping[str, float | None] = as_of
-        found = known.get(record_type)
-        return NEVER if found is None else found
-
-    return until
+    known = {name: until for name, until in as_of.items() if until is not None}
+    return lambda record_type: known.get(record_type, NEVER)
 
 
 @lru_cache(maxsize=1)

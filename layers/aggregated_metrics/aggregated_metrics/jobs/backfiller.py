@@ -302,8 +302,14 @@ class Backfiller:
         gathered, checks = self.files.get(run.name, "gathered.json"), self._checks(run, partition)
         finished = partial(self._finished, run, gathered["passes"], checks)
         window, before = Window(), after
-        lines_of_all = self._lines(gathered["parts"], partition, checks)
-        for key, lines in groupby(lines_of_all, key=itemgetter(0)):
+        blocks = (
+            _numbered(number, block)
+            for number in PASSES
+            for block in self.files.blocks(gathered["parts"][str(number)], partition)
+        )
+        of_checks = ((key, 0, b"") for key in sorted(checks))
+        merged = heapq.merge(*blocks, of_checks, key=itemgetter(0))
+        for key, lines in groupby(merged, key=itemgetter(0)):
             if after is not None and key <= after:
                 continue
             if window.keys and window.is_full(key):
@@ -312,17 +318,6 @@ class Backfiller:
             window.add(key, lines)
         if window.keys:
             yield finished(window, before, None)
-
-    def _lines(
-        self, parts: Mapping[str, Sequence[str]], partition: int, checks: Iterable[GroupKey]
-    ) -> Iterator[_Line]:
-        blocks = (
-            _numbered(number, block)
-            for number in PASSES
-            for block in self.files.blocks(parts[str(number)], partition)
-        )
-        of_checks = ((key, 0, b"") for key in sorted(checks))
-        return heapq.merge(*blocks, of_checks, key=itemgetter(0))
 
     def _finished(
         self,

@@ -23,8 +23,6 @@ _SPARE_SECONDS = 5.0
 
 type _Visited = tuple[Outcome, int, list[Exception]]
 """An outcome, how many buckets are complete now, and the error of each hour that failed."""
-type CompleteUntil = Callable[[str], float]
-"""Until when a record type's buckets may be completed, by its stream: epoch seconds."""
 
 
 def ask_streams(
@@ -72,7 +70,7 @@ class Sweeper:
 
     Attributes:
         grace: seconds after its end at which a bucket may be complete.
-        complete_until: until when, by the streams.
+        complete_until: of a record type, until when its stream is applied (epoch seconds).
         hold_seconds: after these an hour that may not be completed yet is due again, behind the
             others.
     """
@@ -83,7 +81,7 @@ class Sweeper:
     clock: Callable[[], datetime]
     grace: int
     time_left: Callable[[], float]
-    complete_until: CompleteUntil
+    complete_until: Callable[[str], float]
     hold_seconds: int
 
     def sweep(self, report: Report) -> None:

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 from aggregated_metrics.adapters.consumers import Consumers
 from aggregated_metrics.adapters.pending_hours import PendingHours
-from aggregated_metrics.adapters.queues import FailedBatches, Quarantine
+from aggregated_metrics.adapters.queues import Quarantine
 from aggregated_metrics.adapters.run_files import Part, RunFiles, segment_prefix
-from aggregated_metrics.core.errors import ServiceError
 from aggregated_metrics.core.series import HourId, Series
 from botocore.stub import Stubber
 
@@ -199,19 +198,6 @@ def test_quarantined_messages_are_hidden_released_and_deleted(
     quarantine.release(taken[11:])
     (left,) = quarantine.receive(20)
     assert left[0] == taken[11][0]
-
-
-def test_a_note_leads_to_its_batch_until_it_is_ended(queue: tuple[Any, str]) -> None:
-    client, url = queue
-    place = {"detail": {"bucket": {"name": "lost"}, "object": {"key": "gone"}}}
-    Quarantine(client, url, clock=Clock()).send([(place, "a note")])
-    notes = FailedBatches(client, FakeBucket(), url)  # type: ignore[arg-type]
-    note = notes.next()
-    assert note is not None
-    with pytest.raises(ServiceError, match="cannot be read"):
-        notes.content(note)
-    notes.end(note)
-    assert notes.next() is None
 
 
 @pytest.fixture(params=["memory", "aws"])

@@ -9,10 +9,7 @@ from aggregated_metrics.core.series import HourId, Series
 
 from testbench import local
 from testbench.fakes.signatures import Request
-from testbench.rows import score_result
-from testbench.streams import Stream, window_event
 from testbench.world import World
-from tests.conftest import NOW
 
 HOUR, MINUTE = "tasks#2026-11-22T12:00:00Z#60", "tasks#2026-11-22T12:10:00Z#1"
 STREAM = f"Task/{local.LABEL}"
@@ -58,25 +55,6 @@ def test_buckets_become_complete_one_after_the_other_and_then_the_hour_is_visite
     assert sweep(world)["due"] == 0
 
 
-def test_a_late_row_leaves_its_hour_complete_and_has_it_visited_again(world: World) -> None:
-    sweep(world, "13:05:00")
-    world.insert("Task", "late", createdAt="2026-11-22T12:20:00Z")
-    world.deliver()
-    assert (incomplete(world), is_due(world)) == ([], [True])
-    assert world.bucket(HOUR)["count"] == 2
-    sweep(world, "13:06:31")
-    assert is_due(world) == [False]
-
-
-def test_every_series_of_many_accounts_is_completed() -> None:
-    world = World(["ScoreResult"], now=NOW)
-    stream = Stream("ScoreResult")
-    records = [stream.insert(score_result(f"r{n}", accountId=f"acct-{n}")) for n in range(30)]
-    world.invoke("stream_aggregator", window_event(*records))
-    report = sweep(world, "11:05:00")
-    assert (report["due"], report["swept"], incomplete(world)) == (60, 60, [])
-
-
 def test_a_row_that_is_counted_during_a_sweep_is_not_lost(world: World) -> None:
     def meanwhile(request: Request) -> None:
         if b"h0" in request.body and b'"tasks#' in request.body:
@@ -89,14 +67,6 @@ def test_a_row_that_is_counted_during_a_sweep_is_not_lost(world: World) -> None:
     assert sweep(world)["conflicts"] > 0
     assert world.stored() == world.counted()
     assert is_due(world) == [True]
-
-
-def test_a_crash_before_the_rollups_is_repaired_by_a_visit(world: World) -> None:
-    for bucket in world.buckets():
-        if bucket["numberOfMinutes"] > 1:
-            world.api.remove("AggregatedMetrics", bucket["accountId"], bucket["compositeKey"])
-    sweep(world, "12:13:00")
-    assert world.stored() == world.counted()
 
 
 # As of --------------------------------------------------------------------------------------------

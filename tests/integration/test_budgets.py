@@ -86,33 +86,6 @@ def test_an_old_day_of_a_large_account_keeps_no_other_waiting(
     }
 
 
-@pytest.mark.parametrize("number", [20, 60])
-def test_what_was_found_before_the_time_is_short_is_repaired(world: World, number: int) -> None:
-    small_accounts(world, number)
-    large_account(world)
-    world.sweep()
-    slow(world, 9.0)
-    assert check(world) > 0
-    assert world.reports[-1]["repaired"] > 0
-    for _ in range(4):
-        check(world)
-    assert small_are_right(world)
-
-
-def test_an_hour_that_only_a_limit_kept_from_being_read_waits_for_a_scan() -> None:
-    world = World(["Task"], environment={"CHECK_ROWS_LIMIT": "1000"})
-    large_account(world, hours=2)
-    for n in range(3_000):
-        world.api.put("Task", rows.task(f"more-{n}", accountId="large", updatedAt=world.now()))
-    world.sweep()
-    check(world)
-    assert [each["deferred"] for each in world.items("check").values()] == [True, True]
-    assert world.items("entry") == {}
-    pages = len(world.log)
-    check(world)
-    assert len(world.log) - pages < 3
-
-
 @pytest.mark.parametrize("removed", [False, True], ids=["with rows", "all rows are gone"])
 def test_forgetting_right_hours_is_in_the_budget(
     world: World, monkeypatch: pytest.MonkeyPatch, *, removed: bool

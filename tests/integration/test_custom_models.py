@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from aggregated_metrics.core.declarations import Document
 
 from testbench import oracle
 from testbench.fakes import models
@@ -204,60 +203,3 @@ def test_a_model_without_a_listing_is_checked_by_scan_only(declared: Declared) -
     assert world.items("entry") == {}
     assert world.backfill()["driftCount"] > 0
     assert world.stored() == world.counted()
-
-
-# Rows that the API unexpectedly cannot give -------------------------------------------------------
-
-
-def test_only_the_minute_beside_a_row_that_the_api_cannot_give_is_left_alone(
-    declared: Declared,
-) -> None:
-    """The schema requires what the declaration does not: attach was not run since."""
-    world = declared(SDL.replace("state: String", "state: String!"))
-    other = "2026-11-22T10:20:00.000Z"
-    world.insert("Review", "without", state=None)
-    world.insert("Review", "removed")
-    world.insert("Review", "there", reviewedAt=other)
-    world.deliver()
-    world.remove("Review", "removed")
-    world.insert("Review", "lost", reviewedAt=other)
-    world.lose()
-    over(world)
-    assert world.check()["unverified"] > 0
-    assert bucket(world, "reviews")["count"] == 2
-    assert bucket(world, "reviews", "2026-11-22T10:20:00Z")["count"] == 2
-    first = [check["since"] for check in world.items("check").values()]
-    over(world)
-    world.check()
-    assert [check["since"] for check in world.items("check").values()] == first != []
-    world.update("Review", "without", state="OK")
-    world.deliver()
-    over(world)
-    world.check()
-    assert world.stored() == world.counted()
-    assert world.items("check") == world.items("entry") == {}
-
-
-def test_beside_a_row_of_which_not_even_the_time_is_known_nothing_further_down_is_lowered(
-    declared: Declared,
-) -> None:
-    world = declared(
-        SDL.replace("state: String", "state: String!\n  ref: String!"), identifier=["id", "ref"]
-    )
-    world.insert("Review", "removed", ref="r", state="OK")
-    world.insert("Review", "there", ref="r", reviewedAt="2026-11-22T10:20:00.000Z")
-    world.deliver()
-    world.remove("Review", "removed")
-    world.insert("Review", "lost", ref="r", reviewedAt="2026-11-22T10:20:00.000Z")
-    world.insert("Review", "without", reviewedAt="2026-11-22T10:40:00.000Z")
-    world.lose()
-    over(world)
-    assert world.check()["unverified"] > 0
-    assert bucket(world, "reviews")["count"] == 1
-    assert bucket(world, "reviews", "2026-11-22T10:20:00Z")["count"] == 2
-
-
-def test_a_declaration_is_handed_over_without_what_is_a_default() -> None:
-    text = document().as_variable()
-    assert Document.of_variable(text) == document()
-    assert len(text) < 700

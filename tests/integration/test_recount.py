@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from aggregated_metrics.adapters import source_rows
 from aggregated_metrics.core.models import BUILT_IN
-from aggregated_metrics.jobs import passes
 
 from testbench import oracle, rows
 from testbench.fakes.signatures import Request
@@ -46,18 +45,6 @@ def test_a_lost_insert_is_repaired_and_its_entry_deleted(model: str) -> None:
     assert (result["driftCount"], result["repaired"]) >= (1, 1)
     assert _exact(world)
     assert (world.items("entry"), world.items("check")) == ({}, {})
-
-
-def test_a_lost_removal_is_repaired() -> None:
-    world = World()
-    world.insert("Task", "gone")
-    world.insert("Task", "stays")
-    world.deliver()
-    world.remove("Task", "gone")
-    world.lose()
-    _over(world)
-    world.check()
-    assert _exact(world)
 
 
 def test_what_is_right_is_not_written_and_its_entries_go() -> None:
@@ -135,28 +122,7 @@ def test_a_range_finds_every_score_that_is_stored_or_has_rows() -> None:
     assert world.check_range()["driftCount"] == 0
 
 
-def test_a_range_leaves_out_hours_that_are_not_over() -> None:
-    world = World()
-    _lose_an_insert(world)
-    assert world.check_range(repair=True)["driftCount"] == 0
-    assert not _exact(world)
-    _over(world)
-    assert world.check_range(repair=True)["driftCount"] > 0
-
-
 # T, passes, fingerprints --------------------------------------------------------------------------
-
-
-def test_a_mapping_that_was_off_counts_nothing_twice_when_it_is_on_again() -> None:
-    world = World()
-    _lose_an_insert(world)
-    for n in range(9):
-        world.insert("Item", f"waits-{n}")  # nothing is delivered
-    _over(world)
-    world.check()
-    assert _exact(world)
-    world.deliver()
-    assert _exact(world)
 
 
 @pytest.mark.parametrize("how", ["range", "lost batch", "whole table"])
@@ -254,26 +220,6 @@ def test_a_stream_write_between_the_passes_is_not_overwritten() -> None:
     assert _exact(world)
 
 
-def test_rows_that_are_updated_while_they_are_read_count_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Their index is by update: a pass meets such a row where it was, or where it is, or twice."""
-    monkeypatch.setattr(source_rows, "PAGE", 2)
-    source_rows._query.cache_clear()
-    world = World(["Task"])
-    for n in range(6):
-        world.insert("Task", f"row-{n}")
-        world.clock.advance(2)
-    world.deliver()
-    _lose_an_insert(world, "Task")
-    _over(world)
-    touches = [partial(world.update, "Task", f"row-{n}", command="again") for n in range(6)]
-    world.at("page", *touches, *reversed(touches))
-    result = world.check()
-    assert (result["inFlux"], _exact(world)) == (0, True)
-    source_rows._query.cache_clear()
-
-
 def test_two_checks_at_once_repair_once() -> None:
     world = World(["Task"])
     _lose_an_insert(world, "Task")
@@ -340,18 +286,6 @@ def test_a_check_through_an_index_leaves_unindexed_rows_counted(
     assert world.metadata(name, "2026-11-22T12:10:00Z")["unindexed"]["count"] == "1"
     world.sweep()
     assert world.check_range(repair=True)["driftCount"] == 0
-
-
-def test_a_flip_moves_a_row_from_one_subtotal_to_the_other() -> None:
-    world = World(["Item"])
-    world.insert("Item", "flips", createdAt=OTHER_ZONE)
-    world.deliver()
-    world.update("Item", "flips", createdAt="2026-11-22T12:10:00.000Z")
-    world.deliver()
-    assert "unindexed" not in world.metadata("items", "2026-11-22T12:10:00Z")
-    _over(world)
-    assert world.check()["driftCount"] == 0
-    assert _exact(world)
 
 
 def test_a_lost_unindexed_row_waits_for_a_scan() -> None:
@@ -442,21 +376,6 @@ def test_a_stored_minute_that_cannot_be_read_costs_its_own_hour(damage: dict[str
     assert _exact(world)
 
 
-def test_an_unreadable_rollup_is_replaced_by_the_next_write() -> None:
-    world = World(["Item"])
-    world.insert("Item", "one")
-    world.deliver()
-    (rollup,) = (
-        bucket
-        for bucket in world.api.rows("AggregatedMetrics")
-        if oracle.key_of(bucket) == (rows.ACCOUNT, "items", "2026-11-22T12:00:00Z", 60)
-    )
-    world.api.put("AggregatedMetrics", rollup | {"updatedAt": None})
-    world.insert("Item", "two")
-    world.deliver()
-    assert _exact(world)
-
-
 # One of many --------------------------------------------------------------------------------------
 
 
@@ -512,20 +431,6 @@ def test_one_old_hour_in_each_of_many_days_is_read_once_a_pass(
     result = world.check()
     assert _exact(world)
     assert result["rows"] <= 2.05 * len(world.api.rows("Task"))
-
-
-def test_right_hours_are_done_with_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passes, "PART_HOURS", 3)
-    monkeypatch.setattr(source_rows, "PAGE", 2)
-    world = World(["Task", "Item"])
-    for n in range(12):
-        at = (START - timedelta(hours=n)).isoformat().replace("+00:00", "Z")
-        world.insert("Task", f"row-{n}", createdAt=at, updatedAt=at)
-        world.insert("Item", f"item-{n}", createdAt=at, updatedAt=at)
-    world.deliver()
-    world.sweep()
-    assert world.check()["driftCount"] == 0
-    assert world.items("entry") == {}
 
 
 def test_what_stands_in_the_result_fits_a_state_machine() -> None:

@@ -8,7 +8,6 @@ import pytest
 from aggregated_metrics.core.errors import (
     AuthorizationError,
     ContentionError,
-    EventError,
     ServiceError,
     TransportError,
 )
@@ -85,21 +84,6 @@ def test_what_changes_no_count_costs_no_request(world: World, record: Any) -> No
     assert world.items("entry") == {}
 
 
-# What Lambda demands ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("records", [[], None])
-def test_a_final_invocation_without_records_returns_its_state(world: World, records: Any) -> None:
-    final = window_event(final=True) | {"Records": records}
-    assert world.invoke("stream_aggregator", final) == {"state": {}}
-    assert world.log == []
-
-
-def test_an_event_of_another_service_is_an_error(world: World) -> None:
-    with pytest.raises(EventError):
-        world.invoke("stream_aggregator", {"detail-type": "Scheduled Event"})
-
-
 def test_an_invocation_reports_numbers_and_no_contents(world: World) -> None:
     secret = item("id-secret", accountId="acct-secret", text="text-secret")
     stream = Stream("Item")
@@ -151,22 +135,6 @@ def test_more_hours_and_buckets_than_a_request_takes_are_counted(world: World) -
     assert world.stored() == expected(*(("ScoreResult", row) for row in rows))
 
 
-@pytest.mark.parametrize(
-    ("created", "start", "end"),
-    [
-        ("2026-12-31T23:59:59.999999999Z", "2026-12-31T23:00:00Z", "2027-01-01T00:00:00Z"),
-        ("2028-02-29T23:59:59Z", "2028-02-29T23:00:00Z", "2028-03-01T00:00:00Z"),
-        ("1969-12-31T23:29:00-00:30", "1969-12-31T23:00:00Z", "1970-01-01T00:00:00Z"),
-    ],
-)
-def test_hours_begin_and_end_as_the_calendar_says(
-    world: World, created: str, start: str, end: str
-) -> None:
-    world.clock.set("2030-01-01T00:00:00+00:00")
-    count(world, Stream("Task").insert(task(createdAt=created), created=world.clock.now))
-    assert world.bucket(f"tasks#{start}#60")["timeRangeEnd"] == end
-
-
 def test_a_breakdowns_bucket_names_its_scorecard_and_its_score() -> None:
     world = World(now=NOW, breakdowns="all")
     count(world, Stream("ScoreResult").insert(score_result()))
@@ -189,21 +157,6 @@ def test_feedbacks_own_measures_are_in_the_metadata_of_every_size(world: World) 
     assert found == [[1, 1, 2]] * 4
 
 
-def test_an_edit_moves_feedback_with_all_its_measures() -> None:
-    world = World()
-    world.insert("FeedbackItem", "a", finalAnswerValue=None)
-    world.insert("FeedbackItem", "b")
-    world.deliver()
-    world.clock.advance(180)
-    world.update("FeedbackItem", "a", finalAnswerValue="No", editedAt="2026-11-22T12:13:00.000Z")
-    world.update("FeedbackItem", "b", itemId="item-2")  # no edit, but the update is its time
-    records = list(world.undelivered)
-    world.deliver()
-    world.undelivered.extend(records)
-    world.deliver()
-    assert world.stored() == world.counted()
-
-
 def test_a_sum_beyond_32_bits_is_stored_as_the_largest_int_and_kept(world: World) -> None:
     stream, minutes = Stream("Evaluation"), ("05", "05", "06")
     rows = [
@@ -219,49 +172,7 @@ def test_a_sum_beyond_32_bits_is_stored_as_the_largest_int_and_kept(world: World
     assert world.bucket(f"evaluations#{MINUTE}")["cost"] == 1_500_500_000
 
 
-def test_a_sum_below_zero_is_stored_as_zero_and_kept(world: World) -> None:
-    """Removals of rows that were never counted come first."""
-    stream = Stream("FeedbackItem")
-    count(world, stream.remove(feedback_item("a")), shard_id="one")
-    minute = world.bucket(f"feedbackItems#{MINUTE}")
-    assert (minute["count"], minute["metadata"]["unchangedCount"]) == (0, 0)
-    assert minute["metadata"]["beyond"] == {"count": "-1", "unchangedCount": "-1"}
-    assert world.reports[-1]["clamped"] == 1
-    count(world, *map(stream.insert, (feedback_item("a"), feedback_item("b"))), shard_id="two")
-    minute = world.bucket(f"feedbackItems#{MINUTE}")
-    assert (minute["count"], minute["metadata"]["unchangedCount"]) == (1, 1)
-    assert "beyond" not in minute["metadata"]
-
-
 # Deliveries ---------------------------------------------------------------------------------------
-
-
-def test_checkpoints_of_100_shards_count_a_replay_of_each_once(world: World) -> None:
-    shards = {f"shardId-{n:08}": Stream("Task").insert(task(f"t{n}")) for n in range(100)}
-    for shard, record in [*shards.items()] * 2:
-        count(world, record, shard_id=shard)
-    minute = world.bucket(f"tasks#{MINUTE}")
-    assert (minute["count"], len(minute["metadata"]["checkpoints"])) == (100, 100)
-
-
-def test_a_checkpoint_is_dropped_when_the_stream_has_forgotten_its_shard(world: World) -> None:
-    for n in range(3):
-        count(world, Stream("Task").insert(task(f"t{n}")), shard_id=f"shardId-{n}")
-        world.clock.advance(hours=13)
-    minute = world.bucket(f"tasks#{MINUTE}")
-    assert (minute["count"], len(minute["metadata"]["checkpoints"])) == (3, 2)
-
-
-def test_a_clock_that_goes_backwards_between_invocations_loses_nothing(world: World) -> None:
-    stream, versions = Stream("Task"), []
-    for n, ahead in enumerate((0, -30, -59, -86_400)):
-        world.clock.now = NOW
-        world.clock.advance(ahead)
-        count(world, stream.insert(task(f"t{n}")))
-        versions.append(world.bucket(f"tasks#{MINUTE}")["updatedAt"])
-    assert world.bucket(f"tasks#{MINUTE}")["count"] == 4
-    assert versions[:3] == sorted(set(versions[:3]))
-    assert versions[3] < versions[0]  # one far ahead of the clock is another writer's
 
 
 def test_concurrent_invocations_conflict_and_all_count(world: World) -> None:

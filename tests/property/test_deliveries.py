@@ -41,20 +41,21 @@ def ends(data: st.DataObject, begin: int, length: int) -> list[int]:
     return data.draw(st.lists(st.integers(begin + 1, length), min_size=1, max_size=3))
 
 
-@given(streams("ScoreResult"), st.data())
-def test_any_split_with_any_redelivery_gives_the_rows_totals(
-    drawn: Any, data: st.DataObject
+@given(streams("ScoreResult"), streams("ScoreResult"), st.data())
+def test_any_split_with_any_redelivery_of_two_shards_gives_the_rows_totals(
+    one: Any, other: Any, data: st.DataObject
 ) -> None:
-    """No batch begins behind what was delivered; each ends anywhere."""
-    histories, made = drawn
+    """No batch begins behind what its shard has delivered; each ends anywhere."""
     hours: Hours = {}
-    done = 0
-    while done < len(made):
-        begin = data.draw(st.integers(0, done))
-        for end in ends(data, begin, len(made)):
-            deliver(hours, window_event(*made[begin:end]))
-            done = max(done, end)
-    assert contents(hours) == expected("ScoreResult", histories)
+    left = {"shard-1": one[1], "shard-2": other[1]}
+    done = dict.fromkeys(left, 0)
+    while left := {shard: made for shard, made in left.items() if done[shard] < len(made)}:
+        shard = data.draw(st.sampled_from([*left]))
+        begin = data.draw(st.integers(0, done[shard]))
+        for end in ends(data, begin, len(left[shard])):
+            deliver(hours, window_event(*left[shard][begin:end], shard_id=shard))
+            done[shard] = max(done[shard], end)
+    assert contents(hours) == expected("ScoreResult", [*one[0], *other[0]])
 
 
 @given(streams("Item"), st.data())

@@ -1,4 +1,4 @@
-"""Rollups are sums, and an hour is the same however its records were delivered."""
+"""Rollups are the sums of their minutes, and what is written is valid."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,22 +12,19 @@ from hypothesis import strategies as st
 
 from testbench.hours import GRACE, HOUR, apply, delta, saved
 
-# Short digits beside long ones, so that numbers sort otherwise as text.
-_FIRST_NUMBER = 10**21 - 5
 small = st.integers(0, 50)
 measures = st.builds(Measures, st.integers(1, 3), small, small, small, small, small)
 records = st.lists(st.tuples(st.integers(0, 59), measures, st.booleans()), min_size=1, max_size=25)
 
 type Record = tuple[int, int, Measures, bool]
 """Sequence number, minute, what it adds, whether it is indexed."""
-type Contents = dict[tuple[int, int], tuple[Measures, Measures]]
 
 
-def numbered(drawn: Sequence[tuple[int, Measures, bool]], first: int = 0) -> list[Record]:
-    return [(first + n, *record) for n, record in enumerate(drawn)]
+def numbered(drawn: Sequence[tuple[int, Measures, bool]]) -> list[Record]:
+    return [(n, *record) for n, record in enumerate(drawn)]
 
 
-def deliver(hour: Hour, batch: Sequence[Record], shard: str = "shard") -> Hour:
+def deliver(hour: Hour, batch: Sequence[Record]) -> Hour:
     """Apply a batch as the aggregator does, and save."""
     last = max(number for number, *_ in batch)
     for minute in {minute for _, minute, *_ in batch}:
@@ -36,68 +33,9 @@ def deliver(hour: Hour, batch: Sequence[Record], shard: str = "shard") -> Hour:
             for number, at, added, indexed in batch
             if at == minute
         ]
-        apply(hour, *deltas, minute=minute, shard=shard, last=last)
+        apply(hour, *deltas, minute=minute, last=last)
     hour.roll_up()
     return saved(hour)
-
-
-def contents(hour: Hour) -> Contents:
-    """Each bucket's sums, and the unindexed part of a minute's."""
-    return {
-        (bucket.start - HOUR.start, bucket.size): (bucket.measures, bucket.unindexed)
-        for bucket in hour
-        if any(bucket.measures)
-    }
-
-
-@st.composite
-def deliveries(draw: st.DrawFn) -> tuple[list[Record], list[list[Record]]]:
-    """Records of a shard, and batches that deliver them as Lambda may.
-
-    Each batch begins at or before the first record not yet applied, never after; it may end
-    before what was delivered earlier, and anything may come again.
-    """
-    made = numbered(draw(records), _FIRST_NUMBER)
-    batches: list[list[Record]] = []
-    done = 0
-    while done < len(made):
-        begin = draw(st.integers(0, done))
-        end = draw(st.integers(begin + 1, len(made)))
-        batches += [made[begin:end]] * draw(st.integers(1, 2))
-        done = max(done, end)
-        if len(batches) > 40:
-            batches.append(made[done:])
-            break
-    return made, batches
-
-
-type Delivered = tuple[list[Record], list[list[Record]]]
-
-
-@given(deliveries())
-def test_any_split_with_any_redelivery_gives_the_same_hour(drawn: Delivered) -> None:
-    made, batches = drawn
-    hour = Hour(HOUR)
-    for batch in batches:
-        hour = deliver(hour, batch)
-    assert contents(hour) == contents(deliver(Hour(HOUR), made))
-
-
-@given(deliveries(), deliveries(), st.randoms())
-def test_two_shards_interleaved_give_the_sum_of_both(
-    first: Delivered, second: Delivered, random: Any
-) -> None:
-    queues = {"a": list(first[1]), "b": list(second[1])}
-    hour = Hour(HOUR)
-    while any(queues.values()):
-        shard = random.choice([name for name, queue in queues.items() if queue])
-        hour = deliver(hour, queues[shard].pop(0), shard)
-    alone = [contents(deliver(Hour(HOUR), made)) for made in (first[0], second[0])]
-    none = Measures(), Measures()
-    assert contents(hour) == {
-        place: tuple(map(plus, *(each.get(place, none) for each in alone)))
-        for place in alone[0].keys() | alone[1].keys()
-    }
 
 
 @given(records)

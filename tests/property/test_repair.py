@@ -161,7 +161,7 @@ def test_any_mix_of_damage_is_reported_exactly_and_repaired_exactly(
 
 # Histories ----------------------------------------------------------------------------------------
 
-_MODEL = st.sampled_from(["Item", "Task"])
+_MODEL = st.sampled_from(["Item", "ScoreResult"])
 _CHANGE = st.sampled_from(["remove", "move", "value", "touch", "flip"])
 _ACTION = st.one_of(
     st.tuples(st.just("insert"), _MODEL, _AGO, st.booleans()),
@@ -186,7 +186,7 @@ class _History:
     """Changes of a few rows of two models, whose records come late, again, or not at all."""
 
     def __init__(self, *, flips: bool = True, once: bool = False) -> None:
-        self.world = World(["Item", "Task"])
+        self.world = World(["Item", "ScoreResult"], breakdowns="all")
         self.world.invoke("bucket_sweeper", {})
         self.flips, self.once = flips, once
         self.changed: set[str] = set()
@@ -207,7 +207,7 @@ class _History:
         """Times of a row that the index lists within its hour, or not."""
         if indexed or not self.flips:
             return {"createdAt": _text(ago)}
-        odd = {"Item": {"createdAt": _text(ago, 5)}, "Task": {"updatedAt": _text(9 * 1440)}}
+        odd = {"Item": {"createdAt": _text(ago, 5)}, "ScoreResult": {"updatedAt": _text(9 * 1440)}}
         return {"createdAt": _text(ago)} | odd[model]
 
     def _change(self, model: str, number: int, what: str, ago: int) -> None:
@@ -221,8 +221,8 @@ class _History:
             return
         changes = {
             "move": {"createdAt": _text(ago)},
-            "value": {"createdByType": "evaluation", "status": "FAILED"},
-            "touch": {"description": self.world.now(), "command": self.world.now()},
+            "value": {"createdByType": "evaluation", "value": "ERROR", "scoreId": f"score-{ago}"},
+            "touch": {"description": self.world.now(), "explanation": self.world.now()},
             "flip": self._listed(model, ago, number % 2 == 0),
         }
         self.world.update(model, row["id"], **changes[what])

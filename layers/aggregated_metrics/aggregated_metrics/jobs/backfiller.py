@@ -20,7 +20,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from itertools import accumulate, chain, groupby
 from operator import attrgetter, itemgetter
 from typing import Any
@@ -72,18 +71,16 @@ class Window:
     """Some hours of one model, and what both passes have counted of them.
 
     Attributes:
+        before: the key of the line before the first one.
         keys: of the lines that were read; at least one.
-        hours: those to be compared, in order.
-        checks: their open checks, as they were before pass 1.
         totals: of pass 1 and of pass 2.
-        passes: when they were.
+        following: the key of the line after the last one.
     """
 
+    before: GroupKey | None
     keys: list[GroupKey] = field(default_factory=list)
-    hours: Sequence[HourId] = ()
-    checks: Mapping[HourId, OpenCheck] = field(default_factory=dict)
     totals: tuple[Totals, Totals] = field(default_factory=lambda: (Totals(), Totals()))
-    passes: tuple[Pass, Pass] = (Pass(0, 0), Pass(0, 0))
+    following: GroupKey | None = None
 
     def is_full(self, following: GroupKey) -> bool:
         """Whether the next line belongs to another window."""
@@ -267,12 +264,15 @@ class Backfiller:
         was done before: the next step does the rest.
 
         Raises:
+            RunError: the run has not been gathered.
             AggregatedMetricsError: nothing could be done.
         """
-        last = after
+        last, checks = after, self._checks(run, partition)
+        gathered = self.files.get(run.name, "gathered.json")
         try:
-            for window in self._windows(run, partition, after):
-                self._settle(run, window, found)
+            for window in self._windows(gathered["parts"], partition, checks, after):
+                first, second = gathered["passes"][window.keys[0].model]
+                self._settle(run, window, (Pass(*first), Pass(*second)), checks, found)
                 last = window.keys[-1]
                 if self.time_left() < _REDUCE_SPARE:
                     return last, False
@@ -292,52 +292,32 @@ class Backfiller:
             found.setdefault(key, []).append(check)
         return found
 
-    def _windows(self, run: Run, partition: int, after: GroupKey | None) -> Iterator[Window]:
-        """Every hour of a partition whose key comes after one.
-
-        Raises:
-            RunError: the run has not been gathered.
-            ApiError: the API refused, or did not answer.
-        """
-        gathered, checks = self.files.get(run.name, "gathered.json"), self._checks(run, partition)
-        finished = partial(self._finished, run, gathered["passes"], checks)
-        window, before = Window(), after
+    def _windows(
+        self,
+        parts: Mapping[str, Sequence[str]],
+        partition: int,
+        checks: Iterable[GroupKey],
+        after: GroupKey | None,
+    ) -> Iterator[Window]:
+        """Every line of a partition whose key comes after one, some at a time."""
         blocks = (
             _numbered(number, block)
             for number in PASSES
-            for block in self.files.blocks(gathered["parts"][str(number)], partition)
+            for block in self.files.blocks(parts[str(number)], partition)
         )
         of_checks = ((key, 0, b"") for key in sorted(checks))
         merged = heapq.merge(*blocks, of_checks, key=itemgetter(0))
+        window = Window(after)
         for key, lines in groupby(merged, key=itemgetter(0)):
             if after is not None and key <= after:
                 continue
             if window.keys and window.is_full(key):
-                yield finished(window, before, key)
-                window, before = Window(), window.keys[-1]
+                window.following = key
+                yield window
+                window = Window(window.keys[-1])
             window.add(key, lines)
         if window.keys:
-            yield finished(window, before, None)
-
-    def _finished(
-        self,
-        run: Run,
-        passes: Mapping[str, Any],
-        checks: Mapping[GroupKey, Sequence[OpenCheck]],
-        window: Window,
-        before: GroupKey | None,
-        following: GroupKey | None,
-    ) -> Window:
-        """A window with its hours, stored ones without rows included."""
-        model = model_of(run, self.models, window.keys[0].model)
-        known = (check for key in window.keys for check in checks.get(key, ()))
-        window.checks = {check.hour: check for check in known}
-        hours = set(window.checks).union(*(totals.hours() for totals in window.totals))
-        hours.update(self._stored(model, _spans(before, window.keys, following)))
-        first, second = passes[model.name]
-        window.hours = sorted(hours, key=hour_key)
-        window.passes = (Pass(*first), Pass(*second))
-        return window
+            yield window
 
     def _stored(self, model: Model, spans: Sequence[_Span]) -> Iterable[HourId]:
         """The stored hours of some accounts' days, of every record type of a model."""
@@ -355,17 +335,32 @@ class Backfiller:
         find = self.recount.store.breakdown_hours
         yield from chain.from_iterable(map_concurrently(lambda each: find(*each), asked))
 
-    def _settle(self, run: Run, window: Window, found: dict[str, Any]) -> None:
-        """Compare and repair the hours of a window that were over when pass 1 began."""
-        began = window.passes[0].began
-        over = [hour for hour in window.hours if (hour.start + HOUR) * 60 <= began]
+    def _settle(
+        self,
+        run: Run,
+        window: Window,
+        passes: tuple[Pass, Pass],
+        checks: Mapping[GroupKey, Sequence[OpenCheck]],
+        found: dict[str, Any],
+    ) -> None:
+        """Compare and repair the hours of a window that were over when pass 1 began.
+
+        Stored ones without rows are compared too.
+        """
+        model = model_of(run, self.models, window.keys[0].model)
+        known = {check.hour: check for key in window.keys for check in checks.get(key, ())}
+        hours = set(known).union(*(totals.hours() for totals in window.totals))
+        hours.update(self._stored(model, _spans(window.before, window.keys, window.following)))
+        over = [hour for hour in hours if (hour.start + HOUR) * 60 <= passes[0].began]
+        over.sort(key=hour_key)
         if run.repair:
             self._expect(window, over)
         findings = Findings()
-        given = (*window.totals, window.passes, window.checks, findings)
         try:
             if over:
-                self.recount.settle(over, *given, repair=run.repair)
+                self.recount.settle(
+                    over, *window.totals, passes, known, findings, repair=run.repair
+                )
         except Exception:
             add_found(found, {"driftCount": findings.repaired, "repaired": findings.repaired})
             raise  # the next step finds the rest again

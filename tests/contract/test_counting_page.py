@@ -36,6 +36,12 @@ def test_the_models_fields_and_indexes_are_those_of_the_schema() -> None:
     assert shown == [(i.name, i.hash_key, i.sort_keys) for i in model.indexes.values()]
 
 
+def test_every_rule_that_the_page_shows_gives_readers_no_more_than_read() -> None:
+    rules = re.findall(r"allow\.[\w.()\[\]']+", PAGE.replace("`allow.authenticated()` without", ""))
+    assert len(rules) >= 3
+    assert [rule for rule in rules if ".to(['read'])" not in rule] == []
+
+
 def test_breakdowns_and_custom_models_are_parameters_and_off_by_default() -> None:
     parameters = template("template.yaml")["Parameters"]
     variables = template("template.yaml")["Globals"]["Function"]["Environment"]["Variables"]

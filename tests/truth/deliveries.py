@@ -41,8 +41,11 @@ class Cursor:
 
     def outstanding(self) -> set[Minute]:
         """The minutes that written records change which are not delivered."""
-        waiting = self.written[self.position :]
-        return {minute for written in waiting for minute in written.minutes}
+        return {minute for written in self.waiting() for minute in written.minutes}
+
+    def waiting(self) -> list[Written]:
+        """What was written and is not delivered."""
+        return self.written[self.position :]
 
     def hidden(self, since: float) -> set[Minute]:
         """The minutes with a row of which nobody knew where it is listed, then or later.

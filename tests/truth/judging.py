@@ -1,7 +1,7 @@
 """Compares what is stored with what must be, and says in sentences what is not exact."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -77,20 +77,14 @@ class Judge:
             else:
                 self._say(minute, stored, "at once")
 
-    def judge_complete(self, off: Mapping[str, AbstractSet[oracle.Key]]) -> None:
-        """Demand that nothing is completed before its stream has been applied that far.
-
-        Args:
-            off: the models whose mapping is off, and what was complete when it went off.
-        """
+    def judge_complete(self) -> None:
+        """Demand that no minute is complete of whose time a record is still to be applied."""
         stored = self._run.deployment.stored()
-        for cursor in self._run.cursors:
-            before = off.get(cursor.shard.model)
-            if before is None:
-                continue
-            for minute in sorted(cursor.outstanding()):
+        for written in (each for cursor in self._run.cursors for each in cursor.waiting()):
+            created = written.record["dynamodb"]["ApproximateCreationDateTime"]
+            for minute in sorted(written.minutes):
                 bucket = stored.get((*minute, 1))
-                if bucket and bucket["complete"] and before.isdisjoint(_buckets_of(minute)):
+                if bucket and bucket["complete"] and created < _seconds(bucket["timeRangeEnd"]):
                     self._say(minute, stored, "complete before its stream was applied")
 
     def judge_minutes(self) -> None:
@@ -183,15 +177,6 @@ class Judge:
         )
 
 
-def _buckets_of(minute: Minute) -> Iterator[oracle.Key]:
-    """A minute and its rollups: under a complete one even a new minute is complete."""
-    account, series, start = minute
-    moment = datetime.fromisoformat(start)
-    for size in oracle.SIZES:
-        floor = moment.replace(minute=moment.minute // size * size)
-        yield account, series, floor.strftime("%Y-%m-%dT%H:%M:%SZ"), size
-
-
 def is_in(minute: Minute, hours: AbstractSet[Minute]) -> bool:
     """Whether a minute lies in one of the hours."""
     account, series, start = minute
@@ -201,5 +186,8 @@ def is_in(minute: Minute, hours: AbstractSet[Minute]) -> bool:
 def hour_of(minute: Minute) -> tuple[str, str, int]:
     """Account, series, and the hour's first epoch minute."""
     account, series, start = minute
-    seconds = int(datetime.fromisoformat(start).astimezone(UTC).timestamp())
-    return account, series, seconds // 3600 * 60
+    return account, series, int(_seconds(start)) // 3600 * 60
+
+
+def _seconds(text: str) -> float:
+    return datetime.fromisoformat(text).astimezone(UTC).timestamp()

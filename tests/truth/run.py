@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from testbench import oracle, reviews
+from testbench import reviews
 from tests.truth import corruption, repairing, seams
 from tests.truth.deliveries import Cursor
 from tests.truth.deployment import FakeDeployment, Worker
@@ -78,7 +78,6 @@ class Run:
         self.given_up: list[seams.Event] = []
         self.refused: list[Written] = []
         self.wiped: dict[Minute, float] = {}
-        self.off: dict[str, set[oracle.Key]] = {}
         self.late: set[Minute] = set()
         self.waiting: dict[str, set[Minute]] = {"check": set(), "range": set()}
         self.acts = itertools.cycle(Act)
@@ -154,21 +153,18 @@ class Run:
                 repairing.mend(self, number)
             outstanding = {m for cursor in self.cursors for m in cursor.outstanding()}
             self.judge.judge_at_once(outstanding)
-            self.judge.judge_complete(self.off)
+            self.judge.judge_complete()
             if not self.verdict.exact:
                 return  # what follows from it would only hide it
 
     def _switch_mappings(self, number: int) -> None:
-        """Switch mappings off and on; note what was complete when they went off."""
+        """Switch mappings off and on."""
         mappings, now = self.deployment.mappings.mappings, self.deployment.clock.now()
         for cursor in self.cursors:
             stream = "/".join(cursor.shard.stream.arn.split("/")[1::2])
             is_off = number in self.troubles[cursor.shard.model].off
             if is_off == (mappings[stream][0] == "Enabled"):
                 mappings[stream] = ("Disabled" if is_off else "Enabled", "OK", now)
-        off = {name for name, trouble in self.troubles.items() if number in trouble.off}
-        complete = {k for k, row in self.deployment.stored().items() if row["complete"]}
-        self.off = {model: self.off.get(model, complete) for model in off}
 
     def checks_and_sweeps(self) -> "_Beside":
         """Meanwhile sweep, and check the closed hours, again and again."""

@@ -27,7 +27,7 @@ from aggregated_metrics.core.cover import (
     tiles,
 )
 from aggregated_metrics.core.errors import ArgumentError
-from aggregated_metrics.core.measures import ZERO, Measures, total, zero
+from aggregated_metrics.core.measures import Measures, total, zero
 from aggregated_metrics.core.metadata import MEMORY_SECONDS
 from aggregated_metrics.core.models import BUILT_IN
 from aggregated_metrics.core.series import Series, key_stem
@@ -106,8 +106,7 @@ def summarize(
     """
     first, last = minutes(start, end)
     series = _series(account_id, record_type, scorecard_id, score_id)
-    (summary,) = _points(client, series, [first, last], UTC, now)
-    return summary
+    return read_points(client, [series], [first, last], now=now, must_count=True)[series][0]
 
 
 def timeline(
@@ -151,7 +150,7 @@ def timeline(
     first, last = minutes(start, end)
     points = edges(first, last, step, zone, week_start)
     series = _series(account_id, record_type, scorecard_id, score_id)
-    return _points(client, series, points, zone, now)
+    return read_points(client, [series], points, zone=zone, now=now, must_count=True)[series]
 
 
 def complete_until(
@@ -189,9 +188,9 @@ def complete_until(
     }
     open_ = [
         tile.start
-        for series, known in reader.read(wanted, running).items()
-        for tile in {*known, *reader.unreadable(series)}
-        if tile.size == 1 and not known.get(tile, (ZERO, False))[1]
+        for known in reader.read(wanted, running).values()
+        for tile in known
+        if tile.size == 1 and is_open(tile, known)
     ]
     return buckets.to_datetime(min([buckets.to_minute(settled), *open_]))
 
@@ -244,6 +243,7 @@ def read_points(
     *,
     zone: tzinfo = UTC,
     now: datetime | None = None,
+    must_count: bool = False,
 ) -> Mapping[Series, list[Summary]]:
     """Points of many series with as few requests as one would need.
 
@@ -253,36 +253,19 @@ def read_points(
         edges: where each point begins, and where the last one ends: epoch minutes.
         zone: in which the points' times are given.
         now: the time now.
+        must_count: whether to refuse a record type that nothing counts and that has no buckets.
     """
-    return _read(BucketReader(client), series, edges, zone, now)
-
-
-def _points(
-    client: Client, series: Series, edges: Sequence[int], zone: tzinfo, now: datetime | None
-) -> list[Summary]:
-    """The points of one series that is asked for by its name."""
-    reader = BucketReader(client)
-    ((_, points),) = _read(reader, [series], edges, zone, now).items()
-    named = reader.applied
-    if named is not None and series.record_type not in named and not reader.has_read(series):
-        raise ArgumentError(
-            f"nothing counts the record type {series.record_type!r}, and nothing of it is stored "
-            f"in this range; counted are {', '.join(sorted(named)) or 'none'}"
-        )
-    return points
-
-
-def _read(
-    reader: BucketReader,
-    series: Iterable[Series],
-    edges: Sequence[int],
-    zone: tzinfo,
-    now: datetime | None,
-) -> Mapping[Series, list[Summary]]:
     spans = {span: list(tiles(*span)) for span in pairwise(edges)}
     wanted = dict.fromkeys(series, tuple(chain.from_iterable(spans.values())))
+    reader = BucketReader(client)
     found = reader.read(wanted, buckets.to_minute(now or datetime.now(UTC)))
-    reader.require_readable(wanted)
+    counted = reader.applied
+    for each, known in found.items():
+        if must_count and not known and counted is not None and each.record_type not in counted:
+            raise ArgumentError(
+                f"nothing counts the record type {each.record_type!r}, and nothing of it is stored "
+                f"in this range; counted are {', '.join(sorted(counted)) or 'none'}"
+            )
     return {
         each: [_summary(each.record_type, known, *span, zone, reader) for span in spans.items()]
         for each, known in found.items()

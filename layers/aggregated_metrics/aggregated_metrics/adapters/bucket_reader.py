@@ -17,11 +17,10 @@ from aggregated_metrics.adapters.appsync import AppSyncClient, Client, fitting
 from aggregated_metrics.adapters.hour_documents import Document
 from aggregated_metrics.adapters.retries import Retries, map_concurrently
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.cover import Tile, may_be_on_its_way, missing, needs_parts
+from aggregated_metrics.core.cover import Stored, Tile, may_be_on_its_way, needs_parts
 from aggregated_metrics.core.errors import (
     ApiError,
     ContentionError,
-    GraphQLError,
     TransportError,
 )
 from aggregated_metrics.core.measures import Measures, plus
@@ -60,7 +59,7 @@ type Error = Mapping[str, Any]
 type Answer = tuple[Ask, Any, Sequence[Error]]
 """What was asked, what the API gave (a record, or a page of an hour), and its errors."""
 type Wanted = Mapping[Series, Collection[Tile]]
-type Found = dict[Series, dict[Tile, tuple[Measures, bool]]]
+type Found = dict[Series, dict[Tile, Stored]]
 
 
 class BucketReader:
@@ -74,22 +73,24 @@ class BucketReader:
         applied: by record type, the time up to which its stream is applied, None where that is not
             known; None as a whole before the API has given it.
         complete_after: seconds after its end at which a bucket is complete at the earliest.
+        found: what the last reading found.
     """
 
     def __init__(self, client: Client, *, sleep: Callable[[float], None] = time.sleep) -> None:
         end = time.monotonic() + SECONDS
         self.applied: Mapping[str, datetime | None] | None = None
         self.complete_after = 0
+        self.found: Found = {}
         self._custom_measures: Mapping[str, tuple[str, ...]] = {}
         self._client = client
         self._retries = Retries(lambda: end - time.monotonic(), sleep, advice=_ADVICE)
         self._is_ours = isinstance(client, AppSyncClient)
         self._refused = _refused_by(client)
-        self._found: Found = {}
-        self._unreadable: dict[Series, dict[Tile, str]] = {}
 
     def read(self, wanted: Wanted, now: int) -> Found:
         """Those of the buckets that are stored, with the parts of those that need them.
+
+        A bucket that the API cannot give costs nothing here: the sums that need it are refused.
 
         Args:
             wanted: of each series, buckets that do not overlap.
@@ -99,43 +100,17 @@ class BucketReader:
             ContentionError: the API throttled for too long.
             ApiError: (with this package's client) the API refused, or did not answer.
         """
-        self._found = {series: {} for series in wanted}
-        self._unreadable = {series: {} for series in wanted}
+        self.found = {series: {} for series in wanted}
         asks = dict.fromkeys(_planned(wanted, now))
         self._load([*asks], as_of=self.applied is None)
         finer = {
             Target(series, tile.start).hour: None
             for series, tiles in wanted.items()
             for tile in tiles
-            if needs_parts(tile, self._found[series])
-            or (tile.size > 1 and tile in self._unreadable[series])
+            if needs_parts(tile, self.found[series])
         }
         self._load([hour for hour in finer if hour not in asks], as_of=False)
-        return self._found
-
-    def require_readable(self, wanted: Wanted) -> None:
-        """Refuse to sum buckets up of which one cannot be read.
-
-        Raises:
-            GraphQLError: the API cannot give one of them, and nothing finer replaces it.
-        """
-        for series, unreadable in self._unreadable.items():
-            for tile in wanted[series] if unreadable else ():
-                for lost in missing(tile, self._found[series], unreadable):
-                    raise GraphQLError(
-                        f"the API cannot give the stored bucket "
-                        f"{composite_key(series, *lost)} of {series.account_id} "
-                        f"({unreadable[lost]}): repair its hour, then read again",
-                        operation="ReadBuckets",
-                    )
-
-    def unreadable(self, series: Series) -> Collection[Tile]:
-        """The buckets of a series that are stored, and that the API could not give."""
-        return self._unreadable[series]
-
-    def has_read(self, series: Series) -> bool:
-        """Whether any bucket of a series was found."""
-        return bool(self._found[series] or self._unreadable[series])
+        return self.found
 
     def extra_measures(self, record_type: str) -> tuple[str, ...]:
         """The measures that a record type's buckets keep in metadata.
@@ -230,7 +205,7 @@ class BucketReader:
             # Read keys alone, which the API can always give: those of nulls are the other ones.
             ((_, keys, _),) = self._answers([hour], token, "compositeKey")
             for tile in filter(None, (_tile(hour.series, row) for row in keys["items"])):
-                if tile not in self._found[hour.series]:
+                if tile not in self.found[hour.series]:
                     self._keep_bucket(hour.series, tile, None, errors or [{"message": "null"}])
         if following := page.get("nextToken"):
             ((_, given, more),) = self._answers([hour], following)
@@ -238,9 +213,13 @@ class BucketReader:
 
     def _keep_bucket(self, series: Series, tile: Tile, row: Any, errors: Sequence[Error]) -> None:
         if errors:
-            self._unreadable[series].setdefault(tile, str(errors[0].get("message")))
+            key, why = composite_key(series, *tile), errors[0].get("message")
+            self.found[series][tile] = (
+                f"the API cannot give the stored bucket {key} of {series.account_id} ({why}): repair "
+                "its hour, then read again"
+            )
         elif row is not None:
-            self._found[series][tile] = _stored(row, self.extra_measures(series.record_type))
+            self.found[series][tile] = _stored(row, self.extra_measures(series.record_type))
 
     def _keep_as_of(self, content: Any) -> None:
         times = content.get("asOf") if isinstance(content, Mapping) else None

@@ -4,9 +4,9 @@ A range `[start, end)` means the minutes that begin in it. So ranges that meet s
 a range that ends now has the minute that is running.
 
 A bucket that is complete holds the sum of its minutes. One that is not may be behind them for a
-moment (minutes are written first), and a field that shows the largest Int may hide more; in both
-cases its parts say more, down to the minutes, which keep what their fields cannot show. Only a
-bucket of which no part is stored speaks for itself: its minutes were removed.
+moment (minutes are written first), a field that shows the largest Int may hide more, and one that
+the API cannot give says nothing: in these cases its parts say more, down to the minutes, which keep
+what their fields cannot show. Only a bucket of which no part is stored speaks for itself.
 """
 
 from bisect import bisect_left
@@ -16,7 +16,7 @@ from itertools import chain, count, groupby, pairwise, takewhile
 from typing import Literal, NamedTuple, get_args
 
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.errors import ArgumentError
+from aggregated_metrics.core.errors import ArgumentError, GraphQLError
 from aggregated_metrics.core.measures import INT_MAX, Measures, clamped, total
 
 MOST_POINTS = 50_000
@@ -30,8 +30,10 @@ _MONTH = 31 * _DAY
 type Step = timedelta | Literal["week", "month"]
 """How far apart a chart's points are. Days, weeks and months are the calendar's."""
 type Weekday = Literal["monday", "sunday"]
-type Known = Mapping[Tile, tuple[Measures, bool]]
-"""The buckets of one series that were read: exact sums, and whether nothing more is expected."""
+type Stored = tuple[Measures, bool] | str
+"""Exact sums, and whether nothing more is expected; or why the API cannot give the bucket."""
+type Known = Mapping[Tile, Stored]
+"""The stored buckets of one series that were read."""
 
 
 class Tile(NamedTuple):
@@ -104,21 +106,27 @@ def may_be_on_its_way(tile: Tile, now: int) -> bool:
 
 def needs_parts(tile: Tile, known: Known) -> bool:
     """Whether the parts of a stored bucket say more than itself."""
-    if tile.size == 1 or tile not in known:
+    stored = known.get(tile)
+    if tile.size == 1 or stored is None:
         return False
-    own, complete = known[tile]
-    return not complete or max(own) >= INT_MAX
+    return isinstance(stored, str) or not stored[1] or max(stored[0]) >= INT_MAX
 
 
 def exact(tile: Tile, known: Known, zero: Measures) -> Measures:
     """The sums of a bucket's minutes, from the largest buckets that can tell.
 
     `zero` is what they are where nothing is stored: it has as many measures as the series.
+
+    Raises:
+        GraphQLError: the API cannot give a stored bucket, and nothing finer replaces it.
     """
-    own, complete = known.get(tile, (zero, False))
+    stored = known.get(tile, (zero, False))
+    own, complete = (zero, False) if isinstance(stored, str) else stored
     if complete and max(own) < INT_MAX:
         return clamped(own)
     parts = [part for part in tile.parts if part.is_in(known)]
+    if isinstance(stored, str) and not parts:
+        raise GraphQLError(stored, operation="ReadBuckets")
     finer = total((exact(part, known, zero) for part in parts), zero)
     if parts and not complete:
         return finer
@@ -129,23 +137,11 @@ def exact(tile: Tile, known: Known, zero: Measures) -> Measures:
 
 
 def is_open(tile: Tile, known: Known) -> bool:
-    """Whether a bucket, or a part of it that was read, is stored and not complete."""
-    if tile in known:
-        return not known[tile][1]
-    return any(is_open(part, known) for part in tile.parts)
-
-
-def missing(tile: Tile, known: Known, unreadable: Container[Tile]) -> Iterator[Tile]:
-    """The stored buckets without which the sum of `tile` is not known, though the API has them.
-
-    Finer buckets replace a rollup that cannot be read, unless none is stored. A minute has none.
-    """
-    if tile in known and not needs_parts(tile, known):
-        return
-    if tile in unreadable and not any(p.is_in(known) or p.is_in(unreadable) for p in tile.parts):
-        yield tile
-    for part in tile.parts:
-        yield from missing(part, known, unreadable)
+    """Whether a bucket, or a part of it that was read, is stored and not known to be complete."""
+    stored = known.get(tile)
+    if stored is None or (isinstance(stored, str) and tile.size > 1):
+        return any(is_open(part, known) for part in tile.parts)
+    return isinstance(stored, str) or not stored[1]
 
 
 # Where points begin -------------------------------------------------------------------------------

@@ -282,9 +282,9 @@ def _summary(
 ) -> Summary:
     extra, as_of = reader.extra_measures(record_type), reader.as_of(record_type)
     start, end = (buckets.to_datetime(edge).astimezone(zone) for edge in span)
-    is_open_ = any(is_open(tile, known) for tile in parts)
     sums = total((exact(tile, known, zero(extra)) for tile in parts), zero(extra))
-    complete = reader.is_over(record_type, end) and not is_open_
+    is_over = reader.is_over(record_type, end)
+    complete = is_over and not any(is_open(tile, known) for tile in parts)
     return Summary(start, end, sums, complete, extra, as_of and as_of.astimezone(zone))
 
 
@@ -292,16 +292,15 @@ def _series(
     account_id: str, record_type: str, scorecard_id: str | None, score_id: str | None
 ) -> Series:
     """The series that is asked for. Without its ids a breakdown's keys name no bucket."""
-    attributes = BUILT_IN.breakdowns.get(record_type)
-    if attributes is not None:
-        by_score = len(attributes) > 1
+    attributes = BUILT_IN.breakdowns.get(record_type, ())
+    by_score = len(attributes) > 1
+    is_named = bool(score_id) if by_score else bool(scorecard_id and not score_id)
+    if attributes and not is_named:
+        kind = "score" if by_score else "scorecard"
         needed = "score_id" if by_score else "scorecard_id, and no score_id"
-        named = bool(score_id) if by_score else bool(scorecard_id and not score_id)
-        if not named:
-            model = BUILT_IN.of(record_type)
-            whole = model.record_type if model else "its record type"
-            raise ArgumentError(
-                f"{record_type} has a series for each {'score' if by_score else 'scorecard'}: "
-                f"pass {needed}, or read {whole}; breakdowns() lists what is stored"
-            )
+        whole = next(model.record_type for model in BUILT_IN if record_type in model.breakdowns)
+        raise ArgumentError(
+            f"{record_type} has a series for each {kind}: pass {needed}, or read {whole}; "
+            "breakdowns() lists what is stored"
+        )
     return Series(account_id, record_type, scorecard_id or None, score_id or None)

@@ -5,12 +5,11 @@ retries are urllib3's, bounded and jittered. A request that is sent again after 
 may find its own write, so every write of this package carries a condition.
 """
 
-import ipaddress
 import json
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -40,7 +39,10 @@ ENDPOINTS = ("GraphQLEndpoint", "GraphQLApiEndpoint", "awsAppsyncApiEndpoint")
 """How this project's stacks and Amplify's root stack call the endpoint."""
 _REQUEST_BYTES = "MaxRequestBytes"
 _CONFIG = Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 3})
-_CONTAINER_HOSTS = frozenset({"host.docker.internal", "172.17.0.1"})
+_LOCAL_HOST = re.compile(
+    r"localhost|127(\.\d{1,3}){3}|::1|host\.docker\.internal|172\.17\.0\.1"
+).fullmatch
+"""The loopback, and the host as its containers see it."""
 _APPSYNC_HOST = re.compile(r"\.appsync-api\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?$")
 CONDITION_FAILED = "DynamoDB:ConditionalCheckFailedException"
 _CLOCK = "this machine's clock is more than five minutes off: synchronize it (NTP), then try again"
@@ -75,15 +77,11 @@ _PHRASES: Mapping[str, str] = {
 }
 """AWS gives these causes one errorType (BadRequestException, InvalidSignatureException), or none;
 only its message tells them apart. They choose between remedies, and nothing else."""
-_PASSING = (
-    "Throttl",
-    "TooManyRequests",
-    "LimitExceeded",
-    "ProvisionedThroughputExceeded",
-    "InternalServerError",
-    "InternalFailure",
-    "ServiceUnavailable",
-)
+_PASSING = re.compile(
+    f"{CONDITION_FAILED}|Throttl|TooManyRequests|LimitExceeded|ProvisionedThroughputExceeded|"
+    "InternalServerError|InternalFailure|ServiceUnavailable"
+).search
+"""Whether an error of this type may be another one, or none, at the next try."""
 
 
 class Client(Protocol):
@@ -232,24 +230,14 @@ def _described(session: Any, stack: str, region: str | None) -> dict[str, str]:
 def is_safe(endpoint: str) -> bool:
     """Whether it is https, or http to this machine."""
     parts = urlsplit(endpoint)
-    if not parts.hostname:
-        return False
-    return parts.scheme == "https" or (parts.scheme == "http" and _is_local(parts.hostname))
+    is_local = parts.scheme == "http" and _LOCAL_HOST(parts.hostname or "")
+    return bool(parts.hostname and (parts.scheme == "https" or is_local))
 
 
 def region_of(endpoint: str) -> str | None:
     """The region in AppSync's own host names; None for a domain name of the API's own."""
     match = _APPSYNC_HOST.search(urlsplit(endpoint).hostname or "")
     return match[1] if match else None
-
-
-def _is_local(host: str) -> bool:
-    if host == "localhost" or host in _CONTAINER_HOSTS:
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def open_session(credentials: Any, region: str) -> requests.Session:
@@ -366,7 +354,8 @@ def _error(
     data: Mapping[str, Any] | None,
     operation: str,
 ) -> ApiError:
-    message = f"HTTP {status}: {_messages(errors)}"
+    texts = list(dict.fromkeys(str(error.get("message"))[:500] for error in errors))
+    message = f"HTTP {status}: {'; '.join(texts[:3]) or 'no message'}"
     kinds = [str(error.get("errorType") or "").rpartition("#")[2] for error in errors]
     remedies = (_remedy(status, *each) for each in zip(kinds, errors, strict=True))
     remedy = next(filter(None, remedies), None)
@@ -379,7 +368,7 @@ def _error(
         kind = TransportError
     elif errors and all(each == CONDITION_FAILED for each in kinds):
         kind = ConditionFailedError
-    elif errors and all(each == CONDITION_FAILED or _may_pass(each) for each in kinds):
+    elif errors and all(_PASSING(each) for each in kinds):
         kind = ThrottledError
     return kind(message, operation=operation, errors=errors, data=data)
 
@@ -393,12 +382,3 @@ def _remedy(status: int, kind: str, error: Mapping[str, Any]) -> str | None:
         return None
     text = str(error.get("message"))
     return next((remedy for phrase, remedy in _PHRASES.items() if phrase in text), None)
-
-
-def _may_pass(kind: str) -> bool:
-    return any(part in kind for part in _PASSING)
-
-
-def _messages(errors: Iterable[Mapping[str, Any]]) -> str:
-    texts = list(dict.fromkeys(str(error.get("message"))[:500] for error in errors))
-    return "; ".join(texts[:3]) or "no message"

@@ -18,11 +18,7 @@ from aggregated_metrics.adapters.hour_documents import Document
 from aggregated_metrics.adapters.retries import Retries, map_concurrently
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.cover import Stored, Tile, may_be_on_its_way, needs_parts
-from aggregated_metrics.core.errors import (
-    ApiError,
-    ContentionError,
-    TransportError,
-)
+from aggregated_metrics.core.errors import ApiError, ContentionError, TransportError
 from aggregated_metrics.core.measures import Measures, plus
 from aggregated_metrics.core.metadata import Metadata, decoded
 from aggregated_metrics.core.models import BUILT_IN
@@ -215,8 +211,8 @@ class BucketReader:
         if errors:
             key, why = composite_key(series, *tile), errors[0].get("message")
             self.found[series][tile] = (
-                f"the API cannot give the stored bucket {key} of {series.account_id} ({why}): repair "
-                "its hour, then read again"
+                f"the API cannot give the stored bucket {key} of {series.account_id} ({why}): "
+                "repair its hour, then read again"
             )
         elif row is not None:
             self.found[series][tile] = _stored(row, self.extra_measures(series.record_type))
@@ -260,8 +256,8 @@ def document(asks: Sequence[Ask], token: str | None = None, selected: str = _SEL
 
 def _aliases(asks: Sequence[Ask]) -> dict[str, Ask]:
     counts = [ask for ask in asks if ask != AS_OF]
-    named = dict.fromkeys([_ALIAS] * (len(counts) < len(asks)), AS_OF)
-    return named | {f"b{i}": ask for i, ask in enumerate(counts)}
+    named = {f"b{i}": ask for i, ask in enumerate(counts)}
+    return named if len(counts) == len(asks) else {_ALIAS: AS_OF, **named}
 
 
 def _planned(wanted: Wanted, now: int) -> Iterator[Ask]:

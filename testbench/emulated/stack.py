@@ -51,8 +51,6 @@ _STEP_SECONDS = 900
 _STOP_SECONDS = 10
 _BACKEND_STACK = "aggregated-metrics-backend"
 _ARTIFACTS = "sam-artifacts"
-_EMPTY = '""'
-"""What sam takes for an empty value of a parameter."""
 _NOTE = "kept.json"
 _EMULATOR = Path(__file__).with_name("ministack_main.py")
 
@@ -239,20 +237,31 @@ class EmulatedStack:
 
     # Deployments ---------------------------------------------------------------------------------
 
-    def deploy(self, stack: str, template: Path, parameters: Mapping[str, str]) -> dict[str, str]:
+    def deploy(
+        self, stack: str, template: Path, parameters: Mapping[str, str] | Path
+    ) -> dict[str, str]:
         """Deploy a built template as a stack, or to the stack if there is one; gives its outputs.
+
+        Args:
+            stack: the stack's name.
+            template: the built template.
+            parameters: its parameters, or the samconfig.toml that has them.
 
         Raises:
             StackError: it failed.
         """
+        if isinstance(parameters, Path):
+            given = ["--config-file", str(parameters)]
+        else:
+            quoted = (f"{key}={json.dumps(value)}" for key, value in parameters.items())
+            given = ["--parameter-overrides", *quoted]
         self._sam(
             f"sam deploy ({stack})",
             *("deploy", "--template-file", str(template)),
             *("--stack-name", stack, "--s3-bucket", _ARTIFACTS),
             *("--capabilities", "CAPABILITY_IAM", "--on-failure", "DELETE"),
             *("--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"),
-            "--parameter-overrides",
-            *(f"{key}={value or _EMPTY}" for key, value in parameters.items()),
+            *given,
         )
         return self._outputs(stack)
 

@@ -28,7 +28,7 @@ from testbench.traffic import Write
 
 TENANT = "tenant-1"
 BREAKDOWNS = "reviewsByScorecard,reviewsByScore"
-ATTACHED = ("StreamArns", "TableArns", "ListingFieldArns", "Models")
+ATTACHED = ("StreamArns", "TableArns", "ListingFieldArns")
 RANGE = ("--start", "2026-11-22T10:00:00Z", "--end", "2026-11-22T11:00:00Z")
 SCHEMA = (ROOT / "backend" / "functions" / "api" / "schema.graphql").read_text() + reviews.SDL
 
@@ -45,12 +45,11 @@ def reviewed(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     ]
     writes = [Write(bench.now, "Review", row["id"], row, is_new=True) for row in rows]
     put_all(bench.stack.client("dynamodb"), {"Review": table}, writes)
-    before = bench.stack.app_parameters()
-    written = attached(bench, tmp_path_factory.mktemp("elsewhere"))
-    new = {name: written[name] for name in ATTACHED} | {"Breakdowns": BREAKDOWNS}
-    bench.stack.deploy(APP_STACK, bench.stack.app_template, before | new)
+    config = attached(bench, tmp_path_factory.mktemp("elsewhere"))
+    bench.stack.deploy(APP_STACK, bench.stack.app_template, config)
     yield rows
-    bench.stack.deploy(APP_STACK, bench.stack.app_template, before | {"Models": ""})
+    before = bench.stack.app_parameters() | {"Models": ""}
+    bench.stack.deploy(APP_STACK, bench.stack.app_template, before)
 
 
 def application(bench: Bench, model: Model) -> str:
@@ -107,17 +106,23 @@ def code() -> bytes:
     return made.getvalue()
 
 
-def attached(bench: Bench, folder: Path) -> dict[str, str]:
-    """What `attach` writes for a file of declarations."""
+def attached(bench: Bench, folder: Path) -> Path:
+    """The samconfig.toml that `attach` writes for a file of declarations.
+
+    What differs on the local stack, and the breakdowns, are put in afterwards.
+    """
     declared, config = folder / "models.toml", folder / "samconfig.toml"
     declared.write_text(reviews.toml())
     asked = ("--api-id", bench.stack.backend["GraphQLApiId"], "--models", str(declared))
     own = ("--endpoint", bench.stack.graphql_endpoint, "--config", str(config))
     code, said = bench.command("attach", *asked, *own)
     assert code == DONE, said
-    written = tomlkit.parse(config.read_text()).unwrap()["default"]["global"]["parameters"]
-    overrides: dict[str, str] = written["parameter_overrides"]
-    return overrides
+    written = tomlkit.parse(config.read_text())
+    overrides: Any = written["default"]["global"]["parameters"]["parameter_overrides"]
+    others = bench.stack.app_parameters() | {"Breakdowns": BREAKDOWNS}
+    overrides.update({name: value for name, value in others.items() if name not in ATTACHED})
+    config.write_text(tomlkit.dumps(written))
+    return config
 
 
 def counts(bench: Bench) -> dict[oracle.Key, tuple[int, ...]]:

@@ -8,7 +8,7 @@ from aggregated_metrics import Summary, cover, summarize, timeline
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.cover import Step, Weekday, edges
 from aggregated_metrics.core.hour import Write
-from aggregated_metrics.core.measures import INT_MAX, ZERO, Measures, total
+from aggregated_metrics.core.measures import INT_MAX, Measures, total
 from aggregated_metrics.core.series import Series
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -114,16 +114,6 @@ def _tile(points: list[Summary]) -> None:
     for one, next_ in pairwise(points):
         assert one.end == next_.start
     assert all(point.start < point.end for point in points)
-
-
-@given(ranges, zones)
-def test_a_days_points_begin_at_the_zones_midnights(span: Span, zone: tzinfo) -> None:
-    points = timeline(
-        FakeClient(), "acct-1", *span, "items", step=timedelta(days=1), zone=zone, now=NOW
-    )
-    for point in points[1:]:
-        assert (point.start.hour, point.start.minute) == (0, 0)
-        assert point.measures == ZERO
 
 
 ZONES = sorted(available_timezones())

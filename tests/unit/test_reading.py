@@ -472,7 +472,7 @@ def test_a_minute_that_the_api_cannot_give_is_named_where_it_is_needed(
         points(client, "2026-11-20 10:00", "2026-11-20 11:00", step=timedelta(minutes=1))
     rest = points(client, "2026-11-20 10:01", "2026-11-20 11:00", step=timedelta(minutes=1))
     assert len(rest) == 59
-    with pytest.raises(GraphQLError):
+    with pytest.raises(GraphQLError, match=named):
         summary(client, "2026-11-20 10:00", "2026-11-20 10:01")
 
 
@@ -599,31 +599,6 @@ def test_a_week_that_starts_on_another_day_is_refused() -> None:
         points(FakeClient(), "2026-11-05", "2026-11-26", step="week", week_start="friday")
 
 
-def clock(found: list[Summary], day: str) -> list[str]:
-    return [f"{p.start:%H:%M}" for p in found if p.start.date().isoformat() == day]
-
-
-@pytest.mark.parametrize(
-    ("zone", "day", "hours", "shown"),
-    [
-        ("Europe/Berlin", "2026-03-29", 6, ["00:00", "07:00", "13:00", "19:00"]),
-        ("Europe/Berlin", "2026-03-30", 6, ["00:00", "06:00", "12:00", "18:00"]),
-        ("Europe/Berlin", "2026-10-26", 6, ["00:00", "06:00", "12:00", "18:00"]),
-        ("Australia/Lord_Howe", "2026-10-05", 8, ["00:00", "08:00", "16:00"]),
-        ("America/Havana", "2026-03-08", 12, ["01:00", "13:00"]),
-    ],
-)
-def test_a_step_that_divides_a_day_begins_again_at_each_midnight(
-    zone: str, day: str, hours: int, shown: list[str]
-) -> None:
-    local = ZoneInfo(zone)
-    start = datetime.fromisoformat(day).replace(tzinfo=local) - timedelta(days=2)
-    end = start + timedelta(days=4)
-    step = timedelta(hours=hours)
-    found = timeline(FakeClient(), "acct-1", start, end, "items", step=step, zone=local)
-    assert clock(found, day) == shown
-
-
 @pytest.mark.parametrize(
     ("zone", "day"), [("Pacific/Apia", "2011-12-30"), ("Pacific/Kwajalein", "1993-08-21")]
 )
@@ -633,7 +608,7 @@ def test_a_date_that_a_zone_skipped_is_no_point(zone: str, day: str, step: objec
     start = datetime.fromisoformat(day).replace(tzinfo=local) - timedelta(days=3)
     end = start + timedelta(days=6)
     found = timeline(FakeClient(), "a", start, end, "items", step=step, zone=local)  # type: ignore[arg-type]
-    assert clock(found, day) == []
+    assert day not in {point.start.date().isoformat() for point in found}
     assert all(point.start.astimezone(UTC) < point.end.astimezone(UTC) for point in found)
 
 

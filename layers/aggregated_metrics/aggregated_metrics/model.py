@@ -18,6 +18,11 @@ _SLACK = timedelta(minutes=1)
 _TIMES = ("timeRangeStart", "timeRangeEnd", "createdAt", "updatedAt")
 _IDS = ("scorecardId", "scoreId")
 _TRIES = 10
+_GET = (
+    "query GetMetrics($account: String!, $key: String!) { getAggregatedMetrics("
+    "accountId: $account, compositeKey: $key) { metadata updatedAt } }"
+)
+_CONDITION_SIGNS = ("not found", "does not exist", "conditional")
 _OTHER = "other"
 """Where the functions keep what another writer stored in a form that they cannot read."""
 
@@ -92,7 +97,9 @@ class AggregatedMetrics:
         known = {name: data.get(name) for name in FIELDS.split()}
         known |= {name: _moment(data.get(name)) for name in _TIMES}
         known |= {name: data.get(name) or None for name in _IDS}
-        known["metadata"] = _metadata(data.get("metadata"))
+        content = decoded(data.get("metadata"))
+        is_object = content is None or isinstance(content, dict)
+        known["metadata"] = content if is_object else {_OTHER: content}  # kept, never an error
         identity = data.get("id") or f"{data['accountId']}#{data['compositeKey']}"
         return cls(id=identity, client=client, **known)  # type: ignore[arg-type] # the schema says which are null
 
@@ -243,24 +250,15 @@ def _tries(
         return
     reserved = (RESERVED - {_OTHER}).union(BUILT_IN.extra_measures(record["recordType"]))
     given = {name: value for name, value in metadata.items() if name not in reserved}
+    variables = {"account": record["accountId"], "key": record["compositeKey"]}
     for _ in range(_TRIES):
-        stored = _get(client, record)
+        stored = client.execute(_GET, variables)["getAggregatedMetrics"]
         before = decoded((stored or {}).get("metadata"))
         kept = before if isinstance(before, Mapping) else {}
         whole = given | {name: value for name, value in kept.items() if name in reserved}
         condition = stored and {"updatedAt": {"eq": stored["updatedAt"]}}
         kind = "create" if stored is None else "update"
         yield kind, record | {"metadata": json.dumps(whole)}, condition
-
-
-def _get(client: Client, record: Mapping[str, Any]) -> dict[str, Any] | None:
-    query = (
-        "query GetMetrics($account: String!, $key: String!) { getAggregatedMetrics("
-        "accountId: $account, compositeKey: $key) { metadata updatedAt } }"
-    )
-    variables = {"account": record["accountId"], "key": record["compositeKey"]}
-    stored: dict[str, Any] | None = client.execute(query, variables)["getAggregatedMetrics"]
-    return stored
 
 
 def _mutate(
@@ -279,19 +277,15 @@ def _mutate(
     )
     try:
         stored: dict[str, Any] | None = client.execute(query, variables)[field]
-    except ConditionFailedError:
-        return None
     except Exception as error:
         # Clients that are not ours raise what their library raises, and say only in its text that
         # the record is missing (update) or exists (create): this is the one place that reads such
         # a text. Any other error goes on.
-        if any(sign in str(error).lower() for sign in _CONDITION_SIGNS):
+        signs = any(sign in str(error).lower() for sign in _CONDITION_SIGNS)
+        if signs or isinstance(error, ConditionFailedError):
             return None
         raise
     return stored
-
-
-_CONDITION_SIGNS = ("not found", "does not exist", "conditional")
 
 
 def _pages(
@@ -317,10 +311,3 @@ def _pages(
         if not page.get("nextToken"):
             return
         variables = variables | {"token": page["nextToken"]}
-
-
-def _metadata(given: Any) -> dict[str, Any] | None:
-    content = decoded(given)
-    if content is None:
-        return None
-    return content if isinstance(content, dict) else {_OTHER: content}  # kept, never an error

@@ -26,7 +26,7 @@ type Pages = Sequence[Sequence[Mapping[str, Any]]]
 class Index:
     """An index whose pages are given; what is asked of it takes a second, and is kept."""
 
-    def __init__(self, pages: Pages, *, by: str, tails: Pages = ()) -> None:
+    def __init__(self, pages: Pages, *, by: str, tails: Sequence[Pages] = ()) -> None:
         self.clock = Clock(NOW)
         self.given, self.by, self.tails = list(pages), by, list(tails)
         self.asked: list[tuple[Condition, bool]] = []
@@ -37,7 +37,7 @@ class Index:
         self, model: Model, account_id: str, condition: Condition, *, newest_first: bool = True
     ) -> Iterator[Page]:
         self.asked.append((condition, newest_first))
-        given = self.given if newest_first else [self.tails.pop(0)] if self.tails else []
+        given = self.given if newest_first else self.tails.pop(0) if self.tails else []
         for page in given:
             self.clock.advance(1)
             last = str(page[-1][self.by]) if page else ""
@@ -157,13 +157,13 @@ def test_a_part_is_measured_in_hours_of_series_and_a_clock_hour_stays_whole() ->
 
 def test_a_row_that_moves_up_while_it_is_read_is_found_by_the_tail() -> None:
     """It was below the first page when that was read, and above the second one afterwards."""
-    index = Index([[task("a", 0)]], by="updatedAt", tails=[[task("moved", 0, -26)]])
+    index = Index([[task("a", 0)]], by="updatedAt", tails=[[[task("moved", 0, -26)]]])
     ((_, totals),) = handed_on(reading(index, [0]))
     assert count(totals) == 2
 
 
 def test_a_row_counts_as_it_was_first_seen() -> None:
-    index = Index([[task("a", 0)]], by="updatedAt", tails=[[task("a", 0, -26, status="FAILED")]])
+    index = Index([[task("a", 0)]], by="updatedAt", tails=[[[task("a", 0, -26, status="FAILED")]]])
     ((_, totals),) = handed_on(reading(index, [0]))
     (total,) = (total for _, total in totals.items())
     assert (total.indexed.count, total.indexed.errorCount) == (1, 0)
@@ -174,7 +174,7 @@ def test_a_tail_begins_ten_seconds_before_the_one_before_it_began(
 ) -> None:
     monkeypatch.setattr(passes, "PART_HOURS", 1)
     pages = [[task("a", 0)], [task("b", 1)], [task("c", 2)]]
-    index = Index(pages, by="updatedAt", tails=[[], [task("late", 2, -26)]])
+    index = Index(pages, by="updatedAt", tails=[[[]], [[task("late", 2, -26)]]])
     parts = handed_on(reading(index, [0, 1, 2]))
     tails = [condition["ge"] for condition, newest_first in index.asked if not newest_first]
     assert tails == ["2026-11-23T11:59:50", "2026-11-23T11:59:52", "2026-11-23T11:59:54"]
@@ -213,6 +213,17 @@ def test_a_reading_that_stops_hands_on_what_is_whole_and_names_the_rest(
         reached
     )
     assert made.is_over_limit is is_limit
+
+
+@pytest.mark.parametrize("pages", [1, 50])
+def test_a_tail_ends_with_the_time_though_rows_are_updated_faster_than_it_reads(pages: int) -> None:
+    """Before its end no hour may be handed on: a row that moves ahead of it would be lowered."""
+    tail = [[task(str(n), 0, -26)] for n in range(100)]
+    index = Index(_pages_without_end()[:pages], by="updatedAt", tails=[tail, tail])
+    made = reading(index, range(50), seconds=3)
+    assert handed_on(made) == []
+    assert (len(made.not_reached), made.is_over_limit) == (50, False)
+    assert index.clock() - NOW <= timedelta(seconds=3 + passes.TAIL_SECONDS + 2)
 
 
 def test_a_reading_stops_before_it_holds_too_many_minutes(monkeypatch: pytest.MonkeyPatch) -> None:

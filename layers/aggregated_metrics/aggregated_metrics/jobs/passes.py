@@ -29,6 +29,8 @@ PART_MINUTES = 20_000
 """So many hours, or minutes with rows, are handed on together."""
 MOST_MINUTES = 100_000
 """So many minutes with rows are held at most; a reading that needs more stops."""
+TAIL_SECONDS = 10.0
+"""So long a tail may go on after the reading's time: rows may be updated faster than it reads."""
 _OVERLAP = timedelta(seconds=10)
 """How far clocks and the index may be behind one another."""
 
@@ -114,7 +116,7 @@ class IndexPass:
         for bound in self._bounds():
             stopped = self._must_stop()
             passed = [start for start in self._left if prefix(start) > bound]
-            if passed and (stopped or self._is_enough(passed)):
+            if passed and (stopped or self._is_enough(passed)) and self._read_tail():
                 yield self._hand_on(passed, stored)
             if stopped or self._holds_too_much():
                 break
@@ -124,7 +126,8 @@ class IndexPass:
                 passed = self._left[-PART_HOURS:]
                 while len(passed) > 1 and self._number(passed) > PART_HOURS:
                     passed = passed[len(passed) // 2 :]
-                yield self._hand_on(passed, stored)
+                if self._read_tail():
+                    yield self._hand_on(passed, stored)
         self.not_reached = [h for start in self._left for h in self.wanted.hours[start]]
 
     def _bounds(self) -> Iterator[str]:
@@ -150,9 +153,7 @@ class IndexPass:
     def _hand_on(
         self, passed: Sequence[int], stored: StoredHours
     ) -> tuple[Sequence[HourId], Totals]:
-        """Take hours out of what is held, after what was updated meanwhile has been read."""
-        if self.wanted.model.listing and self.wanted.model.listing.by == UPDATED:
-            self._read_tail()
+        """Take hours out of what is held."""
         starts = frozenset(passed)
         hours = {hour for start in passed for hour in self.wanted.hours[start]}
         if self.wanted.breakdowns:
@@ -166,12 +167,20 @@ class IndexPass:
         self._left = [start for start in self._left if start not in starts]
         return sorted(hours, key=_order), part
 
-    def _read_tail(self) -> None:
+    def _read_tail(self) -> bool:
+        """Read what was updated meanwhile; whether all of it is read. No hour is right before."""
+        model, account_id = self.wanted.model, self.wanted.account_id
+        if model.listing is None or model.listing.by != UPDATED:
+            return True
         since = (self._tail_from - _OVERLAP).isoformat(timespec="seconds")[:19]
         self._tail_from = self.clock()
-        model, account_id, condition = self.wanted.model, self.wanted.account_id, {"ge": since}
-        for page in self.source.pages(model, account_id, condition, newest_first=False):
+        is_late = False
+        for page in self.source.pages(model, account_id, {"ge": since}, newest_first=False):
+            if is_late:
+                return False
             self._add(page)
+            is_late = self._elapsed() >= self.seconds + TAIL_SECONDS
+        return True
 
     def _add(self, page: Page) -> None:
         model, left = self.wanted.model, frozenset(self._left)
@@ -194,7 +203,10 @@ class IndexPass:
     def _must_stop(self) -> bool:
         if self.rows >= self.rows_limit:
             self.is_over_limit = True
-        return self.is_over_limit or (self.clock() - self._began).total_seconds() >= self.seconds
+        return self.is_over_limit or self._elapsed() >= self.seconds
+
+    def _elapsed(self) -> float:
+        return (self.clock() - self._began).total_seconds()
 
     def _holds_too_much(self) -> bool:
         if len(self._totals) >= MOST_MINUTES:

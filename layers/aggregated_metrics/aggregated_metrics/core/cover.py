@@ -188,39 +188,30 @@ def _check(step: Step, length: int) -> None:
 
 
 def _grid(day: date, step: Step, zone: tzinfo, week_start: Weekday) -> Iterator[int]:
-    """Edges from a day on, at or before its midnight first; they never go back."""
-    if isinstance(step, timedelta) and step % _DAY:
-        size = step // _MINUTE
-        if _DAY % step:
-            return count(_midnight(day, zone), size)
-        midnights = (_midnight(each, zone) for each in _every(day, _DAY))
-        return chain.from_iterable(range(*span, size) for span in pairwise(midnights))
+    """Edges from a day's midnight on; they never go back."""
+    size = step // _MINUTE if isinstance(step, timedelta) and step % _DAY else 0
+    if size and _DAY // _MINUTE % size:
+        return count(_midnight(day, zone), size)
     midnights = (_midnight(each, zone) for each in _dates(day, step, week_start))
+    if size:
+        return chain.from_iterable(range(*span, size) for span in pairwise(midnights))
     return (edge for edge, _ in groupby(midnights))  # a date that was skipped has the next one's
 
 
 def _dates(day: date, step: Step, week_start: Weekday) -> Iterator[date]:
-    match step:
-        case "month":
-            return _months(day)
-        case "week":
-            past = day.weekday() if week_start == "monday" else day.isoweekday() % 7
-            return _every(day - past * _DAY, 7 * _DAY)
-        case _:
-            return _every(day, step)
+    """The dates at whose midnights points may begin, from a day on."""
+    if isinstance(step, timedelta):
+        return _every(day, max(step, _DAY))
+    if step == "month":
+        return (each for each in _every(day, _DAY) if each.day == 1)
+    first = 0 if week_start == "monday" else 6
+    return (each for each in _every(day, _DAY) if each.weekday() == first)
 
 
 def _every(day: date, step: timedelta) -> Iterator[date]:
     while True:
         yield day
         day += step
-
-
-def _months(day: date) -> Iterator[date]:
-    while True:
-        day = day.replace(day=1)
-        yield day
-        day += _MONTH
 
 
 def _midnight(day: date, zone: tzinfo) -> int:

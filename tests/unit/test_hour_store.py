@@ -344,7 +344,13 @@ def test_what_a_group_has_saved_before_it_fails_is_known(world: World) -> None:
 # What the API cannot give -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("changes", [{"updatedAt": None}, {"count": 3.5}, {"complete": None}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"updatedAt": None}, {"count": 3.5}, {"complete": None}),
+        *({"cost": 2**31}, {"errorCount": 0.5}),
+    ],
+)
 def test_an_unreadable_minute_costs_its_own_hour_and_is_named(world: World, changes: Any) -> None:
     ids = hours(3)
     world.store().update(ids, add(0, 7))

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 HOURS_PER_LOAD = 40
 """One account's batch with its breakdowns by twenty scores; AppSync reads aliases side by side."""
+_ROW = 2
+"""Where the path of an error below a page has the number of the row: alias, `items`, number."""
 BUCKETS_PER_SAVE = 50
 """AppSync writes aliases one after the other, some 10 ms each; with Lambda resolvers 50 ms."""
 BYTES_PER_SAVE = 500_000
@@ -371,7 +373,7 @@ class HourStore:
     def _rows(
         self, hour_id: HourId, document: Callable[[Sequence[HourId], str | None], Document]
     ) -> list[Any]:
-        """Every row under an hour's prefix, page by page; null for one that is not given."""
+        """Every row under an hour's prefix, page by page; null for one that is not given whole."""
         rows: list[Any] = []
         token: str | None = None
         while True:
@@ -381,6 +383,10 @@ class HourStore:
                 page = error.data.get("h0")
                 if page is None or page.get("items") is None:
                     raise
+                # Of a row that lacks a field for an error it is not known what is stored.
+                for path in (each.get("path") or () for each in error.errors):
+                    if len(path) > _ROW:
+                        page["items"][path[_ROW]] = None
             rows += page["items"]
             token = page.get("nextToken")
             if not token:

@@ -580,15 +580,6 @@ def test_one_bucket_size_can_be_asked_for(world: World, record_type: str | None)
     assert listed(world, START, END, record_type, 7) == []
 
 
-def test_records_are_found_through_the_index_and_never_by_a_scan(world: World) -> None:
-    listed(world, START, END)
-    listed(world, START, END, "items")
-    assert [e.operations for e in world.log] == [
-        ["listAggregatedMetricsByAccountIdAndTimeRangeStartAndRecordType"],
-        ["listAggregatedMetricsByAccountIdAndRecordTypeAndTimeRangeStart"],
-    ]
-
-
 @pytest.mark.parametrize(
     ("record_type", "field"),
     [

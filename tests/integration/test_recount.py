@@ -201,9 +201,12 @@ def test_a_row_that_is_touched_all_the_time_delays_no_repair() -> None:
     assert _exact(world)
 
 
-def test_a_stream_write_between_the_passes_is_not_overwritten() -> None:
+@pytest.mark.parametrize("moment", ["save", "wait"])
+def test_a_stream_write_after_t_is_not_overwritten(moment: str) -> None:
     world = World(["Task"])
     _lose_an_insert(world, "Task")
+    world.insert("Task", "lost too")
+    world.lose()
     _over(world)
     at = _minute(world)
 
@@ -211,10 +214,9 @@ def test_a_stream_write_between_the_passes_is_not_overwritten() -> None:
         world.insert("Task", "late", createdAt=at)
         world.deliver()
 
-    world.at("saved", late)  # the repair has read, and not yet written everything
-    world.at("save", late)
-    world.check()
-    world.deliver()
+    world.at(moment, late)  # of the four rows the pass has read three, and two are counted
+    assert world.check()["inFlux"] == 1
+    assert world.stored()["acct-1", "tasks", AT, 1][0] == 2
     _over(world)
     world.check()
     assert _exact(world)

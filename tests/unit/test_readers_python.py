@@ -46,9 +46,8 @@ def test_readers_run_on_another_python(version: str) -> None:
     if found is None:
         pytest.skip(f"no Python {version} is installed here; CI has one")
     # pydantic-core is compiled for one Python, therefore the package is installed for this one.
-    assert run("env", "-u", "PYTHONPATH", "make", "readers", f"PYTHON={found}").endswith(
-        f"{version}: readers work\n"
-    )
+    make = ("env", "-u", "PYTHONPATH", "-u", "MAKEFLAGS", "make", "--no-print-directory")
+    assert run(*make, "readers", f"PYTHON={found}").endswith(f"{version}: readers work\n")
 
 
 def test_ci_runs_every_version_that_the_package_allows() -> None:

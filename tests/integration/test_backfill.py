@@ -1,5 +1,6 @@
 """Runs over whole tables, step by step, on rows that no stream has brought."""
 
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -84,6 +85,19 @@ def test_breakdowns_are_counted_too() -> None:
     world.remove("ScoreResult", "goes")
     world.lose()
     world.backfill()
+    assert world.stored() == world.counted()
+
+
+@pytest.mark.parametrize("scores", [1, 20])
+def test_the_stored_scores_of_a_day_are_found_once_a_run(scores: int) -> None:
+    world = new_world(breakdowns="all")
+    for n in range(3 * scores):
+        at = f"2026-11-{18 + n % 3}T08:05:00.000Z"
+        world.insert("ScoreResult", f"r{n}", createdAt=at, updatedAt=at, scoreId=f"s{n}")
+    world.lose()
+    world.backfill(models=["ScoreResult"])
+    found = [each for each in world.log if b"query FindBreakdownHours" in each.body]
+    assert len(found) == 3 * 2  # days and breakdowns
     assert world.stored() == world.counted()
 
 
@@ -208,13 +222,18 @@ def test_a_record_that_comes_after_its_row_was_counted_is_not_counted_twice(
     assert world.stored() == world.counted()
 
 
-def test_a_row_that_changes_between_the_passes_is_left_to_a_later_check(world: World) -> None:
+def test_a_row_that_changes_between_the_passes_is_measured_and_left_to_a_later_check(
+    world: World,
+) -> None:
     world.insert("Task", "a", createdAt=EARLY, updatedAt=EARLY)
     world.insert("Task", "lost", createdAt=EARLY, updatedAt=EARLY)
     world.lose()
-    world.at("wait", lambda: world.update("Task", "a", status="FAILED"))
-    report = world.backfill()
-    assert (report["driftCount"], report["inFlux"]) == (0, 1)
+    for repair, status in ((False, "FAILED"), (True, "DONE")):
+        world.at("wait", partial(world.update, "Task", "a", status=status))
+        report = world.backfill(repair=repair)
+        assert (report["driftCount"], report["inFlux"]) == (0, 1)
+    measured = {each["check"]: each["inFlux"] for each in world.reports if each.get("inFlux")}
+    assert measured == {"deep": 1, "backfill": 1}
     assert len(world.items("entry")) == len(world.items("check")) == 1
     world.lose()
     world.sweep(1)

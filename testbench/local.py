@@ -65,9 +65,8 @@ class DynamoDb:
     def __init__(self, pending: MemoryTable, sources: FakeTables) -> None:
         self._pending, self._sources = pending, sources
 
-    def scan(self, *, TableName: str, **arguments: Any) -> Any:
-        table: Any = self._pending if TableName == PENDING_HOURS else self._sources
-        return table.scan(TableName=TableName, **arguments)
+    def scan(self, **arguments: Any) -> Any:
+        return self._sources.scan(**arguments)
 
     def describe_table(self, *, TableName: str) -> Any:
         described = self._sources.describe_table(TableName=TableName)["Table"]

@@ -30,7 +30,7 @@ NOW = datetime(2026, 11, 22, 10, 7, 30, tzinfo=UTC)
 """The minute 10:05 elapses, grace included, 30 seconds later."""
 
 _LATER = timedelta(hours=1, seconds=90)
-_READS = ("get_item", "batch_get_item", "query", "scan")
+_READS = ("get_item", "query")
 
 
 class Death(NamedTuple):

@@ -222,7 +222,7 @@ class BucketReader:
         if isinstance(times, Mapping):
             seconds, named = content.get("completeAfter"), content.get("measures")
             custom = named if isinstance(named, Mapping) else {}
-            self.applied = {name: _moment(text) for name, text in times.items()}
+            self.applied = {name: buckets.time_of(text) for name, text in times.items()}
             self.complete_after = seconds if isinstance(seconds, int) else 0
             self._custom_measures = {name: tuple(map(str, custom[name])) for name in custom}
 
@@ -306,10 +306,3 @@ def _stored(row: Mapping[str, Any], names: tuple[str, ...]) -> tuple[Measures, b
         metadata = Metadata.parse(given, names)
         measures = plus(Measures(*measures, *metadata.extra), metadata.beyond)
     return measures, bool(row["complete"])
-
-
-def _moment(text: Any) -> datetime | None:
-    try:
-        return buckets.parse(text)
-    except (TypeError, ValueError):
-        return None

@@ -229,14 +229,9 @@ def _stored(hour: Hour) -> AsOf:
     bucket = hour.get(STREAMS.start, buckets.HOUR)
     content = decoded(bucket.given) if bucket else None
     given = content.get("asOf") if isinstance(content, Mapping) else None
-    return {name: _seconds(t) for name, t in given.items()} if isinstance(given, Mapping) else {}
-
-
-def _seconds(text: Any) -> float | None:
-    try:
-        return buckets.parse(text).timestamp()
-    except (TypeError, ValueError):
-        return None
+    times = given.items() if isinstance(given, Mapping) else ()
+    known = {name: buckets.time_of(text) for name, text in times}
+    return {name: None if t is None else t.timestamp() for name, t in known.items()}
 
 
 def _text(seconds: float) -> str:

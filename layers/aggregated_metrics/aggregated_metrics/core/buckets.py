@@ -8,6 +8,7 @@ alignment to the epoch is alignment to the UTC clock. Ranges are half-open: `[st
 import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import Any
 
 from aggregated_metrics.core.errors import ArgumentError
 
@@ -136,13 +137,15 @@ def utc_minute(text: str) -> str:
 def is_time(text: str) -> bool:
     """Whether a text is an AWSDateTime."""
     in_utc = _SECONDS(text, _MINUTE_LENGTH)
-    return _is_time(f"{text[:_MINUTE_LENGTH]}00Z" if in_utc else text)
+    return _time_of(f"{text[:_MINUTE_LENGTH]}00Z" if in_utc else text) is not None
 
 
-@lru_cache(maxsize=4096)
-def _is_time(text: str) -> bool:
+def time_of(given: Any) -> datetime | None:
+    """The instant that an AWSDateTime names; None of anything else."""
     try:
-        parse(text)
-    except ValueError:
-        return False
-    return True
+        return parse(given)
+    except (TypeError, ValueError):
+        return None
+
+
+_time_of = lru_cache(maxsize=4096)(time_of)

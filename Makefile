@@ -54,15 +54,18 @@ $(UV):
 	     exit 1; }
 
 .venv/.synced: $(UV) uv.lock pyproject.toml
-	$(UV_SYNC)
+	@echo "bringing the project's packages into .venv/ (1 of 3)"
+	@$(UV_SYNC)
 	@touch $@
 
 .tools/sam/.synced: $(UV) uv.lock pyproject.toml
-	UV_PROJECT_ENVIRONMENT=.tools/sam $(UV_SYNC) --only-group sam
+	@echo "bringing the SAM CLI into .tools/sam/ (2 of 3)"
+	@UV_PROJECT_ENVIRONMENT=.tools/sam $(UV_SYNC) --only-group sam
 	@touch $@
 
 .tools/emulator/.synced: $(UV) uv.lock pyproject.toml
-	UV_PROJECT_ENVIRONMENT=.tools/emulator $(UV_SYNC) --only-group emulator
+	@echo "bringing the emulator of AWS into .tools/emulator/ (3 of 3)"
+	@UV_PROJECT_ENVIRONMENT=.tools/emulator $(UV_SYNC) --only-group emulator
 	@touch $@
 
 # Apart from uv.lock: it pins boto3 to a version of its own, and its requirements are in .ci/.

@@ -1,11 +1,8 @@
-"""Two hours of a scoring application's writes, by seed. Pure: nothing is sent from here.
+"""A scoring application's writes, by seed. Pure: nothing is sent from here.
 
-Calls come in (Item), are scored by models that cost money (ScoreResult), by jobs (Task), and now
-and then somebody evaluates a score (Evaluation) or looks at a result and says what he thinks of it
-(FeedbackItem). Procedures are run by chats (Procedure, ChatSession, ChatMessage). Three accounts
-have days of their own shape. Rows get later versions: results are corrected, tasks fail, calls are
-moved to the account that they belong to, some rows are deleted. One account's site was offline and
-delivers its calls days late; and some rows cannot be counted at all.
+Rows get later versions: results are corrected, tasks fail, calls are moved to the account that they
+belong to, some rows are deleted. Two accounts' sites were offline and deliver calls days late; and
+some rows cannot be counted at all.
 """
 
 import json
@@ -14,13 +11,13 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any, NamedTuple
+
+from testbench.rows import MAKERS
 
 type Row = dict[str, Any]
 
 ACCOUNTS = ("acme", "bravo", "corner")
-MINUTES = 120
 _MINUTE = timedelta(minutes=1)
 _MODELS = {
     "Item": 28,
@@ -77,9 +74,7 @@ class Traffic:
         return [slices[minute] for minute in sorted(slices)]
 
 
-def traffic(
-    rows: int, seed: int, end: datetime, *, minutes: int = MINUTES, name: str = "row"
-) -> Traffic:
+def traffic(rows: int, seed: int, end: datetime, *, minutes: int, name: str = "row") -> Traffic:
     """The lives of so many rows in the minutes before `end`, which is a whole minute."""
     draw = random.Random(f"{seed}/{name}")
     made = Traffic(end - minutes * _MINUTE, end)
@@ -97,8 +92,8 @@ def _live(
     draw: random.Random, made: Traffic, model: str, identity: str, account: str, at: datetime
 ) -> None:
     """One row's writes, all at rising times and before the end."""
-    row = _MAKERS[model](draw) | {"id": identity, "__typename": model, "accountId": account}
-    row |= {"createdAt": text(at), "updatedAt": text(at)}
+    times = {"createdAt": text(at), "updatedAt": text(at)}
+    row = MAKERS[model](identity, accountId=account, **times, **_drawn(draw, model))
     if account in _LATE_DAYS and draw.random() < 0.02:
         late = at.replace(minute=0) - timedelta(days=_LATE_DAYS[account])
         row["createdAt"] = text(late + draw.random() * 59 * _MINUTE)
@@ -164,106 +159,45 @@ def _spoiled(draw: random.Random, model: str, at: datetime) -> Row:
 def _ended(draw: random.Random, model: str) -> Row:
     ended: Row = {"status": draw.choices(("COMPLETED", "FAILED"), (9, 1))[0]}
     if model == "Evaluation":
-        ended["cost"] = Decimal(draw.randrange(100_000, 4_000_000)).scaleb(-6)
+        ended["cost"] = draw.randrange(100_000, 4_000_000) / 1_000_000
     return ended
 
 
 def _edits(draw: random.Random, at: datetime) -> list[Row | None]:
-    """What an editor makes of a result: his answer, and now and then that it was no question."""
+    """What an editor makes of a result: an answer, and now and then that it was no question."""
     edited: Row = {"editedAt": text(at), "finalAnswerValue": draw.choice(("Yes", "No"))}
     return [edited] if draw.random() < 0.9 else [edited, {"isInvalid": True}]
 
 
-def _item(draw: random.Random) -> Row:
-    return {
-        "externalId": f"call-{draw.randrange(10**6):06}",
-        "description": f"Call of {draw.randrange(1, 30)} minutes",
-        "isEvaluation": False,
-        "createdByType": draw.choices(("prediction", "evaluation", "manual"), (7, 2, 1))[0],
-        "text": "Agent: Good morning, how can I help you?",
-    }
-
-
-def _score_result(draw: random.Random) -> Row:
-    failed = draw.random() < 0.02
+def _drawn(draw: random.Random, model: str) -> Row:
+    """What rows of a model differ in, beside their account and times."""
     score = draw.randrange(1, 5)
-    return {
-        "value": "ERROR" if failed else draw.choice(("Yes", "No", "N/A")),
-        "code": "500" if failed else "200",
-        "type": draw.choices(("prediction", "evaluation"), (8, 2))[0],
-        "status": "COMPLETED",
-        "itemId": f"item-{draw.randrange(10**6):06}",
-        "scorecardId": f"scorecard-{1 + score % 2}",
-        "scoreId": f"score-{score}",
-        "cost": _cost(draw),
+    scored = {"scorecardId": f"scorecard-{1 + score % 2}", "scoreId": f"score-{score}"}
+    failed = draw.random() < 0.02
+    kinds: dict[str, Row] = {
+        "Item": {
+            "createdByType": draw.choices(("prediction", "evaluation", "manual"), (7, 2, 1))[0]
+        },
+        "ScoreResult": {
+            **scored,
+            "value": "ERROR" if failed else draw.choice(("Yes", "No", "N/A")),
+            "code": "500" if failed else "200",
+            "type": draw.choices(("prediction", "evaluation"), (8, 2))[0],
+            "cost": _cost(draw),
+        },
+        "Evaluation": {**scored, "status": "RUNNING", "cost": None},
+        "FeedbackItem": {**scored, "initialAnswerValue": draw.choice(("Yes", "No", None))},
     }
+    return kinds.get(model, {})
 
 
 def _cost(draw: random.Random) -> Any:
     """What AppSync stores for AWSJSON is a map; a writer that encodes it twice leaves a text."""
-    dollars = Decimal(draw.randrange(200, 40_000)).scaleb(-7)
+    dollars = draw.randrange(200, 40_000) / 10_000_000
     calls, cached = draw.randrange(1, 5), draw.randrange(2)
     if draw.random() < 0.1:
-        return json.dumps({"total_cost": float(dollars), "api_calls": calls})
+        return json.dumps({"total_cost": dollars, "api_calls": calls})
     return {"total_cost": dollars, "llm_calls": calls, "cached_llm_calls": cached}
-
-
-def _task(draw: random.Random) -> Row:
-    return {
-        "type": "Prediction",
-        "status": "RUNNING",
-        "target": f"prediction/item-{draw.randrange(10**6):06}",
-        "command": "predict",
-        "dispatchStatus": "DISPATCHED",
-    }
-
-
-def _evaluation(draw: random.Random) -> Row:
-    return {
-        "type": "accuracy",
-        "status": "RUNNING",
-        "totalItems": draw.randrange(50, 300),
-        "scorecardId": "scorecard-1",
-        "scoreId": f"score-{draw.randrange(1, 5)}",
-    }
-
-
-def _feedback_item(draw: random.Random) -> Row:
-    score = draw.randrange(1, 5)
-    return {
-        "scorecardId": f"scorecard-{1 + score % 2}",
-        "scoreId": f"score-{score}",
-        "itemId": f"item-{draw.randrange(10**6):06}",
-        "cacheKey": f"score-{score}:{draw.randrange(10**6)}",
-        "initialAnswerValue": draw.choice(("Yes", "No", None)),
-        "finalAnswerValue": draw.choice(("Yes", "No")),
-        "isInvalid": False,
-    }
-
-
-def _procedure(draw: random.Random) -> Row:
-    return {"name": f"Alignment {draw.randrange(100)}", "status": "RUNNING"}
-
-
-def _chat_session(draw: random.Random) -> Row:
-    return {"name": f"Chat {draw.randrange(100)}", "status": "ACTIVE"}
-
-
-def _chat_message(draw: random.Random) -> Row:
-    role = draw.choice(("USER", "ASSISTANT"))
-    return {"sessionId": f"session-{draw.randrange(100)}", "role": role, "content": "Go on."}
-
-
-_MAKERS: dict[str, Callable[[random.Random], Row]] = {
-    "Item": _item,
-    "ScoreResult": _score_result,
-    "Task": _task,
-    "Evaluation": _evaluation,
-    "FeedbackItem": _feedback_item,
-    "Procedure": _procedure,
-    "ChatSession": _chat_session,
-    "ChatMessage": _chat_message,
-}
 
 
 def _without_none(row: Row) -> Row:

@@ -1,43 +1,31 @@
 """Writes traffic to the tables as applications do: BatchWriteItem, UpdateItem, DeleteItem."""
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
-from boto3.dynamodb.types import TypeSerializer
-
 from testbench.emulated.stack import EmulatedStack
-from testbench.traffic import Row, Traffic, Write
+from testbench.streams import attribute_value, image
+from testbench.traffic import Traffic, Write
 
 _ROWS_PER_REQUEST = 25
-_serialize = TypeSerializer().serialize
 
 
-def write(
-    stack: EmulatedStack, traffic: Traffic, on_progress: Callable[[int], None] = lambda _: None
-) -> int:
-    """Write everything, minute by minute; returns how many changes the streams carry.
-
-    Args:
-        stack: where to.
-        traffic: what.
-        on_progress: called with the number of writes that have just been made.
-    """
+def write(stack: EmulatedStack, traffic: Traffic) -> int:
+    """Write everything, minute by minute; returns how many changes the streams carry."""
     dynamodb = stack.client("dynamodb")
     for minute in traffic.minutes():
         put_all(dynamodb, stack.tables, [each for each in minute if each.is_new])
         for each in minute:
             if not each.is_new:
                 change(dynamodb, stack.tables[each.model], each)
-        on_progress(len(minute))
     return len(traffic.writes)
 
 
 def put_all(dynamodb: Any, tables: dict[str, str], writes: Iterable[Write]) -> None:
     """Put new rows, 25 a request, in their order."""
     waiting = deque(
-        (tables[each.model], {"PutRequest": {"Item": _attributes(each.row or {})}})
-        for each in writes
+        (tables[each.model], {"PutRequest": {"Item": image(each.row or {})}}) for each in writes
     )
     while waiting:
         request: dict[str, list[Any]] = {}
@@ -64,9 +52,5 @@ def change(dynamodb: Any, table: str, write: Write) -> None:
         Key=key,
         UpdateExpression=expression,
         ExpressionAttributeNames={f"#{name}": name for name in write.row},
-        ExpressionAttributeValues={f":{name}": _serialize(write.row[name]) for name in sets},
+        ExpressionAttributeValues={f":{name}": attribute_value(write.row[name]) for name in sets},
     )
-
-
-def _attributes(row: Row) -> dict[str, Any]:
-    return {name: _serialize(value) for name, value in row.items()}

@@ -44,6 +44,12 @@ _ROWS, _FEWEST_ROWS = 500, 200
 _MINUTES = 10
 """Each half of the rows is written as if within so many minutes: a bucket costs 10 ms here."""
 _STEP = timedelta(minutes=15)
+_STEPS = {
+    "sam build (app)": "building the stack, with the packages of its layer",
+    "sam build (backend)": "building the back end that stands for an Amplify application",
+    f"sam deploy ({APP_STACK}-backend)": "deploying the back end (1 of 2)",
+    f"sam deploy ({APP_STACK})": "deploying the stack (2 of 2)",
+}
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -209,7 +215,7 @@ def main() -> int:
 
 
 def _starting(console: Console, step: str) -> None:
-    console.print(f"  {step} …", style="dim")
+    console.print(f"  {_STEPS.get(step, step)} …", style="dim")
 
 
 def _run(demo: Demo) -> int:

@@ -193,6 +193,7 @@ class _History:
         self.changed: set[str] = set()
         self.delivered: list[Any] = []
         self.made = 0
+        self.delivering = False
 
     def act(self, actions: Sequence[tuple[Any, ...]]) -> None:
         for kind, *asked in actions:
@@ -229,19 +230,23 @@ class _History:
         self.world.update(model, row["id"], **changes[what])
 
     def _deliver(self, most: int) -> None:
+        if self.delivering:
+            return  # Lambda hands over one batch of a shard at a time
+        self.delivering = True
         for _ in range(min(most, len(self.world.undelivered))):
             self.delivered += [*self.world.undelivered][:1]
             self.world.deliver(1)
+        self.delivering = False
 
     def _late(self, model: str, number: int) -> None:
-        """Another shard brings a new row of an older one's minute at once."""
+        """A shard of its own brings a new row of an older one's minute at once."""
         if found := self.world.api.rows(model):
             self.made += 1
             name, at = f"{model}-{self.made}", found[number % len(found)]["createdAt"]
             self.changed.add(name)
             self.world.insert(model, name, createdAt=at)
             record = self.world.undelivered.pop().record
-            self.world.invoke("stream_aggregator", window_event(record, shard_id="another"))
+            self.world.invoke("stream_aggregator", window_event(record, shard_id=name))
 
     def _again(self) -> None:
         """Lambda delivers what it has delivered again."""

@@ -117,12 +117,14 @@ class Account:
         with suppress(ConditionFailedError):
             self.vandal.execute(DELETE, {"input": key})
 
-    def delete_entry(self) -> None:
-        """Forget the hour: only an entry of its own is deleted by a backfill."""
-        self.stack.client("dynamodb").delete_item(
+    def delete_entry(self) -> bool:
+        """Forget the hour: only the entry of a repair is deleted by it. Whether it was there."""
+        found = self.stack.client("dynamodb").delete_item(
             TableName=self.stack.app["PendingHoursTable"],
             Key={"hour": {"S": hour_key(self.hour())}},
+            ReturnValues="ALL_OLD",
         )
+        return "Attributes" in found
 
     def poison(self) -> None:
         """A minute that the API cannot give: a required field is missing."""
@@ -150,6 +152,7 @@ class Account:
     def reconcile(self) -> None:
         """A range; an hour that another invocation may be writing; a lost batch; quarantine."""
         self.delete_rollup()
+        self.delete_entry()
         asked = {"range": {"accountId": self.id, **RANGE, "repair": True}}
         found = invoke(self.stack, "ReconcilerFunction", asked)
         assert found["repaired"] == found["driftCount"] > 0
@@ -196,6 +199,8 @@ class Account:
                 following = self.step(reduce=following)["next"]
         found = self.step(report=run)
         assert (found["repaired"] == found["driftCount"] > 0, found["failed"]) == (True, [])
+        if self.delete_entry():
+            raise StepError("the entry of an hour that came out right still stands")
 
     def step(self, **asked: Any) -> dict[str, Any]:
         return invoke(self.stack, "BackfillerFunction", asked)

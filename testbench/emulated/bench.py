@@ -25,6 +25,10 @@ from testbench.traffic import ACCOUNTS, Traffic, Write, traffic
 GRACE = timedelta(seconds=2)
 HOUR = datetime(2026, 11, 22, 10, tzinfo=UTC)
 """Of rows that are made by testbench/rows.py."""
+_STREAMS = {
+    "accountId": {"S": "_streams"},
+    "compositeKey": {"S": "_streams#1970-01-01T00:00:00Z#60"},
+}
 _LOOK_SECONDS = 0.25
 _PATIENCE_SECONDS = 600
 
@@ -84,6 +88,14 @@ class Bench:
         AggregatedMetrics.create_or_update(
             self.vandal, account, "items", start, start.replace(minute=6), 1, 5
         )
+
+    def as_of(self) -> dict[str, str | None]:
+        """Up to when each record type is known to be counted, as the last sweep has stored it."""
+        found = self.stack.client("dynamodb").get_item(
+            TableName=self.stack.backend["AggregatedMetricsTableName"], Key=_STREAMS
+        )
+        known = found["Item"]["metadata"]["M"]["asOf"]["M"]
+        return {name: value.get("S") for name, value in known.items()}
 
     def command(self, *given: str, who: Credentials = ROOT_CREDENTIALS) -> tuple[int, Any]:
         """Run a command on the stack; gives its exit code, and its JSON or what it said."""

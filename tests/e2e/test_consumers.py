@@ -10,21 +10,9 @@ from testbench.emulated.bench import Bench, wait
 from testbench.emulated.functions import invoke
 from testbench.emulated.stack import APP_STACK
 
-STREAMS = {
-    "accountId": {"S": "_streams"},
-    "compositeKey": {"S": "_streams#1970-01-01T00:00:00Z#60"},
-}
-
 
 def sweep(bench: Bench) -> dict[str, Any]:
     return invoke(bench.stack, "BucketSweeperFunction", {})
-
-
-def as_of(bench: Bench) -> dict[str, str | None]:
-    """Up to when each record type is known to be counted, as readers get it."""
-    table = bench.stack.backend["AggregatedMetricsTableName"]
-    found = bench.stack.client("dynamodb").get_item(TableName=table, Key=STREAMS)["Item"]
-    return {name: value.get("S") for name, value in found["metadata"]["M"]["asOf"]["M"].items()}
 
 
 def measured(bench: Bench, metric: str) -> Iterator[tuple[str, float]]:
@@ -58,12 +46,12 @@ def disabled(bench: Bench, model: str) -> Iterator[None]:
 
 
 def test_a_mapping_that_is_turned_off_shows_and_holds_as_of_back(bench: Bench) -> None:
-    wait(lambda: sweep(bench)["streamsNotConsumed"] == 0 and None not in as_of(bench).values())
+    wait(lambda: sweep(bench)["streamsNotConsumed"] == 0 and None not in bench.as_of().values())
     with disabled(bench, "Task"):
-        report, before = sweep(bench), as_of(bench)
+        report, before = sweep(bench), bench.as_of()
         time.sleep(1)  # as of has whole seconds
         sweep(bench)
-        after = as_of(bench)
+        after = bench.as_of()
     assert report["streamsNotConsumed"] == 1
     (named,) = report["streams"]
     assert named["stream"].startswith(bench.stack.tables["Task"])

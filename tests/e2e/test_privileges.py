@@ -96,6 +96,7 @@ class Account:
 
     def __init__(self, bench: Bench) -> None:
         self.bench, self.stack, self.vandal = bench, bench.stack, bench.vandal
+        wait(self.is_current)
         self.id = bench.corrupted()
         self.stream = Stream("Item")
         self.pending = PendingHours(
@@ -104,6 +105,11 @@ class Account:
             clock=lambda: datetime.now(UTC),
             grace=0,
         )
+
+    def is_current(self) -> bool:
+        """Whether a sweep knows that the streams are applied: nothing is completed before."""
+        invoke(self.stack, "BucketSweeperFunction", {})
+        return None not in self.bench.as_of().values()
 
     def row(self, name: str, **changes: Any) -> dict[str, Any]:
         return rows.item(f"{name}-{self.id}", accountId=self.id, **changes)

@@ -75,8 +75,9 @@ def _said(drift: Mapping[str, Any] | None) -> str:
     if drift is None:
         return "not found"
     stored, counted = drift["stored"], drift["counted"]
-    name = "count" if stored["count"] != counted["count"] else "cost"
-    return f"{stored[name]:,} → {counted[name]:,}"
+    if stored["count"] != counted["count"]:
+        return f"{stored['count']:,} → {counted['count']:,}"
+    return f"${stored['cost'] / 1e6:,.4f} → ${counted['cost'] / 1e6:,.4f}"
 
 
 def next_steps(kept: bool, account: str, hour: str, end: str, page: Path) -> Iterable[str]:

@@ -77,7 +77,8 @@ type Work = tuple[Callable[[], Any], Callable[[Any], object]]
 def interleaved(works: Mapping[str, Work], repeats: int) -> dict[str, Sample]:
     """CPU seconds of each work, one after the other in every round, so that all share the noise.
 
-    What a work returns, if a float, are seconds that do not count.
+    What a work returns, if a float, are seconds that do not count. Anything else is freed before the
+    next work starts: freeing it is no part of any work.
     """
     taken: dict[str, list[float]] = {name: [] for name in works}
     for measured in range(-1, repeats):
@@ -87,6 +88,7 @@ def interleaved(works: Mapping[str, Work], repeats: int) -> dict[str, Sample]:
             started = time.process_time()
             off = work(prepared)
             took = time.process_time() - started - (off if isinstance(off, float) else 0.0)
+            del off, prepared
             if measured >= 0:  # the first round only warms up
                 taken[name].append(took)
     return {name: Sample(values) for name, values in taken.items()}

@@ -77,8 +77,8 @@ type Work = tuple[Callable[[], Any], Callable[[Any], object]]
 def interleaved(works: Mapping[str, Work], repeats: int) -> dict[str, Sample]:
     """CPU seconds of each work, one after the other in every round, so that all share the noise.
 
-    What a work returns, if a float, are seconds that do not count. Anything else is freed before the
-    next work starts: freeing it is no part of any work.
+    What a work returns, if a float, are seconds that do not count. Anything else is freed before
+    the next work starts: freeing it is no part of any work.
     """
     taken: dict[str, list[float]] = {name: [] for name in works}
     for measured in range(-1, repeats):

@@ -16,7 +16,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import checking, counting, memory, reading, starting
+from benchmarks import bill, checking, counting, memory, reading, starting
 from benchmarks.measuring import Line
 
 PARTS = {
@@ -26,6 +26,7 @@ PARTS = {
     "rows read": checking.run,
     "memory": memory.run,
     "reading": reading.run,
+    "bill": bill.run,
 }
 _VERDICTS = {True: "reached", False: "NOT reached", None: ""}
 

@@ -56,13 +56,14 @@ class Counter:
         self._engine.invoke(*call, context())
         return self.requests - before
 
-    def counted(self) -> int:
-        """The sum of the minutes of all score results."""
-        return sum(
-            row["count"]
-            for row in self.api.rows("AggregatedMetrics")
-            if row["recordType"] == "scoreResults" and row["numberOfMinutes"] == 1
-        )
+
+def counted(api: FakeAppSync) -> int:
+    """The sum of the minutes of all score results."""
+    return sum(
+        row["count"]
+        for row in api.rows("AggregatedMetrics")
+        if row["recordType"] == "scoreResults" and row["numberOfMinutes"] == 1
+    )
 
 
 def requests(*, quick: bool) -> list[Line]:  # noqa: ARG001 - they do not vary
@@ -125,5 +126,5 @@ def cpu(*, quick: bool) -> list[Line]:
 
 
 def _demand(counter: Counter, rows: int) -> None:
-    if counter.counted() != rows:
-        raise AssertionError(f"{counter.counted()} rows are counted, not {rows}")
+    if (number := counted(counter.api)) != rows:
+        raise AssertionError(f"{number} rows are counted, not {rows}")

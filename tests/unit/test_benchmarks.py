@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import checking, counting, memory, reading, stand_in
+from benchmarks import bill, checking, counting, memory, reading, stand_in
 from benchmarks.measuring import Line, Sample, interleaved
 from benchmarks.stand_in import DAY, Api, Entries, Results
 
@@ -115,3 +115,8 @@ def test_the_readings_measured_are_right_and_counted(name: str, requests: int) -
     line = reading.summary(reading.filled(reading.RANGES["30 days"]), name)
     assert line.value == requests
     assert line.reached
+
+
+def test_a_longer_window_is_cheaper_and_more_accounts_are_dearer() -> None:
+    assert bill.dollars(100_000, 1, 300) < bill.dollars(100_000, 1, 10)
+    assert bill.dollars(100_000, 1, 60) < bill.dollars(100_000, 9, 60)

@@ -2,6 +2,7 @@
 # on the machine. Needed beforehand: make, a python3 with venv or pip, and a package index.
 
 PYTHON     ?= python3
+READER_ENV ?= .tools/readers
 UV_VERSION := 0.13.9
 UV         := .tools/uv/bin/uv
 UV_SYNC    := $(UV) sync --quiet --locked --compile-bytecode
@@ -111,9 +112,9 @@ unit: .venv/.synced ## every test that needs no stack: unit, property, contract,
 	$(BIN)/pytest -n 2 --dist worksteal --ignore tests/e2e --ignore tests/browser
 
 readers: $(UV) ## a reader's program with its own dependencies alone: PYTHON=python3.12 or later
-	$(UV) venv --quiet --clear --python $(PYTHON) .tools/readers
-	$(UV) pip install --quiet --python .tools/readers/bin/python .
-	.tools/readers/bin/python tests/readers_smoke.py
+	$(UV) venv --quiet --clear --python $(PYTHON) $(READER_ENV)
+	$(UV) pip install --quiet --python $(READER_ENV)/bin/python .
+	$(READER_ENV)/bin/python tests/readers_smoke.py
 
 browser: .venv/.synced ## the report's page in a headless Chromium, which apt-get brings: CHROMIUM=another one
 	@command -v $(CHROMIUM) >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }

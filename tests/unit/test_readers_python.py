@@ -41,13 +41,14 @@ def test_readers_need_nothing_that_only_the_functions_need() -> None:
 
 
 @pytest.mark.parametrize("version", OTHERS)
-def test_readers_run_on_another_python(version: str) -> None:
+def test_readers_run_on_another_python(version: str, tmp_path: Path) -> None:
     found = next(interpreters(version), None)
     if found is None:
         pytest.skip(f"no Python {version} is installed here; CI has one")
     # pydantic-core is compiled for one Python, therefore the package is installed for this one.
     make = ("env", "-u", "PYTHONPATH", "-u", "MAKEFLAGS", "make", "--no-print-directory")
-    assert run(*make, "readers", f"PYTHON={found}").endswith(f"{version}: readers work\n")
+    own = (f"PYTHON={found}", f"READER_ENV={tmp_path}")
+    assert run(*make, "readers", *own).endswith(f"{version}: readers work\n")
 
 
 def test_ci_runs_every_version_that_the_package_allows() -> None:

@@ -21,7 +21,7 @@ export interface SummarizeOptions extends Limits {
   /** The minutes that begin in [start, end) are counted. */
   start: Moment;
   end: Moment;
-  /** The extra measures of a custom model; those of feedbackItems are known. */
+  /** A custom model's extra measures, where the caller may not read the record of as of. */
   measures?: string[];
 }
 
@@ -51,7 +51,7 @@ export interface Point {
   changedCount?: number;
   unchangedCount?: number;
   invalidCount?: number;
-  /** Those that options.measures names. */
+  /** The extra measures of a custom model. */
   [measure: string]: number | Date | boolean | null | undefined;
 }
 

@@ -47,9 +47,9 @@ export async function completeUntil(query, options) {
   const { accountId, recordTypes, now = Date.now(), ...limits } = options;
   const streams = await load(query, [], limits);
   if (!streams) return null;
-  const counted = Object.keys(streams.asOf).filter((name) => !BREAKDOWN.test(name));
+  const counted = Object.keys(streams.asOf).filter((name) => !idsOf(name, streams));
   const every = (recordTypes ?? counted).map((recordType) => seriesOf({ accountId, recordType }));
-  for (const series of every) refuseUnknown(series, streams);
+  for (const series of every) refuseUncounted(series, streams);
   const asOf = every.map(({ recordType }) => streams.asOf[recordType]);
   if (!asOf.every(Boolean)) return null;
   const running = Math.floor(now / MINUTE);
@@ -162,7 +162,7 @@ async function points(query, options, spans) {
   const series = seriesOf(options);
   const parts = spans.map((span) => [...tiles(...span)]);
   const streams = await read(query, [series], parts.flat(), options);
-  refuseUnknown(series, streams);
+  refuseUncounted(series, streams);
   return spans.map((span, i) => summary(series, span, parts[i], streams));
 }
 
@@ -219,14 +219,16 @@ function seriesOf({ accountId, recordType, scorecardId, scoreId, measures }) {
   for (const [name, value] of Object.entries({ accountId, recordType })) {
     if (typeof value !== "string" || !value) throw new TypeError(`${name} is missing`);
   }
-  const [, by] = recordType.match(BREAKDOWN) ?? [];
-  if ((by === "Score" && !scoreId) || (by === "Scorecard" && (!scorecardId || scoreId))) {
-    const needed = by === "Score" ? "a scoreId" : "a scorecardId and no scoreId";
-    throw new TypeError(`${recordType} needs ${needed}: breakdowns() lists what is stored`);
-  }
   const own = measures ?? (recordType.startsWith("feedbackItems") ? FEEDBACK : []);
   const stem = stemOf(recordType, scoreId || scorecardId);
-  return { accountId, recordType, stem, names: [...FIELDS, ...own], known: new Map() };
+  const names = [...FIELDS, ...own];
+  return { accountId, recordType, scorecardId, scoreId, stem, names, known: new Map() };
+}
+
+/** How many ids a breakdown's series has: a scorecard's, or a score's too; otherwise 0. */
+function idsOf(recordType, streams) {
+  const [, by] = recordType.match(BREAKDOWN) ?? [];
+  return streams?.breakdowns?.[recordType]?.length ?? ["Scorecard", "Score"].indexOf(by) + 1;
 }
 
 /** What a series' keys begin with; neither a separator nor a time can be read into an id. */
@@ -236,7 +238,13 @@ function stemOf(recordType, id) {
   return escaped ? `${recordType}#${escaped}#` : `${recordType}#`;
 }
 
-function refuseUnknown({ recordType, known }, streams) {
+/** Refuse what has no buckets because of its names, and not because it is quiet. */
+function refuseUncounted({ recordType, scorecardId, scoreId, known }, streams) {
+  const ids = idsOf(recordType, streams);
+  if ((ids > 1 && !scoreId) || (ids === 1 && (!scorecardId || scoreId))) {
+    const needed = ids > 1 ? "a scoreId" : "a scorecardId and no scoreId";
+    throw new TypeError(`${recordType} needs ${needed}: breakdowns() lists what is stored`);
+  }
   if (!streams || Object.hasOwn(streams.asOf, recordType) || known.size) return;
   const counted = Object.keys(streams.asOf).sort().join(", ");
   throw new RangeError(`nothing counts the record type ${recordType}; counted are: ${counted}`);
@@ -316,7 +324,9 @@ async function send(query, asks, skipAsOf = refusing.has(query)) {
     if (isRefusal(error)) refusing.add(query);
     return null;
   }
+  const { asOf, completeAfter = 0, ...custom } = decoded(data.asOf?.metadata);
   const more = asks.flatMap((ask, i) => {
+    learn(ask.series, custom.measures);
     const found = data[`b${i}`];
     if (found === undefined || (found === null && !ask.size)) throw new TypeError(NO_DATA);
     const { items = [found], nextToken } = found ?? {};
@@ -324,8 +334,12 @@ async function send(query, asks, skipAsOf = refusing.has(query)) {
     return nextToken ? [{ ...ask, token: nextToken }] : [];
   });
   await send(query, more, true);
-  const { asOf, completeAfter = 0 } = decoded(data.asOf?.metadata);
-  return asOf ? { asOf, completeAfter } : null;
+  return asOf ? { asOf, completeAfter, ...custom } : null;
+}
+
+/** The first answer names the extra measures of custom models. */
+function learn({ names, recordType }, measures) {
+  names.push(...(measures?.[recordType] ?? []).filter((name) => !names.includes(name)));
 }
 
 /** Keep a bucket in its place; a record with a key of another form is another writer's. */

@@ -5,9 +5,13 @@ The models are in no schema of this project: the API gets them here.
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
+from aggregated_metrics import summarize
+from aggregated_metrics.core.errors import ArgumentError
 
 from testbench import oracle
 from testbench.fakes import models
@@ -90,6 +94,18 @@ def test_buckets_are_completed_checked_and_repaired(declared: Declared) -> None:
     world.check_range(repair=True, account=TENANT)
     assert world.stored() == world.counted()
     assert bucket(world, "reviews")["complete"]
+
+
+def test_readers_learn_measures_and_breakdowns_from_the_as_of_record(declared: Declared) -> None:
+    world = declared()
+    world.insert("Review", "a")
+    world.deliver()
+    world.sweep()
+    read = partial(summarize, world.client(), TENANT, NOW - timedelta(hours=1), NOW, now=NOW)
+    assert read("reviewsByScore", "scorecard-1", "score-1").sums["wordCount"] == 120
+    for by in ("Score", "Scorecard"):
+        with pytest.raises(ArgumentError, match=f"reviewsBy{by} .*pass {by.lower()}_id"):
+            read(f"reviewsBy{by}")
 
 
 def test_rows_that_were_there_first_are_counted_by_a_backfill(declared: Declared) -> None:

@@ -124,10 +124,16 @@ test("metadata of other writers changes nothing", async () => {
   }
 });
 
-test("a custom model's measures are read where they are named", async () => {
-  const { query } = fakeApi([counted(1, "10:07", 5, true, '{"reviewed": 3}')], STREAMS);
+test("a custom model's measures are read where the caller or the as-of record names them", async () => {
+  const stored = [counted(1, "10:07", 5, true, '{"reviewed": 3}')];
+  const { query } = fakeApi(stored, STREAMS);
   assert.equal((await summarize(query, of(1, { measures: ["reviewed"] }))).reviewed, 3);
   assert.equal((await summarize(query, of(1))).reviewed, undefined);
+  const naming = fakeApi(stored, { ...STREAMS, measures: { items: ["reviewed", "errorCount"] } });
+  for (const measures of [undefined, ["reviewed"]]) {
+    const point = await summarize(naming.query, of(1, { measures }));
+    assert.deepEqual([point.reviewed, point.errorCount], [3, 0]);
+  }
 });
 
 // ---- As of ----
@@ -312,6 +318,26 @@ test("a record type without breakdowns has none", async () => {
   assert.deepEqual(await breakdowns(query, { accountId: "acct-1", recordType: "items" }), []);
 });
 
+for (const [recordType, ids, message] of [
+  ["scoreResultsByScore", {}, /needs a scoreId: breakdowns\(\) lists/],
+  ["scoreResultsByScorecard", { scoreId: "s" }, /needs a scorecardId and no scoreId/],
+  ["callsByTeam", {}, /needs a scorecardId and no scoreId/],
+  ["callsByDesk", { scorecardId: "team" }, /needs a scoreId/],
+]) {
+  test(`${recordType} without its ids is refused, and no zero`, async () => {
+    const streams = {
+      asOf: { [recordType]: AS_OF },
+      breakdowns: { callsByTeam: ["teamId"], callsByDesk: ["teamId", "deskId"] },
+    };
+    const { query } = fakeApi([], streams);
+    await assert.rejects(summarize(query, of(6, { recordType, ...ids })), message);
+    const scopes = [{ scorecardId: "team" }, { scorecardId: "team", scoreId: "desk" }];
+    const read = scopes.map((scope) => summarize(query, of(6, { recordType, ...scope })));
+    const found = await Promise.allSettled(read);
+    assert.equal(found.filter(({ value }) => value?.count === 0).length, 1);
+  });
+}
+
 // ---- Wrong arguments ----
 
 for (const [wrong, message] of [
@@ -321,8 +347,6 @@ for (const [wrong, message] of [
   [{ end: new Date(0) }, /end of the range is before its start/],
   [{ accountId: "" }, /accountId is missing/],
   [{ recordType: undefined }, /recordType is missing/],
-  [{ recordType: "scoreResultsByScore" }, /needs a scoreId: breakdowns\(\) lists/],
-  [{ recordType: "scoreResultsByScorecard", scoreId: "s" }, /needs a scorecardId and no scoreId/],
   [{ step: 60 }, /60 is no step/],
   [{ step: "day" }, /"day" is no step/],
   [{ step: { minutes: 1.5 } }, /is no step/],

@@ -229,7 +229,7 @@ def store(client: Client, clock: Clock) -> HourStore:
 
 
 def update(store: HourStore, change: Callable[[AsOf], AsOf]) -> AsOf:
-    return update_as_of(store, change, complete_after=120, measures={})
+    return update_as_of(store, change, complete_after=120, custom={})
 
 
 def test_the_record_is_stored_with_one_read_and_one_write(

@@ -651,29 +651,27 @@ def test_a_breakdown_is_apart_from_the_others_and_from_the_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("record_type", "scope", "says"),
+    ("record_type", "ids", "says"),
     [
-        ("scoreResultsByScore", {}, "pass score_id, or read scoreResults"),
-        ("scoreResultsByScore", {"scorecard_id": "card"}, "pass score_id"),
-        (
-            "feedbackItemsByScorecard",
-            {},
-            "pass scorecard_id.*, or read feedbackItems",
-        ),
-        ("feedbackItemsByScorecard", {"score_id": "a"}, "pass scorecard_id, and no score_id"),
-        ("evaluationsByScorecard", {"scorecard_id": "card", "score_id": "a"}, "and no score_id"),
+        ("scoreResultsByScore", (), "pass score_id; breakdowns"),
+        ("scoreResultsByScore", ("card",), "pass score_id"),
+        ("feedbackItemsByScorecard", (), "pass scorecard_id, and no score_id"),
+        ("evaluationsByScorecard", ("card", "a"), "and no score_id"),
+        ("callsByTeam", (), "pass scorecard_id"),
+        ("callsByTeam", ("team", "desk"), "and no score_id"),
+        ("callsByDesk", ("team",), "pass score_id"),
     ],
 )
-def test_a_breakdown_without_its_scope_is_refused_with_what_to_pass(
-    record_type: str, scope: dict[str, Any], says: str
+def test_a_breakdown_without_its_ids_is_refused_with_what_to_pass(
+    record_type: str, ids: tuple[str, ...], says: str
 ) -> None:
     """No bucket has such a key: the answer would be a zero that looks like a count."""
-    client, day = FakeClient(), (at("2026-11-20"), at("2026-11-21"))
-    with pytest.raises(ArgumentError, match=says):
-        summarize(client, "acct-1", *day, record_type, **scope)
-    with pytest.raises(ArgumentError, match=says):
-        timeline(client, "acct-1", *day, record_type, **scope, step=timedelta(hours=1))
-    assert client.queries == []
+    client = FakeClient()
+    breakdowns = {"callsByTeam": ["teamId"], "callsByDesk": ["teamId", "deskId"]}
+    streams_record(client.api, {"asOf": {record_type: None}, "breakdowns": breakdowns})
+    for read in (summarize, partial(timeline, step=timedelta(hours=1))):
+        with pytest.raises(ArgumentError, match=says):
+            read(client, "acct-1", *_DAY, record_type, *ids, now=NOW)
 
 
 def test_feedbacks_own_measures_are_summed_with_the_others() -> None:

@@ -105,7 +105,7 @@ def summarize(
         ApiError: (with this package's client) the API refused, or did not answer.
     """
     first, last = minutes(start, end)
-    series = _series(account_id, record_type, scorecard_id, score_id)
+    series = Series(account_id, record_type, scorecard_id or None, score_id or None)
     return read_points(client, [series], [first, last], now=now, must_count=True)[series][0]
 
 
@@ -149,7 +149,7 @@ def timeline(
     """
     first, last = minutes(start, end)
     points = edges(first, last, step, zone, week_start)
-    series = _series(account_id, record_type, scorecard_id, score_id)
+    series = Series(account_id, record_type, scorecard_id or None, score_id or None)
     return read_points(client, [series], points, zone=zone, now=now, must_count=True)[series]
 
 
@@ -253,19 +253,16 @@ def read_points(
         edges: where each point begins, and where the last one ends: epoch minutes.
         zone: in which the points' times are given.
         now: the time now.
-        must_count: whether to refuse a record type that nothing counts and that has no buckets.
+        must_count: whether to refuse what nothing counts, instead of a zero: a record type without
+            buckets, or a breakdown without its ids.
     """
     spans = {span: list(tiles(*span)) for span in pairwise(edges)}
     wanted = dict.fromkeys(series, tuple(chain.from_iterable(spans.values())))
     reader = BucketReader(client)
     found = reader.read(wanted, buckets.to_minute(now or datetime.now(UTC)))
-    counted = reader.applied
-    for each, known in found.items():
-        if must_count and not known and counted is not None and each.record_type not in counted:
-            raise ArgumentError(
-                f"nothing counts the record type {each.record_type!r}, and nothing of it is stored "
-                f"in this range; counted are {', '.join(sorted(counted)) or 'none'}"
-            )
+    if must_count:
+        for each, known in found.items():
+            _refuse_uncounted(each, known, reader)
     return {
         each: [_summary(each.record_type, known, *span, zone, reader) for span in spans.items()]
         for each, known in found.items()
@@ -288,19 +285,18 @@ def _summary(
     return Summary(start, end, sums, complete, extra, as_of and as_of.astimezone(zone))
 
 
-def _series(
-    account_id: str, record_type: str, scorecard_id: str | None, score_id: str | None
-) -> Series:
-    """The series that is asked for. Without its ids a breakdown's keys name no bucket."""
-    attributes = BUILT_IN.breakdowns.get(record_type, ())
-    by_score = len(attributes) > 1
-    is_named = bool(score_id) if by_score else bool(scorecard_id and not score_id)
-    if attributes and not is_named:
-        kind = "score" if by_score else "scorecard"
-        needed = "score_id" if by_score else "scorecard_id, and no score_id"
-        whole = next(model.record_type for model in BUILT_IN if record_type in model.breakdowns)
+def _refuse_uncounted(series: Series, known: Known, reader: BucketReader) -> None:
+    """Refuse a series that has no buckets because of its names, and not because it is quiet."""
+    name, number = series.record_type, reader.ids(series.record_type)
+    is_named = bool(series.score_id) if number > 1 else bool(series[2] and not series[3])
+    if number and not is_named:
         raise ArgumentError(
-            f"{record_type} has a series for each {kind}: pass {needed}, or read {whole}; "
+            f"{name} has a series for each {'score' if number > 1 else 'scorecard'}: pass "
+            f"{'score_id' if number > 1 else 'scorecard_id, and no score_id'}; "
             "breakdowns() lists what is stored"
         )
-    return Series(account_id, record_type, scorecard_id or None, score_id or None)
+    if not known and reader.applied is not None and name not in reader.applied:
+        raise ArgumentError(
+            f"nothing counts the record type {name!r}, and nothing of it is stored in this range; "
+            f"counted are {', '.join(sorted(reader.applied)) or 'none'}"
+        )

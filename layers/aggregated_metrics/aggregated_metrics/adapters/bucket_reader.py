@@ -77,7 +77,7 @@ class BucketReader:
         self.applied: Mapping[str, datetime | None] | None = None
         self.complete_after = 0
         self.found: Found = {}
-        self._custom_measures: Mapping[str, tuple[str, ...]] = {}
+        self._custom: dict[str, Mapping[str, Sequence[Any]]] = {"measures": {}, "breakdowns": {}}
         self._client = client
         self._retries = Retries(lambda: end - time.monotonic(), sleep, advice=_ADVICE)
         self._is_ours = isinstance(client, AppSyncClient)
@@ -113,7 +113,13 @@ class BucketReader:
 
         Those of a custom model stand in the record that says how far the streams are applied.
         """
-        return BUILT_IN.extra_measures(record_type) or self._custom_measures.get(record_type, ())
+        named = self._custom["measures"].get(record_type, ())
+        return BUILT_IN.extra_measures(record_type) or tuple(map(str, named))
+
+    def ids(self, record_type: str) -> int:
+        """How many ids a breakdown's series has: a scorecard's, or a score's too; otherwise 0."""
+        custom = self._custom["breakdowns"].get(record_type, ())
+        return len(BUILT_IN.breakdowns.get(record_type, custom))
 
     def as_of(self, record_type: str) -> datetime | None:
         """The time up to which a record type's stream is applied; None where it is not known."""
@@ -220,11 +226,10 @@ class BucketReader:
     def _keep_as_of(self, content: Any) -> None:
         times = content.get("asOf") if isinstance(content, Mapping) else None
         if isinstance(times, Mapping):
-            seconds, named = content.get("completeAfter"), content.get("measures")
-            custom = named if isinstance(named, Mapping) else {}
+            seconds = content.get("completeAfter")
             self.applied = {name: buckets.time_of(text) for name, text in times.items()}
             self.complete_after = seconds if isinstance(seconds, int) else 0
-            self._custom_measures = {name: tuple(map(str, custom[name])) for name in custom}
+            self._custom.update({name: content.get(name) or {} for name in self._custom})
 
 
 def document(asks: Sequence[Ask], token: str | None = None, selected: str = _SELECTED) -> Document:

@@ -196,7 +196,7 @@ def update_as_of(
     change: Callable[[AsOf], AsOf],
     *,
     complete_after: int,
-    measures: Mapping[str, Sequence[str]],
+    custom: Mapping[str, Any],
 ) -> AsOf:
     """Replace what is stored for readers; returns it. One read and one write.
 
@@ -204,7 +204,7 @@ def update_as_of(
         store: the hours of the API.
         change: makes the new values of the stored ones.
         complete_after: seconds after its end at which a bucket is completed.
-        measures: of custom models' record types, the measures that their metadata has.
+        custom: what readers cannot know of custom models.
 
     Raises:
         ApiError: the API refused, or did not answer.
@@ -215,8 +215,7 @@ def update_as_of(
         nonlocal found
         found = change(_stored(hour))
         texts = {name: None if t is None else _text(t) for name, t in found.items()}
-        stated: dict[str, Any] = {"asOf": texts, "completeAfter": complete_after}
-        stated |= {"measures": measures} if measures else {}
+        stated = {"asOf": texts, "completeAfter": complete_after, **custom}
         bucket = hour.get(STREAMS.start, buckets.HOUR) or Bucket(STREAMS.start, buckets.HOUR)
         bucket.given, bucket.parsed, bucket.dirty = json.dumps(stated), None, True
         hour.overlay(bucket)

@@ -351,10 +351,12 @@ class Models:
         return () if model is None else model.extra
 
     @property
-    def custom_measures(self) -> dict[str, tuple[str, ...]]:
-        """The measures that record types of custom models keep in metadata."""
-        custom = [model for model in self if model.extra and model.name not in BUILT_IN]
-        return {name: model.extra for model in custom for name in model.counts_into}
+    def custom(self) -> dict[str, dict[str, tuple[str, ...]]]:
+        """What readers cannot know of custom models: extra measures, and breakdowns' ids."""
+        own = [model for model in self if model.name not in BUILT_IN]
+        extra = {name: model.extra for model in own if model.extra for name in model.counts_into}
+        ids = {name: each for model in own for name, each in model.breakdowns.items()}
+        return {name: each for name, each in (("measures", extra), ("breakdowns", ids)) if each}
 
     @property
     def attributes(self) -> frozenset[str]:

@@ -60,7 +60,7 @@ def ask_streams(
         store,
         lambda stored: as_of(state, counted, notes, stored, now, hold_seconds=hold_seconds),
         complete_after=complete_after,
-        measures=models.custom_measures,
+        custom=models.custom,
     )
 
 

@@ -69,6 +69,7 @@ def requests(bench: Bench, who: Credentials) -> Iterator[tuple[str, Callable[[],
     )
     queue, entry = app["QuarantineQueueUrl"], {"hour": {"S": "x"}}
     yield "look", lambda: sqs.receive_message(QueueUrl=queue)
+    yield "repair", lambda: sqs.delete_message(QueueUrl=queue, ReceiptHandle=received(bench))
     yield (
         "look",
         lambda: functions.list_event_source_mappings(FunctionName=app["StreamAggregatorFunction"]),
@@ -88,6 +89,13 @@ def requests(bench: Bench, who: Credentials) -> Iterator[tuple[str, Callable[[],
     yield "nobody", lambda: dynamodb.scan(TableName=bench.stack.tables["Item"])
     yield "nobody", lambda: functions.delete_function(FunctionName=app["ReconcilerFunction"])
     yield "nobody", lambda: sqs.purge_queue(QueueUrl=queue)
+
+
+def received(bench: Bench) -> str:
+    """The handle of a quarantined message."""
+    sqs, queue = bench.stack.client("sqs"), bench.stack.app["QuarantineQueueUrl"]
+    sqs.send_message(QueueUrl=queue, MessageBody="{}")
+    return str(sqs.receive_message(QueueUrl=queue)["Messages"][0]["ReceiptHandle"])
 
 
 @pytest.mark.parametrize("who", ["look", "repair"])

@@ -142,15 +142,19 @@ class Account:
 
     def count(self) -> None:
         """New buckets, changed ones, a refused record, and an hour that cannot be read."""
-        for number, row in enumerate((self.row("a"), self.row("b"), self.row("c", createdAt=None))):
-            if number == 2:
-                self.poison()
-            invoke(self.stack, "StreamAggregatorFunction", event(self.stream.insert(row)))
-        again = event(self.stream.insert(self.row("d")))
-        invoke(self.stack, "StreamAggregatorFunction", again)
+        self.deliver(self.row("a", createdAt="2026-11-22T10:25:00.000Z"))
+        self.deliver(self.row("b"))
+        self.poison()
+        self.deliver(self.row("c", createdAt=None))
+        self.deliver(self.row("d"))
+
+    def deliver(self, row: dict[str, Any]) -> None:
+        """A batch with the row's insertion."""
+        invoke(self.stack, "StreamAggregatorFunction", event(self.stream.insert(row)))
 
     def sweep(self) -> None:
-        """An hour that is due, and one of a record type that nothing counts."""
+        """An hour that is due and lacks a rollup, and one of a record type that nothing counts."""
+        self.delete_rollup()
         for record_type in ("items", "orders"):
             self.pending.expect(self.hour(record_type), "a test")
         invoke(self.stack, "BucketSweeperFunction", {})

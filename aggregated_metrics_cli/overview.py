@@ -108,6 +108,7 @@ class Overview:
         start, end: the range, in the zone of the reader.
         step: how far apart the points are.
         made: when this was read.
+        as_of: up to when the slowest stream is applied; None where not known.
         complete_until: up to when the account's numbers are complete; None where not known.
         sections: the record types with rows in the range.
         quiet: the record types without any.
@@ -119,6 +120,7 @@ class Overview:
     end: datetime
     step: Step
     made: datetime
+    as_of: datetime | None
     complete_until: datetime | None
     sections: Sequence[Group]
     quiet: Sequence[str]
@@ -143,6 +145,14 @@ class Overview:
     def is_complete(self) -> bool:
         """Whether nothing in the range is expected to change."""
         return bool(self.complete_until and self.end <= self.complete_until) and not self.open
+
+    @property
+    def freshness(self) -> str:
+        """As of when the numbers are, for people."""
+        if self.as_of is None:
+            return "not known as of when"
+        day = "" if self.as_of.date() == self.made.date() else f"{self.as_of:%d %b %Y}, "
+        return f"as of {day}{self.as_of:%H:%M %Z}"
 
     @property
     def state(self) -> str:
@@ -238,6 +248,7 @@ def collect(
         if group
     ]
     until = complete_until(client, account_id, now=made)
+    applied = [as_of for group in sections if (as_of := group[0].points[-1].as_of)]
     wanted = [name for name in models.breakdowns if _is_wanted(name, record_types)]
     stored = breakdowns(client, account_id, *wanted)
     scopes = read([*chain.from_iterable(stored.values())], (first, last))
@@ -247,6 +258,7 @@ def collect(
         end=end.astimezone(zone),
         step=step,
         made=made.astimezone(zone),
+        as_of=min(applied, default=None) if until else None,
         complete_until=until and until.astimezone(zone),
         sections=[group for group in sections if group[0].sums["count"]],
         quiet=[group[0].name for group in sections if not group[0].sums["count"]],

@@ -29,7 +29,7 @@ def overview(found: Overview) -> Iterator[RenderableType]:
     yield styled(f"{found.state}.", "green" if found.is_complete else "yellow")
     for since, names in found.open.items():
         yield styled(f"  may still grow from {since:{_FINE}} on: {', '.join(names)}")
-    yield styled(f"Read on {found.made:%d %b %Y, %H:%M:%S %Z}.", "dim")
+    yield styled(f"Read on {found.made:%d %b %Y, %H:%M:%S %Z}, {found.freshness}.", "dim")
 
 
 def _sums(title: str, group: Group) -> Table:

@@ -24,6 +24,7 @@ def render(overview: Overview, source: str = "") -> str:
         account=escape(overview.account_id),
         range=escape(overview.span),
         made=escape(f"{overview.made:%d %b %Y, %H:%M:%S %Z}"),
+        as_of=escape(overview.freshness),
         source=escape(f" from {source}" if source else ""),
         kind="good" if overview.is_complete else "note",
         state=escape(overview.state),

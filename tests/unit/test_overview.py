@@ -17,7 +17,7 @@ from aggregated_metrics_cli.overview import Overview, added, collect, label, ste
 from aggregated_metrics_cli.overview_tables import overview
 from aggregated_metrics_cli.page import render
 from testbench import oracle
-from testbench.counted import FakeClient, busy_day, keep_up, measured, minute, store
+from testbench.counted import FakeClient, busy_day, keep_up, measured, minute, store, streams_record
 
 START = datetime(2026, 11, 22, tzinfo=UTC)
 NOW = datetime(2026, 11, 22, 17, 6, 40, tzinfo=UTC)
@@ -98,6 +98,27 @@ def test_a_day_is_complete_when_it_is_over_and_every_bucket_is_closed(
     assert ("Not complete yet" not in render(made)) is complete
 
 
+@pytest.mark.parametrize(
+    ("applied", "says"),
+    [
+        (NOW - timedelta(minutes=2), "as of 17:04 UTC"),
+        (NOW - DAY, "as of 21 Nov 2026, 17:06 UTC"),
+        (None, "not known as of when"),
+    ],
+)
+def test_both_views_say_as_of_when_the_slowest_stream_is(
+    client: FakeClient, applied: datetime | None, says: str
+) -> None:
+    names = (*BUILT_IN.record_types, *BUILT_IN.breakdowns)
+    known = dict.fromkeys(names, buckets.iso(buckets.to_minute(NOW)))
+    slow = applied and buckets.iso(buckets.to_minute(applied))
+    streams_record(client.api, {"asOf": known | {"tasks": slow}, "completeAfter": 120})
+    found = collect(client, "acme", START, START + DAY, UTC, NOW)
+    keep_up(client.api, NOW)
+    assert says in render(found)
+    assert says in drawn(found)
+
+
 def test_a_day_takes_few_requests(client: FakeClient) -> None:
     first = len(client.queries)
     collect(client, "acme", START, START + DAY, UTC, NOW)
@@ -169,10 +190,14 @@ def test_only_what_is_asked_for_is_read(client: FakeClient) -> None:
     assert {point.end - point.start for point in found.totals[0].points} == {step}
 
 
-def test_the_terminal_shows_the_same_numbers(found: Overview) -> None:
+def drawn(found: Overview) -> str:
     out = io.StringIO()
     Output(as_json=False, out=out, err=out).draw(*overview(found))
-    text = out.getvalue()
+    return out.getvalue()
+
+
+def test_the_terminal_shows_the_same_numbers(found: Overview) -> None:
+    text = drawn(found)
     for each in (*found.totals, *found.breakdowns["scoreResults"]):
         assert re.search(rf"{each.name[:8]}.* {each.sums['count']:,} ", text)
     assert "Complete up to 22 Nov 2026, 17:04 UTC" in text

@@ -4,15 +4,18 @@ import io
 import shlex
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from aggregated_metrics.core.errors import TransportError
 from rich.console import Console
 
 from aggregated_metrics_cli import arguments
 from demo import report
-from demo.__main__ import last_hour
+from demo.__main__ import last_hour, retried
 from testbench.emulated.check import Difference, Quarantined, Verdict
 from testbench.emulated.corruption import Damage
+from testbench.emulated.functions import StepError
 from testbench.templates import ROOT
 
 HOUR, END = "2026-11-22T10:00:00Z", "2026-11-22T11:00:00Z"
@@ -67,3 +70,16 @@ def test_the_hour_that_is_corrupted_is_over_whenever_the_demo_runs(minute: int) 
     hour = last_hour(now)
     assert hour == datetime(2026, 11, 21, 23, tzinfo=UTC)
     assert hour + timedelta(hours=1) <= now
+
+
+@pytest.mark.parametrize(("late", "is_read"), [(1, True), (2, True), (3, False)])
+def test_what_a_busy_machine_answers_too_late_is_read_again(
+    monkeypatch: pytest.MonkeyPatch, late: int, is_read: bool
+) -> None:
+    monkeypatch.setattr("testbench.emulated.functions._LOOK_SECONDS", 0)
+    read = Mock(side_effect=[TransportError("late", operation="Read")] * late + ["buckets"])
+    if is_read:
+        assert retried(read) == "buckets"
+    else:
+        with pytest.raises(StepError, match="late"):
+            retried(read)

@@ -12,6 +12,7 @@ from aggregated_metrics_cli.errors import CommandError
 from aggregated_metrics_cli.executions import Machine, follow
 from aggregated_metrics_cli.exit_codes import DONE, FAILED, LEFT
 from aggregated_metrics_cli.output import Output, styled
+from aggregated_metrics_cli.overview import must_be_stored
 from aggregated_metrics_cli.plan import Plan, plan_of
 from aggregated_metrics_cli.tables import difference, table
 
@@ -98,7 +99,11 @@ def _execute(
         output.say(f"{name} is started; it goes on if this command ends")
     report = follow(machine, name, options, output)
     output.show(report, *_drawn(report))
-    return exit_code(report)
+    code = exit_code(report)
+    account = getattr(options, "account", None)
+    if account and code == DONE and not report["minutes"]:
+        must_be_stored(deployment.client, account)
+    return code
 
 
 def _confirm(plan: Plan, output: Output) -> None:

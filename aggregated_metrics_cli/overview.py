@@ -20,6 +20,8 @@ from aggregated_metrics.core.models import BUILT_IN, Models
 from aggregated_metrics.core.series import Series
 from aggregated_metrics.reading import read_points
 
+from aggregated_metrics_cli.errors import CommandError
+
 LABELS = {
     "decisionCount": "decisions",
     "externalAiApiCount": "AI calls",
@@ -299,10 +301,15 @@ def _breakdowns(
             yield model.record_type, group or scores
 
 
-def has_anything(client: Client, account_id: str) -> bool:
-    """Whether any bucket is stored for an account."""
+def must_be_stored(client: Client, account_id: str) -> None:
+    """Refuse an account without any bucket, whatever the range: a misspelt one has none, too.
+
+    Raises:
+        CommandError: nothing is stored for it.
+    """
     found = client.execute(_ANYTHING, {"accountId": account_id})
-    return bool(found["listAggregatedMetrics"]["items"])
+    if not found["listAggregatedMetrics"]["items"]:
+        raise CommandError(f"nothing is stored for the account {account_id!r}: is it misspelt?")
 
 
 _ANYTHING = """query HasAnything($accountId: String!) {

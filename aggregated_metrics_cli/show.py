@@ -13,7 +13,7 @@ from aggregated_metrics_cli.deployment import Deployment
 from aggregated_metrics_cli.errors import CommandError
 from aggregated_metrics_cli.exit_codes import DONE
 from aggregated_metrics_cli.output import Output
-from aggregated_metrics_cli.overview import Overview, collect, has_anything
+from aggregated_metrics_cli.overview import Overview, collect, must_be_stored
 from aggregated_metrics_cli.tables import exact
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -46,8 +46,7 @@ def overview_of(
     """Read what the views show, of all record types or of some.
 
     Raises:
-        CommandError: the range or a record type is not known; or nothing is stored for the account,
-            whatever the range: that of a misspelt one is nothing, too.
+        CommandError: the range or a record type is not known, or nothing is stored for the account.
         ApiError: the API refused, or did not answer.
     """
     models, client = deployment.process.settings.models, deployment.client
@@ -64,10 +63,8 @@ def overview_of(
         record_types=record_types,
         step=step,
     )
-    if not (found.totals or found.breakdowns or has_anything(client, options.account)):
-        raise CommandError(
-            f"nothing is stored for the account {options.account!r}: is it misspelt?"
-        )
+    if not (found.totals or found.breakdowns):
+        must_be_stored(client, options.account)
     return found
 
 

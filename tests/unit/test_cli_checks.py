@@ -2,6 +2,7 @@
 
 import io
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import boto3
@@ -13,7 +14,9 @@ from botocore.exceptions import ClientError
 
 from aggregated_metrics_cli.deployment import Deployment
 from aggregated_metrics_cli.main import main
+from testbench.counted import FakeClient, minute, store
 
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
 MACHINE = "arn:aws:states:eu-central-1:123456789012:stateMachine:counts"
 TABLE = "arn:aws:dynamodb:eu-central-1:123456789012:table/{}/stream/1"
 STACK = {
@@ -25,7 +28,7 @@ RANGE = "--account a --start 2026-11-22 --end 2026-11-23"
 ASKED = {"accountId": "a", "start": "2026-11-22T00:00:00Z", "end": "2026-11-23T00:00:00Z"}
 SERIES = Series("a", "scoreResultsByScorecard", "card-1")
 DRIFT = Drift(HourId(SERIES, 0), 5, 1, Measures(7), Measures(3), ())
-RIGHT = Findings(hours=24, rows=1_000).as_result()
+RIGHT = Findings(hours=24, minutes=90, rows=1_000).as_result()
 
 
 class StepFunctions:
@@ -70,13 +73,13 @@ class Shell:
     """Runs commands as from a shell; keeps what they wrote."""
 
     def __init__(self) -> None:
-        self.machine = StepFunctions()
+        self.machine, self.api = StepFunctions(), FakeClient()
         self.out = self.err = ""
 
     def run(self, command: str) -> int:
         made = Deployment(boto3.Session(region_name="eu-central-1"), STACK, {}, "counts, account 1")
         clients = {"stepfunctions": self.machine, "dynamodb": DynamoDB()}
-        made.aws = lambda service: clients[service]
+        made.aws, made.client = lambda service: clients[service], self.api  # type: ignore[assignment]
         out, err = io.StringIO(), io.StringIO()
         code = main(
             [*command.split(), "--stack", "counts"], connect=lambda *_: made, out=out, err=err
@@ -168,7 +171,8 @@ def test_a_right_report_is_0_and_one_line(shell: Shell) -> None:
 def test_the_exit_code_and_the_lines_follow_the_report(
     shell: Shell, found: dict[str, Any], code: int, says: str
 ) -> None:
-    findings = Findings(**{"drift": []} | {k: v for k, v in found.items() if k != "drift"})
+    rest: dict[str, Any] = {name: value for name, value in found.items() if name != "drift"}
+    findings = Findings(minutes=90, **rest)
     for _ in range(found.get("drift", 0)):
         findings.report_drift(DRIFT)
     shell.machine.ends["output"] = json.dumps(findings.as_result())
@@ -177,6 +181,17 @@ def test_the_exit_code_and_the_lines_follow_the_report(
     shell.machine.looks = 0
     assert shell.run(f"repair {RANGE} --json") == code
     assert json.loads(shell.out) == findings.as_result()
+
+
+@pytest.mark.parametrize("command", ["verify", "repair"])
+def test_a_range_of_an_account_without_anything_stored_is_2(shell: Shell, command: str) -> None:
+    """It is misspelt, or it was never counted; one that only rests is right."""
+    shell.machine.ends["output"] = json.dumps(Findings().as_result())
+    assert shell.run(f"{command} {RANGE}") == 2
+    assert "nothing is stored for the account 'a'" in shell.err
+    store(shell.api.api, Series("a", "tasks"), {minute("2026-01-01 10:00"): Measures(1)}, NOW)
+    shell.machine.looks = 0
+    assert shell.run(f"{command} {RANGE}") == 0
 
 
 def test_rows_that_are_not_counted_are_named_by_their_reason(shell: Shell) -> None:

@@ -33,6 +33,14 @@ def test_an_entry_says_what_it_means_where_to_look_and_what_to_do(alarm: str) ->
 
 
 @pytest.mark.parametrize("alarm", ENTRIES)
+def test_an_entry_means_what_the_alarm_says(alarm: str) -> None:
+    says = resources("template.yaml", "AWS::CloudWatch::Alarm")[alarm]["Properties"]
+    what = says["AlarmDescription"].partition(" - ")[0].rstrip(".")
+    entry = " ".join(ENTRIES[alarm].replace("`", "").split())
+    assert entry.startswith(f"**Means.** {what}")
+
+
+@pytest.mark.parametrize("alarm", ENTRIES)
 def test_an_entry_is_on_one_screen(alarm: str) -> None:
     assert len(ENTRIES[alarm].splitlines()) <= 40
 

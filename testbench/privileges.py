@@ -40,6 +40,15 @@ def statements(function: str) -> Iterable[dict[str, Any]]:
         yield from statements_of(policy)
 
 
+def actions_of(statements: Iterable[dict[str, Any]]) -> set[str]:
+    """The actions that statements name."""
+    found: set[str] = set()
+    for statement in statements:
+        action = statement["Action"]
+        found |= {action} if isinstance(action, str) else {*action}
+    return found
+
+
 def statements_of(policy: dict[str, Any]) -> Iterable[dict[str, Any]]:
     """A policy's statements, those under a condition too."""
     for statement in policy["PolicyDocument"]["Statement"]:

@@ -8,7 +8,7 @@ import pytest
 from aggregated_metrics.adapters.observability import METRICS
 from aggregated_metrics.core import errors
 
-from testbench.privileges import statements_of
+from testbench.privileges import actions_of, statements_of
 from testbench.templates import resources, template
 from testbench.world import World
 
@@ -82,13 +82,6 @@ def test_the_errors_that_it_names_are_the_layers() -> None:
     assert named <= vars(errors).keys()
 
 
-def allowed(policy: str) -> set[str]:
-    """The actions that a managed policy allows."""
-    properties = resources("template.yaml", "AWS::IAM::ManagedPolicy")[policy]["Properties"]
-    actions = [statement["Action"] for statement in statements_of(properties)]
-    return {one for each in actions for one in (each if isinstance(each, list) else [each])}
-
-
 SERVICES = {"stepfunctions": "states"}
 """The names that permissions have where they are not the command line's."""
 WIDER = {"lambda:Invoke", "scheduler:GetSchedule", "s3:Cp", "s3api:HeadBucket"}
@@ -103,7 +96,11 @@ def test_who_repairs_may_do_what_the_alarms_have_people_do() -> None:
         for service, command in commands
     }
     assert "sqs:DeleteMessage" in asked
-    assert asked - WIDER <= allowed("ReadOnlyPolicy") | allowed("RepairPolicy")
+    policies = resources("template.yaml", "AWS::IAM::ManagedPolicy")
+    may = (
+        statements_of(policies[f"{name}Policy"]["Properties"]) for name in ("ReadOnly", "Repair")
+    )
+    assert asked - WIDER <= set().union(*map(actions_of, may))
 
 
 def test_the_outputs_that_it_names_are_there() -> None:

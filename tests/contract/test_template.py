@@ -3,7 +3,7 @@
 import json
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -14,20 +14,24 @@ from aggregated_metrics.core.declarations import Document
 from aggregated_metrics.core.models import BUILT_IN
 
 from aggregated_metrics_cli.deployment import OUTPUTS, PARAMETERS
-from testbench.privileges import statements_of
+from testbench.privileges import actions_of, statements_of
 from testbench.templates import LISTS, ROOT, resources, template
 
 BACKEND = "backend/template.yaml"
+TEMPLATE = template("template.yaml")
+GLOBALS = TEMPLATE["Globals"]["Function"]
+FUNCTIONS = resources("template.yaml", "AWS::Serverless::Function")
 MAPPINGS = resources("template.yaml", "AWS::Lambda::EventSourceMapping")
+ALARMS = {
+    name: alarm["Properties"]
+    for name, alarm in resources("template.yaml", "AWS::CloudWatch::Alarm").items()
+}
 
 
-def _statements() -> Iterator[dict[str, Any]]:
-    for role in resources("template.yaml", "AWS::IAM::Role").values():
-        for policy in role["Properties"].get("Policies", ()):
-            yield from statements_of(policy)
-    for kind in ("Policy", "ManagedPolicy"):
-        for policy in resources("template.yaml", f"AWS::IAM::{kind}").values():
-            yield from statements_of(policy["Properties"])
+def properties(name: str) -> dict[str, Any]:
+    """Those of a resource."""
+    found: dict[str, Any] = TEMPLATE["Resources"][name]["Properties"]
+    return found
 
 
 def is_given(parameter: str) -> dict[str, Any]:
@@ -44,75 +48,76 @@ def test_every_stream_has_a_mapping_of_its_own_name() -> None:
         assert len(name) <= 255  # the most that a logical id may have
 
 
-def test_nothing_is_read_where_no_stream_is_given() -> None:
-    conditions = template("template.yaml")["Conditions"]
-    assert {mapping["Condition"] for mapping in MAPPINGS.values()} == {"CountAnything"}
-    assert conditions["CountAnything"] == is_given("StreamArns")
+def test_a_mapping_names_the_shard_and_keeps_its_order_and_what_ages_out() -> None:
+    """Checkpoints need the window and the factor: see docs/architecture.md."""
     for mapping in MAPPINGS.values():
         assert next(iter(mapping)) == "Type"  # AWS refuses a loop's body that begins otherwise
+        assert (mapping["Condition"], mapping["DependsOn"]) == ("CountAnything", "StreamsPolicy")
+        kept = {"Destination": {"!GetAtt": "FailedBatchesBucket.Arn"}}
+        assert mapping["Properties"] == {
+            "FunctionName": {"!Ref": "StreamAggregatorFunction"},
+            "EventSourceArn": mapping["Properties"]["EventSourceArn"],
+            "StartingPosition": "TRIM_HORIZON",
+            "TumblingWindowInSeconds": 900,
+            "ParallelizationFactor": 1,
+            "BatchSize": 1000,
+            "MaximumBatchingWindowInSeconds": {"!Ref": "BatchingWindowSeconds"},
+            "MaximumRecordAgeInSeconds": 23 * 3600,
+            "BisectBatchOnFunctionError": False,
+            "DestinationConfig": {"OnFailure": kept},
+        }
 
 
-def test_mappings_name_the_shard_and_keep_its_order() -> None:
-    """Checkpoints need both: see docs/architecture.md."""
-    for mapping in MAPPINGS.values():
-        assert mapping["Properties"]["TumblingWindowInSeconds"] == 900
-        assert mapping["Properties"]["ParallelizationFactor"] == 1
-        assert mapping["Properties"]["BisectBatchOnFunctionError"] is False
+def test_functions_have_roles_and_logs_of_their_own() -> None:
+    for key in ("Role", "LoggingConfig"):
+        own = {json.dumps(function["Properties"][key]) for function in FUNCTIONS.values()}
+        assert len(own) == len(FUNCTIONS)
+    assert not any("Policies" in function["Properties"] for function in FUNCTIONS.values())
+    for group in resources("template.yaml", "AWS::Logs::LogGroup").values():
+        assert group["Properties"]["RetentionInDays"] == {"!Ref": "LogRetentionDays"}
 
 
-def test_mappings_start_at_the_oldest_record_and_keep_what_ages_out() -> None:
-    for mapping in MAPPINGS.values():
-        assert mapping["Properties"]["StartingPosition"] == "TRIM_HORIZON"
-        assert mapping["Properties"]["MaximumRecordAgeInSeconds"] == 23 * 3600
-        destination = mapping["Properties"]["DestinationConfig"]["OnFailure"]["Destination"]
-        assert destination == {"!GetAtt": "FailedBatchesBucket.Arn"}
-
-
-def test_functions_have_roles_of_their_own() -> None:
-    functions = resources("template.yaml", "AWS::Serverless::Function").values()
-    roles = [function["Properties"]["Role"]["!GetAtt"] for function in functions]
-    assert len(set(roles)) == len(roles)
-    assert not any("Policies" in function["Properties"] for function in functions)
-
-
-WITHOUT_RESOURCES = {
-    "ListMappings": "lambda:ListEventSourceMappings",  # nor does this list of Lambda's
+WITHOUT_RESOURCES: Mapping[str, tuple[str, ...]] = {
+    "ListMappings": ("lambda:ListEventSourceMappings",),  # nor does this list of Lambda's
     "ReadMetricsAndMappings": ("cloudwatch:", "lambda:"),  # nor do these
     # what is read is not known before it is found, and is settings, no rows
-    "ReadSettings": ("appsync:Get", "appsync:List", "dynamodb:", "kms:", "lambda:", "wafv2:Get"),
-    "Log": "logs:",  # nor does the delivery of logs, which Step Functions uses
+    "ReadSettings": ("appsync:Get", "appsync:List", "dynamodb:", "lambda:"),
+    "Log": ("logs:",),  # nor does the delivery of logs, which Step Functions uses
 }
 
 
-def test_roles_may_touch_named_resources_only() -> None:
-    for statement in _statements():
-        if statement["Resource"] == "*":
-            actions = statement["Action"]
-            for action in actions if isinstance(actions, list) else [actions]:
-                assert action.startswith(WITHOUT_RESOURCES[statement["Sid"]])
-                assert "*" not in action
-            continue
+def every_statement() -> Iterator[dict[str, Any]]:
+    for role in resources("template.yaml", "AWS::IAM::Role").values():
+        for policy in role["Properties"].get("Policies", ()):
+            yield from statements_of(policy)
+    for kind in ("Policy", "ManagedPolicy"):
+        for policy in resources("template.yaml", f"AWS::IAM::{kind}").values():
+            yield from statements_of(policy["Properties"])
+
+
+def test_roles_may_touch_named_resources_by_named_actions_only() -> None:
+    for statement in every_statement():
         named = statement["Resource"]
+        assert "*" not in "".join(actions_of([statement]))
+        for action in actions_of([statement]) if named == "*" else ():
+            assert action.startswith(WITHOUT_RESOURCES[statement["Sid"]])
         for resource in named if isinstance(named, list) else [named]:
-            assert isinstance(resource, dict), statement
+            assert resource == "*" or isinstance(resource, dict), statement
         if statement["Action"] == "appsync:GraphQL" and named != {"!Ref": "ListingFieldArns"}:
-            assert all("*" not in resource["!Sub"] for resource in statement["Resource"])
+            assert all("*" not in resource["!Sub"] for resource in named)
+
+
+def variables(function: str) -> dict[str, Any]:
+    own: dict[str, Any] = properties(function)["Environment"]["Variables"]
+    return {**GLOBALS["Environment"]["Variables"], **own}
 
 
 def test_the_environment_is_what_the_settings_read() -> None:
     known = {*Settings.model_fields, "LOG_LEVEL"}
-    variables = set(template("template.yaml")["Globals"]["Function"]["Environment"]["Variables"])
-    for function in resources("template.yaml", "AWS::Serverless::Function").values():
-        variables |= set(function["Properties"]["Environment"]["Variables"])
-    ours = {name for name in variables if not name.startswith("POWERTOOLS_")}
+    given = {name for function in FUNCTIONS for name in variables(function)}
+    ours = {name for name in given if not name.startswith("POWERTOOLS_")}
     assert ours <= known
     assert known - ours == {"AWS_REGION"}  # Lambda sets it
-
-
-def _variables(function: str) -> dict[str, Any]:
-    shared = template("template.yaml")["Globals"]["Function"]["Environment"]["Variables"]
-    own = template("template.yaml")["Resources"][function]["Properties"]["Environment"]
-    return {**shared, **own["Variables"]}
 
 
 _CUSTOM = """
@@ -154,12 +159,12 @@ def test_eight_built_in_models_and_six_custom_ones_fit_into_4_kb() -> None:
         "GraphQLEndpoint": f"https://{'e' * 26}.appsync-api.ap-southeast-1.amazonaws.com/graphql",
         "SourceLifetimeDays": json.dumps(dict.fromkeys(MODELS, 365)),
     }
-    for function in resources("template.yaml", "AWS::Serverless::Function"):
-        variables = {name: resolved(value, given) for name, value in _variables(function).items()}
-        size = sum(len(name) + len(value) for name, value in variables.items())
+    for function in FUNCTIONS:
+        values = {name: resolved(value, given) for name, value in variables(function).items()}
+        size = sum(len(name) + len(value) for name, value in values.items())
         assert size <= 4096, (function, size)
-        variables["GRAPHQL_ENDPOINT"] = given["GraphQLEndpoint"]
-        assert set(MODELS) <= {m.name for m in Settings.from_environment(variables).models}
+        values["GRAPHQL_ENDPOINT"] = given["GraphQLEndpoint"]
+        assert set(MODELS) <= {m.name for m in Settings.from_environment(values).models}
 
 
 def resolved(value: Any, given: dict[str, str]) -> str:
@@ -168,8 +173,7 @@ def resolved(value: Any, given: dict[str, str]) -> str:
         case str():
             return value
         case {"!Ref": str(name)} | {"!Join": [",", {"!Ref": str(name)}]}:
-            parameters = template("template.yaml")["Parameters"]
-            default = parameters[name].get("Default") if name in parameters else None
+            default = TEMPLATE["Parameters"].get(name, {}).get("Default")
             return given.get(name, "q" * 120 if default is None else str(default))
         case _:
             return "n" * 80
@@ -177,94 +181,60 @@ def resolved(value: Any, given: dict[str, str]) -> str:
 
 def test_a_setting_and_its_parameter_have_one_default() -> None:
     least = {"GRAPHQL_ENDPOINT": "https://api.example/graphql", "PENDING_HOURS_TABLE": "hours"}
-    parameters = template("template.yaml")["Parameters"]
-    variables: dict[str, Any] = {}
-    for function in resources("template.yaml", "AWS::Serverless::Function"):
-        variables |= _variables(function)
     refers = {
-        name: parameters[value["!Ref"]]["Default"]
-        for name, value in variables.items()
-        if isinstance(value, dict) and "Default" in parameters.get(str(value.get("!Ref")), {})
+        name: str(TEMPLATE["Parameters"][value["!Ref"]]["Default"])
+        for function in FUNCTIONS
+        for name, value in variables(function).items()
+        if isinstance(value, dict)
+        and "Default" in TEMPLATE["Parameters"].get(str(value.get("!Ref")), {})
     }
     settings = Settings.from_environment(least)
-    given = Settings.from_environment(
-        least | {name: str(default) for name, default in refers.items()}
-    )
+    given = Settings.from_environment(least | refers)
     assert "BACKFILL_CONCURRENCY" in refers
     for name in refers.keys() & Settings.model_fields.keys():
         assert getattr(given, name) == getattr(settings, name), name
 
 
-def test_the_reconcilers_schedule_asks_for_the_pending_hours() -> None:
-    function = template("template.yaml")["Resources"]["ReconcilerFunction"]["Properties"]
-    schedule = function["Events"]["Reconcile"]["Properties"]["Input"]["!Sub"]
-    for repairs in template("template.yaml")["Parameters"]["ReconcileRepairs"]["AllowedValues"]:
-        event = json.loads(schedule.replace("${ReconcileRepairs}", repairs))
-        assert event == {"repair": repairs == "true"}
-
-
-def test_the_deep_verify_only_compares_whole_tables() -> None:
-    machine = template("template.yaml")["Resources"]["BackfillStateMachine"]["Properties"]
-    asked = json.loads(machine["Events"]["DeepVerify"]["Properties"]["Input"])
-    assert asked == {"tables": {"repair": False}}
+def test_schedules_are_as_often_as_the_alarms_expect_and_each_stacks_own() -> None:
+    """No parameter slows them down: the alarm of a late run would ring."""
+    scheduled = (*FUNCTIONS, "BackfillStateMachine")
+    events = [each for name in scheduled for each in properties(name).get("Events", {}).items()]
+    assert all(event["Type"] == "ScheduleV2" for _, event in events)
+    found = {name: event["Properties"] for name, event in events}
+    assert all(each["OmitName"] for each in found.values())
+    assert found["Sweep"]["ScheduleExpression"] == "rate(1 minute)"
+    assert found["Reconcile"]["ScheduleExpression"] == "rate(1 hour)"
+    assert found["Reconcile"]["Input"] == {"!Sub": '{"repair": ${ReconcileRepairs}}'}
+    assert json.loads(found["DeepVerify"]["Input"]) == {"tables": {"repair": False}}
 
 
 def test_an_entry_outlives_the_invocations_that_count() -> None:
     """The lease of an entry, see docs/decisions."""
-    timeout = template("template.yaml")["Globals"]["Function"]["Timeout"]
-    function = template("template.yaml")["Resources"]["StreamAggregatorFunction"]["Properties"]
-    assert "Timeout" not in function
-    assert timeout < LEASE_SECONDS
+    assert "Timeout" not in properties("StreamAggregatorFunction")
+    assert GLOBALS["Timeout"] < LEASE_SECONDS
 
 
-def test_every_function_keeps_its_log_for_a_time_and_has_one_of_its_own() -> None:
-    functions = resources("template.yaml", "AWS::Serverless::Function").values()
-    groups = [function["Properties"]["LoggingConfig"]["LogGroup"]["!Ref"] for function in functions]
-    assert len(set(groups)) == len(groups)
-    for group in resources("template.yaml", "AWS::Logs::LogGroup").values():
-        assert group["Properties"]["RetentionInDays"] == {"!Ref": "LogRetentionDays"}
-
-
-def test_what_is_stored_is_encrypted() -> None:
-    for table in resources("template.yaml", "AWS::DynamoDB::Table").values():
-        # DynamoDB's own key: it always encrypts, and a managed one is billed by request
-        assert table["Properties"]["SSESpecification"] == {"SSEEnabled": False}
+def test_what_the_security_check_leaves_out_is_encrypted() -> None:
+    """DynamoDB always encrypts; by a managed key each request would be billed."""
+    assert properties("PendingHoursTable")["SSESpecification"] == {"SSEEnabled": False}
     for queue in resources("template.yaml", "AWS::SQS::Queue").values():
         assert queue["Properties"]["SqsManagedSseEnabled"] is True
-    for bucket in resources("template.yaml", "AWS::S3::Bucket").values():
-        assert bucket["Properties"]["BucketEncryption"]
-        assert all(bucket["Properties"]["PublicAccessBlockConfiguration"].values())
 
 
 def test_queues_and_buckets_are_reached_over_tls_only() -> None:
-    secured: set[str] = set()
-    for kind, names in (("SQS::QueuePolicy", "Queues"), ("S3::BucketPolicy", "Bucket")):
-        for policy in resources("template.yaml", f"AWS::{kind}").values():
-            (deny,) = (
-                statement
-                for statement in policy["Properties"]["PolicyDocument"]["Statement"]
-                if statement["Effect"] == "Deny"
-            )
+    secured: list[str] = []
+    for kind, names in (("SQS::Queue", "Queues"), ("S3::Bucket", "Bucket")):
+        stores = resources("template.yaml", f"AWS::{kind}")
+        policies = resources("template.yaml", f"AWS::{kind}Policy").values()
+        for policy in (each["Properties"] for each in policies):
+            statements = policy["PolicyDocument"]["Statement"]
+            (deny,) = (each for each in statements if each["Effect"] == "Deny")
+            spared = {"NotIpAddress": {"!Ref": "AWS::NoValue"}}
+            assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}, **spared}
             assert deny["Principal"] == "*"
-            assert deny["Condition"]["Bool"] == {"aws:SecureTransport": "false"}
-            target = policy["Properties"][names]
-            secured.add((target[0] if isinstance(target, list) else target)["!Ref"])
-    stores = resources("template.yaml", "AWS::SQS::Queue") | resources(
-        "template.yaml", "AWS::S3::Bucket"
-    )
-    assert secured == stores.keys()
-
-
-def test_on_aws_no_action_has_a_wildcard_and_no_address_is_let_off() -> None:
-    for statement in _statements():
-        actions = statement["Action"]
-        for action in actions if isinstance(actions, list) else [actions]:
-            assert "*" not in action, statement
-    for kind in ("SQS::QueuePolicy", "S3::BucketPolicy"):
-        for policy in resources("template.yaml", f"AWS::{kind}").values():
-            for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
-                spared = statement.get("Condition", {}).get("NotIpAddress")
-                assert spared in (None, {"!Ref": "AWS::NoValue"})
+            target = policy[names]
+            secured.append((target[0] if isinstance(target, list) else target)["!Ref"])
+        assert stores.keys() <= set(secured)
 
 
 def retained(path: str) -> set[str]:
@@ -272,89 +242,49 @@ def retained(path: str) -> set[str]:
         name
         for name, resource in template(path)["Resources"].items()
         if resource.get("DeletionPolicy") == "RetainExceptOnCreate"
+        and resource["UpdateReplacePolicy"] == "Retain"
     }
 
 
 def test_what_cannot_be_made_again_outlives_the_stack() -> None:
     assert retained("template.yaml") == {"QuarantineQueue", "FailedBatchesBucket", "BackfillBucket"}
-    assert retained("backend/template.yaml") == resources(BACKEND, "AWS::DynamoDB::Table").keys()
-    for path in ("template.yaml", BACKEND):
-        for name in retained(path):
-            assert template(path)["Resources"][name]["UpdateReplacePolicy"] == "Retain"
+    assert retained(BACKEND) == resources(BACKEND, "AWS::DynamoDB::Table").keys()
 
 
-@pytest.mark.parametrize("path", ["template.yaml", "backend/template.yaml"])
+@pytest.mark.parametrize("path", ["template.yaml", BACKEND])
 def test_a_first_deployment_that_fails_leaves_nothing(path: str) -> None:
     """A stack that could not be created can only be deleted; nothing of it may stay behind."""
     for resource in template(path)["Resources"].values():
         assert resource.get("DeletionPolicy") != "Retain"
     config = tomllib.loads((ROOT / path).with_name("samconfig.toml").read_text())
-    environments = [value for value in config.values() if isinstance(value, dict)]
-    for environment in environments:
+    for environment in (value for value in config.values() if isinstance(value, dict)):
         assert environment["deploy"]["parameters"]["on_failure"] == "DELETE"
 
 
 def test_the_state_machine_is_made_when_its_role_may_do_everything() -> None:
     """Step Functions tries the role's access to the log when it makes the machine."""
-    machine = template("template.yaml")["Resources"]["BackfillStateMachine"]
-    assert machine["DependsOn"] == "BackfillPolicy"
-    policy = template("template.yaml")["Resources"]["BackfillPolicy"]["Properties"]
-    assert policy["Roles"] == [{"!Ref": "BackfillRole"}]
-    assert "Log" in {statement["Sid"] for statement in statements_of(policy)}
-
-
-def test_two_stacks_of_one_account_do_not_share_a_schedule() -> None:
-    scheduled = resources("template.yaml", "AWS::Serverless::Function") | resources(
-        "template.yaml", "AWS::Serverless::StateMachine"
-    )
-    for function in scheduled.values():
-        for event in function["Properties"].get("Events", {}).values():
-            assert event["Type"] == "ScheduleV2"
-            assert event["Properties"]["OmitName"] is True
+    assert TEMPLATE["Resources"]["BackfillStateMachine"]["DependsOn"] == "BackfillPolicy"
+    assert "Log" in {statement["Sid"] for statement in statements_of(properties("BackfillPolicy"))}
 
 
 NAMESPACE = {"!Sub": "AggregatedMetrics/${AWS::StackName}"}
-ALARMS = resources("template.yaml", "AWS::CloudWatch::Alarm")
 
 
 def watched_by(alarm: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The metrics that an alarm watches: its own, or those that its expression adds up."""
-    queries = alarm["Properties"].get("Metrics")
-    if queries is None:
-        yield alarm["Properties"]
-    for query in queries or ():
-        if "MetricStat" in query:
-            yield query["MetricStat"]["Metric"]
+    queries = alarm.get("Metrics", [{"MetricStat": {"Metric": alarm}}])
+    yield from (query["MetricStat"]["Metric"] for query in queries if "MetricStat" in query)
 
 
 def dimensions(metric: dict[str, Any]) -> dict[str, Any]:
     return {each["Name"]: each["Value"] for each in metric["Dimensions"]}
 
 
-def test_two_stacks_of_one_account_do_not_share_a_metric() -> None:
-    variables = template("template.yaml")["Globals"]["Function"]["Environment"]["Variables"]
-    assert variables["POWERTOOLS_METRICS_NAMESPACE"] == NAMESPACE
-    for name, alarm in ALARMS.items():
-        for metric in watched_by(alarm):
-            if metric["Namespace"] != NAMESPACE:  # AWS's own: by a resource of this stack
-                assert all(isinstance(value, dict) for value in dimensions(metric).values()), name
-
-
-def test_two_stacks_of_one_account_do_not_share_a_name() -> None:
-    """What CloudFormation does not name itself has the stack's name in its own."""
-    for name, resource in template("template.yaml")["Resources"].items():
-        for key, value in resource.get("Properties", {}).items():
-            if key.endswith("Name") and key not in {"FunctionName", "MetricName", "PolicyName"}:
-                assert "${AWS::StackName}" in value["!Sub"], (name, key)
-
-
-def test_the_alarms_are_the_rows_of_one_table_and_four_beside_it() -> None:
-    rows = template("template.yaml")["Mappings"]["Alarms"]
-    beside = {"OldestOpenCheckAlarm", "DeferredAlarm", "DriftAlarm", "FunctionErrorsAlarm"}
-    assert ALARMS.keys() == {f"{name}Alarm" for name in rows} | beside
+def test_an_alarms_row_has_no_other_keys_than_the_loop_reads() -> None:
+    """A misspelt one would be its default; and AWS bills each alarm."""
     assert len(ALARMS) <= 12
     known = {"Kind", "Of", "Metric", "Statistic", "Period", "Periods", "Datapoints"}
-    for row in rows.values():
+    for row in TEMPLATE["Mappings"]["Alarms"].values():
         assert row.keys() <= {*known, "Threshold", "Missing", "Text"}
 
 
@@ -371,7 +301,7 @@ def test_silence_is_heard_when_the_alarm_says(name: str, metric: str, seconds: i
     It evaluates the existing ones first and fills up with what stands for missing data: so many
     must be missing as breach, and those two more.
     """
-    watched = ALARMS[name]["Properties"]
+    watched = ALARMS[name]
     assert (watched["MetricName"], watched["TreatMissingData"]) == (metric, "breaching")
     assert (watched["DatapointsToAlarm"] + 2) * watched["Period"] <= seconds
 
@@ -379,80 +309,52 @@ def test_silence_is_heard_when_the_alarm_says(name: str, metric: str, seconds: i
 def test_only_silence_of_a_heartbeat_is_an_alarm_and_every_heartbeat_has_one() -> None:
     """Zeros of other metrics are not sent: AWS bills a metric for each hour that has data."""
     silent = {
-        alarm["Properties"]["MetricName"]
-        for alarm in ALARMS.values()
-        if alarm["Properties"]["TreatMissingData"] == "breaching"
+        alarm["MetricName"] for alarm in ALARMS.values() if alarm["TreatMissingData"] == "breaching"
     }
     assert silent == {METRICS[name][0] for name in HEARTBEATS}
 
 
 def test_one_minute_without_a_sweep_is_no_alarm() -> None:
     """EventBridge starts a sweep at any second of its minute: a minute may have none, or two."""
-    watched = ALARMS["StreamNotConsumedAlarm"]["Properties"]
+    watched = ALARMS["StreamNotConsumedAlarm"]
     assert (watched["Period"], watched["Statistic"]) == (60, "Minimum")
     assert watched["EvaluationPeriods"] > watched["DatapointsToAlarm"] >= 4
 
 
 def test_a_stream_is_behind_if_sparse_retries_say_so() -> None:
     """A batch that times out comes again about every other minute."""
-    watched = ALARMS["StreamBehindAlarm"]["Properties"]
+    watched = ALARMS["StreamBehindAlarm"]
     assert (watched["MetricName"], watched["Threshold"]) == ("IteratorAge", 600_000)
     assert watched["Period"] >= 300
     assert watched["DatapointsToAlarm"] < watched["EvaluationPeriods"]
 
 
-@pytest.mark.parametrize(
-    ("name", "metric"),
-    [
-        ("FailedBatchLostAlarm", "DestinationDeliveryFailures"),
-        ("FailedBatchesAlarm", "ApproximateNumberOfMessagesVisible"),
-        ("QuarantinedAlarm", "ApproximateNumberOfMessagesVisible"),
-        ("ExecutionFailedAlarm", "ExecutionsFailed"),
-        ("DeferredAlarm", "Deferred"),
-        ("CheckpointsEvictedAlarm", "CheckpointsEvicted"),
-    ],
-)
-def test_what_would_stay_unnoticed_has_an_alarm(name: str, metric: str) -> None:
-    watched = ALARMS[name]["Properties"]
-    assert (watched["MetricName"], watched["Threshold"]) == (metric, 0)
+def test_what_would_stay_unnoticed_alarms_at_its_first_time() -> None:
+    lost = ("FailedBatchLost", "FailedBatches", "Quarantined", "ExecutionFailed", "Deferred")
+    for name in (*lost, "CheckpointsEvicted", "Drift"):
+        assert ALARMS[f"{name}Alarm"]["Threshold"] == 0
 
 
 def test_drift_alarms_where_no_operator_reads_a_report() -> None:
-    watched = {(each["service"], each["check"]) for each in map(dimensions, drift_metrics())}
+    found = [*watched_by(ALARMS["DriftAlarm"])]
+    assert {each["MetricName"] for each in found} == {"Drift"}
+    watched = {(each["service"], each["check"]) for each in map(dimensions, found)}
     assert watched == {("reconciler", "hourly"), ("backfiller", "deep")}
 
 
-def drift_metrics() -> list[dict[str, Any]]:
-    found = list(watched_by(ALARMS["DriftAlarm"]))
-    assert {each["MetricName"] for each in found} == {"Drift"}
-    return found
+def test_errors_of_the_functions_that_have_no_alarm_of_consequences_are_watched() -> None:
+    found = map(dimensions, watched_by(ALARMS["FunctionErrorsAlarm"]))
+    watched = {each["FunctionName"]["!Ref"] for each in found}
+    assert watched == FUNCTIONS.keys() - {"StreamAggregatorFunction"}
 
 
 @pytest.mark.parametrize("name", ["DriftAlarm", "FunctionErrorsAlarm"])
 def test_an_alarm_that_adds_up_takes_a_metric_without_data_for_zero(name: str) -> None:
-    *parts, whole = ALARMS[name]["Properties"]["Metrics"]
+    *parts, whole = ALARMS[name]["Metrics"]
     filled = ", ".join(f"FILL({part['Id']}, 0)" for part in parts)
     assert whole["Expression"] == f"SUM([{filled}])"
-    assert "ReturnData" not in whole
-    assert not any(part["ReturnData"] for part in parts)
+    assert [part["ReturnData"] for part in parts] == [False] * len(parts)
     assert {part["MetricStat"]["Stat"] for part in parts} == {"Sum"}
-
-
-def test_errors_of_the_functions_that_have_no_alarm_of_consequences_are_watched() -> None:
-    watched = {each["FunctionName"]["!Ref"] for each in map(dimensions, function_errors())}
-    functions = resources("template.yaml", "AWS::Serverless::Function").keys()
-    assert watched == functions - {"StreamAggregatorFunction"}
-
-
-def function_errors() -> list[dict[str, Any]]:
-    return list(watched_by(ALARMS["FunctionErrorsAlarm"]))
-
-
-def allowed(policy: str) -> dict[str, Any]:
-    """A policy's first statement, and the condition that the policy is there under."""
-    found = resources("template.yaml", "AWS::IAM::Policy")[policy]
-    statement = next(iter(statements_of(found["Properties"])))
-    return {**statement, "Condition": found["Condition"]}
 
 
 @pytest.mark.parametrize(
@@ -468,53 +370,27 @@ def test_what_attach_lists_is_all_that_may_be_read(
     policy: str, condition: str, parameter: str
 ) -> None:
     """Without the condition an empty list would be a policy on an empty text, which AWS refuses."""
-    statement = allowed(policy)
+    statement = next(iter(statements_of(properties(policy))))
     assert statement["Resource"] == {"!Ref": parameter}
-    assert statement["Condition"] == condition
-    assert template("template.yaml")["Conditions"][condition] == is_given(parameter)
-    assert template("template.yaml")["Parameters"][parameter]["Default"] == ""
-
-
-@pytest.mark.parametrize("function", ["BucketSweeperFunction", "BackfillerFunction"])
-def test_the_functions_that_ask_for_streams_know_those_that_are_mapped(function: str) -> None:
-    assert _variables(function)["STREAM_ARNS"] == {"!Join": [",", {"!Ref": "StreamArns"}]}
-
-
-def test_a_mapping_is_made_when_its_stream_may_be_read() -> None:
-    assert {mapping["DependsOn"] for mapping in MAPPINGS.values()} == {"StreamsPolicy"}
-
-
-def test_the_mappings_differ_in_their_stream_alone() -> None:
-    found = {
-        json.dumps(mapping).replace(mapping["Properties"]["EventSourceArn"], "…")
-        for mapping in MAPPINGS.values()
-    }
-    assert len(found) == 1
+    assert TEMPLATE["Resources"][policy]["Condition"] == condition
+    assert TEMPLATE["Conditions"][condition] == is_given(parameter)
 
 
 @pytest.mark.parametrize("policy", ["StreamsPolicy", "SourceScanPolicy"])
 def test_tables_with_keys_of_the_customers_are_read_with_them(policy: str) -> None:
     """The key comes with what it opens: a mapping is tried when it is made."""
-    parts = resources("template.yaml", "AWS::IAM::Policy")[policy]["Properties"]["PolicyDocument"]
+    parts = properties(policy)["PolicyDocument"]["Statement"]
     key = {"Effect": "Allow", "Action": "kms:Decrypt", "Resource": {"!Ref": "SourceKeyArns"}}
-    assert parts["Statement"][1:] == [{"!If": ["UseSourceKeys", key, {"!Ref": "AWS::NoValue"}]}]
-    assert template("template.yaml")["Conditions"]["UseSourceKeys"] == is_given("SourceKeyArns")
-
-
-def test_the_batching_window_is_what_lambda_takes() -> None:
-    parameter = template("template.yaml")["Parameters"]["BatchingWindowSeconds"]
-    assert (parameter["Default"], parameter["MinValue"], parameter["MaxValue"]) == (10, 0, 300)
-    for mapping in MAPPINGS.values():
-        window = mapping["Properties"]["MaximumBatchingWindowInSeconds"]
-        assert window == {"!Ref": "BatchingWindowSeconds"}
+    assert parts[1:] == [{"!If": ["UseSourceKeys", key, {"!Ref": "AWS::NoValue"}]}]
+    assert TEMPLATE["Conditions"]["UseSourceKeys"] == is_given("SourceKeyArns")
 
 
 def test_the_architecture_is_one_setting_for_build_and_functions() -> None:
     chosen = {"!Ref": "Architecture"}
-    layer = template("template.yaml")["Resources"]["AggregatedMetricsLayer"]
+    layer = TEMPLATE["Resources"]["AggregatedMetricsLayer"]
     assert layer["Metadata"]["BuildArchitecture"] == chosen
     assert layer["Properties"]["CompatibleArchitectures"] == [chosen]
-    assert template("template.yaml")["Globals"]["Function"]["Architectures"] == [chosen]
+    assert GLOBALS["Architectures"] == [chosen]
 
 
 def test_the_layers_requirements_are_pinned_by_their_contents() -> None:
@@ -527,74 +403,55 @@ def test_the_layers_requirements_are_pinned_by_their_contents() -> None:
     assert all(re.search("--hash=sha256:[0-9a-f]{64}", line) for line in pinned)
 
 
-def test_schedules_are_as_often_as_the_alarms_expect() -> None:
-    """No parameter slows them down: the alarm of a late run would ring."""
-    functions = resources("template.yaml", "AWS::Serverless::Function")
-    rates = {
-        name: event["Properties"]["ScheduleExpression"]
-        for function in functions.values()
-        for name, event in function["Properties"].get("Events", {}).items()
-    }
-    assert rates == {"Sweep": "rate(1 minute)", "Reconcile": "rate(1 hour)"}
-
-
 def shown() -> Iterator[tuple[str, dict[str, Any]]]:
     """The stack's own metrics on the dashboard: name and dimensions."""
-    body = template("template.yaml")["Resources"]["StackDashboard"]["Properties"]["DashboardBody"]
-    for widget in json.loads(body["!Sub"])["widgets"]:
+    for widget in WIDGETS:
         for namespace, metric, *named in widget["properties"].get("metrics", ()):
             if namespace == NAMESPACE["!Sub"]:
                 texts = [each for each in named if isinstance(each, str)]
                 yield metric, dict(zip(texts[::2], texts[1::2], strict=True))
 
 
-def alarmed() -> Iterator[tuple[str, dict[str, Any]]]:
-    """The stack's own metrics that alarms watch: name and dimensions."""
-    for alarm in ALARMS.values():
-        for metric in watched_by(alarm):
-            if metric["Namespace"] == NAMESPACE:
-                yield metric["MetricName"], dimensions(metric)
+WIDGETS = json.loads(properties("StackDashboard")["DashboardBody"]["!Sub"])["widgets"]
+ALARMED = [
+    (metric["MetricName"], dimensions(metric))
+    for alarm in ALARMS.values()
+    for metric in watched_by(alarm)
+    if metric["Namespace"] == NAMESPACE
+]
+"""The stack's own metrics that alarms watch: name and dimensions."""
 
 
 def test_every_metric_that_is_sent_is_used_and_what_is_used_is_sent() -> None:
     """AWS bills each: what neither an alarm, the dashboard nor the runbook uses is not sent."""
-    used = {name for name, _ in (*alarmed(), *shown())}
+    assert GLOBALS["Environment"]["Variables"]["POWERTOOLS_METRICS_NAMESPACE"] == NAMESPACE
+    used = {name for name, _ in (*ALARMED, *shown())}
     runbook = (ROOT / "docs" / "operations.md").read_text()
     named = {name for name, _ in METRICS.values() if f"`{name}`" in runbook}
     assert used | named == {name for name, _ in METRICS.values()}
 
 
-def test_metrics_are_asked_for_by_the_dimensions_they_are_sent_with() -> None:
-    services = {
-        _variables(function)["POWERTOOLS_SERVICE_NAME"]
-        for function in resources("template.yaml", "AWS::Serverless::Function")
-    }
-    checks = {"reconciler": {"hourly", "range", "quarantine", "failedBatches"}}
-    checks["backfiller"] = {"deep", "backfill"}
-    for name, named in (*alarmed(), *shown()):
-        assert named.pop("service") in services
-        of_check = named.pop("check", None)
-        assert named == {}
-        assert (of_check is not None) == (name in OF_CHECKS)
-        assert of_check is None or any(of_check in each for each in checks.values())
-
-
+CHECKS = {"hourly", "range", "quarantine", "failedBatches", "deep", "backfill"}
 OF_CHECKS = {"Drift", "InFlux", "Unverified", "Deferred", "OldestOpenCheck"}
 
 
-def test_the_dashboard_is_made_where_it_is_asked_for() -> None:
+def test_metrics_are_asked_for_by_the_dimensions_they_are_sent_with() -> None:
+    services = {variables(function)["POWERTOOLS_SERVICE_NAME"] for function in FUNCTIONS}
+    for name, named in (*ALARMED, *shown()):
+        assert named["service"] in services
+        assert named.keys() == ({"service", "check"} if name in OF_CHECKS else {"service"})
+        assert named.get("check", "hourly") in CHECKS
+
+
+def test_the_dashboard_is_made_where_it_is_asked_for_and_shows_every_alarm() -> None:
     """It would be more than all else that an idle stack is billed for."""
-    assert template("template.yaml")["Parameters"]["Dashboard"]["Default"] == "false"
-    assert template("template.yaml")["Resources"]["StackDashboard"]["Condition"] == "ShowDashboard"
-    assert template("template.yaml")["Outputs"]["Dashboard"]["Condition"] == "ShowDashboard"
-
-
-def test_the_dashboard_shows_every_alarm() -> None:
-    body = template("template.yaml")["Resources"]["StackDashboard"]["Properties"]["DashboardBody"]
-    named = json.loads(body["!Sub"])["widgets"][0]["properties"]["alarms"]
+    assert TEMPLATE["Parameters"]["Dashboard"]["Default"] == "false"
+    for part in ("Resources", "StackDashboard"), ("Outputs", "Dashboard"):
+        assert TEMPLATE[part[0]][part[1]]["Condition"] == "ShowDashboard"
+    named = WIDGETS[0]["properties"]["alarms"]
     assert sorted(named) == sorted(f"${{{name}.Arn}}" for name in ALARMS)
 
 
 def test_the_command_line_reads_a_stack_by_the_names_that_it_has() -> None:
-    assert PARAMETERS.keys() <= template("template.yaml")["Parameters"].keys()
-    assert OUTPUTS.keys() <= template("template.yaml")["Outputs"].keys()
+    assert PARAMETERS.keys() <= TEMPLATE["Parameters"].keys()
+    assert OUTPUTS.keys() <= TEMPLATE["Outputs"].keys()

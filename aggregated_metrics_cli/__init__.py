@@ -2,8 +2,8 @@
 
     aggregated-metrics verify --stack my-stack --account A --start 2026-11-22 --end …
 
-Each command is the module of its name; verify, repair and backfill are in checks. They start
-executions of the stack's state machine. Exit codes: exit_codes.
+attach and show are the modules of their names; report is in show, and verify, repair and backfill,
+which start executions of the stack's state machine, are in checks. Exit codes: exit_codes.
 """
 
 from aggregated_metrics_cli.main import main

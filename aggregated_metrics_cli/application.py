@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from aggregated_metrics.adapters.appsync import Client, region_of
 from aggregated_metrics.adapters.settings import ALL
@@ -103,22 +103,8 @@ def _list(values: Iterable[str]) -> str:
     return ",".join(dict.fromkeys(values))
 
 
-class Outputs(NamedTuple):
-    """What an amplify_outputs.json says of its API.
-
-    Attributes:
-        url: the GraphQL endpoint.
-        region: where it is; None where the file does not say.
-        api_id: the API's id, if its back end exports it (docs/amplify.md).
-    """
-
-    url: str
-    region: str | None
-    api_id: str | None
-
-
-def outputs_of(file: Path) -> Outputs:
-    """The API, as an amplify_outputs.json has it.
+def outputs_of(file: Path) -> tuple[str, str | None, str | None]:
+    """The API's endpoint, its region and, if the back end exports it (docs/amplify.md), its id.
 
     Raises:
         CommandError: the file is not there, or names no API.
@@ -129,7 +115,7 @@ def outputs_of(file: Path) -> Outputs:
         url = str(data["url"])
         region = data.get("aws_region") or region_of(url)
         exported = (content.get("custom") or {}).get("aggregatedMetrics") or {}
-        return Outputs(url, region, exported.get("apiId"))
+        return url, region, exported.get("apiId")
     except FileNotFoundError as error:
         raise CommandError(
             f"{file} is not there: copy the file that `npx ampx generate outputs` writes, "

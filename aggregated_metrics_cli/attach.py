@@ -32,7 +32,7 @@ def region_of(options: Namespace) -> str | None:
     Raises:
         CommandError: the file is not there, or names no API.
     """
-    return outputs_of(options.outputs).region if options.outputs is not None else None
+    return outputs_of(options.outputs)[1] if options.outputs is not None else None
 
 
 def run(options: Namespace, deployment: Deployment, output: Output) -> int:

@@ -13,7 +13,7 @@ from aggregated_metrics_cli.executions import Machine, follow
 from aggregated_metrics_cli.exit_codes import DONE, FAILED, LEFT
 from aggregated_metrics_cli.output import Output, styled
 from aggregated_metrics_cli.overview import must_be_stored
-from aggregated_metrics_cli.plan import Plan, plan_of
+from aggregated_metrics_cli.plan import lines, plan_of
 from aggregated_metrics_cli.tables import difference, table
 
 _SUMMARY = "{hours:,} hours, {rows:,} rows, {driftCount:,} drifting, {repaired:,} repaired"
@@ -30,9 +30,8 @@ _HINTS = {
 
 def verify(options: Namespace, deployment: Deployment, output: Output) -> int:
     """Compare a range, or whole tables; returns the exit code."""
-    if _names_range(options):
-        return _execute(options, deployment, output, lambda: _range(options, repair=False))
-    return _execute(options, deployment, output, lambda: _tables(options, repair=False))
+    asked = _range if _names_range(options) else _tables
+    return _execute(options, deployment, output, lambda: asked(options, repair=False))
 
 
 def repair(options: Namespace, deployment: Deployment, output: Output) -> int:
@@ -91,7 +90,7 @@ def _execute(
         if "tables" in document:
             plan = plan_of(deployment, options.models or ())
             if options.plan:
-                output.show({"plan": plan._asdict()}, *plan.lines())
+                output.show({"plan": plan}, *lines(plan))
                 return DONE
             if not options.yes:
                 _confirm(plan, output)
@@ -106,8 +105,8 @@ def _execute(
     return code
 
 
-def _confirm(plan: Plan, output: Output) -> None:
-    for line in plan.lines():
+def _confirm(plan: Mapping[str, Any], output: Output) -> None:
+    for line in lines(plan):
         output.say(line)
     if not output.ask("Start? [y/N] ").lower().startswith("y"):
         raise CommandError("not started; --yes starts without asking")

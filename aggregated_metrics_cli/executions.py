@@ -5,7 +5,7 @@ import shlex
 import time
 import uuid
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,12 +28,10 @@ class Machine:
     Attributes:
         stepfunctions: boto3's client.
         arn: the state machine's.
-        sleep: how to wait.
     """
 
     stepfunctions: Any
     arn: str
-    sleep: Callable[[float], None] = time.sleep
 
     def start(self, command: str, asked: Mapping[str, Any]) -> str:
         """Start an execution with this input; returns its name."""
@@ -59,7 +57,7 @@ class Machine:
             yield found
             if found["status"] != "RUNNING":
                 return
-            self.sleep(wait)
+            time.sleep(wait)
             wait = min(longest, wait * 1.5)
 
     def progress(self, name: str) -> tuple[int, int, int] | None:

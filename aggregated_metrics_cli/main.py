@@ -11,7 +11,7 @@ from typing import TextIO
 from aggregated_metrics.core.errors import AggregatedMetricsError
 from botocore.exceptions import BotoCoreError, ClientError
 
-from aggregated_metrics_cli import arguments, attach, checks, deployment, report, show
+from aggregated_metrics_cli import arguments, attach, checks, deployment, show
 from aggregated_metrics_cli.deployment import Deployment
 from aggregated_metrics_cli.errors import CommandError
 from aggregated_metrics_cli.exit_codes import FAILED, STOPPED
@@ -23,7 +23,7 @@ type Command = Callable[[Namespace, Deployment, Output], int]
 _COMMANDS: Mapping[str, Command] = {
     "attach": attach.run,
     "show": show.run,
-    "report": report.run,
+    "report": show.report,
     "verify": checks.verify,
     "repair": checks.repair,
     "backfill": checks.backfill,

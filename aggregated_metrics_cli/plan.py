@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any
 
 from aggregated_metrics_cli.deployment import Deployment
 from aggregated_metrics_cli.errors import CommandError
@@ -14,31 +14,20 @@ _DOLLARS_A_MILLION_UNITS = 0.125
 """us-east-1, on demand."""
 
 
-class Plan(NamedTuple):
-    """What a scan takes.
-
-    Attributes:
-        rows: model to about how many rows, as DynamoDB counts them every six hours.
-        readUnits: of both passes.
-        dollars: for reading; requests to the API come on top, where counts differ.
-    """
-
-    rows: Mapping[str, int]
-    readUnits: int
-    dollars: float
-
-    def lines(self) -> Iterator[str]:
-        """For people."""
-        for model, number in self.rows.items():
-            yield f"{model}: about {number:,} rows"
-        yield (
-            f"{self.readUnits:,} read units in two passes, ${self.dollars:,.2f} at us-east-1's "
-            "price; writing what differs comes on top"
-        )
+def lines(plan: Mapping[str, Any]) -> Iterator[str]:
+    """A plan for people."""
+    for model, number in plan["rows"].items():
+        yield f"{model}: about {number:,} rows"
+    yield (
+        f"{plan['readUnits']:,} read units in two passes, ${plan['dollars']:,.2f} at us-east-1's "
+        "price; writing what differs comes on top"
+    )
 
 
-def plan_of(deployment: Deployment, models: Sequence[str]) -> Plan:
+def plan_of(deployment: Deployment, models: Sequence[str]) -> dict[str, Any]:
     """What a scan of these models' tables takes; of all attached tables if none is named.
+
+    Rows are as DynamoDB counts them every six hours; dollars are for reading in both passes.
 
     Raises:
         CommandError: a model is not attached.
@@ -52,7 +41,8 @@ def plan_of(deployment: Deployment, models: Sequence[str]) -> Plan:
     size = sum(table.get("TableSizeBytes", 0) for table in described.values())
     units = _PASSES * -(-size // _BYTES_A_UNIT)
     rows = {name: table.get("ItemCount", 0) for name, table in described.items()}
-    return Plan(rows, units, units * _DOLLARS_A_MILLION_UNITS / 1e6)
+    dollars = units * _DOLLARS_A_MILLION_UNITS / 1e6
+    return {"rows": rows, "readUnits": units, "dollars": dollars}
 
 
 def attached(stack: Mapping[str, str]) -> dict[str, str]:

@@ -1,9 +1,11 @@
-"""show: what was counted for an account in a range, in the terminal or for a spreadsheet."""
+"""show and report: what was counted for an account in a range, in the terminal or as a page."""
 
 import csv
+import re
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, TextIO
 
 from aggregated_metrics.core import buckets
@@ -14,6 +16,7 @@ from aggregated_metrics_cli.errors import CommandError
 from aggregated_metrics_cli.exit_codes import DONE
 from aggregated_metrics_cli.output import Output
 from aggregated_metrics_cli.overview import Overview, collect, must_be_stored
+from aggregated_metrics_cli.page import render
 from aggregated_metrics_cli.tables import exact
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -34,6 +37,28 @@ def run(options: Namespace, deployment: Deployment, output: Output) -> int:
         write_csv(output.out, found.rows())
     else:
         output.show(found.as_json(), *overview_tables.overview(found))
+    return DONE
+
+
+def report(options: Namespace, deployment: Deployment, output: Output) -> int:
+    """Write the page and say where; returns the exit code.
+
+    Raises:
+        CommandError: the range or the account is not known, or the file cannot be written.
+    """
+    found = overview_of(options, deployment)
+    account = re.sub(r"[^\w.-]+", "_", found.account_id)[:80]
+    path: Path = options.output or Path(f"counts-{account}-{found.start:%Y-%m-%d}.html")
+    try:
+        path.write_text(render(found, options.stack or ""), "utf-8")
+    except OSError as error:
+        raise CommandError(
+            f"{path} cannot be written ({error}): choose another --output"
+        ) from error
+    if output.as_json:
+        output.line({"written": str(path.resolve())})
+    else:
+        output.tell(str(path.resolve()))
     return DONE
 
 

@@ -72,10 +72,8 @@ class Containers:
     def invoke(self, event: Event, flags: Sequence[str]) -> dict[str, Any]:
         """Invoke the event's function; gives its answer. What is printed goes to a log."""
         credentials = self._stack.session(self._roles[event.function])
-        command = ["sam", "local", "invoke", event.function, "--event", str(event.path)]
-        command += ["--template-file", str(self._template), "--env-vars", str(self._variables)]
         done = subprocess.run(
-            [*command, *flags],
+            [*command_of(event, self._template, self._variables), *flags],
             env={
                 **environment(TOOLS / "sam" / "bin"),
                 **self._stack.variables(credentials),  # sam asks whose account it is
@@ -91,6 +89,12 @@ class Containers:
         log = _FOLDER / f"{event.name.replace('/', '-')}.log"
         log.write_text(f"{done.stderr}\n{done.stdout}")
         return answer(done.stdout, done.stderr)
+
+
+def command_of(event: Event, template: Path, variables: Path) -> list[str]:
+    """SAM's command for an event. Without the extensions it cannot read the template's loops."""
+    files = ("--event", event.path, "--template-file", template, "--env-vars", variables)
+    return ["sam", "local", "invoke", event.function, "--language-extensions", *map(str, files)]
 
 
 def _with_endpoint(template: Path) -> Path:

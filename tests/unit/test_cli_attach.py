@@ -426,7 +426,7 @@ def test_the_api_is_found_by_amplifys_outputs(account: Account, tmp_path: Path) 
     custom = {"aggregatedMetrics": {"apiId": API}}
     data = {"url": "https://own.example.com", "aws_region": "us-east-1"}
     outputs.write_text(json.dumps({"data": data, "custom": custom}))
-    assert outputs_of(outputs).api_id == API
+    assert outputs_of(outputs)[2] == API
     assert find_api(account, URL) == API
 
 

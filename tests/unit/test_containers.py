@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from aggregated_metrics.core.findings import Findings
 
-from testbench.emulated.containers import answer, relay, verdict
-from testbench.emulated.events import BACKFILL, EVENTS, FOLDER, FUNCTIONS, is_good
-from testbench.templates import template
+from testbench.emulated.containers import answer, command_of, relay, verdict
+from testbench.emulated.events import BACKFILL, EVENTS, FOLDER, FUNCTIONS, Event, is_good
+from testbench.templates import ROOT, template
 
 LINE = '{"level": "INFO", "requestId": "1", "records": 3}'
 
@@ -26,6 +26,12 @@ def test_every_test_event_is_invoked() -> None:
 @pytest.mark.parametrize("function", FUNCTIONS.values())
 def test_an_event_is_of_a_function_of_the_template(function: str) -> None:
     assert template("template.yaml")["Resources"][function]["Type"] == "AWS::Serverless::Function"
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.name)
+def test_sam_writes_the_templates_loops_out(event: Event) -> None:
+    assert "Fn::ForEach" in (ROOT / "template.yaml").read_text()
+    assert "--language-extensions" in command_of(event, ROOT, ROOT)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS.values())

@@ -1,7 +1,7 @@
 """verify, repair and backfill: each starts an execution of the state machine and follows it."""
 
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import RenderableType
@@ -28,57 +28,12 @@ _HINTS = {
 """What a report counts besides drift that may be wrong."""
 
 
-def verify(options: Namespace, deployment: Deployment, output: Output) -> int:
-    """Compare a range, or whole tables; returns the exit code."""
-    asked = _range if _names_range(options) else _tables
-    return _execute(options, deployment, output, lambda: asked(options, repair=False))
-
-
-def repair(options: Namespace, deployment: Deployment, output: Output) -> int:
-    """Repair a range, or the hours of quarantined records or lost batches; returns the exit code.
+def run(options: Namespace, deployment: Deployment, output: Output) -> int:
+    """Start and follow, follow, or stop an execution; returns the exit code.
 
     Raises:
-        CommandError: both are named.
+        CommandError: it is not said what to check, or nothing is stored for the account.
     """
-    if options.queue and _names_range(options):
-        raise CommandError("name either a range, or --quarantine or --failed-batches")
-    if options.queue:
-        asked = {options.queue: {"repair": True}}
-        return _execute(options, deployment, output, lambda: asked)
-    return _execute(options, deployment, output, lambda: _range(options, repair=True))
-
-
-def backfill(options: Namespace, deployment: Deployment, output: Output) -> int:
-    """Count whole tables; returns the exit code."""
-    return _execute(options, deployment, output, lambda: _tables(options, repair=True))
-
-
-def _names_range(options: Namespace) -> bool:
-    return any((options.account, options.start, options.end, options.record_types))
-
-
-def _range(options: Namespace, *, repair: bool) -> dict[str, Any]:
-    if not (options.account and options.start and options.end):
-        raise CommandError("a range needs --account, --start and --end")
-    if options.end <= options.start:
-        raise CommandError("--end must be later than --start")
-    asked = {"accountId": options.account, "start": options.start, "end": options.end}
-    named = {"recordTypes": options.record_types} if options.record_types else {}
-    return {"range": {**asked, **named, "repair": repair}}
-
-
-def _tables(options: Namespace, *, repair: bool) -> dict[str, Any]:
-    named = {"models": options.models} if options.models else {}
-    return {"tables": {**named, "repair": repair}}
-
-
-def _execute(
-    options: Namespace,
-    deployment: Deployment,
-    output: Output,
-    asked: Callable[[], Mapping[str, Any]],
-) -> int:
-    """Start and follow, follow, or stop an execution; whole tables are confirmed first."""
     machine = Machine(deployment.aws("stepfunctions"), deployment.needs("BackfillStateMachine"))
     if options.stop:
         machine.stop(options.stop)
@@ -86,15 +41,15 @@ def _execute(
         return DONE
     name = options.follow
     if name is None:
-        document = asked()
-        if "tables" in document:
+        asked = _asked(options)
+        if "tables" in asked:
             plan = plan_of(deployment, options.models or ())
             if options.plan:
                 output.show({"plan": plan}, *lines(plan))
                 return DONE
             if not options.yes:
                 _confirm(plan, output)
-        name = machine.start(options.command, document)
+        name = machine.start(options.command, asked)
         output.say(f"{name} is started; it goes on if this command ends")
     report = follow(machine, name, options, output)
     output.show(report, *_drawn(report))
@@ -103,6 +58,29 @@ def _execute(
     if account and code == DONE and not report["minutes"]:
         must_be_stored(deployment.client, account)
     return code
+
+
+def _asked(options: Namespace) -> dict[str, Any]:
+    """The execution's input: a queue, a range, or whole tables."""
+    given = vars(options)
+    repair = {"repair": options.command != "verify"}
+    names_range = any(map(given.get, ("account", "start", "end", "record_types")))
+    if queue := given.get("queue"):
+        if names_range:
+            raise CommandError("name either a range, or --quarantine or --failed-batches")
+        return {queue: repair}
+    if options.command == "repair" or names_range:
+        return {"range": _range(options) | repair}
+    return {"tables": ({"models": options.models} if options.models else {}) | repair}
+
+
+def _range(options: Namespace) -> dict[str, Any]:
+    if not (options.account and options.start and options.end):
+        raise CommandError("a range needs --account, --start and --end")
+    if options.end <= options.start:
+        raise CommandError("--end must be later than --start")
+    named = {"recordTypes": options.record_types} if options.record_types else {}
+    return {"accountId": options.account, "start": options.start, "end": options.end, **named}
 
 
 def _confirm(plan: Mapping[str, Any], output: Output) -> None:

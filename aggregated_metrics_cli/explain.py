@@ -31,7 +31,10 @@ def run(options: Namespace, deployment: Deployment, output: Output) -> int:
     (hour,) = deployment.process.store(lambda: REQUEST_SECONDS).load([hour_id])
     stored = list(_stored(hour))
     entry, check = deployment.process.pending().find(hour_id)
-    pending = {"entry": _without_hour(entry), "open check": _without_hour(check)}
+    pending = {
+        name: item and {key: each for key, each in item._asdict().items() if key != "hour"}
+        for name, item in (("entry", entry), ("open check", check))
+    }
     output.show({"buckets": stored, "pending": pending}, *_drawn(hour_id, stored, pending))
     return DONE
 
@@ -47,13 +50,6 @@ def _stored(hour: Hour) -> Iterator[dict[str, Any]]:
             "unreadable": bucket.unreadable,
             "metadata": bucket.metadata_text,
         }
-
-
-def _without_hour(item: Any) -> dict[str, Any] | None:
-    """An entry or open check: what it says besides its hour."""
-    if item is None:
-        return None
-    return {name: value for name, value in item._asdict().items() if name != "hour"}
 
 
 def _drawn(

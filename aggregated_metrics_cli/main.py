@@ -24,9 +24,9 @@ _COMMANDS: Mapping[str, Command] = {
     "attach": attach.run,
     "show": show.run,
     "report": show.report,
-    "verify": checks.verify,
-    "repair": checks.repair,
-    "backfill": checks.backfill,
+    "verify": checks.run,
+    "repair": checks.run,
+    "backfill": checks.run,
 }
 _EXPECTED = (AggregatedMetricsError, CommandError, BotoCoreError, ClientError, OSError)
 

@@ -83,24 +83,15 @@ class Output:
     def show(self, machine: Any, *drawn: RenderableType) -> None:
         """Write a result, for machines or for people."""
         if self.as_json:
-            self.line(machine)
+            self.out.write(json.dumps(machine) + "\n")
         else:
             self.draw(*drawn)
 
     def draw(self, *drawn: RenderableType) -> None:
-        """Write tables and lines for people."""
+        """Write for people: tables and styled lines; plain text, to be copied, is not wrapped."""
         terminal = Terminal(self.out)
         for each in drawn:
-            terminal.print(each)
-
-    def line(self, machine: Any) -> None:
-        """Write a line of JSON."""
-        self.out.write(json.dumps(machine) + "\n")
-        self.out.flush()
-
-    def tell(self, text: str) -> None:
-        """Write a result of one line, which is never wrapped: it may be there to be copied."""
-        self.out.write(f"{printable(text)}\n")
+            terminal.print(each, soft_wrap=isinstance(each, str))
 
     def say(self, text: str) -> None:
         """Write a line beside the result: what went wrong, or how to go on."""

@@ -14,7 +14,7 @@ from aggregated_metrics_cli import explain, overview_tables
 from aggregated_metrics_cli.deployment import Deployment
 from aggregated_metrics_cli.errors import CommandError
 from aggregated_metrics_cli.exit_codes import DONE
-from aggregated_metrics_cli.output import Output
+from aggregated_metrics_cli.output import Output, printable
 from aggregated_metrics_cli.overview import Overview, collect, must_be_stored
 from aggregated_metrics_cli.page import render
 from aggregated_metrics_cli.tables import exact
@@ -55,10 +55,7 @@ def report(options: Namespace, deployment: Deployment, output: Output) -> int:
         raise CommandError(
             f"{path} cannot be written ({error}): choose another --output"
         ) from error
-    if output.as_json:
-        output.line({"written": str(path.resolve())})
-    else:
-        output.tell(str(path.resolve()))
+    output.show({"written": str(path.resolve())}, printable(str(path.resolve())))
     return DONE
 
 

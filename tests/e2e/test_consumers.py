@@ -62,12 +62,3 @@ def test_a_mapping_that_is_turned_off_shows_and_holds_as_of_back(bench: Bench) -
     alarm = bench.alarms(APP_STACK)["StreamNotConsumedAlarm"]
     assert (alarm["Namespace"], alarm["MetricName"]) == (namespace, "StreamNotConsumed")
     assert sweep(bench)["streamsNotConsumed"] == 0
-
-
-def test_a_stream_that_its_table_no_longer_has_shows(bench: Bench) -> None:
-    before = f"{bench.stack.backend['TaskStreamArn']}-before"
-    with bench.configured("BucketSweeperFunction", Environment={"STREAM_ARNS": before}):
-        report = sweep(bench)
-    (named,) = report["streams"]
-    assert named["consumer"] == "no mapping"
-    assert named["stream"].endswith(f"{named['latest']}-before")

@@ -1,19 +1,14 @@
 """What docs/operations.md has people do, done on the stack with the commands that it names."""
 
 import json
-import uuid
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import tomlkit
-from aggregated_metrics.core.buckets import SIZES
-
-from aggregated_metrics_cli.exit_codes import DONE, FAILED, LEFT
+from aggregated_metrics_cli.exit_codes import DONE, LEFT
 from testbench import rows
-from testbench.emulated import check, corruption
+from testbench.emulated import check
 from testbench.emulated.bench import Bench, wait
-from testbench.emulated.functions import execute, invoke
+from testbench.emulated.functions import execute
 from testbench.emulated.stack import APP_STACK
 from testbench.streams import Stream, event
 
@@ -33,12 +28,6 @@ def test_a_range_is_verified_and_repaired(bench: Bench) -> None:
     assert bench.counts(account) == {1}
     code, report = bench.command("verify", *asked)
     assert (code, report["driftCount"]) == (DONE, 0)
-
-
-def test_a_range_without_an_end_starts_nothing(bench: Bench) -> None:
-    code, said = bench.command("verify", "--account", "a", *HOUR[:2])
-    assert code == FAILED
-    assert "--end" in said
 
 
 def test_an_execution_is_refused_where_it_asks_for_nothing_that_is_known(bench: Bench) -> None:
@@ -79,22 +68,6 @@ def test_a_backfill_counts_whole_tables_and_a_deep_verify_only_says_what_is_wron
     assert (code, report["driftCount"]) == (DONE, 0), report
 
 
-def test_rows_that_no_stream_brought_are_counted_by_a_backfill(bench: Bench) -> None:
-    """The counts of two models are deleted, those of one are made again."""
-    account = f"acct-{uuid.uuid4()}"
-    bench.put("Item", rows.item(f"item-{account}", accountId=account))
-    bench.put("Task", rows.task(f"task-{account}", accountId=account))
-    wait(lambda: len(bench.stored(account)) == 3 * len(SIZES))
-    before = {key: each.count for key, each in bench.stored(account).items()}
-    for each in bench.stored(account).values():
-        key = {"accountId": each.accountId, "compositeKey": each.compositeKey}
-        bench.vandal.execute(corruption.DELETE, {"input": key})
-    code, report = bench.command("backfill", "--yes", "--models", "Item")
-    assert code == DONE, report
-    after = {key: each.count for key, each in bench.stored(account).items()}
-    assert after == {key: count for key, count in before.items() if "tems" in key[1]}
-
-
 def lost(bench: Bench, account: str) -> None:
     """Have a batch age out: Lambda writes it to the bucket, and a rule notes the object."""
     batch = event(Stream("Item").insert(rows.item(accountId=account)))
@@ -124,14 +97,6 @@ def test_a_failed_batch_is_noted_and_its_hours_are_repaired(bench: Bench) -> Non
     assert bench.counts(account) == {1}
 
 
-def test_a_failed_batch_is_repaired_by_the_hourly_check(bench: Bench) -> None:
-    account = bench.corrupted()
-    lost(bench, account)
-    wait(lambda: waiting(bench, "FailedBatchesQueueUrl"))
-    assert invoke(bench.stack, "ReconcilerFunction", {"repair": True})["repaired"] > 0
-    assert bench.counts(account) == {1}
-
-
 def test_a_record_in_quarantine_that_can_be_counted_by_now_is_taken_out(bench: Bench) -> None:
     """Its hour is checked, however the record came there; what cannot be counted stays."""
     account = bench.corrupted()
@@ -147,19 +112,3 @@ def test_a_record_in_quarantine_that_can_be_counted_by_now_is_taken_out(bench: B
     assert bench.counts(account) == {1}
     left = {message.id for message in check.quarantined(bench.stack)}
     assert {f"item-{account}", f"bad-{account}"} & left == {f"bad-{account}"}
-
-
-def test_attaching_finds_the_back_end_that_is_deployed(bench: Bench, tmp_path: Path) -> None:
-    config = tmp_path / "samconfig.toml"
-    asked = ("--api-id", bench.stack.backend["GraphQLApiId"], "--env", "prod")
-    own = ("--endpoint", bench.stack.graphql_endpoint, "--config", str(config))
-    code, said = bench.command("attach", *asked, *own)
-    assert code == DONE, said
-    shared = tomlkit.parse(config.read_text()).unwrap()["prod"]["global"]["parameters"]
-    written = shared["parameter_overrides"]
-    expected = {"GraphQLEndpoint": bench.stack.backend["GraphQLEndpoint"]}
-    expected["GraphQLApiArn"] = bench.stack.backend["GraphQLApiArn"]
-    assert expected.items() <= written.items()
-    deployed = bench.stack.app_parameters()
-    for name in ("StreamArns", "TableArns", "ListingFieldArns"):
-        assert sorted(written[name].split(",")) == sorted(deployed[name].split(","))

@@ -2,11 +2,10 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from unittest.mock import Mock
 
-import boto3
 import pytest
-from botocore.stub import Stubber
+from botocore.exceptions import ClientError
 
 from aggregated_metrics_cli.arguments import parse
 from aggregated_metrics_cli.deployment import Deployment, acting_on, connect, describe, session_of
@@ -90,40 +89,32 @@ def test_what_is_not_known_is_named_with_its_remedy() -> None:
         found.needs("BackfillStateMachine")
 
 
-@pytest.fixture
-def cloudformation() -> Any:
-    return boto3.client("cloudformation", "us-east-1")
+def refused(code: str) -> Mock:
+    return Mock(side_effect=ClientError({"Error": {"Code": code, "Message": "no"}}, "Describe"))
 
 
-def test_a_stack_is_described_by_its_parameters_and_outputs(cloudformation: Any) -> None:
+def test_a_stack_is_described_by_its_parameters_and_outputs() -> None:
     stack = {
-        "StackName": "counts",
-        "CreationTime": "2026-11-22T10:00:00Z",
-        "StackStatus": "CREATE_COMPLETE",
         "Parameters": [{"ParameterKey": "StreamArns", "ParameterValue": "a,b"}],
         "Outputs": [{"OutputKey": "PendingHoursTable", "OutputValue": "pending"}],
     }
-    with Stubber(cloudformation) as stub:
-        stub.add_response("describe_stacks", {"Stacks": [stack]}, {"StackName": "counts"})
-        found = describe(cloudformation, "counts")
+    cloudformation = Mock(describe_stacks=Mock(return_value={"Stacks": [stack]}))
+    found = describe(cloudformation, "counts")
     assert found == {"StreamArns": "a,b", "PendingHoursTable": "pending"}
+    cloudformation.describe_stacks.assert_called_once_with(StackName="counts")
 
 
-def test_a_stack_that_is_not_there_says_what_to_check(cloudformation: Any) -> None:
-    with Stubber(cloudformation) as stub:
-        stub.add_client_error("describe_stacks", "ValidationError", "Stack x does not exist")
-        with pytest.raises(CommandError, match="--stack, --region and the credentials"):
-            describe(cloudformation, "x")
+def test_a_stack_that_is_not_there_says_what_to_check() -> None:
+    with pytest.raises(CommandError, match="--stack, --region and the credentials"):
+        describe(Mock(describe_stacks=refused("ValidationError")), "x")
 
 
 def test_the_account_is_named_and_that_it_is_unknown() -> None:
     session = session_of(None, "us-east-1", {})
-    sts = session.client("sts")
-    with Stubber(sts) as stub:
-        stub.add_response("get_caller_identity", {"Account": "123456789012"})
-        assert acting_on(session, sts) == "account 123456789012, us-east-1"
-        stub.add_client_error("get_caller_identity", "ExpiredToken", "expired")
-        assert acting_on(session, sts).startswith("account unknown (")
+    sts = Mock(get_caller_identity=Mock(return_value={"Account": "123456789012"}))
+    assert acting_on(session, sts) == "account 123456789012, us-east-1"
+    sts.get_caller_identity = refused("ExpiredToken")
+    assert acting_on(session, sts).startswith("account unknown (")
 
 
 def test_no_target_of_make_overrides_the_region_of_a_deployments_commands() -> None:

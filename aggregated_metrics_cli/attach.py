@@ -27,21 +27,12 @@ _MARKS = {"good": ("✓", "green"), "note": ("!", "yellow"), "wrong": ("✗", "r
 
 
 def region_of(options: Namespace) -> str | None:
-    """The region that the application's outputs name; None without them.
-
-    Raises:
-        CommandError: the file is not there, or names no API.
-    """
+    """The region that the application's outputs name; None without them."""
     return outputs_of(options.outputs)[1] if options.outputs is not None else None
 
 
 def run(options: Namespace, deployment: Deployment, output: Output) -> int:
-    """Report, and write the parameters; returns 0 if the application is ready, 1 if not.
-
-    Raises:
-        CommandError: the API could not be found or read.
-        SettingsError: the file of models is wrong; the message names the model and the key.
-    """
+    """Report, and write the parameters; returns 0 if the application is ready, 1 if not."""
     before = samconfig.overrides(options.config, options.env)
     found = _find(options, deployment, _declarations(options, before))
     parameters, findings = found.parameters(before), [each._asdict() for each in found.findings]

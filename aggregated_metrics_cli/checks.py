@@ -29,11 +29,7 @@ _HINTS = {
 
 
 def run(options: Namespace, deployment: Deployment, output: Output) -> int:
-    """Start and follow, follow, or stop an execution; returns the exit code.
-
-    Raises:
-        CommandError: it is not said what to check, or nothing is stored for the account.
-    """
+    """Start and follow, follow, or stop an execution; returns the exit code."""
     machine = Machine(deployment.aws("stepfunctions"), deployment.needs("BackfillStateMachine"))
     if options.stop:
         machine.stop(options.stop)

@@ -15,15 +15,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from aggregated_metrics_cli.errors import CommandError
 
-PARAMETERS: Mapping[str, str] = {
+SETTINGS: Mapping[str, str] = {
     "GraphQLEndpoint": "GRAPHQL_ENDPOINT",
     "MaxRequestBytes": "MAX_REQUEST_BYTES",
     "Models": "MODELS",
+    "PendingHoursTable": "PENDING_HOURS_TABLE",
 }
-"""template.yaml's parameters that readers obey, and the setting that each becomes."""
-OUTPUTS: Mapping[str, str] = {"PendingHoursTable": "PENDING_HOURS_TABLE"}
-"""template.yaml's outputs, and the setting that each becomes."""
-_NAMED = {**PARAMETERS, **OUTPUTS}
+"""template.yaml's parameters and outputs, and the setting that each becomes."""
 _DEFAULTS = {"PENDING_HOURS_TABLE": "unknown", "BREAKDOWNS": "all"}
 """Most commands need no table; breakdowns that were switched off are still stored."""
 REQUEST_SECONDS = 60.0
@@ -60,7 +58,7 @@ class Deployment:
             CommandError: the API is not known, or there are no credentials.
             SettingsError: a setting is wrong; the message names it.
         """
-        given = {name: self.stack[key] for key, name in _NAMED.items() if key in self.stack}
+        given = {name: self.stack[key] for key, name in SETTINGS.items() if key in self.stack}
         region = {"AWS_REGION": self.session.region_name}
         variables = {**_DEFAULTS, **self.environment, **region, **given}
         if not variables.get("GRAPHQL_ENDPOINT"):

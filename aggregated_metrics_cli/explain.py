@@ -17,11 +17,7 @@ from aggregated_metrics_cli.tables import table
 
 
 def run(options: Namespace, deployment: Deployment, output: Output) -> int:
-    """Show the hour that holds `--start`; returns the exit code.
-
-    Raises:
-        CommandError: no hour or not exactly one record type is named, or no stack.
-    """
+    """Show the hour that holds `--start`; returns the exit code."""
     if options.start is None or len(options.record_types) != 1:
         raise CommandError("--explain needs --start, and --record-type once")
     deployment.needs("PendingHoursTable")

@@ -39,7 +39,7 @@ def main(
     out: TextIO | None = None,
     err: TextIO | None = None,
 ) -> int:
-    """Run one command; returns the exit code.
+    """Run one command; returns the exit code, 2 for whatever the command raises.
 
     Args:
         given: the arguments, without the program's name.

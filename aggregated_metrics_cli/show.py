@@ -24,11 +24,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def run(options: Namespace, deployment: Deployment, output: Output) -> int:
-    """Show it; returns the exit code.
-
-    Raises:
-        CommandError: the range, a record type or the account is not known.
-    """
+    """Show it; returns the exit code."""
     if options.explain:
         return explain.run(options, deployment, output)
     step = options.minutes and timedelta(minutes=options.minutes)
@@ -41,11 +37,7 @@ def run(options: Namespace, deployment: Deployment, output: Output) -> int:
 
 
 def report(options: Namespace, deployment: Deployment, output: Output) -> int:
-    """Write the page and say where; returns the exit code.
-
-    Raises:
-        CommandError: the range or the account is not known, or the file cannot be written.
-    """
+    """Write the page and say where; returns the exit code."""
     found = overview_of(options, deployment)
     account = re.sub(r"[^\w.-]+", "_", found.account_id)[:80]
     path: Path = options.output or Path(f"counts-{account}-{found.start:%Y-%m-%d}.html")

@@ -13,7 +13,7 @@ from aggregated_metrics.adapters.settings import Settings
 from aggregated_metrics.core.declarations import Document
 from aggregated_metrics.core.models import BUILT_IN
 
-from aggregated_metrics_cli.deployment import OUTPUTS, PARAMETERS
+from aggregated_metrics_cli.deployment import SETTINGS
 from testbench.privileges import actions_of, statements_of
 from testbench.templates import LISTS, ROOT, resources, template
 
@@ -453,5 +453,4 @@ def test_the_dashboard_is_made_where_it_is_asked_for_and_shows_every_alarm() -> 
 
 
 def test_the_command_line_reads_a_stack_by_the_names_that_it_has() -> None:
-    assert PARAMETERS.keys() <= TEMPLATE["Parameters"].keys()
-    assert OUTPUTS.keys() <= TEMPLATE["Outputs"].keys()
+    assert SETTINGS.keys() <= TEMPLATE["Parameters"].keys() | TEMPLATE["Outputs"].keys()

@@ -311,6 +311,28 @@ def test_a_lost_unindexed_row_waits_for_a_scan() -> None:
     assert world.items("check") == {}
 
 
+@pytest.mark.parametrize(
+    ("model", "changes"),
+    [("Item", {"createdAt": OTHER_ZONE}), ("Task", {"updatedAt": "2026-11-20T10:00:00.000Z"})],
+)
+def test_an_unindexed_row_that_was_removed_uncounted_is_left_to_a_scan(
+    model: str, changes: dict[str, str]
+) -> None:
+    """The row is older than the stream, which brings only its removal."""
+    world = World([model])
+    world.insert(model, "older", **changes)
+    world.lose()
+    world.insert(model, "counted")
+    world.remove(model, "older")
+    world.deliver()
+    _over(world)
+    assert world.check()["deferred"] > 0
+    assert world.items("entry") == {}
+    world.backfill()
+    assert _exact(world)
+    assert world.items("check") == {}
+
+
 @pytest.mark.parametrize("model", ["Item", "FeedbackItem"])
 def test_sums_that_another_writer_stored_are_left_to_a_scan(model: str) -> None:
     world = World([model])

@@ -175,6 +175,7 @@ _STEP = st.one_of(
     _ACTION,
     _ACTION,
     st.tuples(st.sampled_from(["check", "range", "scan", "again", "lose", "overwrite", "hour"])),
+    st.tuples(st.just("older"), _MODEL),
 )
 _ACTIONS = st.lists(_ACTION, max_size=5)
 _TRAFFIC = st.lists(
@@ -204,6 +205,13 @@ class _History:
         self.made += 1
         self.changed.add(f"{model}-{self.made}")
         self.world.insert(model, f"{model}-{self.made}", **self._listed(model, ago, indexed))
+
+    def _older(self, model: str) -> None:
+        """An unindexed row from before the stream is removed, beside rows that are indexed."""
+        self._insert(model, 5, indexed=True)
+        self.world.insert(model, "older", **self._listed(model, 5, indexed=False))
+        self.world.undelivered.pop()
+        self.world.remove(model, "older")
 
     def _listed(self, model: str, ago: int, indexed: bool) -> dict[str, str]:
         """Times of a row that the index lists within its hour, or not."""

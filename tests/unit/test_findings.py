@@ -188,6 +188,18 @@ def test_sums_of_another_writer_are_left_to_a_scan() -> None:
     assert set(by_scan(hour, {0: rows(2)}, {0: rows(2)}).wrong) == {TEN}
 
 
+@pytest.mark.parametrize("removed", [Measures(-1), Measures(-2, 5)])
+@pytest.mark.parametrize("found", [1, 2])
+def test_an_unindexed_part_below_zero_is_left_to_a_scan(removed: Measures, found: int) -> None:
+    """A row from before the stream was removed: the index check would take one row too few."""
+    hour = Hour(HOUR)
+    apply(hour, delta(1), delta(2, Measures(1)), delta(3, removed, indexed=False))
+    hour.roll_up()
+    verdict = by_index(saved(hour), {0: rows(found)}, {0: rows(found)})
+    assert (set(verdict.foreign), dict(verdict.wrong), verdict.drift) == ({TEN}, {}, ())
+    assert set(by_scan(saved(hour), {0: rows(found)}, {0: rows(found)}).wrong) == {TEN}
+
+
 def test_a_scan_ends_the_mark_of_another_writer_though_the_sums_are_right() -> None:
     hour = saved(counted({0: ONE}), metadata={"foreign": True, "countedUntil": [1, 1]})
     assert is_right(by_index(hour, {0: rows(1)}, {0: rows(1)}))

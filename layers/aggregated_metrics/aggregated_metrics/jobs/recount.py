@@ -44,7 +44,7 @@ from aggregated_metrics.jobs.passes import IndexPass, Wanted
 SPARE_SECONDS = 30.0
 """Kept at the end, for what must be saved and reported."""
 IN_FLUX = "its rows change while they are counted"
-FOREIGN = "another writer's sums are in it"
+FOREIGN = "the sums of its unindexed rows are not known"
 UNVERIFIED = "the API cannot give one of its rows"
 UNREADABLE = "a stored record could not be read"
 REPAIRS_OFF = "repairs are off"

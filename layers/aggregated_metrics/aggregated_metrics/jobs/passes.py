@@ -97,12 +97,19 @@ class IndexPass:
     not_reached: list[HourId] = field(default_factory=list)
     _totals: Totals = field(default_factory=Totals)
     _seen: set[int] = field(default_factory=set)
+    _away: timedelta = timedelta()
     _left: list[int] = field(init=False)
     _tail_from: datetime = field(init=False)
 
     def __post_init__(self) -> None:
         self._left = sorted(self.wanted.hours)  # the next to be handed on is the last one
         self._tail_from = self._began = self.clock()
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether reading alone took all the time, without what was done with its parts."""
+        alone = self.clock() - self._began - self._away
+        return self.pages > 0 and alone.total_seconds() >= self.seconds
 
     def parts(self, stored: StoredHours) -> Iterator[tuple[Sequence[HourId], Totals]]:
         """Hours of which all rows are read, newest first, and totals that hold theirs.
@@ -113,6 +120,12 @@ class IndexPass:
         Raises:
             ApiError: the API refused, or did not answer.
         """
+        for part in self._parts(stored):
+            handed_on = self.clock()
+            yield part
+            self._away += self.clock() - handed_on
+
+    def _parts(self, stored: StoredHours) -> Iterator[tuple[Sequence[HourId], Totals]]:
         for bound in self._bounds():
             stopped = self._must_stop()
             passed = [start for start in self._left if prefix(start) > bound]

@@ -380,7 +380,8 @@ class Recount:
     ) -> None:
         """Name the hours that a reading did not reach.
 
-        Only a Scan reaches them if a limit stopped the reading, or all of a run's time did.
+        Only a Scan reaches them if a limit stopped the reading, or if it alone took all of a run's
+        time; where deletes took it the next check goes on.
         """
         left = reading.not_reached
         if not left:
@@ -388,7 +389,7 @@ class Recount:
         findings.report_not_reached(reading.wanted.name, len(left))
         if not known.entries:
             return  # a range: what it does not reach is only named
-        deferred = reading.is_over_limit or is_first
+        deferred = reading.is_over_limit or (is_first and reading.is_slow)
         if not (deferred or reading.pages):
             return  # not begun: its entries stand, and are read in their turn
 

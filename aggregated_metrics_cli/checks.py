@@ -24,6 +24,8 @@ _HINTS = {
     "the reconciler's log.",
     "deferred": "{} hours are deferred: only a scan of the table may settle them: "
     "aggregated-metrics backfill --models …",
+    "stillUncountable": "{} records in quarantine still cannot be counted: correct their rows, and "
+    "delete their messages. Each message has its reason (docs/operations.md, QuarantinedAlarm).",
 }
 """What a report counts besides drift that may be wrong."""
 

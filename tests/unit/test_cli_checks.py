@@ -160,6 +160,7 @@ def test_a_right_report_is_0_and_one_line_after_the_stack_account_and_region(she
         ({"in_flux": 2}, 1, "Run this again in a few minutes"),
         ({"unverified": 1}, 1, "could not be compared"),
         ({"deferred": 1}, 1, "backfill --models"),
+        ({"still_uncountable": 3}, 1, "3 records in quarantine still cannot be counted: correct"),
         ({"not_reached": ["a: Item"], "not_reached_count": 1}, 2, "not reached: a: Item"),
         ({"failed": ["a: Task: no answer"]}, 2, "could not be checked: a: Task: no answer"),
     ],

@@ -54,6 +54,7 @@ class Findings:
         in_flux: buckets that changed between or after the passes; left to the next check.
         unverified: minutes beside a row that the API could not give; left alone.
         deferred: hours that only a Scan can settle.
+        still_uncountable: records of the quarantine that still cannot be counted.
         completed: buckets that had elapsed and are complete now.
         not_reached: the first hours or accounts that a reading did not reach; and how many.
         failed: a line for each account and model that could not be checked.
@@ -69,6 +70,7 @@ class Findings:
     in_flux: int = 0
     unverified: int = 0
     deferred: int = 0
+    still_uncountable: int = 0
     completed: int = 0
     not_reached: list[str] = field(default_factory=list)
     not_reached_count: int = 0
@@ -98,6 +100,7 @@ class Findings:
             "inFlux": self.in_flux,
             "unverified": self.unverified,
             "deferred": self.deferred,
+            "stillUncountable": self.still_uncountable,
             "completed": self.completed,
             "notReachedCount": self.not_reached_count,
             "notReached": self.not_reached,

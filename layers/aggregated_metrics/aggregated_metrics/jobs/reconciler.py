@@ -250,17 +250,19 @@ class Reconciler:
         repair = _repair(asked, otherwise=True)
         messages = self.quarantine.receive(MOST_MESSAGES)
         hours: set[HourId] = set()
-        done: list[Message] = []
+        countable: list[Message] = []
         for message in messages:
             record, _ = message
             if record is not None:
                 folded = self._fold({"Records": [record]})
                 hours |= self._expect(folded, REDRIVEN)
-                if repair and not folded.rejects:
-                    done.append(message)
+                if not folded.rejects:
+                    countable.append(message)
+        done = countable if repair else []
         self.quarantine.delete(done)
         self.quarantine.release([each for each in messages if each not in done])
-        report |= {"redriven": len(done), "stillUncountable": len(messages) - len(done)}
+        findings.still_uncountable = len(messages) - len(countable)
+        report |= {"redriven": len(done), "stillUncountable": findings.still_uncountable}
         self._check(hours, findings, repair=repair)
 
     def _fold(self, event: Any) -> Folded:

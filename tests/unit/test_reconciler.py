@@ -156,14 +156,19 @@ def test_an_hour_that_a_reading_did_not_reach_is_read_first_next_time() -> None:
 
 
 def test_open_checks_are_reported_for_the_alarms() -> None:
-    world = World(["Item"])
+    world = World(["Item", "Task"])
     world.insert("Item", "unindexed", createdAt=UNINDEXED)
-    world.lose_batch([world.undelivered[-1].record])
+    world.insert("Task", "unindexed", updatedAt="2026-11-20T10:00:00.000Z")
+    world.lose_batch([change.record for change in world.undelivered])
     world.lose()
     over(world)
     world.check()
     report = world.reports[-1]
-    assert (report["deferred"], report["oldestOpenCheckSeconds"]) == (2, 0.0)
+    assert (report["deferred"], report["oldestOpenCheckSeconds"]) == (3, 0.0)
+    assert sorted(each.items() for each in report["deferredModels"]) == [
+        {"model": "Item", "hours": 2}.items(),
+        {"model": "Task", "hours": 1}.items(),
+    ]
     insert_uncounted(world, "Item", "lost")
     world.lose_batch([Stream("Item").insert(world.row("Item", "lost"), created=world.clock.now)])
     world.check()

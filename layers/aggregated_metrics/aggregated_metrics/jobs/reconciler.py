@@ -9,6 +9,7 @@ The schedule asks for the first, the state machine for the others. A batch that 
 by whichever comes next: its hours get entries, and are checked like any other.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -151,14 +152,23 @@ class Reconciler:
         ]
 
     def _open_checks(self) -> Report:
-        """What no check could settle: how many hours, and for how long (for the alarms)."""
-        now = self.clock().timestamp()
-        deferred, oldest = 0, now
+        """What no check could settle: how many hours, and for how long (for the alarms).
+
+        Deferred ones are named by the models that a backfill has to count.
+        """
+        oldest = now = self.clock().timestamp()
+        deferred = Counter[str]()
         for check in self.pending.open_checks():
-            deferred += check.deferred
-            if not check.deferred:
+            if check.deferred:
+                model = self.models.of(check.hour.series.record_type)
+                deferred[model.name if model else ""] += 1
+            else:
                 oldest = min(oldest, check.since)
-        return {"deferred": deferred, "oldestOpenCheckSeconds": round(now - oldest, 1)}
+        return {
+            "deferred": deferred.total(),
+            "deferredModels": [{"model": name, "hours": n} for name, n in deferred.items()],
+            "oldestOpenCheckSeconds": round(now - oldest, 1),
+        }
 
     # Ranges ---------------------------------------------------------------------------------------
 

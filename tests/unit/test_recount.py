@@ -343,7 +343,7 @@ def _items(world: World, *minutes: int) -> None:
 
 
 @pytest.mark.parametrize("lost", [(), (20,)])
-def test_an_unverified_minute_is_left_and_keeps_its_hour_open_whatever_else_is_repaired(
+def test_an_unverified_minute_is_left_to_a_scan_whatever_else_is_repaired(
     lost: tuple[int, ...],
 ) -> None:
     world = World(["Item"])
@@ -356,7 +356,10 @@ def test_an_unverified_minute_is_left_and_keeps_its_hour_open_whatever_else_is_r
     result = world.check()
     assert (result["unverified"], result["repaired"]) == (1, len(lost))
     assert is_right(world)
-    assert (len(world.items("entry")), reasons(world)) == (1, [(recount.UNVERIFIED, False)])
+    assert (result["deferred"], world.items("entry")) == (1, {})
+    assert reasons(world) == [(recount.UNVERIFIED, True)]
+    world.backfill()
+    assert (world.items("check"), is_right(world)) == ({}, True)
 
 
 def test_where_not_even_its_time_can_be_read_nothing_is_lowered_and_the_rest_is_raised() -> None:
@@ -381,7 +384,7 @@ def test_where_not_even_its_time_can_be_read_nothing_is_lowered_and_the_rest_is_
     world.before = hide_times
     stored = world.stored(1)
     result = world.check()
-    assert (result["unverified"], result["repaired"]) == (2, 1)
+    assert (result["unverified"], result["repaired"], result["deferred"]) == (2, 1, 1)
     raised = ("acct-1", "items", "2026-11-22T12:30:00Z", 1)
     assert world.stored(1) == stored | {raised: world.counted(1)[raised]}
 

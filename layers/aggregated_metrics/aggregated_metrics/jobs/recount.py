@@ -69,13 +69,11 @@ and how many are unverified, whether a rollup is wrong, and whether all buckets 
 class _FirstPass(NamedTuple):
     """What a first pass found: the differing minutes of each hour, with their fingerprints.
 
-    An hour without minutes has a rollup that is not their sum. One that is unverified is checked
-    again, whatever comes of its other minutes.
+    An hour without minutes has a rollup that is not their sum.
     """
 
     wanted: Wanted
     fingerprints: dict[HourId, bytes]
-    unverified: set[HourId]
     span: Pass
 
 
@@ -142,7 +140,7 @@ class Recount:
         left = self.time_left() - end
         seconds = (left - self.settle_seconds) / 2  # as much again is reserved for the second pass
         reading = IndexPass(self.rows, wanted, self.clock, self.rows_limit, seconds)
-        first = _FirstPass(wanted, {}, set(), Pass(began, began))
+        first = _FirstPass(wanted, {}, Pass(began, began))
         try:
             for hours, totals in reading.parts(self._breakdown_hours):
                 work = partial(self._compare, totals=totals, reading=reading)
@@ -184,12 +182,10 @@ class Recount:
             findings.minutes += minutes
             findings.unverified += unverified
             if unverified:
-                first.unverified.add(hour)
-                self._keep(hour, UNVERIFIED, known)
+                findings.deferred += 1
+                self._defer(hour, UNVERIFIED, known)
             if fingerprints or has_wrong_rollup:
                 first.fingerprints[hour] = fingerprints
-            elif unverified:
-                continue
             elif is_complete:
                 right.append(hour)
             elif known.pending and hour not in known.entries:
@@ -213,7 +209,6 @@ class Recount:
                 fingerprints = {hour: _unpacked(hour, first.fingerprints[hour]) for hour in hours}
                 counted = IndexCounted(fingerprints, totals, self._zero(hours[0]))
                 work = _Work(counted, until, known, findings, began, repair=repair)
-                work.unverified = first.unverified
                 self._settle(hours, work)
         finally:
             findings.rows += reading.rows
@@ -333,7 +328,7 @@ class Recount:
             self._keep(hour.id, IN_FLUX, work.known)
         elif verdict.drift and not work.repair:
             self._keep(hour.id, REPAIRS_OFF, work.known)
-        elif hour.due(self.grace) is None and hour.id not in work.unverified:
+        elif hour.due(self.grace) is None:
             claimed = work.claims.pop(hour.id, None)
             self._forget([hour.id], work.began, work.known, claimed, scan=work.counted.scan)
 
@@ -432,7 +427,6 @@ class _Work:
     claims: dict[HourId, Entry | None] = field(default_factory=dict)
     completed: dict[HourId, int] = field(default_factory=dict)
     unreadable: set[HourId] = field(default_factory=set)
-    unverified: Collection[HourId] = ()
 
 
 @contextmanager

@@ -1,13 +1,14 @@
-"""When the sweeper visits an hour, what a visit costs, and what keeps an hour due."""
+"""bucket_sweeper: what it completes, when it visits an hour, and what a visit costs."""
 
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.errors import AuthorizationError
+from aggregated_metrics.core.errors import AggregatedMetricsError, AuthorizationError
 from aggregated_metrics.core.series import HourId, Series
 
+from testbench import local
 from testbench.fakes.endpoint import Answer, refusal
 from testbench.fakes.signatures import Request
 from testbench.hours import GRACE
@@ -15,6 +16,8 @@ from testbench.world import START, World
 
 LEASE = 91
 OLD = "2026-11-01T23:59:59Z"
+HOUR, MINUTE = "tasks#2026-11-22T12:00:00Z#60", "tasks#2026-11-22T12:10:00Z#1"
+STREAM = f"Task/{local.LABEL}"
 
 
 @pytest.fixture
@@ -31,7 +34,9 @@ def count(world: World, *created: str, accounts: int = 1) -> None:
     world.log.clear()
 
 
-def sweep(world: World, at: datetime | None = None) -> Any:
+def sweep(world: World, at: datetime | str | None = None) -> Any:
+    """Sweep at a time, a text of which is of the day (`12:13:00`)."""
+    at = datetime.fromisoformat(f"2026-11-22T{at}+00:00") if isinstance(at, str) else at
     world.clock.now = at or world.clock.now
     return world.invoke("bucket_sweeper", {})
 
@@ -48,10 +53,35 @@ def dues(world: World) -> list[float | None]:
     return [None if due is None else int(due) - world.clock.timestamp() for due in found]
 
 
+def incomplete(world: World) -> list[int]:
+    return sorted(row["numberOfMinutes"] for row in world.buckets() if not row["complete"])
+
+
+# Visits -------------------------------------------------------------------------------------------
+
+
 def test_with_nothing_due_no_hour_is_asked_for(world: World) -> None:
     report = sweep(world)
     assert hours_loaded(world) == []
     assert (report["due"], report["oldestPendingSeconds"]) == (0, 0.0)
+
+
+def test_buckets_become_complete_one_after_the_other_and_then_the_hour_is_visited_no_more(
+    world: World,
+) -> None:
+    count(world)
+    seen = []
+    for at in ("12:12:59", "12:13:00", "12:17:00", "13:01:59", "13:02:00"):
+        report = sweep(world, at)
+        seen.append((incomplete(world), report["completed"], None in dues(world)))
+    assert seen == [
+        ([1, 5, 15, 60], 0, False),
+        ([5, 15, 60], 1, False),
+        ([60], 2, False),
+        ([60], 0, False),
+        ([], 1, True),
+    ]
+    assert sweep(world)["due"] == 0
 
 
 def test_a_quiet_hour_is_loaded_about_four_times(world: World) -> None:
@@ -60,7 +90,7 @@ def test_a_quiet_hour_is_loaded_about_four_times(world: World) -> None:
         world.clock.advance(60)
         sweep(world)
     assert len(hours_loaded(world)) == 4
-    assert all(bucket["complete"] for bucket in world.buckets())
+    assert incomplete(world) == []
 
 
 def test_a_late_hour_is_visited_at_once_and_again_when_its_writer_has_ended(world: World) -> None:
@@ -69,13 +99,6 @@ def test_a_late_hour_is_visited_at_once_and_again_when_its_writer_has_ended(worl
     assert dues(world) == [LEASE - 1]
     sweep(world, world.clock.now + timedelta(seconds=LEASE))
     assert (hours_loaded(world), dues(world)) == ([1, 1], [None])
-
-
-def test_what_may_not_be_completed_yet_is_due_again_in_ten_minutes(world: World) -> None:
-    world.ports.mappings.mappings.clear()
-    count(world)
-    assert sweep(world, START + timedelta(hours=2))["completed"] == 0
-    assert dues(world) == [600]
 
 
 def test_an_hour_that_was_touched_for_nothing_is_visited_until_it_is_over(world: World) -> None:
@@ -89,15 +112,7 @@ def test_an_hour_that_was_touched_for_nothing_is_visited_until_it_is_over(world:
     assert dues(world) == [None]
 
 
-def test_many_hours_are_visited_forty_at_a_time(world: World) -> None:
-    count(world, OLD, accounts=45)
-    report = sweep(world, world.clock.now + timedelta(seconds=LEASE))
-    assert (report["due"], report["swept"], report["waiting"]) == (45, 45, 0)
-    assert sorted(hours_loaded(world)) == [5, 40]
-    assert dues(world) == [None] * 45
-
-
-def test_one_bad_hour_costs_no_other_hour_and_is_raised(world: World) -> None:
+def test_many_hours_are_visited_forty_at_a_time_and_a_bad_one_costs_no_other(world: World) -> None:
     count(world, OLD, accounts=45)
 
     def refuse(request: Request) -> Answer | None:
@@ -106,57 +121,122 @@ def test_one_bad_hour_costs_no_other_hour_and_is_raised(world: World) -> None:
     world.before = refuse
     with pytest.raises(AuthorizationError):
         sweep(world, world.clock.now + timedelta(seconds=LEASE))
+    report = world.reports[-1]
+    assert [report[name] for name in ("due", "swept", "waiting", "failedHours")] == [45, 44, 1, 1]
+    assert sorted(hours_loaded(world))[-2:] == [5, 40]
     assert dues(world).count(None) == 44
-    assert (world.reports[-1]["failedHours"], world.reports[-1]["swept"]) == (1, 44)
     world.before = lambda _: None
     sweep(world)
     assert dues(world) == [None] * 45
 
 
 def test_what_does_not_fit_into_the_time_stays_due(world: World) -> None:
-    count(world, OLD, accounts=3)
+    count(world, accounts=3)
     world.seconds_left = 4.9
-    report = sweep(world, world.clock.now + timedelta(seconds=LEASE))
+    report = sweep(world, START + timedelta(minutes=1, seconds=GRACE + 90))
     assert (report["due"], report["swept"], report["waiting"]) == (3, 0, 3)
+    assert report["oldestPendingSeconds"] == 90.0
     assert None not in dues(world)
 
 
-def test_how_long_the_oldest_hour_has_been_due_is_reported(world: World) -> None:
+def test_an_entry_of_a_record_type_that_nothing_counts_is_deleted(world: World) -> None:
+    world.pending().touch({HourId(Series("acct-1", "others"), 0): 0})
+    sweep(world)
+    assert world.items("entry") == {}
+
+
+# Buckets ------------------------------------------------------------------------------------------
+
+
+def test_a_row_that_is_counted_during_a_sweep_is_not_lost(world: World) -> None:
+    def meanwhile(request: Request) -> None:
+        if b"h0" in request.body and b'"tasks#' in request.body:
+            world.after = lambda _: None
+            world.insert("Task", "meanwhile", createdAt="2026-11-22T12:10:30Z")
+            world.deliver()
+
     count(world)
-    moment = START + timedelta(minutes=1, seconds=GRACE + 90)
-    assert sweep(world, moment)["oldestPendingSeconds"] == 90.0
+    world.clock.set("2026-11-22T12:13:30Z")
+    world.after = meanwhile
+    assert sweep(world)["conflicts"] > 0
+    assert world.stored() == world.counted()
+    assert None not in dues(world)
 
 
 def test_an_hour_with_a_rollup_that_is_left_stays_due(world: World) -> None:
     count(world)
-    rollup = "tasks#2026-11-22T12:00:00Z#60"
-    world.api.put("AggregatedMetrics", world.bucket(rollup) | {"count": 7})
+    world.api.put("AggregatedMetrics", world.bucket(HOUR) | {"count": 7})
 
     def another(request: Request) -> None:
         if b"mutation" not in request.body:
             world.clock.advance(0.001)
             version = world.clock.now.isoformat().replace("+00:00", "Z")
-            world.api.put("AggregatedMetrics", world.bucket(rollup) | {"updatedAt": version})
+            world.api.put("AggregatedMetrics", world.bucket(HOUR) | {"updatedAt": version})
 
     world.after = another
-    moment = START + timedelta(minutes=1, seconds=GRACE)
-    sweep(world, moment)
+    assert sweep(world, START + timedelta(minutes=1, seconds=GRACE))["completed"] == 1
+    assert incomplete(world) == [5, 15, 60]
     assert (dues(world)[0] or 0) <= 0
     world.after = lambda _: None
     sweep(world)
-    assert world.bucket(rollup)["count"] == 1
-
-
-def test_a_missing_rollup_is_made_and_complete_at_once(world: World) -> None:
-    count(world)
-    world.api.remove("AggregatedMetrics", "acct-1", "tasks#2026-11-22T12:00:00Z#60")
-    report = sweep(world, START + timedelta(hours=1))
-    assert (report["written"], report["completed"], dues(world)) == (4, 4, [None])
+    assert world.bucket(HOUR)["count"] == 1
 
 
 def test_an_hour_with_an_unreadable_minute_is_left_to_a_check(world: World) -> None:
     count(world)
-    minute = "tasks#2026-11-22T12:10:00Z#1"
-    world.api.put("AggregatedMetrics", world.bucket(minute) | {"updatedAt": None})
+    world.api.put("AggregatedMetrics", world.bucket(MINUTE) | {"updatedAt": None})
     report = sweep(world, START + timedelta(hours=1, seconds=GRACE))
     assert (report["unreadableRecords"], report["written"], dues(world)) == (1, 0, [None])
+    assert report["completed"] == 0
+
+
+# As of --------------------------------------------------------------------------------------------
+
+
+def as_of(world: World) -> Any:
+    return world.bucket("_streams#1970-01-01T00:00:00Z#60", "_streams")["metadata"]
+
+
+def test_nothing_is_completed_while_a_stream_may_not_be_applied(world: World) -> None:
+    count(world)
+    sweep(world, "12:13:00")
+    mappings = world.ports.mappings
+    modified = datetime.fromisoformat("2026-11-22T13:05:00+00:00")
+    mappings.mappings[STREAM] = ("Disabled", "OK", modified)
+    assert sweep(world, "13:10:00")["streamsNotConsumed"] == 1
+    assert (incomplete(world), dues(world)) == ([5, 15, 60], [600])  # again in ten minutes
+    mappings.enable([STREAM], modified)
+    sweep(world, "13:14:59")
+    assert as_of(world) == {"asOf": {"tasks": "2026-11-22T12:13:00Z"}, "completeAfter": 120}
+    sweep(world, "13:25:00")
+    assert incomplete(world) == []
+    assert as_of(world)["asOf"] == {"tasks": "2026-11-22T13:25:00Z"}
+
+
+def test_a_late_batch_holds_back_what_may_be_missing(world: World) -> None:
+    """The batch began with a record of 12:20; more of the kind may still be on their way."""
+    world.insert("Task", "first")
+    world.clock.set("2026-11-22T12:20:00Z")
+    world.insert("Task", "late")
+    world.clock.set("2026-11-22T13:10:00Z")
+    world.deliver()
+    sweep(world)
+    assert incomplete(world) == [1, 5, 15, 60]
+    assert world.bucket("tasks#2026-11-22T12:00:00Z#15")["complete"]
+    sweep(world, "13:21:00")
+    assert incomplete(world) == []
+
+
+def test_hours_are_swept_although_it_is_not_known_how_far_the_streams_are(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(**_: Any) -> Any:
+        raise AggregatedMetricsError("Lambda is gone")
+
+    count(world)
+    world.api.remove("AggregatedMetrics", "acct-1", HOUR)
+    monkeypatch.setattr(world.ports.mappings, "get_function_concurrency", fails)
+    with pytest.raises(AggregatedMetricsError, match="gone"):
+        sweep(world, "12:13:00")
+    assert world.stored() == world.counted()
+    assert incomplete(world) == [1, 5, 15, 60]

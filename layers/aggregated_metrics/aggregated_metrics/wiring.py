@@ -126,17 +126,21 @@ def aggregator(process: Process, context: Any) -> "Aggregator":
 
 def ask_streams(process: Process, context: Any, report: "Report") -> "AsOf":
     """Ask how far the streams are applied, and store it for the readers of counts."""
-    from aggregated_metrics.adapters.consumers import Consumers  # noqa: PLC0415 - cold start
-    from aggregated_metrics.jobs import sweeper  # noqa: PLC0415 - cold start
+    from aggregated_metrics.adapters import consumers  # noqa: PLC0415 - cold start
 
     settings = process.settings
-    functions, tables = process.aws_on_use("lambda"), process.aws("dynamodb")
-    return sweeper.ask_streams(
-        Consumers(functions, tables, settings.STREAM_FUNCTION, settings.streams),
+    found = consumers.consumers(
+        process.aws_on_use("lambda"),
+        process.aws("dynamodb"),
+        settings.STREAM_FUNCTION,
+        settings.streams,
+    )
+    report.update(consumers.not_consumed(found))
+    return consumers.update_as_of(
+        found,
         process.store(time_left(context)),
         process.pending(),
         settings.models,
-        report,
         now=process.clock().timestamp(),
         complete_after=settings.complete_after,
         hold_seconds=settings.hold_seconds,

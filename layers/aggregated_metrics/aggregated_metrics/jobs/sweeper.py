@@ -1,67 +1,23 @@
 """What bucket_sweeper does: visits the hours that are due and completes what has elapsed."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import batched
-from typing import TYPE_CHECKING
+from itertools import batched, chain
 
-from aggregated_metrics.adapters.consumers import AsOf, Consumers, as_of, update_as_of
-from aggregated_metrics.adapters.consumers import report as describe
 from aggregated_metrics.adapters.hour_store import HOURS_PER_LOAD, HourStore, Outcome
 from aggregated_metrics.adapters.observability import Report
 from aggregated_metrics.adapters.pending_hours import Entry, PendingHours
 from aggregated_metrics.adapters.retries import map_concurrently
 from aggregated_metrics.core.hour import Hour
 from aggregated_metrics.core.models import Models
-
-if TYPE_CHECKING:
-    from aggregated_metrics.core.series import HourId
+from aggregated_metrics.core.series import BucketId, HourId
 
 HOURS_PER_RUN = 10_000
 _SPARE_SECONDS = 5.0
 
-type _Visited = tuple[Outcome, int, list[Exception]]
-"""An outcome, how many buckets are complete now, and the error of each hour that failed."""
-
-
-def ask_streams(
-    consumers: Consumers,
-    store: HourStore,
-    pending: PendingHours,
-    models: Models,
-    report: Report,
-    *,
-    now: float,
-    complete_after: int,
-    hold_seconds: int,
-) -> AsOf:
-    """Store for readers, and return, the as of of every record type that is counted.
-
-    Args:
-        consumers: what reads the streams.
-        store: the hours of the API.
-        pending: has the notes of late batches.
-        models: those that are counted.
-        report: gets the streams that are not consumed.
-        now: epoch seconds.
-        complete_after: seconds after its end at which a bucket may be complete.
-        hold_seconds: for how long a late batch, or a modified mapping, holds as of back.
-
-    Raises:
-        ServiceError: AWS did not say who consumes the streams; as of stays where it was.
-        ApiError: the API refused, or did not answer.
-    """
-    state = consumers.state()
-    report.update(describe(state))
-    counted = {model.name: model.counts_into for model in models}
-    notes = pending.notes(hold_seconds)
-    return update_as_of(
-        store,
-        lambda stored: as_of(state, counted, notes, stored, now, hold_seconds=hold_seconds),
-        complete_after=complete_after,
-        custom=models.custom,
-    )
+type _Visited = tuple[Outcome, int, Exception | None]
+"""An outcome, how many buckets have become complete, and why the visit failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +53,11 @@ class Sweeper:
         now = self.clock().timestamp()
         counted = [entry for entry in entries if self.pending.is_counted(entry, self.models)]
         groups = list(batched(counted, HOURS_PER_LOAD, strict=False))
-        outcome, completed, errors = _together(map_concurrently(self._visit, groups))
+        outcome, completed, errors = Outcome(), 0, list[Exception]()
+        for part, number, error in chain.from_iterable(map_concurrently(self._visit, groups)):
+            outcome.add(part)
+            completed += number
+            errors += [error] if error else []
         oldest = now - (entries[0].due or now) if entries else 0.0
         report |= {
             "due": len(entries),
@@ -111,23 +71,26 @@ class Sweeper:
         if errors:
             raise errors[0]
 
-    def _visit(self, entries: Sequence[Entry]) -> _Visited:
+    def _visit(self, entries: Sequence[Entry]) -> list[_Visited]:
         """Visit a group of hours; where that fails, hour by hour: one bad hour costs no other."""
-        outcome = Outcome()
         if self.time_left() < _SPARE_SECONDS:
-            return outcome, 0, []
-        visited: dict[HourId, int | None] = {}
-
-        def done(hour: Hour) -> None:
-            # A minute that cannot be read is replaced by a check: nothing to come again for.
-            visited[hour.id] = None if hour.has_unreadable_minutes else hour.due(self.grace)
+            return []
+        outcome = Outcome()
+        dues: dict[HourId, int | None] = {}
+        completed: set[BucketId] = set()
 
         def close(hour: Hour) -> None:
             hour.roll_up()
-            until = self.complete_until(hour.id.series.record_type)
-            completed[hour.id] = hour.close(until, self.grace)
+            elapsing = [bucket for bucket in hour if not bucket.complete]
+            hour.close(self.complete_until(hour.id.series.record_type), self.grace)
+            completed.update(BucketId(hour.id, b.size, b.start) for b in elapsing if b.complete)
 
-        completed: dict[HourId, int] = {}
+        def done(hour: Hour) -> None:
+            # A minute that cannot be read is replaced by a check: nothing to come again for.
+            dues[hour.id] = None if hour.has_unreadable_minutes else hour.due(self.grace)
+
+        failure: Exception | None = None
+        alone: list[_Visited] = []
         try:
             # 1. The buckets first. Dead after it: the hours are still due, and nothing is left to
             #    be written when they are visited again.
@@ -136,13 +99,13 @@ class Sweeper:
             #    touched it is still to come. A rollup that is left keeps its hour due.
             for entry in entries:
                 if entry.hour not in outcome.rollups_left:
-                    self.pending.reschedule(entry, self._next(entry, visited[entry.hour]))
-            return outcome, sum(completed[hour] for hour in visited), []
+                    self.pending.reschedule(entry, self._next(entry, dues[entry.hour]))
         except Exception as error:  # noqa: BLE001 - whatever it is, the other hours go on
-            if len(entries) > 1:
-                alone = (self._visit([entry]) for entry in entries)
-                return _together([(outcome, 0, []), *alone])
-            return outcome, 0, [error]
+            if len(entries) == 1:
+                failure = error
+            else:
+                alone = [*chain.from_iterable(self._visit([entry]) for entry in entries)]
+        return [(outcome, len(completed & outcome.saved), failure), *alone]
 
     def _next(self, entry: Entry, due: int | None) -> int | None:
         """When to visit an hour again: not once all is complete, and no writer is about to write.
@@ -154,12 +117,3 @@ class Sweeper:
             return due if due > now else now + self.hold_seconds
         quiet = max(entry.until, entry.over)
         return quiet if quiet > now else None
-
-
-def _together(parts: Iterable[_Visited]) -> _Visited:
-    whole, completed, errors = Outcome(), 0, list[Exception]()
-    for outcome, number, failed in parts:
-        whole.add(outcome)
-        completed += number
-        errors += failed
-    return whole, completed, errors

@@ -9,10 +9,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from aggregated_metrics.adapters.consumers import Consumers
+from aggregated_metrics.adapters.consumers import consumers
 from aggregated_metrics.adapters.pending_hours import PendingHours
 from aggregated_metrics.adapters.queues import Quarantine
-from aggregated_metrics.adapters.run_files import Part, RunFiles, segment_prefix
+from aggregated_metrics.adapters.run_files import Part, RunFiles
 from aggregated_metrics.core.series import HourId, Series
 from botocore.stub import Stubber
 
@@ -100,8 +100,8 @@ def test_lambda_is_asked_for_the_functions_mappings(aws: Aws, world: World) -> N
     with Stubber(functions) as stub:
         stub.add_response("get_function_concurrency", {}, named)
         stub.add_response("list_event_source_mappings", {"EventSourceMappings": [mapping]}, named)
-        (found,) = Consumers(functions, aws("dynamodb"), "f", {"Item": stream}).state()
-    assert (found.problem, found.latest) == ("Disabled", label)
+        found = consumers(functions, aws("dynamodb"), "f", {"Item": stream})
+    assert found == {"Item": (stream, "Disabled", world.clock.timestamp())}
 
 
 # Each rule of a port, in memory and on AWS's own requests -----------------------------------------
@@ -210,14 +210,12 @@ def files(request: pytest.FixtureRequest) -> RunFiles:
 
 
 def test_a_part_is_written_once_and_read_by_range(files: RunFiles) -> None:
-    segment = segment_prefix("run", 1, "Item", 0)
-    content = Part(0, None, 7, 1.0, 2.0).encode([b"one", b"", b"three"])
-    assert files.last_part(segment) is None
-    assert [files.put_part(segment, 0, content), files.put_part(segment, 0, b"")] == [True, False]
-    part = files.last_part(segment)
-    assert part is not None
-    assert (part.rows, part.done) == (7, True)
-    keys = files.parts("run", 1)
-    assert [list(files.blocks(keys, n)) for n in range(3)] == [[b"one"], [b""], [b"three"]]
+    place, part, blocks = "1/Item/0000", Part("Item", 0, None, 7, 1.0, 2.0, {}), [b"one", b"", b"3"]
+    assert files.last_part("run", place) is None
+    assert [files.put_part("run", place, part, each) for each in (blocks, [])] == [True, False]
+    found = files.last_part("run", place)
+    assert found is not None
+    assert (found.rows, found.done) == (7, True)
+    assert [files.blocks("run", 1, n) for n in range(3)] == [[b"one"], [b""], [b"3"]]
     files.put("run", "gathered.json", {"a": 1})
     assert files.get("run", "gathered.json") == {"a": 1}

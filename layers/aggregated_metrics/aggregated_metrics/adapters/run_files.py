@@ -1,22 +1,25 @@
 """What a run over whole tables keeps in the stack's bucket, under runs/<name>/.
 
     run.json                              the plan
-    checks/<partition>.json               the open checks before pass 1
+    checks.json                           the tokens of the open checks before pass 1
+    blocks/<any name>                     the totals of a part, by partition
     <pass>/<model>/<segment>/<number>     a scanner's parts
-    gathered.json                         the keys of all parts, and when each pass was
+    gathered.json                         when each pass was, and what it has read
     reduced/<partition>-<number>.json     what reducers have found
-    report.json, uncountable.json         the report, and samples of the rows that cannot be counted
+    report.json                           the report
 
-A part holds totals, and the key where its scan continues: it is the result and the checkpoint in
-one. Parts are never written twice: of two scanners of a segment one is first, and the other
+A part names its blocks, and the key where its scan continues: it is the result and the checkpoint
+in one. Parts are never written twice: of two scanners of a segment one is first, and the other
 continues from what that one has written.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from botocore.exceptions import ClientError
 
@@ -26,13 +29,8 @@ from aggregated_metrics.core.errors import RunError
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_HEAD = 16_384
-_LENGTH = 4
 _EXISTS = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
 _MISSING = frozenset({"NoSuchKey", "404"})
-
-type Uncountable = Mapping[str, tuple[int, Sequence[str]]]
-"""Reason to the number of rows that cannot be counted, and the ids of the first of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,41 +53,32 @@ class Run:
     segments: Mapping[str, int]
     partitions: int
     read_units: Mapping[str, float]
-    breakdowns: Sequence[str] = ()
-
-    def units(self) -> list[dict[str, Any]]:
-        """The scanners' events, without the pass."""
-        return [
-            {"run": self.name, "model": model, "segment": segment}
-            for model, number in self.segments.items()
-            for segment in range(number)
-        ]
-
-
-def segment_prefix(run: str, number: int, model: str, segment: int) -> str:
-    """What the keys of one scanner's parts begin with: of a table's segment in pass 1 or 2."""
-    return f"runs/{run}/{number}/{model}/{segment:04}/"
+    breakdowns: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The head of a scanner's part.
+    """What a scanner has read of its segment at once.
 
     Attributes:
+        model: whose rows were read.
         number: from 0.
         next: DynamoDB's key to continue from; None at the segment's end.
         rows: how many were read of the whole segment so far.
         began, ended: when this part's rows were read: epoch seconds.
-        uncountable: of this part.
-        offsets: where each partition's block begins, and where the last one ends.
+        uncountable: the number of rows that cannot be counted, by reason.
+        blocks: the key of the totals.
+        offsets: where each partition's block begins there, and where the last one ends.
     """
 
+    model: str
     number: int
     next: Mapping[str, Any] | None
     rows: int
     began: float
     ended: float
-    uncountable: Uncountable = field(default_factory=dict)
+    uncountable: Mapping[str, int]
+    blocks: str = ""
     offsets: Sequence[int] = ()
 
     @property
@@ -97,22 +86,9 @@ class Part:
         """Whether the segment is read to its end."""
         return self.next is None
 
-    def encode(self, blocks: Sequence[bytes]) -> bytes:
-        """The part with a block for each partition: the head's length, the head, the blocks."""
-        offsets = [0]
-        for block in blocks:
-            offsets.append(offsets[-1] + len(block))
-        head = json.dumps(asdict(self) | {"offsets": offsets}, separators=(",", ":")).encode()
-        return b"".join([len(head).to_bytes(_LENGTH), head, *blocks])
-
-    @classmethod
-    def decode(cls, content: bytes) -> Self:
-        """A part, of at least its head's bytes."""
-        return cls(**json.loads(content[_LENGTH : _head_length(content)]))
-
 
 class RunFiles:
-    """The files of runs.
+    """The files of runs; RunError if one does not exist.
 
     Args:
         client: boto3's S3 client.
@@ -123,102 +99,72 @@ class RunFiles:
         self._client = client
         self._bucket = bucket
 
-    def begin(self, run: Run) -> Run:
-        """Keep a run's plan; returns the one that was written first."""
-        self._put_once(f"runs/{run.name}/run.json", json.dumps(asdict(run)).encode())
-        return self.run(run.name)
-
     def run(self, name: str) -> Run:
-        """A run's plan.
-
-        Raises:
-            RunError: it does not exist.
-        """
+        """A run's plan."""
         return Run(**self.get(name, "run.json"))
 
-    def put_part(self, prefix: str, number: int, content: bytes) -> bool:
-        """Write a part of a segment; False if another scanner was first."""
-        return self._put_once(f"{prefix}{number:06}", content)
+    def put_part(self, run: str, place: str, part: Part, blocks: Sequence[bytes]) -> bool:
+        """Write a part, a block a partition; False if another scanner was first.
 
-    def last_part(self, prefix: str) -> Part | None:
-        """The newest part of a segment."""
-        keys = list(self._keys(prefix))[-1:]
-        return next((part for _, part in self.heads(keys)), None)
-
-    def parts(self, run: str, number: int) -> list[str]:
-        """The keys of all parts of a pass."""
-        return list(self._keys(f"runs/{run}/{number}/"))
-
-    def heads(self, keys: Sequence[str]) -> Iterator[tuple[str, Part]]:
-        """Each part's model, and the part without its blocks."""
-        parts = map_concurrently(lambda key: Part.decode(self._start(key)), keys)
-        return zip((key.split("/")[3] for key in keys), parts, strict=True)
-
-    def blocks(self, keys: Sequence[str], partition: int) -> list[bytes]:
-        """The blocks of a partition in these parts (totals.unpack), some of them empty."""
-        return list(map_concurrently(partial(self._block, partition), keys))
-
-    def put(self, run: str, name: str, content: Any) -> None:
-        """Write a document."""
-        body = json.dumps(content).encode()
-        self._client.put_object(Bucket=self._bucket, Key=f"runs/{run}/{name}", Body=body)
-
-    def get(self, run: str, name: str) -> Any:
-        """A document.
-
-        Raises:
-            RunError: it does not exist.
+        `place` is its pass, model and segment: `1/Item/0000`.
         """
-        return self._document(f"runs/{run}/{name}")
-
-    def reduced(self, run: str) -> Iterator[Mapping[str, Any]]:
-        """What the reducers have found."""
-        return map(self._document, self._keys(f"runs/{run}/reduced/"))
-
-    def _block(self, partition: int, key: str) -> bytes:
-        start = self._start(key)
-        before, offsets = _head_length(start), Part.decode(start).offsets
-        first, end = before + offsets[partition], before + offsets[partition + 1]
-        if first == end:
-            return b""
-        return start[first:end] if end <= len(start) else self._bytes(key, first, end)
-
-    def _start(self, key: str) -> bytes:
-        start = self._bytes(key, 0, _HEAD)
-        length = _head_length(start)
-        return start if length <= len(start) else self._bytes(key, 0, length)
-
-    def _bytes(self, key: str, first: int, end: int) -> bytes:
-        answer = self._client.get_object(
-            Bucket=self._bucket, Key=key, Range=f"bytes={first}-{end - 1}"
-        )
-        return answer["Body"].read()
-
-    def _document(self, key: str) -> Any:
+        name, offsets = f"blocks/{uuid4().hex}", [*accumulate(map(len, blocks), initial=0)]
+        self._put(run, name, b"".join(blocks))
+        head = asdict(replace(part, blocks=name, offsets=offsets))
         try:
-            answer = self._client.get_object(Bucket=self._bucket, Key=key)
-        except ClientError as error:
-            if error.response["Error"]["Code"] in _MISSING:
-                raise RunError(f"s3://{self._bucket}/{key} does not exist") from error
-            raise
-        return json.loads(answer["Body"].read())
-
-    def _keys(self, prefix: str) -> Iterator[str]:
-        pages = self._client.get_paginator("list_objects_v2")
-        for page in pages.paginate(Bucket=self._bucket, Prefix=prefix):
-            for entry in page.get("Contents", ()):
-                yield entry["Key"]
-
-    def _put_once(self, key: str, content: bytes) -> bool:
-        try:
-            self._client.put_object(Bucket=self._bucket, Key=key, Body=content, IfNoneMatch="*")
+            self._put(run, f"{place}/{part.number:06}", json.dumps(head).encode(), IfNoneMatch="*")
         except ClientError as error:
             if error.response["Error"]["Code"] in _EXISTS:
                 return False
             raise
         return True
 
+    def last_part(self, run: str, place: str) -> Part | None:
+        """The newest part of a segment."""
+        names = self._names(run, f"{place}/")
+        return Part(**self.get(run, names[-1])) if names else None
 
-def _head_length(content: bytes) -> int:
-    """How many bytes of an encoded part precede its blocks."""
-    return _LENGTH + int.from_bytes(content[:_LENGTH])
+    def parts(self, run: str, number: int) -> list[Part]:
+        """All parts of a pass."""
+        names = self._names(run, f"{number}/")
+        return [Part(**part) for part in map_concurrently(partial(self.get, run), names)]
+
+    def blocks(self, run: str, number: int, partition: int) -> list[bytes]:
+        """The blocks of a partition in all parts of a pass (totals.unpack)."""
+        parts = self.parts(run, number)
+        return list(map_concurrently(partial(self._block, run, partition), parts))
+
+    def put(self, run: str, name: str, content: Any) -> None:
+        """Write a document."""
+        self._put(run, name, json.dumps(content).encode())
+
+    def get(self, run: str, name: str) -> Any:
+        """A document."""
+        try:
+            return json.loads(self._get(run, name))
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _MISSING:
+                raise RunError(f"s3://{self._bucket}/runs/{run}/{name} does not exist") from error
+            raise
+
+    def reduced(self, run: str) -> list[Any]:
+        """What the reducers have found."""
+        return [self.get(run, name) for name in self._names(run, "reduced/")]
+
+    def _block(self, run: str, partition: int, part: Part) -> bytes:
+        first, end = part.offsets[partition : partition + 2]
+        return self._get(run, part.blocks, Range=f"bytes={first}-{end - 1}") if first < end else b""
+
+    def _get(self, run: str, name: str, **more: Any) -> bytes:
+        key = f"runs/{run}/{name}"
+        return self._client.get_object(Bucket=self._bucket, Key=key, **more)["Body"].read()
+
+    def _put(self, run: str, name: str, body: bytes, **more: Any) -> None:
+        key = f"runs/{run}/{name}"
+        self._client.put_object(Bucket=self._bucket, Key=key, Body=body, **more)
+
+    def _names(self, run: str, prefix: str) -> list[str]:
+        pages = self._client.get_paginator("list_objects_v2")
+        found = pages.paginate(Bucket=self._bucket, Prefix=f"runs/{run}/{prefix}")
+        keys = [entry["Key"] for page in found for entry in page.get("Contents", ())]
+        return [key.removeprefix(f"runs/{run}/") for key in keys]

@@ -43,12 +43,18 @@ def test_a_row_counts_when_it_was_created_whatever_its_last_update(model: str) -
     batches = fold(
         window_event(Stream(model).modify(old, old | {"updatedAt": updated})), BUILT_IN, {}
     ).batches
-    deltas = [delta for batch in batches for _, _, found in batch.minutes() for delta in found]
+    deltas = [
+        delta
+        for batch in batches
+        for minutes in batch.hours.values()
+        for found in minutes.values()
+        for delta in found
+    ]
     assert sum(delta[1][0] for delta in deltas) == 0
     inserted = fold(
         window_event(Stream(model).insert(old | {"updatedAt": updated})), BUILT_IN, {}
     ).batches
-    starts = {hour.start for batch in inserted for hour, _, _ in batch.minutes()}
+    starts = {hour.start for batch in inserted for hour in batch.hours}
     assert starts == {int(created.timestamp()) // 3600 * 60}
 
 

@@ -2,26 +2,22 @@
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from aggregated_metrics.core.errors import (
-    AuthorizationError,
-    ContentionError,
-    ServiceError,
-    TransportError,
-)
-from aggregated_metrics.core.measures import INT_MAX
+from aggregated_metrics.core.errors import ContentionError
 
 from testbench import oracle
-from testbench.fakes.endpoint import Answer, refusal
 from testbench.fakes.signatures import Request
-from testbench.rows import chat_message, evaluation, feedback_item, item, score_result, task
+from testbench.rows import item, score_result, task
 from testbench.streams import Stream, event, window_event
 from testbench.world import World
 from tests.conftest import NOW
 
 HOUR = "2026-11-22T10:00:00Z#60"
+WINDOW_AND_LATE = 10 + 60
+"""After so many seconds a batch is late: the batching window, and a minute."""
 MINUTE = "2026-11-22T10:05:00Z#1"
 
 
@@ -64,12 +60,6 @@ def test_100_records_of_20_scores_cost_few_requests_and_their_redelivery_one(
     assert world.stored() == counted
 
 
-def test_10_000_records_of_a_minute_cost_two_requests(world: World) -> None:
-    records = [*map(Stream("Item").insert, (item(f"i{n}") for n in range(10_000)))]
-    assert kinds(world, lambda: count(world, *records)) == ["load", "save"]
-    assert world.bucket(f"items#{HOUR}")["count"] == 10_000
-
-
 @pytest.mark.parametrize(
     "record",
     [
@@ -91,85 +81,6 @@ def test_an_invocation_reports_numbers_and_no_contents(world: World) -> None:
     (report,) = world.reports
     assert "secret" not in json.dumps(report)
     assert (report["records"], report["written"], report["quarantined"]) == (2, 8, 1)
-
-
-# What is counted ----------------------------------------------------------------------------------
-
-
-def test_every_change_of_every_model_is_counted_and_redelivered_exactly(world: World) -> None:
-    items, results = Stream("Item"), Stream("ScoreResult")
-    tasks, evaluations = Stream("Task"), Stream("Evaluation")
-    moved = item("i1", createdAt="2026-11-21T23:59:59-00:30", createdByType="evaluation")
-    other = score_result("r1", accountId="acct-2", value="error", cost='{"total_usd": 0.5}')
-    failed = evaluation("e1", status="ERROR", cost=2.0000005)
-    records = [
-        items.insert(item("i1")),
-        results.insert(score_result("r1")),
-        items.insert(item("i2")),
-        tasks.insert(task("t1")),
-        items.modify(item("i1"), moved),
-        results.modify(score_result("r1"), other),
-        evaluations.insert(evaluation("e1")),
-        tasks.remove(task("t1")),
-        evaluations.modify(evaluation("e1"), failed),
-        items.expire(item("i2")),
-    ]
-    left = ("Item", moved), ("Item", item("i2")), ("ScoreResult", other), ("Evaluation", failed)
-    for _ in range(2):
-        world.invoke("stream_aggregator", event(*records))
-        assert world.stored() == expected(*left)
-
-
-def test_more_hours_and_buckets_than_a_request_takes_are_counted(world: World) -> None:
-    rows = [
-        score_result(
-            f"r{n}",
-            createdAt=f"2026-11-{1 + n % 20:02}T{n % 24:02}:{n % 60:02}:00Z",
-            accountId=f"acct-{n % 3}",
-        )
-        for n in range(300)
-    ]
-    records = [*map(Stream("ScoreResult").insert, rows)]
-    for _ in range(2):
-        count(world, *records)
-    assert world.stored() == expected(*(("ScoreResult", row) for row in rows))
-
-
-def test_a_breakdowns_bucket_names_its_scorecard_and_its_score() -> None:
-    world = World(now=NOW, breakdowns="all")
-    count(world, Stream("ScoreResult").insert(score_result()))
-    by_card = world.bucket(f"scoreResultsByScorecard#scorecard-1#{HOUR}")
-    by_score = world.bucket(f"scoreResultsByScore#score-1#{MINUTE}")
-    names = [(each["scorecardId"], each.get("scoreId")) for each in (by_card, by_score)]
-    assert names == [("scorecard-1", None), ("scorecard-1", "score-1")]
-    assert by_score["cost"] == 1230
-
-
-def test_feedbacks_own_measures_are_in_the_metadata_of_every_size(world: World) -> None:
-    rows = [
-        feedback_item("a"),
-        feedback_item("b", finalAnswerValue="No"),
-        feedback_item("c", isInvalid=True),
-        feedback_item("d", initialAnswerValue=None),
-    ]
-    count(world, *map(Stream("FeedbackItem").insert, rows))
-    found = [[each["metadata"][name] for name in oracle.FEEDBACK] for each in world.buckets()]
-    assert found == [[1, 1, 2]] * 4
-
-
-def test_a_sum_beyond_32_bits_is_stored_as_the_largest_int_and_kept(world: World) -> None:
-    stream, minutes = Stream("Evaluation"), ("05", "05", "06")
-    rows = [
-        evaluation(f"e{n}", cost=1500.5, createdAt=f"2026-11-22T10:{minute}:00Z")
-        for n, minute in enumerate(minutes)
-    ]
-    count(world, *map(stream.insert, rows))
-    assert world.reports[-1]["overflowed"] == 4
-    costs = [world.bucket(f"evaluations#{key}")["cost"] for key in (HOUR, MINUTE)]
-    assert costs == [INT_MAX, INT_MAX]
-    assert world.bucket("evaluations#2026-11-22T10:06:00Z#1")["cost"] == 1_500_500_000
-    count(world, stream.remove(rows[0]))
-    assert world.bucket(f"evaluations#{MINUTE}")["cost"] == 1_500_500_000
 
 
 # Deliveries ---------------------------------------------------------------------------------------
@@ -197,6 +108,67 @@ def test_concurrent_invocations_conflict_and_all_count(world: World) -> None:
     assert sum(report["conflicts"] for report in world.reports) > 0
 
 
+# What it leaves to others ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("seconds", "notes"), [(0, 0), (1, 1)])
+def test_a_batch_is_late_by_its_first_record(world: World, seconds: int, notes: int) -> None:
+    stream, began = Stream("Task"), NOW.replace(microsecond=0)
+    first = stream.insert(task("a"), created=began)
+    world.clock.now = began + timedelta(seconds=WINDOW_AND_LATE + seconds)
+    count(world, first, stream.insert(task("b"), created=world.clock.now))
+    found = [(note["model"], float(note["first"])) for note in world.items("note").values()]
+    assert found == [("Task", began.timestamp())] * notes
+    count(world, stream.insert(task("c"), created=world.clock.now))
+    assert len(world.items("note")) == notes
+
+
+def test_rollups_that_are_left_make_their_hour_due_at_once(world: World) -> None:
+    world.insert("Task", "first")
+    world.deliver()
+
+    def another(request: Request) -> None:
+        if b"mutation" not in request.body:
+            world.clock.advance(0.001)
+            version = world.clock.now.isoformat().replace("+00:00", "Z")
+            world.api.put(
+                "AggregatedMetrics", world.bucket(f"tasks#{HOUR}") | {"updatedAt": version}
+            )
+
+    world.after = another
+    world.insert("Task", "second")
+    world.deliver()
+    assert world.reports[-1]["rollupsLeft"] == 1
+    assert world.stored(1) == world.counted(1)
+    assert world.bucket(f"tasks#{HOUR}")["count"] == 1
+    (entry,) = world.items("entry").values()
+    assert int(entry["due"]) == int(world.clock.timestamp())
+    world.after = lambda _: None
+    world.sweep(times=1, seconds=0)
+    assert world.stored() == world.counted()
+
+
+def test_an_hour_that_is_left_out_is_deferred_and_named_and_the_batch_succeeds(
+    world: World, lines: Callable[[], list[dict[str, Any]]]
+) -> None:
+    world.insert("Task", "first")
+    world.deliver()
+    key = "tasks#2026-11-22T10:06:00Z#1"
+    world.api.put("AggregatedMetrics", world.bucket(key) | {"updatedAt": None})
+    world.table.items.clear()
+    world.new_engine()
+    world.insert("Task", "second")
+    world.insert("Task", "elsewhere", createdAt="2026-11-22T09:00:00Z")
+    world.deliver()
+    assert [report["unreadableRecords"] for report in world.reports[-2:]] == [1, 0]
+    (check,) = world.items("check").values()
+    assert check["deferred"] is True
+    assert check["reason"] == f"a stored record cannot be read: {key}"
+    assert len(world.items("entry")) == 2
+    assert [line["keys"] for line in lines() if line["level"] == "ERROR"] == [[key]]
+    assert world.bucket("tasks#2026-11-22T09:00:00Z#1")["count"] == 1
+
+
 # Records that cannot be counted -------------------------------------------------------------------
 
 
@@ -210,40 +182,6 @@ def test_what_cannot_be_counted_goes_whole_to_quarantine_and_the_batch_goes_on(
     kept = {message["record"]["eventID"]: message["record"] for message in world.quarantined()}
     assert kept == {record["eventID"]: record for record in bad}
     assert world.reports[-1]["quarantined"] == 2
-
-
-@pytest.mark.parametrize(
-    ("model", "bad", "good"),
-    [
-        ("Task", task(createdAt="soon"), task()),
-        ("ChatMessage", chat_message(accountId=None), chat_message()),
-        ("FeedbackItem", feedback_item(editedAt="yesterday"), feedback_item()),
-    ],
-)
-def test_a_quarantined_row_counts_when_its_table_is_corrected(
-    world: World, model: str, bad: Any, good: Any
-) -> None:
-    stream = Stream(model)
-    count(world, stream.insert(bad))
-    assert (world.stored(), len(world.quarantined())) == ({}, 1)
-    count(world, stream.modify(bad, good))
-    assert world.stored() == expected((model, good))
-
-
-def test_a_quarantine_that_fails_raises_after_counting_and_the_redelivery_is_exact(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stream = Stream("Item")
-    records = stream.insert(item("a", accountId="")), stream.insert(item("c"))
-    refused = {"Failed": [{"Id": "0", "Code": "InternalError"}]}
-    monkeypatch.setattr(world.queue, "send_message_batch", lambda **_: refused)
-    with pytest.raises(ServiceError):
-        count(world, *records)
-    monkeypatch.undo()
-    for _ in range(2):
-        assert world.stored() == expected(("Item", item("c")))
-        count(world, *records)
-    assert len(world.quarantined()) == 2
 
 
 def test_a_hostile_row_never_stops_its_shard(world: World) -> None:
@@ -264,25 +202,6 @@ def test_a_hostile_row_never_stops_its_shard(world: World) -> None:
     count(world, *records, stream.insert(score_result("good")))
     assert world.bucket(f"scoreResults#{MINUTE}")["count"] == 4
     assert len(world.quarantined()) == 7
-
-
-# What fails ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("given", "raised"),
-    [
-        (refusal(403, "AccessDeniedException", "No."), AuthorizationError),
-        (refusal(503, "ServiceUnavailable", "Later."), TransportError),
-    ],
-)
-def test_an_api_that_refuses_fails_the_batch_and_counts_nothing(
-    world: World, given: Answer, raised: type[Exception]
-) -> None:
-    world.before = lambda _: given
-    with pytest.raises(raised):
-        count(world, Stream("Task").insert(task()))
-    assert world.stored() == {}
 
 
 def test_a_batch_that_has_no_time_left_fails_and_its_redelivery_is_exact(world: World) -> None:

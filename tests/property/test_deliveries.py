@@ -71,3 +71,12 @@ def test_without_a_shard_a_redelivery_from_the_same_first_record_adds_nothing(
             deliver(hours, event(*made[begin:end]))
         begin = max(tries)
     assert contents(hours) == expected("Item", histories)
+
+
+@given(streams("Item"))
+def test_what_is_rejected_is_what_cannot_be_counted(drawn: Any) -> None:
+    histories, made = drawn
+    uncountable = sum(
+        step is not None and not expected("Item", [[step]]) for steps in histories for step in steps
+    )
+    assert len(fold(window_event(*made), BUILT_IN.only(()), {}).rejects) == uncountable

@@ -1,4 +1,4 @@
-"""One line and one set of metrics an invocation."""
+"""One line and one set of metrics an invocation; an idle one sends as little as it can."""
 
 import json
 from collections.abc import Callable
@@ -7,32 +7,33 @@ from typing import Any
 import pytest
 from aggregated_metrics.adapters.observability import HEARTBEATS, METRICS, Report, invocation
 
-from testbench.engine import Context
+from testbench.engine import Call, Context
+from testbench.streams import window_event
+from testbench.world import World
 
-type Line = dict[str, Any]
+type Lines = Callable[[], list[dict[str, Any]]]
 
 CONTEXT = Context(lambda: 60.0)
 
-type Lines = Callable[[], list[Line]]
+
+def emitted(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    """The sets of metrics that were sent: their values, and `dimensions`."""
+    sets = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
+    return [
+        {metric["Name"]: each[metric["Name"]] for metric in described["Metrics"]}
+        | {"dimensions": {name: each[name] for name in described["Dimensions"][0]}}
+        for each in sets
+        for described in each["_aws"]["CloudWatchMetrics"]
+    ]
 
 
-def emitted(capsys: pytest.CaptureFixture[str], report: Report) -> dict[str, Any]:
-    """The metrics of an invocation with this report: their values, and `dimensions`."""
-    nothing: Any = None
-    with invocation("f", nothing) as given:
+def invoke(report: Report) -> None:
+    with invocation("stream_aggregator", CONTEXT) as given:
         given.update(report)
-    out = capsys.readouterr().out
-    if not out:
-        return {}
-    blob = json.loads(out)
-    (described,) = blob["_aws"]["CloudWatchMetrics"]
-    values = {metric["Name"]: blob[metric["Name"]] for metric in described["Metrics"]}
-    return values | {"dimensions": described["Dimensions"][0], "check": blob.get("check")}
 
 
 def test_an_invocation_logs_one_line_with_what_was_reported(lines: Lines) -> None:
-    with invocation("stream_aggregator", CONTEXT) as report:
-        report |= {"records": 3, "shard": "0944fa24146b"}
+    invoke({"records": 3, "shard": "0944fa24146b"})
     (line,) = lines()
     assert line["message"] == "stream_aggregator"
     assert (line["level"], line["records"], line["shard"]) == ("INFO", 3, "0944fa24146b")
@@ -41,30 +42,53 @@ def test_an_invocation_logs_one_line_with_what_was_reported(lines: Lines) -> Non
 
 
 def test_only_known_numbers_are_metrics(lines: Lines, capsys: pytest.CaptureFixture[str]) -> None:
-    report: Report = dict.fromkeys(METRICS, 1)
     more: Report = {"shard": "x", "due": 4, "quarantined": None, "drifted": [{"a": 1}]}
-    found = emitted(capsys, report | more)
+    invoke(dict.fromkeys(METRICS, 1) | more)
     names = {name for name, _ in METRICS.values()} - {"Quarantined"}
-    assert found == {name: [1.0] for name in names} | {"dimensions": [], "check": None}
+    assert emitted(capsys) == [{name: [1.0] for name in names} | {"dimensions": {}}]
     assert lines()[0]["drifted"] == [{"a": 1}]
 
 
 def test_a_zero_is_emitted_only_for_heartbeats(
     lines: Lines, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = emitted(capsys, dict.fromkeys(METRICS, 0))
-    assert found.keys() - {"dimensions", "check"} == {METRICS[name][0] for name in HEARTBEATS}
-    assert emitted(capsys, dict.fromkeys(METRICS.keys() - HEARTBEATS, 0)) == {}
-    assert 2 <= len(HEARTBEATS) <= 4
+    invoke(dict.fromkeys(METRICS, 0))
+    invoke(dict.fromkeys(METRICS.keys() - HEARTBEATS, 0))
+    (found,) = emitted(capsys)
+    assert found.keys() - {"dimensions"} == {METRICS[name][0] for name in HEARTBEATS}
+
+
+def test_idle_functions_send_the_heartbeats_alone(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """AWS bills a metric by the hour."""
+    final = {**window_event(), "isFinalInvokeForWindow": True}
+    idle: list[Call] = [("stream_aggregator", final), ("bucket_sweeper", {}), ("reconciler", {})]
+    for function, event in idle:
+        world.engine.invoke(function, event, CONTEXT)
+    sent = [name for each in emitted(capsys) for name in each.keys() - {"dimensions"}]
+    assert sorted(sent) == sorted(METRICS[name][0] for name in HEARTBEATS)
+    assert len(sent) <= 4
+
+
+def test_every_metric_is_a_number_that_a_function_reports() -> None:
+    world = World(["Task"])
+    world.insert("Task", "first")
+    world.deliver()
+    world.sweep(times=1)
+    world.check()
+    assert METRICS.keys() <= {name for report in world.reports for name in report}
 
 
 def test_a_check_is_a_dimension_of_its_own_metrics_alone(
     lines: Lines, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = emitted(capsys, {"drift": 2, "check": "deep"})
-    assert (found["Drift"], found["check"]) == ([2.0], "deep")
-    assert found["dimensions"] == ["check"]
-    assert emitted(capsys, {"records": 2})["dimensions"] == []
+    invoke({"drift": 2, "check": "deep"})
+    invoke({"records": 2})
+    assert emitted(capsys) == [
+        {"Drift": [2.0], "dimensions": {"check": "deep"}},
+        {"Records": [2.0], "dimensions": {}},
+    ]
 
 
 def test_an_error_is_logged_with_what_was_done_by_then_and_goes_on(
@@ -78,20 +102,15 @@ def test_an_error_is_logged_with_what_was_done_by_then_and_goes_on(
     with pytest.raises(LookupError, match="gone"):
         fail()
     (line,) = lines()
-    assert [line[name] for name in ("level", "function", "error", "records")] == [
-        "ERROR",
-        "bucket_sweeper",
-        "LookupError",
-        3,
-    ]
-    assert json.loads(capsys.readouterr().out)["Records"] == [3.0]
+    found = [line[name] for name in ("level", "function", "error", "exception_name", "records")]
+    assert found == ["ERROR", "bucket_sweeper", "LookupError", "LookupError", 3]
+    assert emitted(capsys) == [{"Records": [3.0], "dimensions": {}}]
 
 
 @pytest.mark.parametrize(("overflowed", "level"), [(0, "INFO"), (2, "ERROR")])
 def test_a_sum_beyond_32_bits_is_logged_as_an_error(
     lines: Lines, overflowed: int, level: str
 ) -> None:
-    with invocation("stream_aggregator", CONTEXT) as report:
-        report["overflowed"] = overflowed
+    invoke({"overflowed": overflowed})
     (line,) = lines()
     assert (line["level"], line["overflowed"]) == (level, overflowed)

@@ -46,24 +46,19 @@ def invocation(function: str, context: Any) -> Iterator[Report]:
     """
     started = time.perf_counter()
     report: Report = {"requestId": getattr(context, "aws_request_id", None)}
+    log, message = logger.info, function
     try:
         yield report
+        if report.get("overflowed"):
+            log, message = logger.error, "sums beyond 32 bits are stored as 2147483647"
     except Exception as error:
-        report["milliseconds"] = _milliseconds(started)
         report |= {"function": function, "error": type(error).__name__}
-        logger.exception("invocation failed", extra=report)
-        _measure(report)
+        log, message = logger.exception, "invocation failed"
         raise
-    report["milliseconds"] = _milliseconds(started)
-    if report.get("overflowed"):
-        logger.error("sums beyond 32 bits are stored as 2147483647", extra=report)
-    else:
-        logger.info(function, extra=report)
-    _measure(report)
-
-
-def _milliseconds(started: float) -> float:
-    return round((time.perf_counter() - started) * 1000, 1)
+    finally:
+        report["milliseconds"] = round((time.perf_counter() - started) * 1000, 1)
+        log(message, extra=report)
+        _measure(report)
 
 
 def _measure(report: Report) -> None:

@@ -5,7 +5,7 @@ minute decides for itself, by its checkpoints, which deltas have already been ap
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2s
 from itertools import chain
@@ -19,8 +19,7 @@ from aggregated_metrics.core.models import Model, Models, Part, Place
 from aggregated_metrics.core.series import HourId
 
 _EXPIRY_PRINCIPAL = "dynamodb.amazonaws.com"
-VIEW_TYPE = "NEW_AND_OLD_IMAGES"
-
+_VIEW_TYPE = "NEW_AND_OLD_IMAGES"
 
 type Delta = tuple[int, Sums, float | None, bool]
 """What one record adds to one minute, as a plain tuple, which is cheap:
@@ -53,12 +52,6 @@ class Batch:
     first: float | None
     hours: Mapping[HourId, Mapping[int, Sequence[Delta]]]
 
-    def minutes(self) -> Iterator[tuple[HourId, int, Sequence[Delta]]]:
-        """Every minute that it changes: its hour, when it starts, its deltas."""
-        for hour, minutes in self.hours.items():
-            for minute, deltas in minutes.items():
-                yield hour, minute, deltas
-
 
 type Reject = tuple[Mapping[str, Any], str]
 """A record for the quarantine, and why it cannot be counted."""
@@ -78,10 +71,6 @@ class Folded:
     rejects: list[Reject] = field(default_factory=list)
     newest: float | None = None
 
-    def deltas(self) -> int:
-        """The number of deltas in all hours."""
-        return sum(len(deltas) for batch in self.batches for _, _, deltas in batch.minutes())
-
     def hours(self) -> set[HourId]:
         """The hours that any of the records changes."""
         return {hour for batch in self.batches for hour in batch.hours}
@@ -91,31 +80,9 @@ class Folded:
         return {
             hour
             for batch in self.batches
-            for hour, _, deltas in batch.minutes()
-            if not all(indexed for *_, indexed in deltas)
+            for hour, minutes in batch.hours.items()
+            if not all(indexed for deltas in minutes.values() for *_, indexed in deltas)
         }
-
-
-def records_of(event: Any) -> Sequence[Mapping[str, Any]]:
-    """The records of a stream event; none for the last invocation of a window.
-
-    Raises:
-        EventError: the event is not one of a DynamoDB stream.
-    """
-    if isinstance(event, Mapping):
-        records = event.get("Records")
-        if isinstance(records, list) and _are_mappings(records):
-            return records
-        if records is None and event.get("isFinalInvokeForWindow"):
-            return []
-    raise EventError(
-        "the event has no list of Records: this function takes the events of a DynamoDB stream "
-        "(see events/stream_aggregator/)"
-    )
-
-
-def _are_mappings(records: list[Any]) -> bool:
-    return all(issubclass(kind, Mapping) for kind in {*map(type, records)})
 
 
 def fold(event: Any, models: Models, source_tables: Mapping[str, str]) -> Folded:
@@ -130,38 +97,44 @@ def fold(event: Any, models: Models, source_tables: Mapping[str, str]) -> Folded
         EventError: the event is not one of a DynamoDB stream.
     """
     folded = Folded()
-    records = records_of(event)
-    for arn, group in _by_stream(event, records):
+    for arn, group in _by_stream(event).items():
+        table = arn.partition("/stream/")[0].rpartition("/")[2]
         try:
-            stream = _Stream(models.of_table(table_of(arn), source_tables))
+            stream = _Stream(models.of_table(table, source_tables))
         except UncountableError as error:
             folded.rejects += [(record, str(error)) for record in group]
             continue
         for record in group:
             stream.take(record, folded)
         shard = event.get("shardId") or str(group[0].get("eventID") or stream.last)
-        folded.batches.append(stream.batch(shard_digest(arn, shard)))
+        # Twelve characters stand for one shard of one stream in every checkpoint.
+        digest = blake2s(f"{arn}/{shard}".encode(), digest_size=6).hexdigest()
+        folded.batches.append(stream.batch(digest))
     return folded
 
 
-def _by_stream(
-    event: Mapping[str, Any], records: Sequence[Mapping[str, Any]]
-) -> Iterable[tuple[str, Sequence[Mapping[str, Any]]]]:
-    """The records by their stream's ARN, which the event of a tumbling window names itself."""
-    if not records:
-        return ()
-    if arn := event.get("eventSourceARN"):
-        return [(str(arn), records)]
+def _by_stream(event: Any) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+    """The records by their stream's ARN, which the event of a tumbling window names itself.
+
+    Its last invocation may have none.
+
+    Raises:
+        EventError: the event is not one of a DynamoDB stream.
+    """
+    given = event if isinstance(event, Mapping) else {}
+    records = given.get("Records", [] if given.get("isFinalInvokeForWindow") else None)
+    kinds = {*map(type, records)} if isinstance(records, list) else {type(records)}
+    if not all(issubclass(kind, Mapping) for kind in kinds):
+        raise EventError(
+            "the event has no list of Records: this function takes the events of a DynamoDB stream "
+            "(see events/stream_aggregator/)"
+        )
+    if records and (arn := given.get("eventSourceARN")):
+        return {str(arn): records}
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for record in records:
         groups.setdefault(str(record.get("eventSourceARN")), []).append(record)
-    return groups.items()
-
-
-def table_of(arn: str) -> str:
-    """The name of the table that a stream belongs to."""
-    parts = arn.split("/")
-    return parts[1] if len(parts) > 1 else arn
+    return groups
 
 
 class _Stream:
@@ -189,7 +162,7 @@ class _Stream:
             self.last = number
         if created is not None and (folded.newest is None or created > folded.newest):
             folded.newest = created
-        if new is None and is_expiry(record):
+        if new is None and _is_expiry(record):
             return
         before = None if old is None else self._before(old, latest)
         try:
@@ -223,29 +196,21 @@ class _Stream:
         return after
 
     def batch(self, shard: str) -> Batch:
-        """Its changes, under the shard's digest."""
-        return Batch(shard, self.model.name, self.last, self.first, self._by_hour())
-
-    def _by_hour(self) -> dict[HourId, dict[int, Sequence[Delta]]]:
-        """Spread each group over the hours of the series that its rows count into."""
+        """Its changes, each group spread over the hours of the series that its rows count into."""
         found: dict[HourId, dict[int, list[list[Delta]]]] = {}
         for (minute, who, _), deltas in self.groups.items():
             start = floor(minute, HOUR)
             for series in self.model.series(who):
                 minutes = found.setdefault(HourId(series, start), {})
                 minutes.setdefault(minute, []).append(deltas)
-        return {
+        hours = {
             hour: {
                 minute: parts[0] if len(parts) == 1 else [*chain(*parts)]
                 for minute, parts in minutes.items()
             }
             for hour, minutes in found.items()
         }
-
-
-def shard_digest(arn: str, name: str) -> str:
-    """Twelve characters that stand for one shard of one stream in every checkpoint."""
-    return blake2s(f"{arn}/{name}".encode(), digest_size=6).hexdigest()
+        return Batch(shard, self.model.name, self.last, self.first, hours)
 
 
 def _parts(record: Mapping[str, Any]) -> tuple[int, float | None, Any, Any]:
@@ -255,7 +220,7 @@ def _parts(record: Mapping[str, Any]) -> tuple[int, float | None, Any, Any]:
         AttributeError, KeyError, TypeError, ValueError: `_reason` says why.
     """
     change, name = record["dynamodb"], record["eventName"]
-    if change.get("StreamViewType", VIEW_TYPE) != VIEW_TYPE:
+    if change.get("StreamViewType", _VIEW_TYPE) != _VIEW_TYPE:
         raise ValueError
     number, created = int(change["SequenceNumber"]), change.get("ApproximateCreationDateTime")
     if name == "INSERT" and (new := change["NewImage"]):
@@ -274,14 +239,16 @@ def _reason(record: Mapping[str, Any]) -> str:
         return f"eventName is {name!r}, not INSERT, MODIFY or REMOVE"
     if not isinstance(change, Mapping):
         return "not a stream record"
-    if (view := change.get("StreamViewType", VIEW_TYPE)) != VIEW_TYPE:
-        return f"the stream's view type is {view}: counting needs {VIEW_TYPE}; set it on the stream"
+    if (view := change.get("StreamViewType", _VIEW_TYPE)) != _VIEW_TYPE:
+        return (
+            f"the stream's view type is {view}: counting needs {_VIEW_TYPE}; set it on the stream"
+        )
     if not str(change.get("SequenceNumber")).isdecimal():
         return "the record has no SequenceNumber"
-    return f"an image is missing or wrong: the stream's view type must be {VIEW_TYPE}"
+    return f"an image is missing or wrong: the stream's view type must be {_VIEW_TYPE}"
 
 
-def is_expiry(record: Mapping[str, Any]) -> bool:
+def _is_expiry(record: Mapping[str, Any]) -> bool:
     """Whether DynamoDB's time-to-live removed the row: then its counts stay."""
     identity = record.get("userIdentity")
     return isinstance(identity, Mapping) and identity.get("principalId") == _EXPIRY_PRINCIPAL

@@ -21,7 +21,6 @@ from aggregated_metrics.core.models import Models
 
 LATE_SECONDS = 60
 """A batch is late whose first record is older than this and the batching window."""
-UNREADABLE = "a stored record cannot be read"
 _LOGGED = 10
 
 
@@ -51,13 +50,18 @@ class Aggregator:
             AggregatedMetricsError: something could not be done, and the batch must come again.
         """
         folded = fold(event, self.models, self.source_tables)
-        report.update(_folded(folded, event))
+        hours = folded.hours()
+        report |= {
+            "shard": ",".join(batch.shard for batch in folded.batches) or None,
+            "records": len(event.get("Records") or ()),
+            "hours": len(hours),
+        }
         # 1. A late batch says so before it is applied: until it is, no bucket of its time may be
         #    completed. Dead after it: the note stands for ten minutes, and the batch comes again.
         self._note(folded)
         # 2. The hours, each with an entry before it is written: HourStore says what a crash leaves.
         outcome = self.store.update(
-            folded.hours(),
+            hours,
             lambda hour: hour.apply_batches(folded.batches, self.clock()),
             before_save=self._touch,
         )
@@ -68,17 +72,15 @@ class Aggregator:
         }
         # 3. Rollups that are left make their hours due at once. Dead before: their first entry
         #    stands, and the batch comes again.
-        if outcome.rollups_left:
-            now = int(self.clock().timestamp())
-            self.pending.touch(dict.fromkeys(outcome.rollups_left, now))
+        now = self.clock().timestamp()
+        self.pending.touch(dict.fromkeys(outcome.rollups_left, int(now)))
         # 4. An hour that was left out is counted by a Scan. Dead before: the batch comes again.
         self._defer(outcome)
         # 5. Quarantine last: a batch that fails before comes again and would send them twice. One
         #    that fails here comes again and counts nothing twice.
         report["quarantined"] = self.quarantine.send(folded.rejects)
         if folded.newest is not None:
-            age = self.clock().timestamp() - folded.newest
-            report["freshnessSeconds"] = round(age, 3)
+            report["freshnessSeconds"] = round(now - folded.newest, 3)
 
     def _note(self, folded: Folded) -> None:
         late = self.clock().timestamp() - self.window - LATE_SECONDS
@@ -91,19 +93,7 @@ class Aggregator:
 
     def _defer(self, outcome: Outcome) -> None:
         for hour, key in outcome.left_out.items():
-            self.pending.touch({hour: None})
-            self.pending.open_check(hour, f"{UNREADABLE}: {key}", deferred=True)
+            self.pending.expect(hour, f"a stored record cannot be read: {key}", deferred=True)
         if outcome.unreadable:
             keys = sorted(outcome.unreadable.values())[:_LOGGED]
             logger.error("stored records cannot be read", extra={"keys": keys})
-
-
-def _folded(folded: Folded, event: Mapping[str, Any]) -> Report:
-    hours = folded.hours()
-    return {
-        "shard": ",".join(batch.shard for batch in folded.batches) or None,
-        "records": len(event.get("Records") or ()),
-        "deltas": folded.deltas(),
-        "accounts": len({hour.series.account_id for hour in hours}),
-        "hours": len(hours),
-    }

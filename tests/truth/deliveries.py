@@ -121,7 +121,6 @@ class Cursor:
         else:
             raise RuntimeError(f"{self.shard.name(first)} does not get on: {error}")
         self.come_to(first + size)
-        self.run.delivered(size)
 
     def write(self, until: int) -> None:
         """Let the table have its writes up to a record's number."""

@@ -106,6 +106,18 @@ class Verdict:
     def exact(self) -> bool:
         return not self.wrong
 
+    @property
+    def summary(self) -> str:
+        """The run in a line."""
+        return (
+            f"seed {self.plan.seed}, repairs {self.plan.repairs}: {len(self.wrong)} wrong of "
+            f"{self.buckets} buckets, {self.plan.rows} rows, {self.records} records, "
+            f"{self.invocations.total()} invocations of which {self.failures.total()} failed, "
+            f"{self.deaths} deaths, {self.requests} requests, {self.faults.total()} faults, "
+            f"{self.quarantined} quarantined, {self.given_up} given up, "
+            f"{self.corrupted} corrupted, {self.repaired} repaired, {self.healed} healed"
+        )
+
 
 def lives_of(plan: Plan) -> list[Life]:
     """The rows' lives that a plan draws, as its models' troubles let them be."""

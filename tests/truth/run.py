@@ -61,7 +61,6 @@ class Run:
         self,
         plan: Plan,
         given: Sequence[Life] | None = None,
-        progress: Callable[[int, int], None] = lambda _done, _all: None,
     ) -> None:
         self.plan = plan
         self.repairs = plan.repairs is not Repairs.OFF
@@ -81,8 +80,6 @@ class Run:
         self.late: set[Minute] = set()
         self.waiting: dict[str, set[Minute]] = {"check": set(), "range": set()}
         self.acts = itertools.cycle(Act)
-        self._progress = progress
-        self._done = 0
         self._lock = threading.Lock()
         self._idle: queue.Queue[Worker] = queue.Queue()
         self.draw = random.Random(f"run/{plan.seed}")
@@ -237,12 +234,6 @@ class Run:
     def sweep_once(self) -> None:
         """One sweep."""
         self.invoke(*seams.SWEEP, self._sweep_draw)
-
-    def delivered(self, records: int) -> None:
-        """Take note that so many records were delivered."""
-        with self._lock:
-            self._done += records
-            self._progress(self._done, self.verdict.records)
 
     def give_up(self, event: seams.Event) -> None:
         """A batch has aged out."""

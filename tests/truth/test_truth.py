@@ -9,7 +9,7 @@ from unittest.mock import Mock
 import pytest
 
 from testbench.streams import Stream
-from tests.truth import deployment, mutations, row_histories, shrink
+from tests.truth import deployment, mutations, row_histories, verdicts
 from tests.truth.deliveries import Cursor
 from tests.truth.plans import Plan, Repairs, lives_of
 from tests.truth.run import Run
@@ -49,21 +49,24 @@ def test_what_streams_lose_is_repaired_at_once_and_nothing_that_was_right() -> N
     assert verdict.repaired
 
 
-def test_a_reconciler_that_always_fails_is_noticed() -> None:
-    plan = Plan(rows=40, seed=2, repairs=Repairs.ON, mutation="no reconciler", pace=0.1)
-    assert Run(plan).go().wrong
+@pytest.mark.parametrize(
+    "history",
+    [each.history for each in mutations.MUTATIONS.values() if each.history],
+    ids=lambda history: history.__name__,
+)
+def test_a_history_that_leads_to_a_rule_is_exact(history: mutations.History) -> None:
+    assert history() == []
 
 
-def test_a_removed_safeguard_is_noticed() -> None:
+def test_a_removed_rule_is_noticed() -> None:
     # One of many; docs/truth.md has the check of all (`make truth-mutations`).
-    assert "no checkpoint" in mutations.MUTATIONS
-    assert Run(Plan(rows=150, seed=1, mutation="no checkpoint")).go().wrong
+    assert Run(Plan(rows=150, seed=1, mutation="checkpoint")).go().wrong
 
 
 def test_a_failing_history_shrinks_to_few_rows() -> None:
-    plan = Plan(rows=24, seed=1, mutation="no checkpoint", redeliver=0.6)
+    plan = Plan(rows=24, seed=1, mutation="checkpoint", redeliver=0.6)
     plan = dataclasses.replace(plan, workers=1, shards=1)
-    kept = shrink.shrink(plan, lambda _: None)
+    kept = verdicts.shrink(plan)
     assert len(kept) < 24
     assert not Run(plan, kept).go().exact
 

@@ -1,0 +1,123 @@
+"""Small histories, each of which leads straight to a rule that random plans rarely meet.
+
+A history gives what is wrong in the end: nothing, unless its rule is removed (mutations.py). The
+functions run in one process, against ports in memory; time moves only when it is told to.
+"""
+
+from functools import partial
+
+from testbench import oracle
+from testbench.world import Numbers, World
+from tests.truth import seams
+
+_OTHER_ZONE = "2026-11-22T14:10:00.000+02:00"
+"""An instant of the world's first minute; no index by createdAt lists it within its hour."""
+
+
+def one_repair_of_two_subtotals() -> list[str]:
+    """An index check sets a minute while the record of an unindexed row is on its way."""
+    world = _with_a_lost_row()
+    world.insert("Item", "late", createdAt=_OTHER_ZONE)
+    _check_when_over(world)
+    world.deliver()
+    return _wrong(world)
+
+
+def a_row_that_leaves_the_index() -> list[str]:
+    """An update moves a row out of its hour's range in the index, and changes nothing else."""
+    world = _counted("Item")
+    world.update("Item", "counted", createdAt=_OTHER_ZONE)
+    world.deliver()
+    return _wrong(_check_when_over(world))
+
+
+def another_writers_minute() -> list[str]:
+    """Another writer puts a minute with an unindexed row, and the stream adds to it."""
+    world = _counted("Item", createdAt=_OTHER_ZONE)
+    for bucket in world.buckets():
+        if bucket["numberOfMinutes"] == 1:
+            world.api.put("AggregatedMetrics", bucket | {"metadata": None})
+    world.insert("Item", "after")
+    world.deliver()
+    return _wrong(_scan_deferred(_check_when_over(world)))
+
+
+def a_lost_unindexed_row() -> list[str]:
+    """A lost batch has a row that no index lists: checks find its hour right."""
+    world = _counted("Item")
+    world.insert("Item", "lost", createdAt=_OTHER_ZONE)
+    world.lose_batch([world.undelivered.pop().record])
+    _check_when_over(world)
+    world.insert("Item", "touches its hour", createdAt="2026-11-22T12:20:00.000Z")
+    world.deliver()
+    return _wrong(_scan_deferred(_check_when_over(world)))
+
+
+def rows_that_expired() -> list[str]:
+    """A check comes to an hour of which the rows have expired."""
+    world = World(["Task"], environment={"SOURCE_LIFETIME_DAYS": '{"Task": 0.1}'})
+    world.insert("Task", "expires")
+    counted = world.counted()
+    world.remove("Task", "expires", expired=True)
+    world.deliver()
+    return _wrong(_check_when_over(world), counted)
+
+
+def a_row_that_moves_while_it_is_read() -> list[str]:
+    """The oldest of three rows is updated in each pass, before the page that it would be on."""
+    world = World(["Task"])
+    for name in ("oldest", "middle", "newest"):
+        world.insert("Task", name)
+        world.deliver()
+        world.clock.advance(1)
+
+    def touch(*names: str) -> None:
+        for name in names:
+            world.clock.advance(1)
+            world.update("Task", name, command=world.now())
+
+    for _pass in range(2):
+        world.at("page", touch, partial(touch, "oldest"), touch)
+    world.at("wait", partial(touch, "middle", "newest"))
+    with seams.pages(rows=1):
+        _check_when_over(world)
+    return _wrong(world)
+
+
+def _counted(model: str, **changes: str) -> World:
+    """A world in which one row is counted."""
+    world = World([model])
+    world.insert(model, "counted", **changes)
+    world.deliver()
+    return world
+
+
+def _with_a_lost_row() -> World:
+    """A world in which one row is counted, and another one beside it is not."""
+    world = _counted("Item")
+    world.insert("Item", "lost")
+    world.lose()
+    return world
+
+
+def _check_when_over(world: World) -> World:
+    """Let the hour end, and all that may complete do so; then check."""
+    world.sweep(3)
+    world.check()
+    return world
+
+
+def _scan_deferred(world: World) -> World:
+    """Do as the alarm of deferred hours asks."""
+    if seams.deferred(world.table.items.values()):
+        world.backfill()
+    return world
+
+
+def _wrong(world: World, counted: dict[oracle.Key, Numbers] | None = None) -> list[str]:
+    stored, expected = world.stored(), counted or world.counted()
+    return [
+        f"{key}: {stored.get(key)} stored, {expected.get(key)} expected"
+        for key in sorted(stored.keys() | expected.keys())
+        if stored.get(key) != expected.get(key)
+    ]

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from testbench import oracle, reviews
@@ -211,12 +210,6 @@ class Worker:
         )
         self._process.start()
         theirs.close()
-
-    @property
-    def peak(self) -> int:
-        """The most memory that this process has had: bytes."""
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
     def do(self, job: worker.Job) -> tuple[str | None, Any]:
         """One invocation: (error or None, result). A death is an error."""

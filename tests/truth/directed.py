@@ -6,12 +6,31 @@ functions run in one process, against ports in memory; time moves only when it i
 
 from functools import partial
 
+from greenlet import getcurrent, greenlet
+
 from testbench import oracle
 from testbench.world import Numbers, World
 from tests.truth import seams
 
 _OTHER_ZONE = "2026-11-22T14:10:00.000+02:00"
 """An instant of the world's first minute; no index by createdAt lists it within its hour."""
+
+
+def a_batch_beside_a_sweep() -> list[str]:
+    """A batch loads an hour before the sweeper completes it, and saves a new minute after that."""
+    world = _counted("Task")
+    world.insert("Task", "late", createdAt="2026-11-22T12:20:00.000Z")
+    batch = greenlet(world.deliver)
+
+    def pause() -> None:
+        parent = getcurrent().parent
+        assert parent is not None
+        parent.switch()
+
+    # What a sweep saves first is how far the streams are.
+    world.at("save", lambda: None, batch.switch, pause)
+    world.at("saved", lambda: None, batch.switch)
+    return _wrong(_check_when_over(world))
 
 
 def one_repair_of_two_subtotals() -> list[str]:
@@ -116,8 +135,10 @@ def _scan_deferred(world: World) -> World:
 
 def _wrong(world: World, counted: dict[oracle.Key, Numbers] | None = None) -> list[str]:
     stored, expected = world.stored(), counted or world.counted()
-    return [
+    wrong = [
         f"{key}: {stored.get(key)} stored, {expected.get(key)} expected"
         for key in sorted(stored.keys() | expected.keys())
         if stored.get(key) != expected.get(key)
     ]
+    buckets = [bucket for bucket in world.buckets() if not bucket["complete"]]
+    return wrong + [f"{oracle.key_of(bucket)} is not complete" for bucket in buckets]

@@ -142,7 +142,9 @@ MUTATIONS: Mapping[str, Mutation] = {
     "as of": _random_repairs(
         _replace(wiring, "_complete_until", lambda _: lambda _: lambda _: inf)
     ),
-    "tokens": _random_repairs(_replace(pending_hours, "_under", _whichever_token)),
+    "tokens": Mutation(
+        _replace(pending_hours, "_under", _whichever_token), directed.a_batch_beside_a_sweep
+    ),
     "T": _random_repairs(
         _replace(metadata.CountedUntil, "holds", lambda _: lambda *_, **__: False)
     ),

@@ -107,16 +107,6 @@ def settle(invoke: Callable[[Call], Any], call: Call) -> bool:
     return result is not None and not any(result[name] for name in left)
 
 
-def conflicts(report: Mapping[str, Any]) -> int:
-    """The failed conditions of a batch, by the fields of its log line."""
-    return int(report["conflicts"] or 0)
-
-
-def left_to_sweeper(report: Mapping[str, Any]) -> int:
-    """The hours whose rollups a batch has left to the sweeper."""
-    return int(report["rollupsLeft"] or 0)
-
-
 class Repair(NamedTuple):
     """A bucket that a check has set, and to what (in the group-by's order)."""
 

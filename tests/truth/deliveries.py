@@ -8,7 +8,6 @@ at LATEST, not know its table, or be made again.
 import math
 import random
 from bisect import bisect_right
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -55,7 +54,7 @@ class Cursor:
         numbers = [number for number, at in [*self._elsewhere.items()] if at >= since]
         return {minute for number in numbers for minute in self.written[number].minutes}
 
-    def epoch(self, number: int, until: datetime) -> Iterator[None]:
+    def epoch(self, number: int, until: datetime) -> None:
         """Let an epoch pass, a batch at a time."""
         end = bisect_right(self._times, until)
         if number in self.trouble.skipped:
@@ -64,11 +63,10 @@ class Cursor:
             self.write(end)
         else:
             if number in self.trouble.replays:
-                yield from self._make_again(number)
+                self._make_again(number)
             misnamed = number in self.trouble.misnamed
             while self.position < end:
                 self._deliver_one(end, misnamed=misnamed)
-                yield
 
     def _skip(self, end: int) -> None:
         first = min(self.position, len(self.written))
@@ -77,13 +75,12 @@ class Cursor:
         self._lose(first, end)
         self.come_to(end)
 
-    def _make_again(self, number: int) -> Iterator[None]:
+    def _make_again(self, number: int) -> None:
         """The mapping is deleted and made again: it begins with the oldest record there is."""
         if self.trouble.renamed and number > self.trouble.mended:
             for first in range(self.skipped.start, self.skipped.stop, self.run.plan.batch):
                 end = min(self.skipped.stop, first + self.run.plan.batch)
                 self._surely(self._event(first, end, f"again-{self.shard.number}"))
-                yield
         oldest = (self.run.deployment.clock.now() - _REMEMBERED).timestamp()
         self.position = next(
             (i for i, written in enumerate(self.written) if _created(written) >= oldest),

@@ -63,13 +63,6 @@ class Life(NamedTuple):
     model: str
     changes: tuple[Change, ...]
 
-    @property
-    def counted(self) -> Mapping[str, Any] | None:
-        """The image that counts in the end: an expired row's last one; None if it was removed."""
-        last = self.changes[-1]
-        there = last.old if last.expired else last.new
-        return None if (there or {}).get("_deleted") else there
-
     def in_a_table(self, lifetime: timedelta | None) -> "Life":
         """The same in a table whose rows live so long: those of None are removed, none expires.
 

@@ -9,8 +9,9 @@ import json
 import queue
 import random
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -20,12 +21,11 @@ from tests.truth import corruption, repairing, seams
 from tests.truth.deliveries import Cursor
 from tests.truth.deployment import FakeDeployment, Worker
 from tests.truth.judging import Judge
-from tests.truth.meddling import Act
+from tests.truth.meddling import Act, Toucher
 from tests.truth.plans import EPOCH, Hardship, Plan, Repairs, Verdict, lives_of, odd_models
 from tests.truth.row_histories import MODELS, Life
 from tests.truth.shards import shards_of, source_tables
 from tests.truth.source_tables import Minute, SourceTables, Written
-from tests.truth.touching import Toucher
 from tests.truth.troubles import LIFETIME, no_troubles, troubles
 from tests.truth.worker import Job, Manner
 
@@ -144,8 +144,9 @@ class Run:
             if self.repairs:
                 repairing.disturb(self, number)
             self._switch_mappings(number)
-            with self.checks_and_sweeps():
-                self._deliver([cursor.epoch(number, until) for cursor in self.cursors])
+            deliver = partial(Cursor.epoch, number=number, until=until)
+            with self.checks_and_sweeps(), ThreadPoolExecutor(plan.workers) as shards:
+                list(shards.map(deliver, self.cursors))
             if self.repairs:
                 repairing.mend(self, number)
             outstanding = {m for cursor in self.cursors for m in cursor.outstanding()}
@@ -163,20 +164,24 @@ class Run:
             if is_off == (mappings[stream][0] == "Enabled"):
                 mappings[stream] = ("Disabled" if is_off else "Enabled", "OK", now)
 
-    def checks_and_sweeps(self) -> "_Beside":
-        """Meanwhile sweep, and check the closed hours, again and again."""
+    @contextmanager
+    def checks_and_sweeps(self) -> Iterator[None]:
+        """Meanwhile sweep, and check the closed hours, again and again, each in a thread."""
         calls = [seams.SWEEP, seams.CHECK] if self.repairs else [seams.SWEEP]
-        return _Beside([partial(self.invoke, *call, self._sweep_draw) for call in calls])
+        over = threading.Event()
 
-    def _deliver(self, deliveries: list[Iterator[None]]) -> None:
-        """Run the shards' deliveries side by side, at most WORKERS at once."""
+        def again_and_again(call: seams.Call) -> None:
+            self.invoke(*call, self._sweep_draw)
+            while not over.wait(0.2):
+                self.invoke(*call, self._sweep_draw)
 
-        def drain(delivery: Iterator[None]) -> None:
-            for _ in delivery:
-                pass
-
-        with ThreadPoolExecutor(self.plan.workers) as shards:
-            for future in [shards.submit(drain, delivery) for delivery in deliveries]:
+        with ThreadPoolExecutor(len(calls)) as pool:
+            futures = [pool.submit(again_and_again, call) for call in calls]
+            try:
+                yield
+            finally:
+                over.set()
+            for future in futures:
                 future.result()
 
     def invoke(
@@ -245,27 +250,3 @@ class Run:
         """Records have gone to quarantine because nobody knew their table."""
         with self._lock:
             self.refused += written
-
-
-class _Beside:
-    """While its block runs, does things again and again, each in a thread."""
-
-    def __init__(self, works: Sequence[Callable[[], object]]) -> None:
-        self._works = works
-
-    def __enter__(self) -> None:
-        self._running = threading.Event()
-        self._running.set()
-        self._pool = ThreadPoolExecutor(len(self._works))
-        self._futures = [self._pool.submit(self._keep, work) for work in self._works]
-
-    def _keep(self, work: Callable[[], object]) -> None:
-        while self._running.is_set():
-            work()
-            threading.Event().wait(0.2)
-
-    def __exit__(self, *_: object) -> None:
-        self._running.clear()
-        self._pool.shutdown()
-        for future in self._futures:
-            future.result()

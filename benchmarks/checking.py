@@ -4,6 +4,7 @@ Every minute of the history is wrong, or the oldest one: else there is no second
 """
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import batched
 from typing import Any
 
@@ -97,13 +98,8 @@ def by_range(days: int, each: int) -> float:
 def by_scan(days: int, each: int) -> float:
     """The same tables, scanned."""
     history, number = _uncounted(days, each)
-    seams.backfill(
-        history.invoke,
-        "run",
-        segments=2,
-        partitions=3,
-        between_passes=lambda: history.pass_by(_SETTLE),
-    )
+    wait = partial(history.pass_by, _SETTLE)
+    seams.walk_backfill(history.invoke, wait, run="run", segments=2, partitions=3)
     history.demand()
     return history.ports.tables.read / number
 

@@ -108,3 +108,32 @@ def _reported(_: str, context: Context) -> Iterator[dict[str, Any]]:
     finally:
         if context.report is not None:
             context.report.update(report)
+
+
+def walk_backfill(
+    invoke: Callable[[Call], Any], wait: Callable[[], object], **asked: Any
+) -> dict[str, Any]:
+    """Count whole tables, step by step as the state machine does; gives the report.
+
+    Args:
+        invoke: carries out one step.
+        wait: the wait between the passes.
+        asked: what the first step is asked for; `run` names the execution.
+    """
+
+    def step(**event: Any) -> Any:
+        return invoke(("backfiller", event))
+
+    plan = step(prepare=asked)
+    for number in (1, 2):
+        for unit in plan["units"]:
+            while not step(scan=unit | {"pass": number})["done"]:
+                pass
+        if number == 1:
+            wait()
+    step(gather={"run": asked["run"]})
+    for following in plan["partitions"]:
+        while following:
+            following = step(reduce=following)["next"]  # noqa: PLW2901
+    report: dict[str, Any] = step(report={"run": asked["run"]})
+    return report

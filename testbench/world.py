@@ -20,7 +20,7 @@ from aggregated_metrics.adapters.pending_hours import PendingHours
 from botocore.credentials import Credentials
 
 from testbench import local, oracle, rows
-from testbench.engine import Context, Engine
+from testbench.engine import Context, Engine, walk_backfill
 from testbench.fakes.appsync import FakeAppSync
 from testbench.fakes.endpoint import CALM, Answer
 from testbench.fakes.signatures import Request, Signatures
@@ -284,25 +284,9 @@ class World:
 
     def backfill(self, *, repair: bool = True, **asked: Any) -> dict[str, Any]:
         """The report of a run over whole tables, step by step as the state machine walks them."""
-
-        def step(**event: Any) -> Any:
-            return self.invoke("backfiller", event)
-
-        run = f"run-{len(self.reports)}"
-        plan = step(prepare={"run": run, "repair": repair, **asked})
-        for number in (1, 2):
-            for unit in plan["units"]:
-                while not step(scan=unit | {"pass": number})["done"]:
-                    pass
-            if number == 1:
-                self._sleep(SETTLE)
-        step(gather={"run": run})
-        for partition in plan["partitions"]:
-            following = partition
-            while following:
-                following = step(reduce=following)["next"]
-        report: dict[str, Any] = step(report={"run": run})
-        return report
+        asked |= {"run": f"run-{len(self.reports)}", "repair": repair}
+        wait = partial(self._sleep, SETTLE)
+        return walk_backfill(lambda call: self.invoke(*call), wait, **asked)
 
     # The adapters ---------------------------------------------------------------------------------
 

@@ -80,20 +80,12 @@ class Cursor:
         if self.trouble.renamed and number > self.trouble.mended:
             for first in range(self.skipped.start, self.skipped.stop, self.run.plan.batch):
                 end = min(self.skipped.stop, first + self.run.plan.batch)
-                self._surely(self._event(first, end, f"again-{self.shard.number}"))
+                self.run.surely(self._call(first, end, f"again-{self.shard.number}"))
         oldest = (self.run.deployment.clock.now() - _REMEMBERED).timestamp()
         self.position = next(
             (i for i, written in enumerate(self.written) if _created(written) >= oldest),
             len(self.written),
         )
-
-    def _surely(self, event: seams.Event) -> None:
-        for attempt in range(_ATTEMPTS):
-            mortal = attempt < _MORTAL
-            error, _ = self.run.invoke("stream_aggregator", event, self._draw, mortal=mortal)
-            if error is None:
-                return
-        raise RuntimeError(f"{self.shard.name(0)} does not get on: {error}")
 
     def _deliver_one(self, end: int, *, misnamed: bool) -> None:
         first = self.position
@@ -112,7 +104,7 @@ class Cursor:
                     break
             elif not misnamed and self._draw.random() < self.trouble.ages_out:
                 self._lose(first, first + size)
-                self.run.give_up(self._event(first, first + size, self._name(first)))
+                self.run.give_up(self._call(first, first + size, self._name(first))[1])
                 break
             size = self._again(first, size, end - first)
         else:
@@ -157,24 +149,21 @@ class Cursor:
     def _name(self, first: int) -> str | None:
         return self.shard.name(first) if self.shard.named else None
 
-    def _event(self, first: int, end: int, name: str | None) -> seams.Event:
-        return seams.aggregate((each.record for each in self.written[first:end]), name)[1]
+    def _call(self, first: int, end: int, name: str | None) -> seams.Call:
+        return seams.aggregate((each.record for each in self.written[first:end]), name)
 
     def _invoke(self, first: int, size: int, *, mortal: bool, misnamed: bool) -> str | None:
-        event = self._event(first, first + size, self._name(first))
+        call = self._call(first, first + size, self._name(first))
         if self._draw.random() < 0.05 and not misnamed:
-            self._twice_at_once(event)
-        error, _ = self.run.invoke(
-            "stream_aggregator", event, self._draw, mortal=mortal, misnamed=misnamed
-        )
-        return error
+            self._twice_at_once(call)
+        return self.run.invoke(*call, self._draw, mortal=mortal, misnamed=misnamed)[0]
 
-    def _twice_at_once(self, event: seams.Event) -> None:
+    def _twice_at_once(self, call: seams.Call) -> None:
         """The same batch in a second invocation, as after a time-out that Lambda has not seen."""
         draw = random.Random(self._draw.random())
         with ThreadPoolExecutor(1) as pool:
-            other = pool.submit(self.run.invoke, "stream_aggregator", event, draw)
-            self.run.invoke("stream_aggregator", event, draw)
+            other = pool.submit(self.run.invoke, *call, draw)
+            self.run.invoke(*call, draw)
             other.result()
 
 

@@ -216,7 +216,6 @@ class Source:
         self._run, self._shard = run, shard
         self._lock = threading.Lock()
         self._waiting: list[Written] = []
-        self._draw = random.Random(shard.number)
 
     def write(self, change: Change) -> Written:
         """Carry out a change; its record waits."""
@@ -231,9 +230,7 @@ class Source:
             if not self._waiting:
                 return
             records = [written.record for written in self._waiting]
-            call = seams.aggregate(records, self._shard.name(0))
-            while self._run.invoke(*call, self._draw, mortal=False)[0]:
-                pass
+            self._run.surely(seams.aggregate(records, self._shard.name(0)))
             self._waiting.clear()
 
 

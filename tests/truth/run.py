@@ -33,7 +33,7 @@ SKEW_SECONDS = 2.5
 """Of each clock against the stream's: those of writers and functions are up to 5 s apart."""
 SETTLE_SECONDS = 20
 _SECONDS = {"reconciler": 600.0, "backfiller": 600.0}
-_ATTEMPTS = 30
+_ATTEMPTS = 60
 _INVOCATION_SECONDS = 25.0
 _SPARE_WORKERS = 3
 _EPOCHS_WITH_TROUBLES = 12
@@ -218,23 +218,19 @@ class Run:
     def scan(self, models: Collection[str] = ()) -> None:
         """Count whole tables, and set what differs: these models', or all."""
         self.verdict.scans += 1
-        seams.backfill(
-            self._surely,
-            f"scan-{self.verdict.scans}",
-            models=models,
-            segments=2,
-            partitions=3,
-            between_passes=lambda: self.deployment.clock.pass_by(
-                SETTLE_SECONDS + 2 * SKEW_SECONDS + 1
-            ),
+        asked = {"run": f"scan-{self.verdict.scans}", "segments": 2, "partitions": 3}
+        wait = partial(self.deployment.clock.pass_by, SETTLE_SECONDS + 2 * SKEW_SECONDS + 1)
+        seams.walk_backfill(
+            self.surely, wait, **asked, **({"models": sorted(models)} if models else {})
         )
 
-    def _surely(self, call: seams.Call) -> Any:
+    def surely(self, call: seams.Call) -> Any:
+        """Invoke a function until it succeeds; it may die now and then, but not for ever."""
         for attempt in range(_ATTEMPTS):
-            error, result = self.invoke(*call, self.draw, mortal=attempt < _ATTEMPTS // 3)
+            error, result = self.invoke(*call, self.draw, mortal=attempt < _ATTEMPTS // 5)
             if error is None:
                 return result
-        raise RuntimeError(f"{call} does not succeed: {error}")
+        raise RuntimeError(f"{call[0]} does not succeed: {error}")
 
     def sweep_once(self) -> None:
         """One sweep."""

@@ -1,31 +1,16 @@
 """The seams between the truth test and the engine that it tests.
 
-Of tests/truth only this module, mutations.py (what each mutation patches) and declared.py (a custom
-model) import the engine. Another engine is tested by the same histories when it provides this:
-
-- **Handlers**: functions/<name>/app.py with `lambda_handler(event, context)` for stream_aggregator,
-  bucket_sweeper, reconciler and backfiller. Of the context it uses get_remaining_time_in_millis().
-- **One process** (testbench/engine.py): `wiring.process()` builds it from the environment,
-  `wiring.Process` holds the ports `session` (requests' `post`), `aws` (service name to a client
-  with boto3's calls), `clock` and `sleep` (every wait passes through it), which can be replaced.
-  What else it holds is memory, and is empty in a new one. A handler asks for wiring.process()
-  before its first request.
-- **Requests**: hours are loaded by `listAggregatedMetrics` with `accountId` and a `beginsWith` of
-  `compositeKey`; rows are read by `list<Model>By…` with the account and a condition on the time.
-  meddling.py notices a check by these (`asked`).
-- **Events and results**: what this module's functions below write and read, and nothing else.
-- **Stored forms**: the items of the pending-hours table (`entries`, `entry`, `deferred`), and what
-  metadata holds (`holds_what_rows_do_not_show`, `is_repaired`, `checkpoints`, `META`).
-- **Page sizes** (`pages`): small ones, so that few rows take many pages.
+Of tests/truth only this module and mutations.py (what each mutation patches) import the engine. One
+process of it (testbench/engine.py) has as its ports a session (requests' `post`), boto3's clients
+by name, a clock and a sleep; what else it holds is memory. What events and results look like, what
+is stored, and what the API is asked for is known here, and nowhere else.
 """
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any, NamedTuple
 
-import graphql
 from aggregated_metrics.adapters import source_rows
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.declarations import Document
@@ -33,9 +18,10 @@ from aggregated_metrics.core.series import HourId, Series, hour_key
 from aggregated_metrics.jobs import backfiller
 
 from testbench import oracle
-from testbench.engine import Call, Context, Engine, Event
+from testbench.engine import Call, Context, Engine, Event, walk_backfill
+from testbench.fakes.documents import Documents
 
-__all__ = ["Call", "Context", "Engine", "Event"]
+__all__ = ["Call", "Context", "Engine", "Event", "walk_backfill"]
 
 PRELOAD = (
     "aggregated_metrics.jobs.aggregator",
@@ -132,53 +118,6 @@ def repaired(result: Any) -> list[Repair]:
 def repaired_number(result: Any) -> int:
     """How many buckets a check has set: more than it names, if there are many."""
     return int(result.get("repaired") or 0) if isinstance(result, Mapping) else 0
-
-
-def backfill(
-    invoke: Callable[[Call], Any],
-    run: str,
-    *,
-    models: Iterable[str] = (),
-    segments: int,
-    partitions: int,
-    between_passes: Callable[[], object],
-    before: Callable[[str], object] = lambda _: None,
-) -> tuple[int, int]:
-    """Count whole tables, as the state machine does; how many buckets were set, and are in flux.
-
-    Args:
-        invoke: carries out one step; again until it succeeds.
-        run: the execution's name.
-        models: whose tables; none for all that are attached.
-        segments, partitions: into how many each table is cut, and all hours are.
-        between_passes: the wait.
-        before: is told the step that comes ("reduce", "report").
-    """
-
-    def step(**event: Any) -> Any:
-        return invoke(("backfiller", event))
-
-    def read(number: int) -> None:
-        for unit in plan["units"]:
-            while not step(scan=unit | {"pass": number})["done"]:
-                pass
-
-    asked: dict[str, Any] = {"run": run, "segments": segments, "partitions": partitions}
-    if chosen := sorted(models):
-        asked["models"] = chosen
-    plan = step(prepare=asked)
-    read(1)
-    between_passes()
-    read(2)
-    step(gather={"run": run})
-    for partition in plan["partitions"]:
-        following = partition
-        while following:
-            before("reduce")
-            following = step(reduce=following)["next"]
-    before("report")
-    report = step(report={"run": run})
-    return report["repaired"], report["inFlux"]
 
 
 # --------------------------------------------------------------------------------------------------
@@ -296,43 +235,20 @@ class Asked(NamedTuple):
         return bool(first <= text <= last)
 
 
+_DOCUMENTS = Documents(validated=0)
+
+
 def asked(request: bytes) -> list[Asked]:
     """What a request to the API asks for, field by field."""
     document = json.loads(request)
+    (operation,) = _DOCUMENTS.read(document["query"]).operations
+    variables = operation.variables.read(document.get("variables") or {})
     return [
         Asked(
-            (selection.alias or selection.name).value,
-            selection.name.value,
-            {
-                argument.name.value: graphql.value_from_ast_untyped(
-                    argument.value, document.get("variables")
-                )
-                for argument in selection.arguments or ()
-            },
-            selected,
+            field.alias,
+            field.name,
+            field.arguments_of(variables),
+            tuple(selected.key for selected in field.rows.fields),
         )
-        for selection, selected in _selections(document["query"])
+        for field in operation.fields
     ]
-
-
-@lru_cache(maxsize=256)
-def _selections(query: str) -> tuple[tuple[graphql.FieldNode, tuple[str, ...]], ...]:
-    parts = graphql.parse(query, no_location=True).definitions
-    fragments = {p.name.value: p for p in parts if isinstance(p, graphql.FragmentDefinitionNode)}
-    (operation,) = (p for p in parts if isinstance(p, graphql.OperationDefinitionNode))
-    return tuple(
-        (field, tuple(_fields(fields.get("items", field), fragments)))
-        for field in _fields(operation, fragments).values()
-        for fields in (_fields(field, fragments),)
-    )
-
-
-def _fields(node: Any, fragments: Mapping[str, Any]) -> dict[str, graphql.FieldNode]:
-    """The fields that a node selects, by alias or name; fragments are resolved."""
-    found: dict[str, graphql.FieldNode] = {}
-    for selection in node.selection_set.selections if node.selection_set else ():
-        if isinstance(selection, graphql.FieldNode):
-            found[(selection.alias or selection.name).value] = selection
-        else:
-            found |= _fields(fragments[selection.name.value], fragments)
-    return found

@@ -1,8 +1,7 @@
 """Every interleaving of few writers and a sweeper in one hour, every crash, every redelivery."""
 
-import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 
@@ -48,23 +47,12 @@ def consumer(
     )
 
 
-def deaths(requests: int) -> Iterator[Death | None]:
-    """No death, and one at each point: after a request is before the next one, for the others."""
-    yield None
-    yield Death(1, after=False)
-    for number in range(1, requests + 1):
-        yield Death(number, after=True)
-
-
-def check(processes: Sequence[Process], count: int) -> int:
-    """Every schedule ends exact; how many there were."""
+def check(processes: Sequence[Process], count: int) -> None:
+    """Every schedule ends exact."""
     expected = {("acct-1", "tasks", start, minutes): (count, True) for start, minutes in BUCKETS}
-    number = 0
-    for shared in schedules(processes):
-        number += 1
+    for number, shared in enumerate(schedules(processes)):
         shared.finish()
         assert stored(shared) == (expected if count else {}), f"schedule {number}"
-    return number
 
 
 def outcomes(processes: Sequence[Process], meet: Callable[[Step, Step], bool]) -> list[str]:
@@ -90,10 +78,9 @@ SHAPES = [
     ("+-", (2, 1)),
     ("+-+", (3, 1, 3)),
 ]
-
-
-def say(orders: int) -> None:
-    print(f"{orders} schedules")  # noqa: T201 - `pytest -rP` shows them
+DEATHS = [None, Death(1, after=False), *(Death(number, after=True) for number in (1, 2, 3))]
+"""None, and one at each point: after a request is before the next one, for the others."""
+BEFORE_THEY_SAVE = DEATHS[-2:]
 
 
 # Its clock is past the minute's grace, while the writers' lease goes on.
@@ -115,61 +102,50 @@ def test_an_order_that_is_left_out_would_have_ended_as_one_that_is_run(
     assert outcomes(processes, Step.meets) == outcomes(processes, lambda *_: True)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_two_writers_with_a_crash_at_every_point(shape: tuple[str, tuple[int, ...]]) -> None:
-    kinds, sizes = shape
-    say(
-        sum(
-            check(
-                [consumer("a", kinds, sizes, death), consumer("b", "+")],
-                1 + kinds.count("+") - kinds.count("-"),
-            )
-            for death in deaths(3)
-        )
-    )
-
-
-def test_two_writers_that_both_crash_before_they_save() -> None:
-    both = [Death(2, after=True), Death(3, after=True)]
-    say(
-        sum(
-            check([consumer("a", "++", (2, 1), a), consumer("b", "+", (1,), b)], 3)
-            for a, b in itertools.product(both, both)
-        )
-    )
-
-
-@pytest.mark.parametrize("shape", [s for s in SHAPES if len(s[0]) == 2], ids=str)
-def test_a_writer_that_crashes_and_a_sweeper(shape: tuple[str, tuple[int, ...]]) -> None:
-    kinds, sizes = shape
+@pytest.mark.parametrize("death", DEATHS, ids=str)
+@pytest.mark.parametrize(("kinds", "sizes"), SHAPES)
+def test_two_writers_with_a_crash_at_every_point(
+    kinds: str, sizes: tuple[int, ...], death: Death | None
+) -> None:
     count = kinds.count("+") - kinds.count("-")
-    say(sum(check([consumer("a", kinds, sizes, death), SWEEP], count) for death in deaths(3)))
+    check([consumer("a", kinds, sizes, death), consumer("b", "+")], count + 1)
+
+
+@pytest.mark.parametrize("second", BEFORE_THEY_SAVE, ids=str)
+@pytest.mark.parametrize("first", BEFORE_THEY_SAVE, ids=str)
+def test_two_writers_that_both_crash_before_they_save(first: Death, second: Death) -> None:
+    check([consumer("a", "++", (2, 1), first), consumer("b", "+", (1,), second)], 3)
+
+
+@pytest.mark.parametrize("death", DEATHS, ids=str)
+@pytest.mark.parametrize(("kinds", "sizes"), [s for s in SHAPES if len(s[0]) == 2])
+def test_a_writer_that_crashes_and_a_sweeper(
+    kinds: str, sizes: tuple[int, ...], death: Death | None
+) -> None:
+    count = kinds.count("+") - kinds.count("-")
+    check([consumer("a", kinds, sizes, death), SWEEP], count)
 
 
 def test_two_writers_and_a_sweeper() -> None:
-    say(check([consumer("a", "+"), consumer("b", "+"), SWEEP], 2))
+    check([consumer("a", "+"), consumer("b", "+"), SWEEP], 2)
 
 
 @pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
 def test_three_writers(warm: bool) -> None:
-    say(check([consumer(name, "+", warm=warm) for name in "abc"], 3))
+    check([consumer(name, "+", warm=warm) for name in "abc"], 3)
 
 
-def test_the_same_batch_twice_at_once() -> None:
-    say(check([consumer("a", "++"), consumer("a", "++")], 2))
+@pytest.mark.parametrize(
+    ("kinds", "other", "count"), [("++", "++", 2), ("+", "++", 2), ("+", "+-", 0)]
+)
+def test_a_batch_twice_at_once(kinds: str, other: str, count: int) -> None:
+    """The first is a dead process whose requests are still on their way."""
+    check([consumer("a", kinds), consumer("a", other)], count)
 
 
-def test_a_shorter_and_a_longer_delivery_of_one_batch_at_once() -> None:
-    # The first is a dead process whose requests are still on their way.
-    say(check([consumer("a", "+"), consumer("a", "+-")], 0))
-    say(check([consumer("a", "+"), consumer("a", "++")], 2))
-
-
-def test_events_without_a_shard_id_come_again_from_the_same_record() -> None:
-    say(
-        sum(
-            check([consumer("a", "++", sizes, death, named=False), consumer("b", "+")], 3)
-            for sizes in ((1, 2), (2, 2))
-            for death in deaths(3)
-        )
-    )
+@pytest.mark.parametrize("death", DEATHS, ids=str)
+@pytest.mark.parametrize("sizes", [(1, 2), (2, 2)])
+def test_events_without_a_shard_id_come_again_from_the_same_record(
+    sizes: tuple[int, ...], death: Death | None
+) -> None:
+    check([consumer("a", "++", sizes, death, named=False), consumer("b", "+")], 3)

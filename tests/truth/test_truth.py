@@ -2,20 +2,12 @@
 
 import dataclasses
 import secrets
-from datetime import UTC, datetime
-from typing import Any
-from unittest.mock import Mock
 
 import pytest
 
-from testbench.streams import Stream
 from tests.truth import deployment, mutations, row_histories, verdicts
-from tests.truth.deliveries import Cursor
 from tests.truth.plans import Plan, Repairs, lives_of
 from tests.truth.run import Run
-from tests.truth.shards import Shard
-from tests.truth.source_tables import Written
-from tests.truth.troubles import no_troubles
 
 FIXED = (1, 2)
 
@@ -69,24 +61,6 @@ def test_a_failing_history_shrinks_to_few_rows() -> None:
     kept = verdicts.shrink(plan)
     assert len(kept) < 24
     assert not Run(plan, kept).go().exact
-
-
-def test_a_minute_is_hidden_from_a_check_that_began_before_its_moved_rows_record_came() -> None:
-    """Also if the row was moved and its record delivered while the check ran."""
-    now, minute = [100.0], ("acct-a", "tasks", "2026-11-22T10:00:00Z")
-    written = Written({}, frozenset({minute}), countable=True, elsewhere=True)
-    run: Any = Mock(plan=Plan(), troubles=no_troubles())
-    run.deployment.clock.now = lambda: datetime.fromtimestamp(now[0], UTC)
-    run.tables.write = lambda *_: written
-    shard = Shard("Task", 0, named=True, names=1, stream=Stream("Task"))
-    shard.changes.append(row_histories.Change(datetime.fromtimestamp(0, UTC), None, {}))
-    cursor = Cursor(run, shard)
-    cursor.write(1)
-    assert cursor.hidden(90.0) == cursor.hidden(200.0) == {minute}, "its record has not come"
-    now[0] = 110.0
-    cursor.come_to(1)
-    assert cursor.hidden(90.0) == {minute}
-    assert cursor.hidden(111.0) == set(), "a check that begins now must know"
 
 
 def test_a_seed_draws_the_same_lives_again() -> None:

@@ -11,7 +11,7 @@ from functools import partial
 
 from tests.truth import deployment, verdicts
 from tests.truth.mutations import MUTATIONS
-from tests.truth.plans import Hardship, Plan, Repairs, Verdict
+from tests.truth.plans import Plan, Repairs, Verdict
 
 
 def main() -> int:
@@ -45,7 +45,6 @@ def _runs(options: argparse.Namespace) -> Iterator[partial[tuple[Verdict, str]]]
             batch=min(1000, max(100, options.rows // 40)),
             page=min(1000, max(5, options.rows // 20)),
             repairs=kinds[i % len(kinds)],
-            hardships=options.hardships,
         )
         yield partial(verdicts.judge, plan)
 
@@ -61,19 +60,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--repairs", type=Repairs, choices=list(Repairs), help="only this kind (plans.py)"
     )
-    parser.add_argument(
-        "--hardships",
-        type=_hardships,
-        default=frozenset(),
-        help=f"a comma list of {', '.join(Hardship)}, or all (plans.py; with repairs)",
-    )
     parser.add_argument("--mutations", action="store_true", help="remove each rule in turn")
     parser.add_argument("--no-shrink", dest="shrink", action="store_false")
     return parser.parse_args()
-
-
-def _hardships(text: str) -> frozenset[Hardship]:
-    return frozenset(Hardship if text == "all" else map(Hardship, text.split(",")))
 
 
 def _explain(verdict: Verdict, *, shrinking: bool) -> None:

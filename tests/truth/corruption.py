@@ -22,8 +22,6 @@ _FOREIGN = (
     {seams.META[-1]: [1]},
 )
 
-_POISON: tuple[dict[str, Any], ...] = ({"count": 3.5}, {"updatedAt": None}, {"complete": "maybe"})
-
 type Hour = tuple[str, str, str]
 """Account, series, start of the clock hour."""
 
@@ -87,34 +85,6 @@ def _surplus(draw: random.Random, row: Mapping[str, Any]) -> dict[str, Any]:
         "count": draw.randrange(1, 9),
         "metadata": None,
     }
-
-
-def wipe(api: FakeAppSync, draw: random.Random, now: datetime) -> dict[tuple[str, str, str], float]:
-    """Let another writer put minutes of its own over some: a count, and no metadata.
-
-    They lie ahead: no check comes before the streams may add to them. Returns when, by minute.
-    """
-    version, ahead = now.strftime(_FORMAT), now.strftime("%Y-%m-%dT%H:59:59Z")
-    rows = [
-        row
-        for row in oracle.buckets_in(api)
-        if row["numberOfMinutes"] == 1 and row["timeRangeStart"] > ahead
-    ]
-    wiped = {}
-    for row in draw.sample(rows, min(EACH_TIME, len(rows))):
-        foreign = {"count": draw.randrange(9), "metadata": None, "updatedAt": version}
-        api.put("AggregatedMetrics", row | foreign)
-        wiped[oracle.key_of(row)[:3]] = now.timestamp()
-    return wiped
-
-
-def poison(api: FakeAppSync, draw: random.Random) -> set[Hour]:
-    """Make some buckets such that the API cannot give them."""
-    rows = oracle.buckets_in(api)
-    chosen = draw.sample(rows, min(EACH_TIME, len(rows)))
-    for row in chosen:
-        api.put("AggregatedMetrics", row | draw.choice(_POISON))
-    return {_hour_of(row) for row in chosen}
 
 
 def _hour_of(row: Mapping[str, Any]) -> Hour:

@@ -104,7 +104,8 @@ class Cursor:
                     break
             elif not misnamed and self._draw.random() < self.trouble.ages_out:
                 self._lose(first, first + size)
-                self.run.give_up(self._call(first, first + size, self._name(first))[1])
+                _, event = self._call(first, first + size, self._name(first))
+                self.run.give_up(event, self.written[first : first + size])
                 break
             size = self._again(first, size, end - first)
         else:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
-from testbench import oracle, reviews
+from testbench import local, oracle, reviews
 from testbench.fakes import aws, models, transport
 from testbench.fakes.appsync import FakeAppSync
 from testbench.fakes.aws import FakeMappings, MemoryQueue
@@ -25,8 +25,6 @@ from tests.truth.row_histories import MODELS
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-TABLE = "pending-hours"
-REGION = "us-east-1"
 _PAGE = 50
 """Rows of a page of a Scan."""
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -137,20 +135,13 @@ class FakeDeployment:
             aws.serve(self.table, queues, tables, self.bucket, self.mappings)
         )
         self.environment = {
+            **local.ENVIRONMENT,
             "GRAPHQL_ENDPOINT": self.server.url,
-            "PENDING_HOURS_TABLE": TABLE,
             "QUARANTINE_QUEUE_URL": f"{url}/123456789012/quarantine",
             "FAILED_BATCHES_QUEUE_URL": f"{url}/123456789012/failed-batches",
-            "STREAM_FUNCTION": "stream-aggregator",
-            "GRACE_SECONDS": "120",
             "BREAKDOWNS": "all",
-            "BACKFILL_BUCKET": "runs",
             "BACKFILL_READ_UNITS": "1000000",
             "AWS_ENDPOINT_URL": url,
-            "AWS_REGION": REGION,
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
-            "AWS_SECRET_ACCESS_KEY": "made-up",
             "POWERTOOLS_SERVICE_NAME": "truth",
             "POWERTOOLS_METRICS_NAMESPACE": "truth",
             **self._settings,
@@ -245,7 +236,7 @@ def preload() -> None:
 
     The API has the model that is declared from now on, and the workers' layer declares it.
     """
-    models.extend(reviews.SDL, *(f"extend type {name} {{ _deleted: Boolean }}" for name in MODELS))
+    models.extend(reviews.SDL)
     CONTEXT.set_forkserver_preload(
         [
             *seams.PRELOAD,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from testbench import oracle
 from tests.truth import seams
 from tests.truth.deployment import sums_of
-from tests.truth.plans import Hardship
 from tests.truth.row_histories import moment_of
 from tests.truth.source_tables import Minute, zero
 
@@ -19,10 +18,6 @@ if TYPE_CHECKING:
 
 _MARGIN = 5.0
 """Seconds before and after a check in which a change may be one of its time."""
-
-
-_LATE_SECONDS = 5 * 3600.0
-"""A record has come by then, also if its mapping was off."""
 
 
 class Judge:
@@ -51,10 +46,6 @@ class Judge:
             odd = oracle.model_of(minute[1]) in self._run.odd
             if size > 1 or odd or minute in self._run.lost | hidden:
                 continue
-            if self._run.plan.hardships and is_in(minute, self._run.corrupted):
-                continue  # what an index does not list is lost with its subtotal
-            if minute in self._run.wiped:
-                continue
             if not tables.has_held(minute, sums, first - _MARGIN, last + _MARGIN):
                 verdict.wrong.append(f"repaired to what was never right: {minute}: {sums}")
 
@@ -66,7 +57,7 @@ class Judge:
         for minute in sorted(self._wrong_minutes(stored)):
             if minute in outstanding or minute in run.lost or is_in(minute, run.corrupted):
                 continue
-            if minute in self.healing or minute in run.wiped:
+            if minute in self.healing:
                 continue
             excused = any(run.tables.born_and_gone(minute, *check) for check in self._checks) or (
                 minute in run.cancelled_out and not seams.is_repaired(stored.get((*minute, 1)))
@@ -93,17 +84,7 @@ class Judge:
         for minute in sorted(self._wrong_minutes(stored)):
             if minute in self._run.lost or is_in(minute, self._run.corrupted):
                 continue
-            if minute not in self._run.wiped or self._is_noticed(minute):
-                self._say(minute, stored, "after the next check")
-
-    def _is_noticed(self, minute: Minute) -> bool:
-        """Whether a stream has added to a minute after it was wiped, and before a check came.
-
-        Then the engine knows that it is another writer's. Else what it held is lost.
-        """
-        end = hour_of(minute)[2] * 60 + 3600 - _LATE_SECONDS
-        moments = self._run.tables.moments.get(minute, ())
-        return any(self._run.wiped[minute] < moment.at < end for moment in moments)
+            self._say(minute, stored, "after the next check")
 
     def judge_everything(self) -> None:
         """Judge every bucket of every size, and that what has elapsed is complete."""
@@ -138,14 +119,13 @@ class Judge:
             self._run.verdict.wrong.append(line)
 
     def judge_requests(self) -> None:
-        """Judge that the API was asked nothing invalid, unless it cannot give what is stored."""
+        """Judge that the API was asked nothing invalid."""
         invalid = [
             exchange.operations
             for exchange in self._run.deployment.server.log
             if exchange.status == 400
             or (
-                Hardship.POISON not in self._run.plan.hardships
-                and None in exchange.error_types
+                None in exchange.error_types
                 and any("AggregatedMetrics" in name for name in exchange.operations)
             )
         ]

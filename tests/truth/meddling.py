@@ -18,8 +18,7 @@ from testbench.fakes.endpoint import Answer
 from testbench.fakes.signatures import Request
 from tests.truth import seams
 from tests.truth.deployment import sums_of
-from tests.truth.plans import EPOCH
-from tests.truth.row_histories import ACCOUNTS, MODELS, Change, new_row
+from tests.truth.row_histories import Change, new_row
 from tests.truth.shards import Shard, meddled
 from tests.truth.source_tables import Minute, Written
 
@@ -36,9 +35,7 @@ _MODELS = {
 }
 _DAYS, _MINUTES = 6, 4
 """In so many minutes of so many accounts' days it writes."""
-_FIRST_SHARD, _TOUCHED_SHARD = 900, 800
-_KEPT = 3
-"""So many rows of each model are touched at a time."""
+_FIRST_SHARD = 900
 _EARLIER, _LATER = timedelta(seconds=4), timedelta(seconds=17)
 """After a page was read: on both sides of the middle of the wait for the second look."""
 _OK, _PATIENCE = 200, 10.0
@@ -232,51 +229,3 @@ class Source:
             records = [written.record for written in self._waiting]
             self._run.surely(seams.aggregate(records, self._shard.name(0)))
             self._waiting.clear()
-
-
-class Toucher:
-    """Updates rows whenever `watch` sees that a page of their model is read.
-
-    They move in its index, and add what they did. A reading from the newest row on does not meet
-    them at their old place any more, and has passed their new one.
-    """
-
-    def __init__(self, run: "Run") -> None:
-        self._run = run
-        self._draw = random.Random(f"touch/{run.plan.seed}")
-        self._rows: dict[str, list[tuple[str, str]]] = {model: [] for model in MODELS}
-        self._sources = {
-            model: Source(run, meddled(model, run.troubles, _TOUCHED_SHARD + number))
-            for number, model in enumerate(MODELS)
-        }
-
-    def begin(self, epoch: int) -> None:
-        """Write new rows in the hours of an epoch; their stream counts them."""
-        now = self._run.deployment.clock.now()
-        for model, source in self._sources.items():
-            account, identity = self._draw.choice(ACCOUNTS), f"touched-{epoch}-{model}"
-            at = now - self._draw.random() * EPOCH
-            text = at.strftime("%Y-%m-%dT%H:%M:%SZ")
-            source.write(Change(now, None, new_row(model, identity, account, text)))
-            self._rows[model] = [*self._rows[model], (account, identity)][-_KEPT:]
-        self.deliver()
-
-    def watch(self, request: Request, answer: Answer) -> None:
-        """Touch the rows of which a page is about to be given."""
-        if answer.status != _OK or answer.error_types or b"AggregatedMetrics" in request.body:
-            return
-        for question in seams.asked(request.body):
-            for model, rows in self._rows.items():
-                for account, identity in rows:
-                    if question.reads(model, account):
-                        self._touch(model, identity)
-
-    def deliver(self) -> None:
-        """Let the streams catch up."""
-        for source in self._sources.values():
-            source.deliver()
-
-    def _touch(self, model: str, identity: str) -> None:
-        old = self._run.tables.rows[identity]
-        new = {**old, "metadata": {"attempts": self._draw.randrange(10**6)}}
-        self._sources[model].write(Change(self._run.deployment.clock.now(), old, new))

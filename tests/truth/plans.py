@@ -8,8 +8,8 @@ from enum import StrEnum
 from functools import partial
 
 from testbench.fakes.faults import Rates
-from tests.truth.row_histories import MODELS, Life, lives
-from tests.truth.troubles import LIFETIME, Troubles, troubles
+from tests.truth.row_histories import Life, lives
+from tests.truth.shards import LIFETIME, Troubles, troubles
 
 RATES = Rates(
     drop_before=0.02,
@@ -40,26 +40,6 @@ class Repairs(StrEnum):
     CORRUPTION = "corruption"
 
 
-class Hardship(StrEnum):
-    """What an engine survives that keeps two subtotals a minute; today's does not (or not all).
-
-    With any of them whole tables are scanned, where an index cannot repair.
-
-    Attributes:
-        FLIPS: rows of every model move in and out of their hours' ranges, and lost ones too.
-        FOREIGN: another writer puts and wipes minutes, and the streams go on adding to them.
-        POISON: stored buckets that the API cannot give.
-        TOUCHED: rows that are updated whenever a page of their model is read.
-        DELETED: rows that are deleted by `_deleted: true`, and stay in the table.
-    """
-
-    FLIPS = "flips"
-    FOREIGN = "foreign"
-    POISON = "poison"
-    TOUCHED = "touched"
-    DELETED = "deleted"
-
-
 @dataclass(frozen=True)
 class Plan:
     """What a run does; the same plan draws the same history, deliveries and faults."""
@@ -70,7 +50,6 @@ class Plan:
     shards: int = 2
     batch: int = 100
     repairs: Repairs = Repairs.OFF
-    hardships: frozenset[Hardship] = frozenset()
     redeliver: float = 0.15
     die: float = 0.06
     rates: Rates = RATES
@@ -123,14 +102,12 @@ def lives_of(plan: Plan) -> list[Life]:
     """The rows' lives that a plan draws, as its models' troubles let them be."""
     if plan.repairs is Repairs.OFF:
         return lives(plan.seed, plan.rows, plan.start)
-    befallen, flips = troubles(plan.seed), Hardship.FLIPS in plan.hardships
+    befallen = troubles(plan.seed)
     made = []
-    for drawn in lives(plan.seed, plan.rows, plan.start, MODELS if flips else odd_models(befallen)):
+    for drawn in lives(plan.seed, plan.rows, plan.start, odd_models(befallen)):
         trouble = befallen[drawn.model]
         life = drawn.in_a_table(LIFETIME if trouble.odd else None)
-        if not flips:
-            life = life.plain(partial(_is_skipped, plan, trouble))
-        made.append(life.deleted_softly() if Hardship.DELETED in plan.hardships else life)
+        made.append(life.plain(partial(_is_skipped, plan, trouble)))
     return made
 
 

@@ -1,17 +1,16 @@
 """What a run does between its epochs: harm and losses, and the repairs that set them right."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from testbench import oracle
 from testbench.fakes.faults import Rates
 from tests.truth import corruption, seams
 from tests.truth.judging import hour_of
 from tests.truth.meddling import Meddler
-from tests.truth.plans import Hardship
 from tests.truth.row_histories import ACCOUNTS
 
 if TYPE_CHECKING:
@@ -47,7 +46,6 @@ def disturb(run: "Run", number: int) -> None:
         run.corrupted |= hours
         run.verdict.corrupted += len(hours)
     corruption.write_foreign_metadata(deployment.api, run.draw, now)
-    _harm_beyond_an_index(run, number)
     if number == _LOST_MARKS:
         run.corrupted |= seams.deferred(list(deployment.table.items.values()))
         deployment.table.items.clear()
@@ -55,30 +53,15 @@ def disturb(run: "Run", number: int) -> None:
         for worker in run.workers:
             worker.begin_again()
         # What waited for its next check waits for somebody who checks the range, or the table.
-        waiting = run.judge.healing | run.waiting["check"] | run.wiped.keys()
+        waiting = run.judge.healing | run.waiting["check"]
         run.corrupted |= {(a, series, f"{start[:14]}00:00Z") for a, series, start in waiting}
-
-
-def _harm_beyond_an_index(run: "Run", number: int) -> None:
-    """What only whole tables can repair, or nothing may be kept up by."""
-    api, hard, now = run.deployment.api, run.plan.hardships, run.deployment.clock.now()
-    if Hardship.FOREIGN in hard:
-        run.wiped |= corruption.wipe(api, run.draw, now)
-    if Hardship.POISON in hard:
-        run.corrupted |= corruption.poison(api, run.draw)
-    if run.toucher is not None:
-        run.toucher.begin(number)
-        run.deployment.watched.watchers[:] = [run.toucher.watch]
 
 
 def mend(run: "Run", number: int) -> None:
     """Repair what the streams have lost by the end of an epoch."""
     run.deployment.clock.pass_by(_QUIET_SECONDS)
-    if run.toucher is not None:
-        run.toucher.deliver()
     for place, event in enumerate(run.given_up):
         run.deployment.keep_lost_batch(f"{number}/{place}", event)
-        run.waiting["check"] |= _minutes_of(run, event)
     if run.given_up:
         _until_settled(run, seams.REPAIR_LOST_BATCHES)
     run.given_up.clear()
@@ -103,8 +86,6 @@ def _mend_skipped(run: "Run", number: int, mended: Collection[str]) -> None:
     run.deployment.watched.watchers.remove(meddler.watch)
     meddler.end()
     check_ranges(run, but=days)
-    if Hardship.FLIPS in run.plan.hardships:
-        run.scan(mended)
     run.waiting["range"] |= {
         minute
         for cursor in run.cursors
@@ -128,11 +109,7 @@ def _end_waiting(run: "Run") -> None:
     if late := {kind for kind, minutes in over.items() if minutes & run.late}:
         if "range" in late:
             check_ranges(run)
-            if Hardship.FLIPS in run.plan.hardships:
-                run.scan()
         _check_pending(run)
-    if run.plan.hardships:
-        scan_deferred(run)
     for kind, minutes in over.items():
         run.lost -= minutes
         run.waiting[kind] -= minutes
@@ -169,8 +146,6 @@ def finish(run: "Run") -> None:
         check_ranges(run)
         _settle_everything(run)
         scan_deferred(run)
-    if run.plan.hardships:
-        run.scan()
 
 
 def _settle_everything(run: "Run") -> None:
@@ -224,14 +199,3 @@ def _until_settled(run: "Run", call: seams.Call) -> None:
             return
         run.deployment.clock.pass_by(_QUIET_SECONDS)
     run.verdict.wrong.append(f"{call[0]} does not come to an end: {str(call[1])[:90]}")
-
-
-def _minutes_of(run: "Run", event: Mapping[str, Any]) -> set[Any]:
-    known = {record["eventID"] for record in event["Records"]}
-    return {
-        minute
-        for cursor in run.cursors
-        for written in cursor.written
-        if written.record["eventID"] in known
-        for minute in written.minutes
-    }

@@ -81,17 +81,6 @@ class Life(NamedTuple):
         over = last.at if counted is None else counted + own + timedelta(hours=1)
         return Life(self.model, (*before, last._replace(at=max(last.at, over))))
 
-    def deleted_softly(self) -> "Life":
-        """The same, but a removal is one of AppSync's conflict resolution, every other time.
-
-        The row stays in the table with `_deleted`, and counts as none.
-        """
-        *before, last = self.changes
-        if last.new is not None or last.expired or last.at.microsecond % 2:
-            return self
-        gone = {**(last.old or {}), "_deleted": True}
-        return Life(self.model, (*before, last._replace(new=gone)))
-
     def plain(self, when: Callable[[datetime], bool]) -> "Life":
         """The same, but what is written at such times is listed in its hour's own range.
 

@@ -21,12 +21,11 @@ from tests.truth import corruption, repairing, seams
 from tests.truth.deliveries import Cursor
 from tests.truth.deployment import FakeDeployment, Worker
 from tests.truth.judging import Judge
-from tests.truth.meddling import Act, Toucher
-from tests.truth.plans import EPOCH, Hardship, Plan, Repairs, Verdict, lives_of, odd_models
-from tests.truth.row_histories import MODELS, Life
-from tests.truth.shards import shards_of, source_tables
+from tests.truth.meddling import Act
+from tests.truth.plans import EPOCH, Plan, Repairs, Verdict, lives_of, odd_models
+from tests.truth.row_histories import Life
+from tests.truth.shards import LIFETIME, no_troubles, shards_of, source_tables, troubles
 from tests.truth.source_tables import Minute, SourceTables, Written
-from tests.truth.troubles import LIFETIME, no_troubles, troubles
 from tests.truth.worker import Job, Manner
 
 SKEW_SECONDS = 2.5
@@ -51,7 +50,6 @@ class Run:
         given_up: the events of batches that have aged out and are not repaired yet.
         acts: what happens next at the worst moments of a check, one after another.
         refused: the records that were quarantined although their rows can be counted.
-        wiped: minutes that another writer has wiped, and when.
         waiting: lost minutes that the next check, or the next repair of a range, sets: their hours
             were not over when they were to be repaired.
         late: those that have waited since an earlier epoch.
@@ -76,7 +74,6 @@ class Run:
         self.corrupted: set[corruption.Hour] = set()
         self.given_up: list[seams.Event] = []
         self.refused: list[Written] = []
-        self.wiped: dict[Minute, float] = {}
         self.late: set[Minute] = set()
         self.waiting: dict[str, set[Minute]] = {"check": set(), "range": set()}
         self.acts = itertools.cycle(Act)
@@ -98,8 +95,6 @@ class Run:
         arns = {shard.stream.arn for shard in self._shards}
         settings["STREAM_ARNS"] = ",".join(sorted("/".join(arn.split("/")[1::2]) for arn in arns))
         settings["MODELS"] = reviews.document().as_variable()
-        if Hardship.DELETED in plan.hardships:
-            settings = seams.soft_deletes(settings, MODELS)
         with FakeDeployment(plan.rates, plan.seed, settings=settings) as deployment:
             self.deployment = deployment
             deployment.clock.ahead.value = (plan.start - datetime.now(UTC)).total_seconds()
@@ -111,7 +106,6 @@ class Run:
             ]
             for worker in self.workers:
                 self._idle.put(worker)
-            self.toucher = Toucher(self) if Hardship.TOUCHED in plan.hardships else None
             try:
                 self._live()
                 if self.verdict.exact:
@@ -236,10 +230,11 @@ class Run:
         """One sweep."""
         self.invoke(*seams.SWEEP, self._sweep_draw)
 
-    def give_up(self, event: seams.Event) -> None:
+    def give_up(self, event: seams.Event, written: Sequence[Written]) -> None:
         """A batch has aged out."""
         with self._lock:
             self.given_up.append(event)
+            self.waiting["check"] |= {minute for each in written for minute in each.minutes}
             self.verdict.given_up += 1
 
     def refuse(self, written: Sequence[Written]) -> None:

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 from aggregated_metrics.adapters import source_rows
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.declarations import Document
 from aggregated_metrics.core.series import HourId, Series, hour_key
 from aggregated_metrics.jobs import backfiller
 
@@ -56,13 +55,6 @@ def pages(*, rows: int | None = None, scanned: int | None = None) -> Iterator[No
 SWEEP: Call = ("bucket_sweeper", {})
 CHECK: Call = ("reconciler", {"repair": True})
 """The hourly check of all pending hours that are over."""
-
-
-def soft_deletes(environment: Mapping[str, str], models: Iterable[str]) -> dict[str, str]:
-    """The environment where rows of these models have `_deleted`."""
-    declared = Document.of_variable(environment["MODELS"])
-    whole = declared.model_copy(update={"softDeletes": tuple(models)})
-    return {**environment, "MODELS": whole.as_variable()}
 
 
 def aggregate(records: Iterable[Event], shard: str | None) -> Call:

@@ -13,6 +13,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from greenlet import GreenletExit, getcurrent, greenlet
@@ -191,23 +192,17 @@ class _Meeting:
         self._shared = shared
         self.exceptions = shared.table.exceptions
 
+    def describe_table(self, **_: Any) -> Any:
+        return {"Table": local.STREAM}
+
+    def get_paginator(self, name: str) -> Any:
+        call = getattr(self, name)
+        return SimpleNamespace(paginate=lambda **arguments: [call(**arguments)])
+
     def __getattr__(self, name: str) -> Any:
-        if name == "describe_table":
-            return lambda TableName: {"Table": local.STREAM}
         call = getattr(self._shared.table, name)
-        if name == "get_paginator":
-            return lambda kind: _Pages(self._shared, call(kind))
         step = Step("table", writes=name not in _READS)
         return lambda **arguments: self._shared.meet(step, lambda: call(**arguments))
-
-
-class _Pages:
-    def __init__(self, shared: SharedHour, pages: Any) -> None:
-        self._shared, self._pages = shared, pages
-
-    def paginate(self, **arguments: Any) -> Any:
-        step = Step("table", writes=False)
-        return self._shared.meet(step, lambda: list(self._pages.paginate(**arguments)))
 
 
 type Process = Callable[[SharedHour], None]

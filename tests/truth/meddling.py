@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from testbench import oracle
 from testbench.fakes.endpoint import Answer
 from testbench.fakes.signatures import Request
 from tests.truth import seams
@@ -25,14 +26,8 @@ from tests.truth.source_tables import Minute, Written
 if TYPE_CHECKING:
     from tests.truth.run import Run
 
-_MODELS = {
-    "items": "Item",
-    "scoreResults": "ScoreResult",
-    "tasks": "Task",
-    "evaluations": "Evaluation",
-    "feedbackItems": "FeedbackItem",
-    "reviews": "Review",
-}
+_SERIES = ("items", "scoreResults", "tasks", "evaluations", "feedbackItems", "reviews")
+_MODELS = {series: oracle.model_of(series) for series in _SERIES}
 _DAYS, _MINUTES = 6, 4
 """In so many minutes of so many accounts' days it writes."""
 _FIRST_SHARD = 900

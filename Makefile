@@ -137,8 +137,8 @@ truth: .venv/.synced ## random histories with faults against a group-by: ROWS=20
 	@$(TRUTH) --rows $(or $(ROWS),2000) --seed $(or $(SEED),0) --seeds $(or $(SEEDS),3) \
 	  --workers $(or $(WORKERS),6) $(if $(REPAIRS),--repairs $(REPAIRS))
 
-truth-mutations: .venv/.synced ## each rule removed in turn: the truth test must fail (6 minutes): WORKERS=2
-	@$(TRUTH) --mutations --workers $(or $(WORKERS),2)
+truth-mutations: .venv/.synced ## each rule removed in turn: the truth test must fail (4 minutes): WORKERS=3
+	@$(TRUTH) --mutations --workers $(or $(WORKERS),3)
 
 truth-backfill: .venv/.synced ## whole tables counted while rows change, scanners die and streams are late: ROWS=2000 SEED=0 SEEDS=1
 	@$(TRUTH).backfill --rows $(or $(ROWS),2000) --seed $(or $(SEED),0) --seeds $(or $(SEEDS),1)

@@ -16,6 +16,17 @@ _OTHER_ZONE = "2026-11-22T14:10:00.000+02:00"
 """An instant of the world's first minute; no index by createdAt lists it within its hour."""
 
 
+def a_mapping_that_is_off() -> list[str]:
+    """An hour elapses while a record of its time waits for a mapping that is off."""
+    world = _counted("Task")
+    world.insert("Task", "late")
+    off = ("Disabled", "OK", world.clock.now)
+    world.ports.mappings.mappings |= dict.fromkeys(world.ports.mappings.mappings, off)
+    world.sweep(3)
+    complete = [bucket for bucket in world.buckets() if bucket["complete"]]
+    return [f"{oracle.key_of(bucket)} is complete before its time" for bucket in complete]
+
+
 def a_batch_beside_a_sweep() -> list[str]:
     """A batch loads an hour before the sweeper completes it, and saves a new minute after that."""
     world = _counted("Task")

@@ -139,8 +139,9 @@ MUTATIONS: Mapping[str, Mutation] = {
     ),
     "second create": Mutation(_replace(hour_store.HourStore, "_send", _believing_creates)),
     "entry before the write": Mutation(_replace(hour_store.HourStore, "update", _without_entry)),
-    "as of": _random_repairs(
-        _replace(wiring, "_complete_until", lambda _: lambda _: lambda _: inf)
+    "as of": Mutation(
+        _replace(wiring, "_complete_until", lambda _: lambda _: lambda _: inf),
+        directed.a_mapping_that_is_off,
     ),
     "tokens": Mutation(
         _replace(pending_hours, "_under", _whichever_token), directed.a_batch_beside_a_sweep

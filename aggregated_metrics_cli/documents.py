@@ -13,7 +13,7 @@ from aggregated_metrics.adapters.source_rows import IndexRows, hours_condition
 from aggregated_metrics.core.buckets import HOUR
 from aggregated_metrics.core.hour import Bucket, Write
 from aggregated_metrics.core.models import Models
-from aggregated_metrics.core.series import BucketId, HourId, Series
+from aggregated_metrics.core.series import HourId, Series
 from aggregated_metrics.model import AggregatedMetrics
 from botocore.exceptions import ClientError
 from graphql import GraphQLError, GraphQLSchema, build_schema, parse, validate
@@ -51,7 +51,7 @@ def documents(models: Models) -> list[str]:
         Write(_HOUR, Bucket(0, 1), {}, is_new=True, condition=None),
         Write(_HOUR, Bucket(1, 1), {}, is_new=False, condition=condition),
     ]
-    asks: list[bucket_reader.Ask] = [bucket_reader.AS_OF, BucketId(_HOUR, HOUR, 0), _HOUR]
+    asks = [bucket_reader.AS_OF, (_HOUR.series, 0, HOUR), (_HOUR.series, 0, bucket_reader.WHOLE)]
     made = (
         hour_documents.load_document([_HOUR]),
         hour_documents.keys_document([_HOUR]),

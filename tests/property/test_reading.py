@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from itertools import pairwise
+from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from aggregated_metrics import Summary, cover, summarize, timeline
@@ -13,6 +14,7 @@ from aggregated_metrics.core.series import Series
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from testbench import reading_vectors
 from testbench.counted import FakeClient, brute_force, store
 
 NOW = datetime(2026, 3, 29, 10, 6, 40, tzinfo=UTC)
@@ -120,41 +122,12 @@ ZONES = sorted(available_timezones())
 """Every zone of tzdata. Since 1975 their offsets are whole minutes."""
 days = st.dates(date(1975, 1, 3), date(2037, 12, 20))
 calendar_steps: st.SearchStrategy[Step] = st.one_of(
-    st.sampled_from(["week", "month", timedelta(days=1)]),
+    st.sampled_from(["week", "month", timedelta(days=1), timedelta(days=2), timedelta(hours=7)]),
     st.sampled_from([n for n in range(1, 1440) if 1440 % n == 0]).map(
         lambda minutes: timedelta(minutes=minutes)
     ),
 )
-
-
 weekdays: st.SearchStrategy[Weekday] = st.sampled_from(["monday", "sunday"])
-
-
-def begins(step: Step, week_start: Weekday, day: date) -> bool:
-    match step:
-        case "week":
-            return f"{day:%A}".lower() == week_start
-        case "month":
-            return day.day == 1
-        case _:
-            return True
-
-
-def shown(first: int, last: int, step: Step, zone: tzinfo, week_start: Weekday) -> list[int]:
-    """Minute by minute: where the zone's clock first shows another day, and so many later."""
-    found = []
-    midnight = first - 2 * 1440
-    newest = buckets.to_datetime(midnight).astimezone(zone).date()
-    size = 0 if isinstance(step, str) else step // timedelta(minutes=1) % 1440
-    for minute in range(midnight + 1, last):
-        day = buckets.to_datetime(minute).astimezone(zone).date()
-        new = [newest + timedelta(days=n + 1) for n in range((day - newest).days)]
-        if new:
-            midnight, newest = minute, day
-        edge = any(begins(step, week_start, day) for day in new)
-        if edge or (size and (minute - midnight) % size == 0):
-            found.append(minute)
-    return [first, *(minute for minute in found if minute > first), last]
 
 
 @settings(max_examples=150)
@@ -176,5 +149,8 @@ def test_points_begin_where_the_zones_clock_says(
     zone = ZoneInfo(name)
     first = buckets.to_minute(datetime(day.year, day.month, day.day, tzinfo=UTC)) + minute
     last = first + 3 * 1440
-    expected = shown(first, last, step, zone, week_start)
+    shown: Any = step if isinstance(step, str) else {"days": step.days}
+    if isinstance(step, timedelta) and step % timedelta(days=1):
+        shown = {"minutes": step // timedelta(minutes=1)}
+    expected = reading_vectors.edges(first, last, shown, zone, week_start)
     assert edges(first, last, step, zone, week_start) == expected

@@ -99,6 +99,15 @@ test("a rollup that is not complete is replaced by its minutes", async () => {
   assert.deepEqual([count, complete], [7, false]);
 });
 
+test("a rollup that outlives its minutes speaks for them", async () => {
+  for (const complete of [true, false]) {
+    const { query } = fakeApi([counted(60, "08:00", 7, complete)], STREAMS);
+    const end = new Date(NOW - HOUR);
+    const point = await summarize(query, of(6, { end }));
+    assert.deepEqual([point.count, point.complete], [7, complete]);
+  }
+});
+
 test("what a field cannot show comes from metadata, encoded once or twice", async () => {
   const text = JSON.stringify({ beyond: { count: "4000000000" } });
   for (const metadata of [text, JSON.stringify(text), JSON.parse(text)]) {

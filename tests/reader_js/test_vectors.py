@@ -7,10 +7,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from aggregated_metrics import Summary, summarize, timeline
+from aggregated_metrics.core.buckets import to_minute
 from aggregated_metrics.core.errors import ArgumentError
+from aggregated_metrics.core.measures import Measures
 
 from testbench.counted import FakeClient, streams_record
-from testbench.reading_vectors import FILE, MEASURES, minute, written
+from testbench.reading_vectors import FILE, written
 
 type Case = tuple[dict[str, Any], dict[str, Any]]
 
@@ -36,7 +38,7 @@ def _client(world: dict[str, Any]) -> FakeClient:
         record_type, *_, start, minutes = key.split("#")
         row = {"accountId": "acct-1", "compositeKey": key, "recordType": record_type}
         row |= {"timeRangeStart": start, "timeRangeEnd": start, "numberOfMinutes": int(minutes)}
-        row |= {**dict(zip(MEASURES, fields, strict=True)), "complete": complete}
+        row |= {**dict(zip(Measures._fields, fields, strict=True)), "complete": complete}
         row |= {"createdAt": start, "updatedAt": start}
         client.api.put("AggregatedMetrics", row | {"metadata": json.loads(metadata or "null")})
     return client
@@ -52,7 +54,7 @@ def test_the_python_reader_answers_each_vector(case: Case, clients: dict[str, Fa
         return
     found = _read(client, now, ask)
     assert [
-        [minute(point.start), minute(point.end), list(point.measures), point.complete]
+        [to_minute(point.start), to_minute(point.end), list(point.measures), point.complete]
         for point in found
     ] == ask["points"]
     as_of = (world["asOf"] or {}).get(ask["recordType"])

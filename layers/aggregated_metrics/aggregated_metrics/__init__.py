@@ -25,23 +25,15 @@ __all__ = [
     "summarize",
     "timeline",
 ]
-_PLACES = {
-    "AggregatedMetrics": "model",
-    "Summary": "reading",
-    "breakdowns": "reading",
-    "complete_until": "reading",
-    "connect": "adapters.appsync",
-    "cover": "core.cover",
-    "summarize": "reading",
-    "timeline": "reading",
-}
+_MODULES = ("adapters.appsync", "core.cover", "model", "reading")
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: the functions, which start cold, do without."""
-    if name in _PLACES:
-        return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    modules = (import_module(f"{__name__}.{each}") for each in _MODULES)
+    return next(getattr(module, name) for module in modules if hasattr(module, name))
 
 
 def __dir__() -> list[str]:

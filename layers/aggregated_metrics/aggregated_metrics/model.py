@@ -15,8 +15,6 @@ from aggregated_metrics.core.models import BUILT_IN
 from aggregated_metrics.core.series import Series, key_stem
 
 _SLACK = timedelta(minutes=1)
-_TIMES = ("timeRangeStart", "timeRangeEnd", "createdAt", "updatedAt")
-_IDS = ("scorecardId", "scoreId")
 _TRIES = 10
 _GET = (
     "query GetMetrics($account: String!, $key: String!) { getAggregatedMetrics("
@@ -27,13 +25,19 @@ _OTHER = "other"
 """Where the functions keep what another writer stored in a form that they cannot read."""
 
 
-@dataclass(repr=False)
+@dataclass
 class AggregatedMetrics:
     """One bucket: what was counted for an account and record type in one range of UTC time.
 
     `cost` is in millionths of a dollar. The API has no `id` for these records (their key is
     accountId and compositeKey), so `id` is both, joined by `#`. The client is no part of the
     value: records of two clients are equal, and `dataclasses.asdict` and copies leave it out.
+
+    >>> found = AggregatedMetrics.list_by_time_range(
+    ...     client, "acct-1", day, day + timedelta(days=1), "items", number_of_minutes=60
+    ... )
+    >>> [(bucket.timeRangeStart.hour, bucket.count) for bucket in found]
+    [(10, 60)]
     """
 
     id: str
@@ -62,18 +66,11 @@ class AggregatedMetrics:
     externalAiApiCount: int | None = None
     cachedAiApiCount: int | None = None
     errorCount: int | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = field(default=None, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: all but the client, whose connections belong to its process."""
         return {name: value for name, value in vars(self).items() if name != "client"}
-
-    def __repr__(self) -> str:
-        """Short enough for a log: class, id, record type, minutes and count."""
-        return (
-            f"<{type(self).__name__} {self.id} {self.recordType} "
-            f"{self.numberOfMinutes}min count={self.count}>"
-        )
 
     @classmethod
     def fields(cls) -> str:
@@ -95,8 +92,10 @@ class AggregatedMetrics:
             ArgumentError: a time has no offset.
         """
         known = {name: data.get(name) for name in FIELDS.split()}
-        known |= {name: _moment(data.get(name)) for name in _TIMES}
-        known |= {name: data.get(name) or None for name in _IDS}
+        for name in ("timeRangeStart", "timeRangeEnd", "createdAt", "updatedAt"):
+            known[name] = _moment(known[name])
+        for name in ("scorecardId", "scoreId"):
+            known[name] = known[name] or None
         content = decoded(data.get("metadata"))
         is_object = content is None or isinstance(content, dict)
         known["metadata"] = content if is_object else {_OTHER: content}  # kept, never an error
@@ -229,8 +228,14 @@ def _moment(given: str | datetime | None) -> datetime | None:
 def _upsert(
     client: Client, record: dict[str, Any], metadata: dict[str, Any] | None
 ) -> dict[str, Any]:
-    for kind, values, condition in _tries(client, record, metadata):
-        if (stored := _mutate(client, kind, values, condition)) is not None:
+    """Write until a try goes through.
+
+    With metadata each try is made of what is stored, under the condition that it still is.
+    """
+    kinds = ("update", "create", "update") if metadata is None else (None,) * _TRIES
+    for kind in kinds:
+        asked = (kind, record, None) if kind else _merged(client, record, metadata or {})
+        if (stored := _mutate(client, *asked)) is not None:
             return stored
     raise ContentionError(
         f"{record['compositeKey']} of {record['accountId']} was changed by other writers at each "
@@ -238,27 +243,19 @@ def _upsert(
     )
 
 
-def _tries(
-    client: Client, record: dict[str, Any], metadata: dict[str, Any] | None
-) -> Iterator[tuple[str, dict[str, Any], dict[str, Any] | None]]:
-    """What to write, and under which condition, until a try goes through.
-
-    With metadata under the condition that what is kept of the stored metadata is still that.
-    """
-    if metadata is None:
-        yield from ((kind, record, None) for kind in ("update", "create", "update"))
-        return
-    reserved = (RESERVED - {_OTHER}).union(BUILT_IN.extra_measures(record["recordType"]))
-    given = {name: value for name, value in metadata.items() if name not in reserved}
+def _merged(
+    client: Client, record: dict[str, Any], metadata: dict[str, Any]
+) -> tuple[str, dict[str, Any], dict[str, Any] | None]:
+    """What to write where the functions' own metadata is to stay, and under which condition."""
     variables = {"account": record["accountId"], "key": record["compositeKey"]}
-    for _ in range(_TRIES):
-        stored = client.execute(_GET, variables)["getAggregatedMetrics"]
-        before = decoded((stored or {}).get("metadata"))
-        kept = before if isinstance(before, Mapping) else {}
-        whole = given | {name: value for name, value in kept.items() if name in reserved}
-        condition = stored and {"updatedAt": {"eq": stored["updatedAt"]}}
-        kind = "create" if stored is None else "update"
-        yield kind, record | {"metadata": json.dumps(whole)}, condition
+    stored = client.execute(_GET, variables)["getAggregatedMetrics"]
+    before = decoded((stored or {}).get("metadata"))
+    reserved = (RESERVED - {_OTHER}).union(BUILT_IN.extra_measures(record["recordType"]))
+    content = {name: value for name, value in metadata.items() if name not in reserved}
+    if isinstance(before, Mapping):
+        content |= {name: value for name, value in before.items() if name in reserved}
+    condition = stored and {"updatedAt": {"eq": stored["updatedAt"]}}
+    return "update" if stored else "create", record | {"metadata": json.dumps(content)}, condition
 
 
 def _mutate(
@@ -278,9 +275,8 @@ def _mutate(
     try:
         stored: dict[str, Any] | None = client.execute(query, variables)[field]
     except Exception as error:
-        # Clients that are not ours raise what their library raises, and say only in its text that
-        # the record is missing (update) or exists (create): this is the one place that reads such
-        # a text. Any other error goes on.
+        # Other libraries' clients say only in a text that a record is missing (update) or exists
+        # (create). Any other error goes on.
         signs = any(sign in str(error).lower() for sign in _CONDITION_SIGNS)
         if signs or isinstance(error, ConditionFailedError):
             return None

@@ -12,20 +12,10 @@ from itertools import chain, pairwise
 from typing import Any
 
 from aggregated_metrics.adapters.appsync import Client
-from aggregated_metrics.adapters.bucket_reader import BucketReader
+from aggregated_metrics.adapters.bucket_reader import Streams, extra_measures, read
 from aggregated_metrics.adapters.hour_documents import Keys, list_document
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.cover import (
-    Known,
-    Step,
-    Tile,
-    Weekday,
-    edges,
-    exact,
-    is_open,
-    minutes,
-    tiles,
-)
+from aggregated_metrics.core.cover import Known, Step, Tile, Weekday, edges, exact, minutes, tiles
 from aggregated_metrics.core.errors import ArgumentError
 from aggregated_metrics.core.measures import Measures, total, zero
 from aggregated_metrics.core.metadata import MEMORY_SECONDS
@@ -35,8 +25,6 @@ from aggregated_metrics.core.series import Series, key_stem
 MOST = 500
 """At most so many series of one record type are named to a person."""
 _MEMORY = MEMORY_SECONDS // 60
-_PARTS = BUILT_IN.breakdowns.keys() | {t for model in BUILT_IN for t in model.plain_types[1:]}
-"""Breakdowns and splits: their buckets are completed with those of the whole record type."""
 _STEM = re.compile(r"([^#]*#.+#)[^#]+#\d+", re.DOTALL)
 """A composite key up to its time; without an id it has no such stem."""
 _LAST = "~"
@@ -174,24 +162,21 @@ def complete_until(
         ApiError: (with this package's client) the API refused, or did not answer.
     """
     running = buckets.to_minute(now or datetime.now(UTC))
-    reader = BucketReader(client)
-    reader.read({}, running)
-    names = (reader.applied or {}).keys() - _PARTS
-    applied = [moment for name in names if (moment := reader.as_of(name)) is not None]
+    _, streams = read(client, {}, running)
+    names = sorted(name for name in streams["asOf"] or () if not _ids(name, streams))
+    applied = [moment for name in names if (moment := _as_of(name, streams))]
     if not names or len(applied) < len(names):
         return None
-    settled = min(applied) - timedelta(seconds=reader.complete_after)
     hours = range(buckets.floor(running - _MEMORY, buckets.HOUR), running + 1, buckets.HOUR)
-    wanted = {
-        Series(account_id, name): [Tile(hour, buckets.HOUR) for hour in hours]
-        for name in sorted(names)
-    }
+    wanted = {Series(account_id, name): [(hour, buckets.HOUR) for hour in hours] for name in names}
+    found, _ = read(client, wanted, running)
     open_ = [
-        tile.start
-        for known in reader.read(wanted, running).values()
-        for tile in known
-        if tile.size == 1 and is_open(tile, known)
+        start
+        for known in found.values()
+        for (start, size), stored in known.items()
+        if size == 1 and (isinstance(stored, str) or not stored[1])
     ]
+    settled = min(applied) - timedelta(seconds=streams["completeAfter"])
     return buckets.to_datetime(min([buckets.to_minute(settled), *open_]))
 
 
@@ -258,13 +243,12 @@ def read_points(
     """
     spans = {span: list(tiles(*span)) for span in pairwise(edges)}
     wanted = dict.fromkeys(series, tuple(chain.from_iterable(spans.values())))
-    reader = BucketReader(client)
-    found = reader.read(wanted, buckets.to_minute(now or datetime.now(UTC)))
+    found, streams = read(client, wanted, buckets.to_minute(now or datetime.now(UTC)))
     if must_count:
         for each, known in found.items():
-            _refuse_uncounted(each, known, reader)
+            _refuse_uncounted(each, known, streams)
     return {
-        each: [_summary(each.record_type, known, *span, zone, reader) for span in spans.items()]
+        each: [_summary(each.record_type, known, *span, zone, streams) for span in spans.items()]
         for each, known in found.items()
     }
 
@@ -275,28 +259,39 @@ def _summary(
     span: tuple[int, int],
     parts: Sequence[Tile],
     zone: tzinfo,
-    reader: BucketReader,
+    streams: Streams,
 ) -> Summary:
-    extra, as_of = reader.extra_measures(record_type), reader.as_of(record_type)
+    extra, as_of = extra_measures(record_type, streams), _as_of(record_type, streams)
     start, end = (buckets.to_datetime(edge).astimezone(zone) for edge in span)
-    sums = total((exact(tile, known, zero(extra)) for tile in parts), zero(extra))
-    is_over = reader.is_over(record_type, end)
-    complete = is_over and not any(is_open(tile, known) for tile in parts)
+    found = [each for tile in parts if (each := exact(tile, known, zero(extra)))]
+    is_over = as_of and end + timedelta(seconds=streams["completeAfter"]) <= as_of
+    complete = bool(is_over) and all(complete for _, complete in found)
+    sums = total((sums for sums, _ in found), zero(extra))
     return Summary(start, end, sums, complete, extra, as_of and as_of.astimezone(zone))
 
 
-def _refuse_uncounted(series: Series, known: Known, reader: BucketReader) -> None:
+def _as_of(record_type: str, streams: Streams) -> datetime | None:
+    """The time up to which a record type's stream is applied; None where it is not known."""
+    return buckets.time_of((streams["asOf"] or {}).get(record_type))
+
+
+def _ids(record_type: str, streams: Streams) -> int:
+    """How many ids a breakdown's series has: a scorecard's, or a score's too; otherwise 0."""
+    return len(BUILT_IN.breakdowns.get(record_type) or streams["breakdowns"].get(record_type, ()))
+
+
+def _refuse_uncounted(series: Series, known: Known, streams: Streams) -> None:
     """Refuse a series that has no buckets because of its names, and not because it is quiet."""
-    name, number = series.record_type, reader.ids(series.record_type)
-    is_named = bool(series.score_id) if number > 1 else bool(series[2] and not series[3])
-    if number and not is_named:
+    name, ids, counted = series.record_type, _ids(series.record_type, streams), streams["asOf"]
+    is_named = series.score_id if ids > 1 else series.scorecard_id and not series.score_id
+    if ids and not is_named:
         raise ArgumentError(
-            f"{name} has a series for each {'score' if number > 1 else 'scorecard'}: pass "
-            f"{'score_id' if number > 1 else 'scorecard_id, and no score_id'}; "
+            f"{name} has a series for each {'score' if ids > 1 else 'scorecard'}: pass "
+            f"{'score_id' if ids > 1 else 'scorecard_id, and no score_id'}; "
             "breakdowns() lists what is stored"
         )
-    if not known and reader.applied is not None and name not in reader.applied:
+    if not known and counted is not None and name not in counted:
         raise ArgumentError(
             f"nothing counts the record type {name!r}, and nothing of it is stored in this range; "
-            f"counted are {', '.join(sorted(reader.applied)) or 'none'}"
+            f"counted are {', '.join(sorted(counted)) or 'none'}"
         )

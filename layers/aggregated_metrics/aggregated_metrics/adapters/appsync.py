@@ -10,6 +10,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain, repeat
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -37,8 +38,6 @@ RETRIES = 3
 CONNECTIONS = 8
 ENDPOINTS = ("GraphQLEndpoint", "GraphQLApiEndpoint", "awsAppsyncApiEndpoint")
 """How this project's stacks and Amplify's root stack call the endpoint."""
-_REQUEST_BYTES = "MaxRequestBytes"
-_CONFIG = Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 3})
 _LOCAL_HOST = re.compile(
     r"localhost|127(\.\d{1,3}){3}|::1|host\.docker\.internal|172\.17\.0\.1"
 ).fullmatch
@@ -179,8 +178,7 @@ def connect(
     try:
         session = botocore.session.Session(profile=profile)
         # As the AWS CLI: botocore itself does not read AWS_REGION.
-        configured = os.environ.get("AWS_REGION") or session.get_config_variable("region")
-        found = region or configured
+        found = region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
         named = {} if stack is None else _described(session, stack, found)
         credentials = session.get_credentials()
     except BotoCoreError as error:
@@ -190,26 +188,25 @@ def connect(
             "there are no AWS credentials: sign in, or choose some with profile= or AWS_PROFILE"
         )
     url = str(endpoint) if stack is None else next(filter(None, map(named.get, ENDPOINTS)))
-    http = open_session(credentials, _region(url, None if stack else region, found))
-    return AppSyncClient(url, http, request_bytes=int(named.get(_REQUEST_BYTES) or 0))
+    http = open_session(credentials, _region(url, found))
+    return AppSyncClient(url, http, request_bytes=int(named.get("MaxRequestBytes") or 0))
 
 
-def _region(endpoint: str, asked: str | None, found: str | None) -> str:
+def _region(endpoint: str, found: str | None) -> str:
     """The region to sign for: the endpoint's own, otherwise what was found."""
     if not is_safe(endpoint):
         raise SettingsError(f"{endpoint!r} is not the https:// URL of a GraphQL API")
-    own, host = region_of(endpoint), urlsplit(endpoint).hostname
-    if own and asked and own != asked:
-        raise SettingsError(f"{host} is in {own}, not in {asked}")
-    if not (own or found):
-        raise SettingsError(f"{host} does not say its region: pass region=, or set AWS_REGION")
-    return str(own or found)
+    if region := region_of(endpoint) or found:
+        return region
+    host = urlsplit(endpoint).hostname
+    raise SettingsError(f"{host} does not say its region: pass region=, or set AWS_REGION")
 
 
 def _described(session: Any, stack: str, region: str | None) -> dict[str, str]:
     """A stack's parameters and outputs, by name; one is the endpoint."""
+    config = Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 3})
     try:
-        cloudformation = session.create_client("cloudformation", region_name=region, config=_CONFIG)
+        cloudformation = session.create_client("cloudformation", region_name=region, config=config)
         described = cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
     except ClientError as error:
         raise SettingsError(
@@ -325,11 +322,10 @@ def _data(response: requests.Response, operation: str) -> dict[str, Any]:
     except ValueError:
         answer = None
     answer = answer if isinstance(answer, dict) else {}
-    errors = _errors(answer, response)
-    status = response.status_code
-    if errors or status != requests.codes.ok:
-        raise _error(status, errors, answer.get("data"), operation)
-    data = answer.get("data")
+    errors, data = _errors(answer, response), answer.get("data")
+    if errors or response.status_code != requests.codes.ok:
+        kind, message = _judged(response.status_code, errors)
+        raise kind(message, operation=operation, errors=errors, data=data)
     if not isinstance(data, dict):
         raise TransportError(
             "the answer is not GraphQL's: check GRAPHQL_ENDPOINT", operation=operation
@@ -348,37 +344,29 @@ def _errors(answer: Mapping[str, Any], response: requests.Response) -> list[dict
     return [{"message": message, "errorType": str(kind).split(":")[0]}]
 
 
-def _error(
-    status: int,
-    errors: list[dict[str, Any]],
-    data: Mapping[str, Any] | None,
-    operation: str,
-) -> ApiError:
+def _judged(status: int, errors: list[dict[str, Any]]) -> tuple[type[ApiError], str]:
+    """The class of an answer's errors, and the message with its remedy."""
     texts = list(dict.fromkeys(str(error.get("message"))[:500] for error in errors))
     message = f"HTTP {status}: {'; '.join(texts[:3]) or 'no message'}"
     kinds = [str(error.get("errorType") or "").rpartition("#")[2] for error in errors]
-    remedies = (_remedy(status, *each) for each in zip(kinds, errors, strict=True))
-    remedy = next(filter(None, remedies), None)
-    kind: type[ApiError] = GraphQLError
+    remedy = next(filter(None, map(_remedy, repeat(status), kinds, errors)), None)
     if remedy or status in {401, 403}:
-        kind, message = AuthorizationError, f"{message}; {remedy or _UNKNOWN}"
-    elif status == requests.codes.too_many_requests:
-        kind = ThrottledError
-    elif status >= requests.codes.internal_server_error:
-        kind = TransportError
-    elif errors and all(each == CONDITION_FAILED for each in kinds):
-        kind = ConditionFailedError
-    elif errors and all(_PASSING(each) for each in kinds):
-        kind = ThrottledError
-    return kind(message, operation=operation, errors=errors, data=data)
+        return AuthorizationError, f"{message}; {remedy or _UNKNOWN}"
+    if status == requests.codes.too_many_requests:
+        return ThrottledError, message
+    if status >= requests.codes.internal_server_error:
+        return TransportError, message
+    if errors and all(kind == CONDITION_FAILED for kind in kinds):
+        return ConditionFailedError, message
+    passes = errors and all(map(_PASSING, kinds))
+    return ThrottledError if passes else GraphQLError, message
 
 
 def _remedy(status: int, kind: str, error: Mapping[str, Any]) -> str | None:
     """What to do about a refusal of the caller; None for any other error."""
-    for beginning, remedy in _REMEDIES.items():
-        if kind.startswith(beginning):
-            return remedy
+    by_kind = (remedy for beginning, remedy in _REMEDIES.items() if kind.startswith(beginning))
     if status == requests.codes.ok:  # a signature is refused before a document is read
-        return None
+        return next(by_kind, None)
     text = str(error.get("message"))
-    return next((remedy for phrase, remedy in _PHRASES.items() if phrase in text), None)
+    by_text = (remedy for phrase, remedy in _PHRASES.items() if phrase in text)
+    return next(chain(by_kind, by_text), None)

@@ -7,9 +7,8 @@ record in which the sweeper keeps how far each record type's stream is applied.
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
 from functools import partial
-from itertools import batched
+from itertools import batched, chain
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -22,14 +21,7 @@ from aggregated_metrics.core.errors import ApiError, ContentionError, TransportE
 from aggregated_metrics.core.measures import Measures, plus
 from aggregated_metrics.core.metadata import Metadata, decoded
 from aggregated_metrics.core.models import BUILT_IN
-from aggregated_metrics.core.series import (
-    BucketId,
-    HourId,
-    Series,
-    Target,
-    composite_key,
-    key_stem,
-)
+from aggregated_metrics.core.series import HourId, Series, composite_key, key_stem
 
 ASKS_PER_REQUEST = 120
 FEWEST_RESOLVERS = 50
@@ -38,8 +30,10 @@ LIST_FROM = 10
 """From so many buckets of one hour on, the whole hour is read: a query of 77 small items."""
 SECONDS = 120.0
 """How long one reading may take, waits for a throttled API included."""
-AS_OF = BucketId(HourId(Series("_streams", "_streams"), 0), buckets.HOUR, 0)
-"""The record of how far streams are applied."""
+WHOLE = 0
+"""In place of a size: all buckets of the hour that begins there."""
+WHOLE = 0
+"""In place of a size: every bucket of the hour that begins there."""
 _ADVICE = "nothing was changed: read again later, or a shorter range, while the API throttles"
 _ALIAS = "asOf"
 _MANY = "many at once"
@@ -49,233 +43,98 @@ _SELECTED = f"compositeKey {' '.join(Measures._fields)} metadata complete"
 _REFUSED: WeakKeyDictionary[Client, set[str]] = WeakKeyDictionary()
 """What the API of each client has refused: _ALIAS, _MANY."""
 
-type Ask = BucketId | HourId
-"""What an alias asks for: a bucket, or the buckets of a whole hour."""
+type Ask = tuple[Series, int, int]
+"""What an alias asks for: a bucket of a series, by its first minute and its size."""
+AS_OF: Ask = (Series("_streams", "_streams"), 0, buckets.HOUR)
+"""The record of how far streams are applied."""
 type Error = Mapping[str, Any]
-type Answer = tuple[Ask, Any, Sequence[Error]]
-"""What was asked, what the API gave (a record, or a page of an hour), and its errors."""
-type Wanted = Mapping[Series, Collection[Tile]]
+type Send = Callable[[Document], tuple[Mapping[str, Any], Sequence[Error]]]
+"""Carries out a document: its data, and the errors that cost one record each."""
+type Answer = tuple[Series, Tile, Any]
+"""A stored bucket: the API's record, or a text that says why the API cannot give it."""
 type Found = dict[Series, dict[Tile, Stored]]
+type Streams = Mapping[str, Any]
+"""What the as-of record says, by its own names. `asOf` is None where the API does not give it."""
 
 
-class BucketReader:
-    """Reads buckets. Its requests run side by side if the client is this package's.
+def read(
+    client: Client,
+    wanted: Mapping[Series, Collection[Tile]],
+    now: int,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+) -> tuple[Found, Streams]:
+    """Those of the buckets that are stored, with the parts of those that need them.
+
+    A bucket that the API cannot give costs nothing here: the sums that need it are refused. This
+    package's client is asked by several threads.
 
     Args:
         client: carries out GraphQL documents; its `request_bytes`, if it has that, is obeyed.
+        wanted: of each series, buckets that do not overlap.
+        now: the epoch minute that is running.
         sleep: how to wait while the API throttles; a test passes its own.
 
-    Attributes:
-        applied: by record type, the time up to which its stream is applied, None where that is not
-            known; None as a whole before the API has given it.
-        complete_after: seconds after its end at which a bucket is complete at the earliest.
-        found: what the last reading found.
+    Raises:
+        ContentionError: the API throttled for too long.
+        ApiError: (with this package's client) the API refused, or did not answer.
     """
-
-    def __init__(self, client: Client, *, sleep: Callable[[float], None] = time.sleep) -> None:
-        end = time.monotonic() + SECONDS
-        self.applied: Mapping[str, datetime | None] | None = None
-        self.complete_after = 0
-        self.found: Found = {}
-        self._custom: dict[str, Mapping[str, Sequence[Any]]] = {"measures": {}, "breakdowns": {}}
-        self._client = client
-        self._retries = Retries(lambda: end - time.monotonic(), sleep, advice=_ADVICE)
-        self._is_ours = isinstance(client, AppSyncClient)
-        self._refused = _refused_by(client)
-
-    def read(self, wanted: Wanted, now: int) -> Found:
-        """Those of the buckets that are stored, with the parts of those that need them.
-
-        A bucket that the API cannot give costs nothing here: the sums that need it are refused.
-
-        Args:
-            wanted: of each series, buckets that do not overlap.
-            now: the epoch minute that is running.
-
-        Raises:
-            ContentionError: the API throttled for too long.
-            ApiError: (with this package's client) the API refused, or did not answer.
-        """
-        self.found = {series: {} for series in wanted}
-        asks = dict.fromkeys(_planned(wanted, now))
-        self._load([*asks], as_of=self.applied is None)
-        finer = {
-            Target(series, tile.start).hour: None
-            for series, tiles in wanted.items()
-            for tile in tiles
-            if needs_parts(tile, self.found[series])
-        }
-        self._load([hour for hour in finer if hour not in asks], as_of=False)
-        return self.found
-
-    def extra_measures(self, record_type: str) -> tuple[str, ...]:
-        """The measures that a record type's buckets keep in metadata.
-
-        Those of a custom model stand in the record that says how far the streams are applied.
-        """
-        named = self._custom["measures"].get(record_type, ())
-        return BUILT_IN.extra_measures(record_type) or tuple(map(str, named))
-
-    def ids(self, record_type: str) -> int:
-        """How many ids a breakdown's series has: a scorecard's, or a score's too; otherwise 0."""
-        custom = self._custom["breakdowns"].get(record_type, ())
-        return len(BUILT_IN.breakdowns.get(record_type, custom))
-
-    def as_of(self, record_type: str) -> datetime | None:
-        """The time up to which a record type's stream is applied; None where it is not known."""
-        return (self.applied or {}).get(record_type)
-
-    def is_over(self, record_type: str, end: datetime) -> bool:
-        """Whether the functions may have completed everything of a record type that ends then."""
-        applied = self.as_of(record_type)
-        return applied is not None and end + timedelta(seconds=self.complete_after) <= applied
-
-    # Requests
-
-    def _load(self, asks: Sequence[Ask], *, as_of: bool) -> None:
-        number = FEWEST_RESOLVERS - 1 if _MANY in self._refused else ASKS_PER_REQUEST
-        most = getattr(self._client, "request_bytes", 0)
-        parts = [*fitting(asks, number, lambda part: document([AS_OF, *part]), most)]
-        if as_of and _ALIAS not in self._refused:
-            first, *others = parts or [()]
-            parts = [[AS_OF, *first], *others]
-        given = map_concurrently(self._ask, parts) if self._is_ours else map(self._ask, parts)
-        for answers in given:
-            for answer in answers:
-                self._keep(*answer)
-
-    def _ask(self, asks: Sequence[Ask]) -> list[Answer]:
-        """The answers to one request. One that is refused whole is tried with less in it."""
-        try:
-            return self._answers(asks) if asks else []
-        except (ContentionError, TransportError, OSError):
-            raise
-        except Exception:
-            # Other clients raise what their library raises, for an error at one alias too.
-            is_large = len(asks) >= FEWEST_RESOLVERS
-            if not is_large and asks[0] != AS_OF:
-                raise
-            before = {*self._refused}
-            parts = batched(asks, FEWEST_RESOLVERS - 1) if is_large else [asks[1:]]
-            answers = [answer for part in parts for answer in self._ask(part)]
-            if answers and self._refused == before:
-                self._refused.add(_MANY if is_large else _ALIAS)
-            return answers
-
-    def _answers(
-        self, asks: Sequence[Ask], token: str | None = None, selected: str = _SELECTED
-    ) -> list[Answer]:
-        data, errors = self._execute(document(asks, token, selected))
-        answers: list[Answer] = []
-        for alias, ask in _aliases(asks).items():
-            given = data.get(alias)
-            is_absent = alias not in data or (given is None and isinstance(ask, HourId))
-            if is_absent and ask != AS_OF:
-                raise TransportError(f"the answer lacks {alias}", operation="ReadBuckets")
-            answers.append((ask, given, [e for e in errors if e["path"][0] == alias]))
-        return answers
-
-    def _execute(self, asked: Document) -> tuple[Mapping[str, Any], Sequence[Error]]:
-        """Data, and the errors that cost one record only."""
-        try:
-            request = partial(self._client.execute, *asked)
-            return self._retries.call_with_backoff(request, "buckets are not read"), ()
-        except ApiError as error:
-            if error.data and all(_costs_one_record(each) for each in error.errors):
-                return error.data, error.errors
-            raise
-
-    # Answers
-
-    def _keep(self, ask: Ask, given: Any, errors: Sequence[Error]) -> None:
-        if isinstance(ask, HourId):
-            self._keep_hour(ask, given, errors)
-        elif ask != AS_OF:
-            self._keep_bucket(ask.hour.series, Tile(ask.start, ask.size), given, errors)
-        elif given is not None:
-            self._keep_as_of(decoded(given.get("metadata")))
-
-    def _keep_hour(
-        self, hour: HourId, page: Any, errors: Sequence[Error], token: str | None = None
-    ) -> None:
-        """Keep a page, and those that follow it."""
-        for i, row in enumerate(page["items"]):
-            if (tile := _tile(hour.series, row)) is not None:
-                own = [error for error in errors if error["path"][_ROW] == i]
-                self._keep_bucket(hour.series, tile, row, own)
-        if None in page["items"]:
-            # Read keys alone, which the API can always give: those of nulls are the other ones.
-            ((_, keys, _),) = self._answers([hour], token, "compositeKey")
-            for tile in filter(None, (_tile(hour.series, row) for row in keys["items"])):
-                if tile not in self.found[hour.series]:
-                    self._keep_bucket(hour.series, tile, None, errors or [{"message": "null"}])
-        if following := page.get("nextToken"):
-            ((_, given, more),) = self._answers([hour], following)
-            self._keep_hour(hour, given, more, following)
-
-    def _keep_bucket(self, series: Series, tile: Tile, row: Any, errors: Sequence[Error]) -> None:
-        if errors:
-            key, why = composite_key(series, *tile), errors[0].get("message")
-            self.found[series][tile] = (
-                f"the API cannot give the stored bucket {key} of {series.account_id} ({why}): "
-                "repair its hour, then read again"
-            )
-        elif row is not None:
-            self.found[series][tile] = _stored(row, self.extra_measures(series.record_type))
-
-    def _keep_as_of(self, content: Any) -> None:
-        times = content.get("asOf") if isinstance(content, Mapping) else None
-        if isinstance(times, Mapping):
-            seconds = content.get("completeAfter")
-            self.applied = {name: buckets.time_of(text) for name, text in times.items()}
-            self.complete_after = seconds if isinstance(seconds, int) else 0
-            self._custom.update({name: content.get(name) or {} for name in self._custom})
+    end = time.monotonic() + SECONDS
+    send = partial(_send, client, Retries(lambda: end - time.monotonic(), sleep, advice=_ADVICE))
+    found: Found = {series: {} for series in wanted}
+    asks = dict.fromkeys(_planned(wanted, now))
+    streams = _load(client, send, [*asks], found, None)
+    finer = {
+        (series, buckets.floor(tile[0], buckets.HOUR), WHOLE): None
+        for series, tiles in wanted.items()
+        for tile in tiles
+        if needs_parts(tile, found[series])
+    }
+    _load(client, send, [hour for hour in finer if hour not in asks], found, streams)
+    return found, streams
 
 
-def document(asks: Sequence[Ask], token: str | None = None, selected: str = _SELECTED) -> Document:
-    """The query for these buckets and hours (an alias `b<i>` each), and its variables.
-
-    `token` is the page of a single hour to go on with.
-    """
-    accounts: dict[str, str] = {}
-    variables: dict[str, Any] = {"token": token} if token else {}
-    page = ", nextToken: $token" if token else ""
-    aliases = []
-    for i, (alias, ask) in enumerate(_aliases(asks).items()):
-        hour = ask if isinstance(ask, HourId) else ask.hour
-        account = accounts.setdefault(hour.series.account_id, f"a{len(accounts)}")
-        where = f"accountId: ${account}, compositeKey"
-        if isinstance(ask, HourId):
-            variables[f"k{i}"] = hour.prefix
-            given = f"{where}: {{beginsWith: $k{i}}}, limit: 100{page}"
-            found = "items { ...bucket } nextToken"
-            aliases.append(f"{alias}: listAggregatedMetrics({given}) {{ {found} }}")
-        else:
-            variables[f"k{i}"] = composite_key(hour.series, ask.start, ask.size)
-            aliases.append(f"{alias}: getAggregatedMetrics({where}: $k{i}) {{ ...bucket }}")
-    variables |= {alias: name for name, alias in accounts.items()}
-    head = f"query ReadBuckets({', '.join(f'${name}: String!' for name in variables)})"
-    fragment = f"fragment bucket on AggregatedMetrics {{ {selected} }}"
-    return "\n".join([f"{head} {{", *aliases, "}", fragment]), variables
+def extra_measures(record_type: str, streams: Streams) -> tuple[str, ...]:
+    """The measures that a record type's buckets keep in metadata."""
+    return BUILT_IN.extra_measures(record_type) or tuple(streams["measures"].get(record_type, ()))
 
 
-def _aliases(asks: Sequence[Ask]) -> dict[str, Ask]:
-    counts = [ask for ask in asks if ask != AS_OF]
-    named = {f"b{i}": ask for i, ask in enumerate(counts)}
-    return named if len(counts) == len(asks) else {_ALIAS: AS_OF, **named}
-
-
-def _planned(wanted: Wanted, now: int) -> Iterator[Ask]:
+def _planned(wanted: Mapping[Series, Collection[Tile]], now: int) -> Iterator[Ask]:
     """The hours that are read whole, and the buckets that are read one by one."""
     for series, tiles in wanted.items():
-        hours: dict[HourId, list[Tile]] = {}
+        hours: dict[int, list[Tile]] = {}
         for tile in tiles:
-            hours.setdefault(Target(series, tile.start).hour, []).append(tile)
+            hours.setdefault(buckets.floor(tile[0], buckets.HOUR), []).append(tile)
         for hour, parts in hours.items():
             if len(parts) >= LIST_FROM or any(may_be_on_its_way(tile, now) for tile in parts):
-                yield hour
+                yield series, hour, WHOLE
             else:
-                yield from (BucketId(hour, tile.size, tile.start) for tile in parts)
+                yield from ((series, *tile) for tile in parts)
+
+
+# Requests -----------------------------------------------------------------------------------------
+
+
+def _load(
+    client: Client, send: Send, asks: Sequence[Ask], found: Found, streams: Streams | None
+) -> Streams:
+    """Put what is stored into `found`; ask for the as-of record too where it is not known."""
+    refused = _refused_by(client)
+    number = FEWEST_RESOLVERS - 1 if _MANY in refused else ASKS_PER_REQUEST
+    most = getattr(client, "request_bytes", 0)
+    parts = [*fitting(asks, number, lambda part: document([AS_OF, *part]), most)]
+    if streams is None and _ALIAS not in refused:
+        first, *others = parts or [()]
+        parts = [[AS_OF, *first], *others]
+    run = map_concurrently if isinstance(client, AppSyncClient) else map
+    known = streams or _streams(None)
+    for series, tile, row in chain.from_iterable(run(partial(_ask, send, refused), parts)):
+        if series == AS_OF[0]:
+            known = _streams(row)
+        else:
+            names = extra_measures(series.record_type, known)
+            found[series][tile] = row if isinstance(row, str) else _stored(row, names)
+    return known
 
 
 def _refused_by(client: Client) -> set[str]:
@@ -285,10 +144,119 @@ def _refused_by(client: Client) -> set[str]:
         return set()
 
 
+def _ask(send: Send, refused: set[str], asks: Sequence[Ask]) -> list[Answer]:
+    """The answers to one request. One that is refused whole is tried with less in it."""
+    try:
+        return [*_answers(send, asks)] if asks else []
+    except (ContentionError, TransportError, OSError):
+        raise
+    except Exception:
+        # Other clients raise what their library raises, for an error at one alias too.
+        is_large = len(asks) >= FEWEST_RESOLVERS
+        if not is_large and asks[0] != AS_OF:
+            raise
+        before = {*refused}
+        parts = batched(asks, FEWEST_RESOLVERS - 1) if is_large else [asks[1:]]
+        answers = [answer for part in parts for answer in _ask(send, refused, part)]
+        if refused == before and len(asks) > 1:
+            refused.add(_MANY if is_large else _ALIAS)
+        return answers
+
+
+def _send(
+    client: Client, retries: Retries, asked: Document
+) -> tuple[Mapping[str, Any], Sequence[Error]]:
+    try:
+        request = partial(client.execute, *asked)
+        return retries.call_with_backoff(request, "buckets are not read"), ()
+    except ApiError as error:
+        if error.data and all(_costs_one_record(each) for each in error.errors):
+            return error.data, error.errors
+        raise
+
+
 def _costs_one_record(error: Error) -> bool:
     """Whether an error is of a field of a record, or of the as-of record."""
     path: Sequence[Any] = error.get("path") or ()
     return path[:1] == [_ALIAS] or (len(path) > 1 and path[-1] != "items")
+
+
+def document(asks: Sequence[Ask], token: str | None = None, selected: str = _SELECTED) -> Document:
+    """The query for these buckets (an alias each, see `_alias`), and its variables.
+
+    `token` is the page of a single hour to go on with.
+    """
+    accounts: dict[str, str] = {}
+    variables: dict[str, Any] = {"token": token} if token else {}
+    page = ", nextToken: $token" if token else ""
+    aliases = []
+    for i, (series, start, size) in enumerate(asks):
+        account = accounts.setdefault(series.account_id, f"a{len(accounts)}")
+        where = f"accountId: ${account}, compositeKey"
+        if size == WHOLE:
+            variables[f"k{i}"] = HourId(series, start).prefix
+            given = f"listAggregatedMetrics({where}: {{beginsWith: $k{i}}}, limit: 100{page})"
+            found = "items { ...bucket } nextToken"
+        else:
+            variables[f"k{i}"] = composite_key(series, start, size)
+            given, found = f"getAggregatedMetrics({where}: $k{i})", "...bucket"
+        aliases.append(f"{_alias(i, asks[i])}: {given} {{ {found} }}")
+    variables |= {alias: name for name, alias in accounts.items()}
+    head = f"query ReadBuckets({', '.join(f'${name}: String!' for name in variables)})"
+    fragment = f"fragment bucket on AggregatedMetrics {{ {selected} }}"
+    return "\n".join([f"{head} {{", *aliases, "}", fragment]), variables
+
+
+def _alias(i: int, ask: Ask) -> str:
+    return _ALIAS if ask == AS_OF else f"b{i}"
+
+
+# Answers ------------------------------------------------------------------------------------------
+
+
+def _answers(send: Send, asks: Sequence[Ask], token: str | None = None) -> Iterator[Answer]:
+    """What is stored of these, page by page."""
+    data, errors = send(document(asks, token))
+    for i, ask in enumerate(asks):
+        alias, (series, start, size) = _alias(i, ask), ask
+        given: Any = data.get(alias)
+        own = [error for error in errors if error["path"][0] == alias]
+        if ask != AS_OF and (alias not in data or (given is None and size == WHOLE)):
+            raise TransportError(f"the answer lacks {alias}", operation="ReadBuckets")
+        if size == WHOLE:
+            yield from _page(send, ask, given["items"], own, token)
+            if following := given.get("nextToken"):
+                yield from _answers(send, [ask], following)
+        elif own:
+            yield series, (start, size), _why(series, (start, size), own)
+        elif given is not None:
+            yield series, (start, size), given
+
+
+def _page(
+    send: Send, ask: Ask, rows: Sequence[Any], errors: Sequence[Error], token: str | None
+) -> Iterator[Answer]:
+    """A page of an hour's buckets."""
+    series, given = ask[0], set()
+    for i, row in enumerate(rows):
+        if tile := _tile(series, row):
+            own = [error for error in errors if error["path"][_ROW] == i]
+            given.add(tile)
+            yield series, tile, _why(series, tile, own) if own else row
+    if None in rows:
+        # Read keys alone, which the API can always give: those of nulls are the other ones.
+        data, _ = send(document([ask], token, "compositeKey"))
+        for tile in filter(None, (_tile(series, row) for row in data["b0"]["items"])):
+            if tile not in given:
+                yield series, tile, _why(series, tile, errors)
+
+
+def _why(series: Series, tile: Tile, errors: Sequence[Error]) -> str:
+    message = errors[0].get("message") if errors else "null"
+    return (
+        f"the API cannot give the stored bucket {composite_key(series, *tile)} of "
+        f"{series.account_id} ({message}): repair its hour, then read again"
+    )
 
 
 def _tile(series: Series, row: Mapping[str, Any] | None) -> Tile | None:
@@ -297,7 +265,7 @@ def _tile(series: Series, row: Mapping[str, Any] | None) -> Tile | None:
         return None
     start, _, size = row["compositeKey"].removeprefix(key_stem(series)).partition("#")
     try:
-        tile = Tile(buckets.minute_of(start), int(size))
+        tile = buckets.minute_of(start), int(size)
     except ValueError:
         return None
     return tile if row["compositeKey"] == composite_key(series, *tile) else None
@@ -311,3 +279,13 @@ def _stored(row: Mapping[str, Any], names: tuple[str, ...]) -> tuple[Measures, b
         metadata = Metadata.parse(given, names)
         measures = plus(Measures(*measures, *metadata.extra), metadata.beyond)
     return measures, bool(row["complete"])
+
+
+def _streams(row: Any) -> Streams:
+    """The as-of record's content; what is missing or of another shape is not known."""
+    content = decoded(row.get("metadata")) if isinstance(row, Mapping) else None
+    known = content if isinstance(content, Mapping) else {}
+    named: dict[str, Any] = {k: each for k, each in known.items() if isinstance(each, Mapping)}
+    seconds = known.get("completeAfter")
+    named["completeAfter"] = seconds if isinstance(seconds, int) else 0
+    return {"asOf": None, "measures": {}, "breakdowns": {}, **named}

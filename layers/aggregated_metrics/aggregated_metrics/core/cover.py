@@ -10,10 +10,10 @@ what their fields cannot show. Only a bucket of which no part is stored speaks f
 """
 
 from bisect import bisect_left
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from itertools import chain, count, groupby, pairwise, takewhile
-from typing import Literal, NamedTuple, get_args
+from itertools import count
+from typing import Literal, get_args
 
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import ArgumentError, GraphQLError
@@ -30,34 +30,12 @@ _MONTH = 31 * _DAY
 type Step = timedelta | Literal["week", "month"]
 """How far apart a chart's points are. Days, weeks and months are the calendar's."""
 type Weekday = Literal["monday", "sunday"]
+type Tile = tuple[int, int]
+"""One bucket's place in time: its first epoch minute, and how many minutes it has."""
 type Stored = tuple[Measures, bool] | str
 """Exact sums, and whether nothing more is expected; or why the API cannot give the bucket."""
 type Known = Mapping[Tile, Stored]
 """The stored buckets of one series that were read."""
-
-
-class Tile(NamedTuple):
-    """One bucket's place in time: its first epoch minute, and how many minutes it has."""
-
-    start: int
-    size: int
-
-    @property
-    def parts(self) -> tuple["Tile", ...]:
-        """The buckets of the next smaller size that it consists of; none for a minute."""
-        smaller = max((size for size in buckets.SIZES if size < self.size), default=0)
-        if not smaller:
-            return ()
-        return tuple(Tile(start, smaller) for start in range(*self.span, smaller))
-
-    @property
-    def span(self) -> tuple[int, int]:
-        """Its first epoch minute, and the first one after it."""
-        return self.start, self.start + self.size
-
-    def is_in(self, tiles: Container["Tile"]) -> bool:
-        """Whether it, or some bucket within it, is one of these."""
-        return self in tiles or any(part.is_in(tiles) for part in self.parts)
 
 
 def cover(start: datetime, end: datetime) -> list[tuple[datetime, int]]:
@@ -69,7 +47,7 @@ def cover(start: datetime, end: datetime) -> list[tuple[datetime, int]]:
     Raises:
         ArgumentError: a time has no offset, or `end` is before `start`.
     """
-    return [(buckets.to_datetime(tile.start), tile.size) for tile in tiles(*minutes(start, end))]
+    return [(buckets.to_datetime(first), size) for first, size in tiles(*minutes(start, end))]
 
 
 def minutes(start: datetime, end: datetime) -> tuple[int, int]:
@@ -91,7 +69,7 @@ def tiles(first: int, last: int) -> Iterator[Tile]:
     """
     while first < last:
         size = max(s for s in buckets.SIZES if first % s == 0 and first + s <= last)
-        yield Tile(first, size)
+        yield first, size
         first += size
 
 
@@ -100,48 +78,49 @@ def tiles(first: int, last: int) -> Iterator[Tile]:
 
 def may_be_on_its_way(tile: Tile, now: int) -> bool:
     """Whether a bucket may be missing although its minutes are stored; `now` is an epoch minute."""
-    start, end = tile.span
-    return tile.size > 1 and start - RECENT <= now < end + RECENT
+    start, size = tile
+    return size > 1 and start - RECENT <= now < start + size + RECENT
 
 
 def needs_parts(tile: Tile, known: Known) -> bool:
     """Whether the parts of a stored bucket say more than itself."""
     stored = known.get(tile)
-    if tile.size == 1 or stored is None:
+    if tile[1] == 1 or stored is None:
         return False
     return isinstance(stored, str) or not stored[1] or max(stored[0]) >= INT_MAX
 
 
-def exact(tile: Tile, known: Known, zero: Measures) -> Measures:
-    """The sums of a bucket's minutes, from the largest buckets that can tell.
+def exact(tile: Tile, known: Known, zero: Measures) -> tuple[Measures, bool] | None:
+    """The sums of a bucket's minutes, from the largest buckets that can tell; None for no bucket.
 
-    `zero` is what they are where nothing is stored: it has as many measures as the series.
+    With them whether nothing more is expected. `zero` has as many measures as the series.
 
     Raises:
         GraphQLError: the API cannot give a stored bucket, and nothing finer replaces it.
     """
-    stored = known.get(tile, (zero, False))
-    own, complete = (zero, False) if isinstance(stored, str) else stored
-    if complete and max(own) < INT_MAX:
-        return clamped(own)
-    parts = [part for part in tile.parts if part.is_in(known)]
-    if isinstance(stored, str) and not parts:
-        raise GraphQLError(stored, operation="ReadBuckets")
-    finer = total((exact(part, known, zero) for part in parts), zero)
+    stored = known.get(tile)
+    if not (stored is None or isinstance(stored, str) or needs_parts(tile, known)):
+        return clamped(stored[0]), stored[1]
+    parts = [part for each in _parts(tile) if (part := exact(each, known, zero))]
+    finer = total((sums for sums, _ in parts), zero)
+    if stored is None or isinstance(stored, str):
+        if stored and not parts:
+            raise GraphQLError(stored, operation="ReadBuckets")
+        return (finer, all(complete for _, complete in parts)) if parts else None
+    own, complete = stored
     if parts and not complete:
-        return finer
+        return finer, complete
     # Only what is cut off comes from the parts: they can be fewer than once, where old minutes
     # were removed.
     pairs = zip(clamped(own), finer, strict=True)
-    return Measures(*(max(each, sum_) if each >= INT_MAX else each for each, sum_ in pairs))
+    return Measures(*(max(pair) if pair[0] >= INT_MAX else pair[0] for pair in pairs)), complete
 
 
-def is_open(tile: Tile, known: Known) -> bool:
-    """Whether a bucket, or a part of it that was read, is stored and not known to be complete."""
-    stored = known.get(tile)
-    if stored is None or (isinstance(stored, str) and tile.size > 1):
-        return any(is_open(part, known) for part in tile.parts)
-    return isinstance(stored, str) or not stored[1]
+def _parts(tile: Tile) -> list[Tile]:
+    """The buckets of the next smaller size that it consists of; none for a minute."""
+    start, size = tile
+    smaller = max((each for each in buckets.SIZES if each < size), default=size)
+    return [(at, smaller) for at in range(start, start + size, smaller) if smaller < size]
 
 
 # Where points begin -------------------------------------------------------------------------------
@@ -168,10 +147,13 @@ def edges(
     if week_start not in get_args(Weekday.__value__):
         raise ArgumentError(f'a week starts on "monday" or "sunday", not {week_start!r}')
     _check(step, last - first)
-    day = buckets.to_datetime(first).astimezone(zone).date()
-    grid = _grid(day, step, zone, week_start)
-    inner = [edge for edge in takewhile(lambda edge: edge < last, grid) if edge > first]
-    return [first, *inner, last] if first < last else []
+    found = [first]
+    for edge in _grid(first, step, zone, week_start):
+        if edge >= last:
+            break
+        if edge > found[-1]:  # a date that the zone skipped has the next one's midnight
+            found.append(edge)
+    return [*found, last] if first < last else []
 
 
 def _check(step: Step, length: int) -> None:
@@ -187,31 +169,27 @@ def _check(step: Step, length: int) -> None:
         raise ArgumentError(f"that makes more than {MOST_POINTS} points: choose a larger step")
 
 
-def _grid(day: date, step: Step, zone: tzinfo, week_start: Weekday) -> Iterator[int]:
-    """Edges from a day's midnight on; they never go back."""
-    size = step // _MINUTE if isinstance(step, timedelta) and step % _DAY else 0
-    if size and _DAY // _MINUTE % size:
-        return count(_midnight(day, zone), size)
-    midnights = (_midnight(each, zone) for each in _dates(day, step, week_start))
-    if size:
-        return chain.from_iterable(range(*span, size) for span in pairwise(midnights))
-    return (edge for edge, _ in groupby(midnights))  # a date that was skipped has the next one's
-
-
-def _dates(day: date, step: Step, week_start: Weekday) -> Iterator[date]:
-    """The dates at whose midnights points may begin, from a day on."""
-    if isinstance(step, timedelta):
-        return _every(day, max(step, _DAY))
-    if step == "month":
-        return (each for each in _every(day, _DAY) if each.day == 1)
-    first = 0 if week_start == "monday" else 6
-    return (each for each in _every(day, _DAY) if each.weekday() == first)
-
-
-def _every(day: date, step: timedelta) -> Iterator[date]:
+def _grid(first: int, step: Step, zone: tzinfo, week_start: Weekday) -> Iterator[int]:
+    """Where points may begin, from the midnight before `first` on, without end."""
+    day = buckets.to_datetime(first).astimezone(zone).date()
+    length = step if isinstance(step, timedelta) else _DAY
+    size = length // _MINUTE
+    if length % _DAY and _DAY % length:
+        yield from count(_midnight(day, zone), size)
     while True:
-        yield day
-        day += step
+        after = day + max(length, _DAY)
+        if length < _DAY:
+            yield from range(_midnight(day, zone), _midnight(after, zone), size)
+        elif _is_first(day, step, week_start):
+            yield _midnight(day, zone)
+        day = after
+
+
+def _is_first(day: date, step: Step, week_start: Weekday) -> bool:
+    """Whether a day is the first of its week or month, for a step of one."""
+    if step == "month":
+        return day.day == 1
+    return step != "week" or day.weekday() == (0 if week_start == "monday" else 6)
 
 
 def _midnight(day: date, zone: tzinfo) -> int:

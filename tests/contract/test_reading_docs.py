@@ -1,5 +1,6 @@
 """What README.md and docs/reading.md say about reading counts, done as it stands there."""
 
+import doctest
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import aggregated_metrics
 import pytest
+from aggregated_metrics.core.declarations import Declaration, Document
 from aggregated_metrics.core.series import Series
 
 from benchmarks import reading
@@ -18,26 +20,45 @@ START = datetime(2026, 11, 22, tzinfo=UTC)
 READING = (ROOT / "docs" / "reading.md").read_text()
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/reading.md"])
-def test_its_lines_run(
-    document: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def client() -> FakeClient:
     client = FakeClient()
     counted = every("2026-11-22 10:00", "2026-11-22 11:00", measured("scoreResults", 2, 1_000_000))
     score = Series("acct-1", "scoreResultsByScore", "card", "score-1")
     for series in (Series("acct-1", "scoreResults"), score):
         store(client.api, series, counted, START + timedelta(days=1))
     keep_up(client.api, START + timedelta(days=2))
+    return client
+
+
+PUBLIC = {name: getattr(aggregated_metrics, name) for name in aggregated_metrics.__all__}
+NAMES: dict[str, Any] = {**PUBLIC, "timedelta": timedelta, "ZoneInfo": ZoneInfo}
+DECLARATIONS = {"Declaration": Declaration, "Document": Document}
+
+
+@pytest.mark.parametrize("name", [*(name for name in PUBLIC if name != "Summary"), "Declaration"])
+def test_the_example_of_a_public_name_runs(
+    name: str, client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    known = NAMES | DECLARATIONS | {"client": client, "day": START}
+    (found,) = doctest.DocTestFinder(recurse=False).find(known[name], name, globs=known)
+    assert found.examples
+    assert doctest.DocTestRunner().run(found).failed == 0
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/reading.md"])
+def test_its_lines_run(
+    document: str,
+    client: FakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.setattr(
         aggregated_metrics, "connect", lambda stack: stack and client, raising=False
     )
-    named: dict[str, Any] = {
-        "start": START,
-        "end": START + timedelta(days=1),
-        "timedelta": timedelta,
-        "ZoneInfo": ZoneInfo,
-        **{name: getattr(aggregated_metrics, name) for name in aggregated_metrics.__all__},
-    }
+    named = NAMES | {"start": START, "end": START + timedelta(days=1)}
     (code,) = re.findall(
         r"```python\n(.*?connect\(.*?)```", (ROOT / document).read_text(), re.DOTALL
     )
@@ -63,5 +84,5 @@ def test_the_table_of_requests_is_the_benchmarks() -> None:
 
 
 def test_everything_that_is_exported_is_explained() -> None:
-    for name in set(aggregated_metrics.__all__) - {"AggregatedMetrics", "Summary"}:
+    for name in PUBLIC.keys() - {"AggregatedMetrics", "Summary"}:
         assert f"`{name}" in READING or f"{name}(" in READING

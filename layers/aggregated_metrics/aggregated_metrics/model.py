@@ -34,10 +34,10 @@ class AggregatedMetrics:
     value: records of two clients are equal, and `dataclasses.asdict` and copies leave it out.
 
     >>> found = AggregatedMetrics.list_by_time_range(
-    ...     client, "acct-1", day, day + timedelta(days=1), "items", number_of_minutes=60
+    ...     client, "acct-1", day, day + timedelta(days=1), "scoreResults", number_of_minutes=60
     ... )
     >>> [(bucket.timeRangeStart.hour, bucket.count) for bucket in found]
-    [(10, 60)]
+    [(10, 120)]
     """
 
     id: str

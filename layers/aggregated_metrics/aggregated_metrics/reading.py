@@ -76,6 +76,10 @@ def summarize(
 ) -> Summary:
     """The sums of every minute that begins in `[start, end)`, from the fewest buckets.
 
+    >>> found = summarize(client, "acct-1", day, day + timedelta(days=1), "scoreResults")
+    >>> found.measures.count, found.measures.cost / 1_000_000, found.complete
+    (120, 60.0, True)
+
     Args:
         client: anything with `execute(query, variables) -> data`; see `connect`.
         account_id: the account.
@@ -115,6 +119,11 @@ def timeline(
 
     The points are as `summarize` gives them and tile the range, so their sum is its sum.
 
+    >>> span = day, day + timedelta(days=1)
+    >>> points = timeline(client, "acct-1", *span, "scoreResults", step=timedelta(hours=8))
+    >>> [(point.start.hour, point.measures.count) for point in points]
+    [(0, 0), (8, 120), (16, 0)]
+
     Args:
         client: as for `summarize`, like all that is not named here.
         account_id: the account.
@@ -149,6 +158,9 @@ def complete_until(
     It is the least of two times, of all record types that are counted: the end of the minutes that
     the functions may have completed, by how far each stream is applied; and the start of the first
     minute in the last 25 hours (a stream's memory is 24) that is stored and not complete.
+
+    >>> complete_until(client, "acct-1")
+    datetime.datetime(2026, 11, 23, 23, 58, tzinfo=datetime.timezone.utc)
 
     Args:
         client: the API.
@@ -187,6 +199,10 @@ def breakdowns(
 
     One request finds the next series of every record type, however many buckets each has: the
     keys of a series stand together, and the first key after all of them is the next one's.
+
+    >>> found = breakdowns(client, "acct-1", "scoreResultsByScore")
+    >>> [series.score_id for series in found["scoreResultsByScore"]]
+    ['score-1']
 
     Args:
         client: the API.

@@ -161,6 +161,8 @@ def connect(
     The caller needs `appsync:GraphQL` on the fields of Query that start with `getAggregatedMetrics`
     and `listAggregatedMetrics`, and with `stack` also `cloudformation:DescribeStacks`.
 
+    >>> client = connect("https://abc.appsync-api.us-east-1.amazonaws.com/graphql")
+
     Args:
         endpoint: the GraphQL API's URL (amplify_outputs.json: data.url).
         stack: instead, a CloudFormation stack that names it: this application's, or Amplify's. Its

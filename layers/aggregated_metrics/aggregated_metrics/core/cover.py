@@ -44,6 +44,9 @@ def cover(start: datetime, end: datetime) -> list[tuple[datetime, int]]:
     Every minute that begins in the range lies in exactly one of them. This is what keeps readers
     from counting a row twice: each row is in a bucket of every size.
 
+    >>> [minutes for _, minutes in cover(day, day + timedelta(hours=1, minutes=21))]
+    [60, 15, 5, 1]
+
     Raises:
         ArgumentError: a time has no offset, or `end` is before `start`.
     """

@@ -98,6 +98,16 @@ class Measure(_Form):
 class Declaration(_Form):
     """One model.
 
+    >>> file = '''
+    ... [[models]]
+    ... name = "Review"
+    ... recordType = "reviews"
+    ... breakdowns = { reviewsByScorecard = ["scorecardId"] }
+    ... measures.cost = { dollars = "usage.total" }
+    ... '''
+    >>> Document.of_toml(file).models[0].record_types
+    ('reviews', 'reviewsByScorecard')
+
     Attributes:
         name: the model's name in the schema.
         recordType: what every row counts into.

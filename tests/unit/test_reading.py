@@ -1,6 +1,5 @@
 """Reading right: few requests, finer buckets where coarse ones do not tell, and freshness."""
 
-import json
 import subprocess
 import sys
 import threading
@@ -250,25 +249,6 @@ def test_a_connection_that_fails_is_no_refusal(error: Exception) -> None:
     with pytest.raises(type(error)):
         summary(client, "2026-11-20", "2026-11-21")
     assert len(client.queries) == 1
-
-
-def test_an_error_at_the_as_of_record_alone_costs_nothing_else(world: World) -> None:
-    """A tenant's own rows are allowed, and those of `_streams` are not."""
-    store(world.api, ITEMS, every("2026-11-20 10:00", "2026-11-20 11:00", ONE), NOW)
-    answers = []
-
-    def refuse(request: Request) -> Answer | None:
-        given = world.api.answer(request)
-        body = json.loads(given.body)
-        errors = [{"path": ["asOf"], "errorType": "Unauthorized", "message": "Not Authorized"}]
-        answers.append(json.dumps({"data": body["data"] | {"asOf": None}, "errors": errors}))
-        return given._replace(body=answers[-1].encode())
-
-    world.before = refuse
-    for requests in (1, 2):
-        found = summarize(world.client(), "acct-1", *_DAY, "items", now=NOW)
-        assert (found.measures.count, found.complete, found.as_of) == (60, False, None)
-        assert len(answers) == requests
 
 
 # record types that nothing counts

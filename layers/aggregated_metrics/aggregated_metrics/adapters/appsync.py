@@ -10,7 +10,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain, repeat
+from itertools import repeat
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -63,9 +63,6 @@ _REMEDIES: Mapping[str, str] = {
     "RequestExpired": _CLOCK,
     "AccessDenied": _PERMISSION,
     "Unauthorized": _PERMISSION,
-}
-"""By what an errorType begins with."""
-_PHRASES: Mapping[str, str] = {
     "Signature expired": _CLOCK,
     "Signature not yet current": _CLOCK,
     "token included in the request is expired": _SESSION,
@@ -74,8 +71,8 @@ _PHRASES: Mapping[str, str] = {
     "request signature we calculated": _KEY,
     "token included in the request is invalid": _KEY,
 }
-"""AWS gives these causes one errorType (BadRequestException, InvalidSignatureException), or none;
-only its message tells them apart. They choose between remedies, and nothing else."""
+"""By words of an errorType, or of a refusal's message where AWS gives several causes one errorType
+(BadRequestException, InvalidSignatureException), or none."""
 _PASSING = re.compile(
     f"{CONDITION_FAILED}|Throttl|TooManyRequests|LimitExceeded|ProvisionedThroughputExceeded|"
     "InternalServerError|InternalFailure|ServiceUnavailable"
@@ -366,9 +363,7 @@ def _judged(status: int, errors: list[dict[str, Any]]) -> tuple[type[ApiError], 
 
 def _remedy(status: int, kind: str, error: Mapping[str, Any]) -> str | None:
     """What to do about a refusal of the caller; None for any other error."""
-    by_kind = (remedy for beginning, remedy in _REMEDIES.items() if kind.startswith(beginning))
-    if status == requests.codes.ok:  # a signature is refused before a document is read
-        return next(by_kind, None)
-    text = str(error.get("message"))
-    by_text = (remedy for phrase, remedy in _PHRASES.items() if phrase in text)
-    return next(chain(by_kind, by_text), None)
+    # A signature is refused before a document is read: the text of a document's error says nothing.
+    is_early = requests.codes.bad_request <= status < requests.codes.internal_server_error
+    text = f"{kind}: {error.get('message')}" if is_early else kind
+    return next((remedy for words, remedy in _REMEDIES.items() if words in text), None)

@@ -16,7 +16,7 @@ from aggregated_metrics.adapters.appsync import AppSyncClient, Client, fitting
 from aggregated_metrics.adapters.hour_documents import Document
 from aggregated_metrics.adapters.retries import Retries, map_concurrently
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.cover import Stored, Tile, may_be_on_its_way, needs_parts
+from aggregated_metrics.core.cover import Stored, Tile, needs_parts
 from aggregated_metrics.core.errors import ApiError, ContentionError, TransportError
 from aggregated_metrics.core.measures import Measures, plus
 from aggregated_metrics.core.metadata import Metadata, decoded
@@ -28,10 +28,11 @@ FEWEST_RESOLVERS = 50
 """So many a request may call of any API: `attach` demands it, because a save needs as many."""
 LIST_FROM = 10
 """From so many buckets of one hour on, the whole hour is read: a query of 77 small items."""
+RECENT = buckets.HOUR
+"""Of an hour that is running, or ended less than so many minutes ago, a rollup may be on its way;
+of one that begins so soon too, where a writer's clock is ahead. It is read whole."""
 SECONDS = 120.0
 """How long one reading may take, waits for a throttled API included."""
-WHOLE = 0
-"""In place of a size: all buckets of the hour that begins there."""
 WHOLE = 0
 """In place of a size: every bucket of the hour that begins there."""
 _ADVICE = "nothing was changed: read again later, or a shorter range, while the API throttles"
@@ -106,7 +107,8 @@ def _planned(wanted: Mapping[Series, Collection[Tile]], now: int) -> Iterator[As
         for tile in tiles:
             hours.setdefault(buckets.floor(tile[0], buckets.HOUR), []).append(tile)
         for hour, parts in hours.items():
-            if len(parts) >= LIST_FROM or any(may_be_on_its_way(tile, now) for tile in parts):
+            is_recent = hour - RECENT <= now < hour + buckets.HOUR + RECENT
+            if is_recent or len(parts) >= LIST_FROM:
                 yield series, hour, WHOLE
             else:
                 yield from ((series, *tile) for tile in parts)

@@ -20,9 +20,6 @@ from aggregated_metrics.core.errors import ArgumentError, GraphQLError
 from aggregated_metrics.core.measures import INT_MAX, Measures, clamped, total
 
 MOST_POINTS = 50_000
-RECENT = buckets.HOUR
-"""A bucket that is not stored may still be on its way: so many minutes after its end, and so many
-before its start, where a writer's clock is ahead."""
 _MINUTE = timedelta(minutes=1)
 _DAY = timedelta(days=1)
 _MONTH = 31 * _DAY
@@ -77,12 +74,6 @@ def tiles(first: int, last: int) -> Iterator[Tile]:
 
 
 # What buckets sum to ------------------------------------------------------------------------------
-
-
-def may_be_on_its_way(tile: Tile, now: int) -> bool:
-    """Whether a bucket may be missing although its minutes are stored; `now` is an epoch minute."""
-    start, size = tile
-    return size > 1 and start - RECENT <= now < start + size + RECENT
 
 
 def needs_parts(tile: Tile, known: Known) -> bool:

@@ -235,20 +235,27 @@ RESERVED = {
     ("record_type", "before", "given", "after"),
     [
         ("items", RESERVED | {"note": 1}, {"note": 2}, RESERVED | {"note": 2}),
-        ("items", RESERVED | {"note": 1}, {}, RESERVED),
+        ("items", RESERVED | {"note": 1}, {}, RESERVED | {"note": 1}),
+        ("reviews", {"wordCount": 7}, {"note": 2}, {"wordCount": 7, "note": 2}),
+        ("reviewsByScore", {"other": [1]}, {"other": 0, "note": 2}, {"other": [1], "note": 2}),
         (
             "items",
             RESERVED,
             {"checkpoints": [], "beyond": None, "countedUntil": [1, 2], "note": 2},
             RESERVED | {"note": 2},
         ),
-        ("feedbackItems", {"changedCount": 4, "note": 1}, {"changedCount": 0}, {"changedCount": 4}),
+        (
+            "feedbackItems",
+            {"changedCount": 4, "note": 1},
+            {"changedCount": 0},
+            {"changedCount": 4, "note": 1},
+        ),
         ("items", None, {"note": 2}, {"note": 2}),
         ("items", [1], {"note": 2}, {"note": 2}),
         ("items", "text", {"note": 2}, {"note": 2}),
     ],
 )
-def test_the_functions_own_metadata_is_kept_whatever_is_given(
+def test_metadata_that_is_not_given_is_kept_and_the_functions_own_always(
     world: World, record_type: str, before: Any, given: dict[str, Any], after: dict[str, Any]
 ) -> None:
     """Without its checkpoints, a bucket counts what is delivered again a second time."""

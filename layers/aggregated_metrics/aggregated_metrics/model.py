@@ -21,8 +21,6 @@ _GET = (
     "accountId: $account, compositeKey: $key) { metadata updatedAt } }"
 )
 _CONDITION_SIGNS = ("not found", "does not exist", "conditional")
-_OTHER = "other"
-"""Where the functions keep what another writer stored in a form that they cannot read."""
 
 
 @dataclass
@@ -98,7 +96,7 @@ class AggregatedMetrics:
             known[name] = known[name] or None
         content = decoded(data.get("metadata"))
         is_object = content is None or isinstance(content, dict)
-        known["metadata"] = content if is_object else {_OTHER: content}  # kept, never an error
+        known["metadata"] = content if is_object else {"other": content}  # as the functions keep it
         identity = data.get("id") or f"{data['accountId']}#{data['compositeKey']}"
         return cls(id=identity, client=client, **known)  # type: ignore[arg-type] # the schema says which are null
 
@@ -144,8 +142,9 @@ class AggregatedMetrics:
         again. Concurrent calls all succeed, the last one wins, and the common case is one request.
         Values that are None are left unchanged.
 
-        The functions keep their own names in `metadata` (checkpoints, among others): they are left
-        as stored, whatever metadata is given. With metadata the record is read first.
+        Names of `metadata` that are not given are left as stored, such as a custom model's extra
+        measures; so are the functions' own names (checkpoints, among others), given or not. With
+        metadata the record is read first.
 
         Raises:
             ArgumentError: a time has no offset.
@@ -246,14 +245,13 @@ def _upsert(
 def _merged(
     client: Client, record: dict[str, Any], metadata: dict[str, Any]
 ) -> tuple[str, dict[str, Any], dict[str, Any] | None]:
-    """What to write where the functions' own metadata is to stay, and under which condition."""
+    """What to write where the rest of the metadata is to stay, and under which condition."""
     variables = {"account": record["accountId"], "key": record["compositeKey"]}
     stored = client.execute(_GET, variables)["getAggregatedMetrics"]
     before = decoded((stored or {}).get("metadata"))
-    reserved = (RESERVED - {_OTHER}).union(BUILT_IN.extra_measures(record["recordType"]))
-    content = {name: value for name, value in metadata.items() if name not in reserved}
-    if isinstance(before, Mapping):
-        content |= {name: value for name, value in before.items() if name in reserved}
+    reserved = RESERVED.union(BUILT_IN.extra_measures(record["recordType"]))
+    content = dict(before) if isinstance(before, Mapping) else {}
+    content |= {name: value for name, value in metadata.items() if name not in reserved}
     condition = stored and {"updatedAt": {"eq": stored["updatedAt"]}}
     return "update" if stored else "create", record | {"metadata": json.dumps(content)}, condition
 

@@ -110,8 +110,9 @@ def test_a_scanner_that_dies_or_runs_out_of_time_continues_and_counts_nothing_tw
     world.seconds_left = 20.0
     for _ in range(12):
         world.at("page", *[lambda: None] * 6, die)
-    world.backfill(segments=2)
+    report = world.backfill(segments=2)
     assert len(deaths) > 10
+    assert report["rows"] == 160
     assert world.stored() == world.counted()
 
 
@@ -134,36 +135,38 @@ def test_a_reducer_that_fails_is_continued_and_the_report_has_all_that_was_writt
     assert report["driftCount"] == report["repaired"]
 
 
-def test_a_reducer_that_fails_within_a_window_reports_what_it_had_repaired(world: World) -> None:
+def test_a_step_that_fails_within_a_window_ends_with_what_it_has_repaired(world: World) -> None:
     """A window is saved in several requests: the first ones went through."""
     for hour in range(24):
         at = f"2026-11-21T{hour:02}:05:00.000Z"
         for kind in ("prediction", "evaluation"):
             world.insert("Item", f"{kind}-{hour}", createdAt=at, updatedAt=at, createdByType=kind)
     world.lose()
-    revive(world)
+    deaths = revive(world)
     world.at("save", lambda: None, die)
     report = world.backfill(partitions=1)
-    assert world.stored() == world.counted()
+    assert (world.stored(), deaths) == (world.counted(), [])
     assert report["repaired"] >= len(world.stored(1))
 
 
 def test_the_second_of_two_scanners_of_a_segment_continues_from_the_firsts_part(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backfiller, "ROWS_A_PART", 8)
     write(world)
-    rival: list[Any] = []
+    rivals: list[str] = []
 
     def the_other_one_is_first(key: str) -> None:
-        if "/Item/0000/000001" in key and not rival:
+        if "/Item/0000/000000" in key and not rivals:
+            rivals.append(key)
             _, run, number, model, segment, _ = key.split("/")
-            rival.append({"run": run, "model": model, "segment": int(segment)})
-            world.invoke("backfiller", {"scan": rival[0] | {"pass": int(number)}})
+            asked = {"run": run, "pass": int(number), "model": model, "segment": int(segment)}
+            with monkeypatch.context() as shorter:
+                shorter.setattr(backfiller, "ROWS_A_PART", 8)
+                world.invoke("backfiller", {"scan": asked})
 
     world.ports.bucket.on_put = the_other_one_is_first
     world.backfill(segments=2)
-    assert rival
+    assert rivals
     assert world.stored() == world.counted()
 
 
@@ -177,18 +180,20 @@ def test_a_stored_count_without_rows_is_lowered_however_the_day_is_cut(
     monkeypatch.setattr(backfiller, "LINES_AT_ONCE", lines)
     for hour in range(12):
         for at in (f"2026-11-21T{hour:02}:05:00.000Z", f"2026-11-22T{hour:02}:05:00.000Z"):
-            for account in ("acct-1", "acct-2"):
-                named = {"createdAt": at, "updatedAt": at, "accountId": account}
-                world.insert("Item", f"{at}-{account}", **named)
+            for model in ("Item", "Task"):
+                for account in ("acct-1", "acct-2"):
+                    named = {"createdAt": at, "updatedAt": at, "accountId": account}
+                    world.insert(model, f"{at}-{account}", **named)
     world.deliver()
     for row in world.api.rows("Item"):
         if int(row["createdAt"][11:13]) in (0, 1, 4, 7, 8, 11):
-            world.remove("Item", row["id"])
+            for model in ("Item", "Task"):
+                world.remove(model, row["id"])
     world.lose()
     world.seconds_left = 80.0  # one window a step
-    report = world.backfill()
+    report = world.backfill(partitions=1)
     assert world.stored() == world.counted()
-    assert report["hours"] == 4 * 24  # of items and predictionItems: each once
+    assert report["hours"] == 4 * 36  # of items, predictionItems and tasks: each once
 
 
 def test_a_row_that_changes_between_the_passes_is_measured_and_left_to_a_later_check(
@@ -265,13 +270,15 @@ def test_a_deferred_hour_without_rows_is_compared_and_its_check_closed(
     assert (world.stored(), world.items("check")) == ({}, {})
 
 
-def test_a_check_that_was_put_after_the_run_began_stays(world: World) -> None:
+def test_a_check_that_is_put_again_after_the_run_began_stays(world: World) -> None:
     world.insert("Task", "a", createdAt=EARLY)
     world.deliver()
-    defer(world)
-    world.at("wait", lambda: defer(world))
-    world.backfill()
-    assert len(world.items("check")) == 1
+    world.sweep(1, seconds=0)
+    for left in (0, 1):
+        defer(world)
+        world.at("wait", *[lambda: defer(world)] * left)
+        world.backfill()
+        assert (len(world.items("check")), world.stored()) == (left, world.counted())
 
 
 def test_checks_of_other_tables_stay_and_the_hourly_one_deletes_those_of_no_record_type(

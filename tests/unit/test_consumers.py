@@ -52,10 +52,8 @@ def stopped(found: Consumers) -> dict[str, str]:
     ("status", "result"),
     [
         ("Disabled", "OK"),
-        ("Disabling", "OK"),
         ("Creating", ""),
         ("Enabled", "PROBLEM: Function call failed"),
-        ("Enabled", "PROBLEM: Stream no longer exists"),
     ],
 )
 def test_a_mapping_that_is_off_or_fails_is_reported(world: World, status: str, result: str) -> None:

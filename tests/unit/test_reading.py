@@ -174,17 +174,6 @@ def test_complete_until_takes_a_handful_of_requests() -> None:
     assert len(client.queries) <= 5
 
 
-def test_a_stream_that_stands_still_is_not_complete_and_not_zero_for_sure() -> None:
-    """Three hours without delivery: the buckets that were not written look like quiet ones."""
-    client = reader(every("2026-11-22 06:00", "2026-11-22 07:00", ONE), now=at("2026-11-22 08:00"))
-    keep_up(client.api, at("2026-11-22 07:02"))
-    found = points(client, "2026-11-22 06:00", "2026-11-22 10:00", step=timedelta(hours=1))
-    expected = [(60, True), (0, False), (0, False), (0, False)]
-    assert [(point.measures.count, point.complete) for point in found] == expected
-    assert {point.as_json()["asOf"] for point in found} == {"2026-11-22T07:02:00+00:00"}
-    assert len(client.queries) == 1, "as of comes with the counts"
-
-
 @pytest.mark.parametrize(
     "stored",
     [
@@ -504,6 +493,7 @@ def test_feedbacks_own_measures_are_summed_with_the_others() -> None:
         "invalidCount": 0,
     }
     assert found.as_json().items() >= found.sums.items()
+    assert found.as_json()["asOf"] == NOW.isoformat()
     assert client.fields == [2], "an hour and five minutes, and not their parts"
 
 

@@ -56,7 +56,7 @@ def documents(models: Models) -> list[str]:
         hour_documents.load_document([_HOUR]),
         hour_documents.keys_document([_HOUR]),
         hour_documents.save_document(writes),
-        hour_documents.day_document([(_HOUR.series, 0)]),
+        hour_documents.find_document([(NOBODY, "items", 0, HOUR, None)]),
         bucket_reader.document(asks),
     )
     recorder = _Recorder()
@@ -67,7 +67,7 @@ def documents(models: Models) -> list[str]:
     for model in models:
         if model.listing is not None:
             list(rows.pages(model, NOBODY, hours_condition(0, 0)))
-    return [*(text for text, _ in made), hour_documents.BREAKDOWN_HOURS, *recorder.asked]
+    return [*(text for text, _ in made), *recorder.asked]
 
 
 def schema_of(appsync: Any, api_id: str) -> GraphQLSchema:

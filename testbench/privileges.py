@@ -20,8 +20,8 @@ def _asked(*names: str) -> list[str]:
 DOCUMENTS: Mapping[str, list[str]] = {
     "StreamAggregator": _asked(*_BUCKETS),
     "BucketSweeper": _asked(*_BUCKETS),
-    "Reconciler": _asked(*_BUCKETS, "FindBreakdownHours", "Count"),
-    "Backfiller": _asked(*_BUCKETS, "FindBreakdownHours", "FindHours"),
+    "Reconciler": _asked(*_BUCKETS, "FindHours", "Count"),
+    "Backfiller": _asked(*_BUCKETS, "FindHours"),
 }
 
 

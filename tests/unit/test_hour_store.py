@@ -11,7 +11,6 @@ from aggregated_metrics.adapters.hour_store import (
     BUCKETS_PER_SAVE,
     HOURS_PER_LOAD,
     ROLLUP_TRIES,
-    HourStore,
     Outcome,
 )
 from aggregated_metrics.core.errors import ContentionError, GraphQLError, ThrottledError
@@ -173,7 +172,7 @@ def test_requests_stay_below_what_a_firewall_takes(world: World) -> None:
     assert max(exchange.sent for exchange in large) > 8_192
     store = world.store(request_bytes=8_000)
     small = world.requests(lambda: store.update(hours(20), add(*minutes, number=2)))
-    small += world.requests(lambda: store.stored_hours([(h.series, h.start) for h in hours(40)]))
+    small += world.requests(lambda: store.stored_hours(spans(TEN - 40 * 1440, TEN)))
     assert max(exchange.sent for exchange in small) <= 8_000
     assert total(world) == 2 * 20 * len(minutes)
     assert_rollups_are_sums(world)
@@ -373,30 +372,38 @@ def test_an_unreadable_rollup_is_written_over_after_its_entry(world: World) -> N
 # Finding hours ------------------------------------------------------------------------------------
 
 
-def _stored_scopes(store: HourStore) -> list[HourId]:
-    by_score = [Series("acct-1", "scoreResultsByScore", "card", f"score-{i}") for i in range(3)]
-    found = [HourId(series, TEN - 60 * ago) for series in by_score for ago in (0, 1, 30, 700)]
-    store.update(found, add(*range(0, 60, 9)))
+BY_SCORE = [Series("acct-1", "scoreResultsByScore", "card", f"score-{i}") for i in range(3)]
+
+
+def spans(first: int, end: int, *names: str) -> list[tuple[str, str, int, int]]:
+    return [("acct-1", name, first, end) for name in names or ("items", "scoreResultsByScore")]
+
+
+def test_stored_hours_are_found_whatever_their_scopes_in_one_request(world: World) -> None:
+    store = world.store()
+    stored = {HourId(each, TEN - 60 * ago) for each in (*BY_SCORE, SERIES) for ago in (0, 1, 30)}
+    store.update(stored, add(*range(0, 60, 9)))
     store.update(hours(3, Series("acct-1", "scoreResultsByScorecard", "card")), add(0))
-    return found
+    store.update(hours(3, Series("acct-2", "items")), add(0))
+    store.update(hours(3, Series("acct-1", "scoreResultsByScore")), add(0))  # another writer's
+    found = set[HourId]()
+    both = spans(TEN - 2 * 1440, TEN + 60)
+    asked = world.requests(lambda: found.update(store.stored_hours(both)))
+    assert found == stored
+    assert {hour.series[2:] for hour in found} == {(None, None), *(each[2:] for each in BY_SCORE)}
+    assert len(asked) == 1
+    just = store.stored_hours(spans(TEN - 60, TEN))
+    assert {hour.start for hour in just} == {TEN - 60}, "the range is half-open"
 
 
-def test_the_stored_hours_of_a_breakdown_are_found_whatever_their_scopes(
-    world: World, monkeypatch: pytest.MonkeyPatch
+def test_of_a_day_with_many_buckets_only_those_that_begin_with_an_hour_are_read(
+    world: World,
 ) -> None:
     store = world.store()
-    stored = _stored_scopes(store)
-    found = store.breakdown_hours("acct-1", "scoreResultsByScore", TEN - 60 * 100, TEN + 60)
-    assert found == {hour for hour in stored if hour.start > TEN - 60 * 100}
-    assert {hour.series.scorecard_id for hour in found} == {"card"}
-    just = store.breakdown_hours("acct-1", "scoreResultsByScore", TEN - 60, TEN)
-    assert {hour.start for hour in just} == {TEN - 60}, "the range is half-open"
-    assert store.breakdown_hours("acct-2", "scoreResultsByScore", 0, TEN) == set()
-
-
-def test_the_stored_hours_of_whole_days_are_found_by_series(world: World) -> None:
-    store = world.store()
-    store.update(hours(30), add(0))
-    day = TEN - 10 * 60
-    assert set(store.stored_hours([(SERIES, day)])) == {h for h in hours(30) if h.start >= day}
-    assert len(store.stored_hours([(SERIES, day), (SERIES, day - 1440)])) == 30
+    many = [Series("acct-1", "scoreResultsByScore", "card", f"score-{i}") for i in range(15)]
+    stored = {HourId(series, TEN - 60 * n) for series in many for n in range(2)}
+    store.update(stored, add(*range(60)))
+    found = set[HourId]()
+    asked = world.requests(lambda: found.update(store.stored_hours(spans(TEN - 600, TEN + 60))))
+    assert found == stored
+    assert [len(each.operations) for each in asked] == [2, 11]

@@ -9,7 +9,7 @@ from typing import Any
 
 from aggregated_metrics.core.buckets import HOUR, iso
 from aggregated_metrics.core.hour import Write
-from aggregated_metrics.core.series import HourId, Series, key_stem
+from aggregated_metrics.core.series import HourId
 
 LOADED = (
     "compositeKey count cost decisionCount externalAiApiCount cachedAiApiCount errorCount "
@@ -21,24 +21,25 @@ FIELDS = (
     "metadata complete createdAt updatedAt"
 )
 """Subscribers get only what a mutation selects, so a mutation selects everything."""
+BY_KEY = ("listAggregatedMetrics", "compositeKey", "ModelStringKeyConditionInput")
 BY_TYPE = (
     "listAggregatedMetricsByAccountIdAndRecordTypeAndTimeRangeStart",
     "recordTypeTimeRangeStart",
-    "RecordType",
+    "ModelAggregatedMetricsByAccountRecordTypeCompositeKeyConditionInput",
 )
 BY_TIME = (
     "listAggregatedMetricsByAccountIdAndTimeRangeStartAndRecordType",
     "timeRangeStartRecordType",
-    "TimeRangeRecord",
+    "ModelAggregatedMetricsByAccountTimeRangeRecordCompositeKeyConditionInput",
 )
-"""The model's indexes: the query's field, the argument of its sort key, and what its type names."""
+"""The model's key and its indexes: the query's field, the condition's argument, and its type."""
 
 type Document = tuple[str, dict[str, Any]]
 """A text, and its variables."""
-
-
 type Keys = tuple[str, Mapping[str, Any], str | None]
-"""Composite keys of an account: a condition on them, and the page to go on with."""
+"""Keys of an account: a condition on them, and the page to go on with."""
+type Span = tuple[str, str, int, int, str | None]
+"""An account, a record type, epoch minutes `[first, end)`, and the page to go on with."""
 
 
 def load_document(ids: Sequence[HourId], token: str | None = None) -> Document:
@@ -55,13 +56,21 @@ def _keys_of(ids: Sequence[HourId], token: str | None) -> list[Keys]:
     return [(hour.series.account_id, {"beginsWith": hour.prefix}, token) for hour in ids]
 
 
-def day_document(days: Sequence[tuple[Series, int]], tokens: Sequence[str | None] = ()) -> Document:
-    """The query that lists the 60-minute buckets of whole days (an alias `d<i>` each)."""
+def find_document(spans: Sequence[Span]) -> Document:
+    """The query that finds the 60-minute buckets that start in these spans (an alias `s<i>` each).
+
+    An index's pages are cut before they are filtered.
+    """
     keys: list[Keys] = [
-        (series.account_id, {"beginsWith": f"{key_stem(series)}{iso(first)[:11]}"}, token)
-        for (series, first), token in zip(days, tokens or [None] * len(days), strict=True)
+        (account_id, {"between": [_sort_key(name, t) for t in (first, end - 1)]}, token)
+        for account_id, name, first, end, token in spans
     ]
-    return list_document("FindHours", "d", keys, 1000, "timeRangeStart", minutes=HOUR)
+    selected = "scorecardId scoreId timeRangeStart"
+    return list_document("FindHours", "s", keys, 1000, selected, index=BY_TYPE, minutes=HOUR)
+
+
+def _sort_key(record_type: str, minute: int) -> dict[str, str]:
+    return {"recordType": record_type, "timeRangeStart": iso(minute)}
 
 
 def list_document(
@@ -71,6 +80,7 @@ def list_document(
     limit: int,
     selected: str,
     *,
+    index: tuple[str, str, str] = BY_KEY,
     minutes: int | None = None,
 ) -> Document:
     """The query that lists the buckets of these keys, at most `limit` of each.
@@ -81,6 +91,7 @@ def list_document(
         keys: which buckets.
         limit: how many of each are read; a page may have more to come.
         selected: the fields.
+        index: what the keys are of.
         minutes: only buckets of this size.
     """
     variables: dict[str, Any] = {}
@@ -90,7 +101,8 @@ def list_document(
             variables[f"t{i}"] = token
     if minutes is not None:
         variables["f"] = {"numberOfMinutes": {"eq": minutes}}
-    return _list_text(name, alias, len(keys), limit, selected, minutes is not None), variables
+    text = _list_text(name, alias, len(keys), limit, selected, index, minutes is not None)
+    return text, variables
 
 
 def save_document(writes: Sequence[Write]) -> Document:
@@ -103,32 +115,22 @@ def save_document(writes: Sequence[Write]) -> Document:
     return _save_text(tuple(write.is_new for write in writes)), variables
 
 
-def index_text(name: str, index: tuple[str, str, str], selected: str) -> str:
-    """The query `name` of a page of an index, under `$range`, `$filter` and `$token`."""
-    field, argument, kind = index
-    return (
-        f"query {name}($account: String!, $token: String, "
-        f"$range: ModelAggregatedMetricsByAccount{kind}CompositeKeyConditionInput, "
-        "$filter: ModelAggregatedMetricsFilterInput) "
-        f"{{ {field}(accountId: $account, {argument}: $range, filter: $filter, limit: 1000, "
-        f"nextToken: $token) {{ items {{ {selected} }} nextToken }} }}"
-    )
-
-
-BREAKDOWN_HOURS = index_text("FindBreakdownHours", BY_TYPE, "scorecardId scoreId timeRangeStart")
-
-
 @lru_cache(maxsize=128)
 def _list_text(
-    name: str, alias: str, number: int, limit: int, selected: str, filtered: bool
+    name: str,
+    alias: str,
+    number: int,
+    limit: int,
+    selected: str,
+    index: tuple[str, str, str],
+    filtered: bool,
 ) -> str:
-    declared = [
-        f"$a{i}: String, $k{i}: ModelStringKeyConditionInput, $t{i}: String" for i in range(number)
-    ]
+    field, argument, condition = index
+    declared = [f"$a{i}: String!, $k{i}: {condition}, $t{i}: String" for i in range(number)]
     declared += ["$f: ModelAggregatedMetricsFilterInput"] * filtered
     filter_ = "filter: $f, " * filtered
     aliases = "\n".join(
-        f"{alias}{i}: listAggregatedMetrics(accountId: $a{i}, compositeKey: $k{i}, {filter_}"
+        f"{alias}{i}: {field}(accountId: $a{i}, {argument}: $k{i}, {filter_}"
         f"limit: {limit}, nextToken: $t{i}) {{ items {{ {selected} }} nextToken }}"
         for i in range(number)
     )

@@ -16,16 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from aggregated_metrics.adapters.appsync import Client, fitting
 from aggregated_metrics.adapters.hour_documents import (
-    BREAKDOWN_HOURS,
-    BY_TYPE,
     Document,
-    day_document,
+    Span,
+    find_document,
     keys_document,
     load_document,
     save_document,
 )
 from aggregated_metrics.adapters.retries import Retries, map_concurrently
-from aggregated_metrics.core.buckets import HOUR, floor, iso, minute_of
+from aggregated_metrics.core.buckets import DAY, HOUR, floor, minute_of
 from aggregated_metrics.core.errors import ConditionFailedError, GraphQLError, ThrottledError
 from aggregated_metrics.core.hour import Bucket, Hour, Write, places_of
 from aggregated_metrics.core.models import BUILT_IN, Models
@@ -282,55 +281,48 @@ class HourStore:
 
     # Finding hours --------------------------------------------------------------------------------
 
-    def breakdown_hours(
-        self, account_id: str, record_type: str, first: int, last: int
-    ) -> set[HourId]:
-        """The stored hours of a breakdown, of every scorecard or score, that start in a range.
+    def stored_hours(self, spans: Iterable[tuple[str, str, int, int]]) -> set[HourId]:
+        """The hours that have a 60-minute bucket; of a breakdown those of all scopes.
 
-        It reads their 60-minute buckets from an index, which may be a moment behind.
+        It reads an index, which may be a moment behind, day by day. Where a page is not all of a
+        day only what begins with an hour is read: four buckets of a series, not 77.
 
         Args:
-            account_id: whose.
-            record_type: the breakdown's.
-            first: the range's first epoch minute.
-            last: the first one after it.
+            spans: account, record type and epoch minutes: `[first, end)`.
         """
-        between = [{"recordType": record_type, "timeRangeStart": iso(t)} for t in (first, last - 1)]
-        variables: dict[str, Any] = {
-            "account": account_id,
-            "range": {"between": between},
-            "filter": {"numberOfMinutes": {"eq": HOUR}},
-        }
+        left: list[Span] = [
+            (account_id, name, max(first, day), min(end, day + DAY), None)
+            for account_id, name, first, end in spans
+            for day in range(floor(first, DAY), end, DAY)
+        ]
         found: set[HourId] = set()
-        while True:
-            page = self._given(BREAKDOWN_HOURS, variables)[BY_TYPE[0]] or {"items": ()}
-            for row in filter(None, page["items"]):
-                series = Series(account_id, record_type, row["scorecardId"], row["scoreId"])
-                if series.scope_id:
-                    found.add(HourId(series, floor(minute_of(row["timeRangeStart"]), HOUR)))
-            if not page.get("nextToken"):
-                return found
-            variables["token"] = page["nextToken"]
-
-    def stored_hours(self, days: Sequence[tuple[Series, int]]) -> list[HourId]:
-        """The hours of whole UTC days (series, first minute) that have a 60-minute bucket."""
-        parts = list(fitting(days, HOURS_PER_LOAD, day_document, self._request_bytes))
-        return list(chain.from_iterable(map_concurrently(self._stored_hours, parts)))
-
-    def _stored_hours(self, days: Sequence[tuple[Series, int]]) -> list[HourId]:
-        found: list[HourId] = []
-        tokens: dict[int, str | None] = dict.fromkeys(range(len(days)))
-        while tokens:
-            data = self._given(*day_document([days[i] for i in tokens], [*tokens.values()]))
-            left = {}
-            for alias, i in enumerate(tokens):
-                page = data.get(f"d{alias}") or {"items": ()}
-                rows = filter(None, page["items"])
-                found += [HourId(days[i][0], minute_of(row["timeRangeStart"])) for row in rows]
-                if page.get("nextToken"):
-                    left[i] = page["nextToken"]
-            tokens = left
+        while left:
+            parts = list(fitting(left, HOURS_PER_LOAD, find_document, self._request_bytes))
+            left = []
+            for hours, more in map_concurrently(self._find, parts):
+                found |= hours
+                left += more
         return found
+
+    def _find(self, spans: Sequence[Span]) -> tuple[set[HourId], list[Span]]:
+        """The hours on a page of each span, and what is still to be read."""
+        data = self._given(*find_document(spans))
+        found: set[HourId] = set()
+        left: list[Span] = []
+        for i, (account_id, name, first, end, _) in enumerate(spans):
+            page = data.get(f"s{i}") or {"items": ()}
+            for row in filter(None, page["items"]):
+                is_plain = name in self._models.record_types
+                ids = () if is_plain else (row["scorecardId"], row["scoreId"])
+                series = Series(account_id, name, *ids)
+                if is_plain or series.scope_id:
+                    found.add(HourId(series, floor(minute_of(row["timeRangeStart"]), HOUR)))
+            if token := page.get("nextToken"):
+                starts = range(first, end, HOUR) if end - first > HOUR else ()
+                left += [(account_id, name, start, start + 1, None) for start in starts] or [
+                    (account_id, name, first, end, token)
+                ]
+        return found, left
 
     # Requests -------------------------------------------------------------------------------------
 

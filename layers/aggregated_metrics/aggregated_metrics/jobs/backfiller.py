@@ -29,7 +29,6 @@ from pydantic import ConfigDict, Field, ValidationError, validate_call
 
 from aggregated_metrics.adapters.observability import Report, logger
 from aggregated_metrics.adapters.pending_hours import OpenCheck, PendingHours
-from aggregated_metrics.adapters.retries import map_concurrently
 from aggregated_metrics.adapters.run_files import Part, Run, RunFiles
 from aggregated_metrics.adapters.source_rows import TableRows
 from aggregated_metrics.core.buckets import DAY, HOUR
@@ -37,7 +36,7 @@ from aggregated_metrics.core.errors import EventError, RunError, UncountableErro
 from aggregated_metrics.core.findings import Findings
 from aggregated_metrics.core.metadata import Pass
 from aggregated_metrics.core.models import Model, Models
-from aggregated_metrics.core.series import HourId, Series, hour_key
+from aggregated_metrics.core.series import HourId, hour_key
 from aggregated_metrics.core.totals import GroupKey, Totals, pack, partition_of, read, unpack
 from aggregated_metrics.jobs.recount import Recount
 
@@ -284,7 +283,7 @@ class Backfiller:
 
     def _stored(
         self, model: Model, before: GroupKey | None, keys: Sequence[GroupKey]
-    ) -> Iterator[HourId]:
+    ) -> Iterable[HourId]:
         """The stored hours, with rows or without, behind the key before a window to its last one.
 
         Only of days that have a key; those of every record type of the model.
@@ -294,18 +293,11 @@ class Backfiller:
             _, account_id, day = key.day
             first = before.hour + HOUR if before is not None and before.day == key.day else day
             spans.setdefault((account_id, day), [first, 0])[1] = key.hour + HOUR
-        days = [(Series(who, name), day) for who, day in spans for name in model.plain_types]
-        for hour in self.recount.store.stored_hours(days):
-            first, end = spans[hour.series.account_id, hour.start // DAY * DAY]
-            if first <= hour.start < end:
-                yield hour
-        find = self.recount.store.breakdown_hours
-        asked = [
-            (who, name, first, end)
-            for (who, _), (first, end) in spans.items()
-            for name in model.breakdowns
-        ]
-        yield from chain.from_iterable(map_concurrently(lambda each: find(*each), asked))
+        return self.recount.store.stored_hours(
+            (account_id, name, first, end)
+            for (account_id, _), (first, end) in spans.items()
+            for name in model.counts_into
+        )
 
     def _settle(
         self,

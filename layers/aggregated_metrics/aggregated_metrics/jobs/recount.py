@@ -227,11 +227,9 @@ class Recount:
 
     def _breakdown_hours(self, wanted: Wanted, first: int, last: int) -> Collection[HourId]:
         """The stored hours of all of a model's breakdowns that start in `[first, last)`."""
-        return {
-            hour
-            for name in wanted.breakdowns
-            for hour in self.store.breakdown_hours(wanted.account_id, name, first, last)
-        }
+        return self.store.stored_hours(
+            (wanted.account_id, name, first, last) for name in wanted.breakdowns
+        )
 
     # By Scan --------------------------------------------------------------------------------------
 

@@ -8,8 +8,7 @@ from typing import Any
 from aggregated_metrics import breakdowns
 from aggregated_metrics.adapters import bucket_reader, hour_documents
 from aggregated_metrics.adapters.appsync import Client, operation_name
-from aggregated_metrics.adapters.retries import Retries
-from aggregated_metrics.adapters.source_rows import IndexRows, hours_condition
+from aggregated_metrics.adapters.source_rows import hours_condition, index_pages
 from aggregated_metrics.core.buckets import HOUR
 from aggregated_metrics.core.hour import Bucket, Write
 from aggregated_metrics.core.models import Models
@@ -63,10 +62,9 @@ def documents(models: Models) -> list[str]:
     for record_type in ("items", None):
         AggregatedMetrics.list_by_time_range(recorder, NOBODY, _WHEN, _WHEN, record_type)
     breakdowns(recorder, NOBODY, *models.breakdowns)
-    rows = IndexRows(recorder, Retries())
     for model in models:
         if model.listing is not None:
-            list(rows.pages(model, NOBODY, hours_condition(0, 0)))
+            list(index_pages(recorder.execute, model, NOBODY, hours_condition(0, 0)))
     return [*(text for text, _ in made), *recorder.asked]
 
 

@@ -290,14 +290,15 @@ class World:
 
     # The adapters ---------------------------------------------------------------------------------
 
-    def client(self) -> AppSyncClient:
+    def client(self, request_bytes: int = 0) -> AppSyncClient:
         """The API's client, for an invocation that begins now."""
-        return AppSyncClient(local.ENDPOINT, self.session, self._time_left())
+        session, left = self.session, self._time_left()
+        return AppSyncClient(local.ENDPOINT, session, left, request_bytes=request_bytes)
 
-    def store(self, **options: Any) -> HourStore:
+    def store(self, request_bytes: int = 0, **options: Any) -> HourStore:
         """The hours, for an invocation that begins now; its waits move the clock."""
         return HourStore(
-            self.client(),
+            self.client(request_bytes),
             **{
                 "clock": self.clock,
                 "time_left": self._time_left(),

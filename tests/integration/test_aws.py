@@ -4,14 +4,16 @@ Every other test uses ports in memory; these say that the ports answer in the sa
 """
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from aggregated_metrics.adapters import queues
 from aggregated_metrics.adapters.consumers import consumers
-from aggregated_metrics.adapters.pending_hours import PendingHours
-from aggregated_metrics.adapters.queues import Quarantine
+from aggregated_metrics.adapters.pending_hours import Entry, PendingHours
+from aggregated_metrics.adapters.queues import Queue
 from aggregated_metrics.adapters.run_files import Part, RunFiles
 from aggregated_metrics.core.series import HourId, Series
 from botocore.stub import Stubber
@@ -20,12 +22,12 @@ from testbench import local
 from testbench.fakes.aws import FakeMappings, MemoryQueue, Queues
 from testbench.fakes.dynamodb import MemoryTable
 from testbench.fakes.scans import FakeBucket
+from testbench.hours import HOUR, TEN
 from testbench.streams import image, table_arn
 from testbench.world import Clock, World
 from tests.conftest import Aws
 
 TABLE = "Item-abcdefghij-NONE"
-HOURS = [HourId(Series("acct-1", name), 29_000_000 // 60 * 60) for name in ("items", "tasks")]
 
 
 @pytest.fixture
@@ -117,87 +119,110 @@ def pending(request: pytest.FixtureRequest, clock: Clock) -> PendingHours:
     )
 
 
-def test_entries_are_found_by_what_is_due_and_moved_only_under_their_token(
+def entry_of(pending: PendingHours, hour: HourId) -> Entry:
+    entry, _ = pending.find(hour)
+    assert entry is not None
+    return entry
+
+
+def test_entries_are_found_the_longest_due_and_the_longest_over_first(
     pending: PendingHours, clock: Clock
 ) -> None:
     now = int(clock.timestamp())
-    many = [HourId(Series(f"other-{n}", "items"), HOURS[0].start) for n in range(30)]
-    assert (
-        pending.touch({HOURS[0]: now - 5, HOURS[1]: now - 9} | dict.fromkeys(many, now + 9)) == 32
-    )
-    first, second = pending.due(10)
-    assert [first.hour, second.hour] == HOURS[::-1]
-    assert {entry.hour for entry in pending.over()} == {*HOURS, *many}
-    pending.touch({HOURS[0]: now - 7})
-    assert [pending.reschedule(entry, None) for entry in (first, second)] == [True, False]
-    assert [entry.hour for entry in pending.due(10)] == [HOURS[0]]
-    found, _ = pending.find(HOURS[1])
-    assert found is not None
-    assert (found.due, pending.delete(second), pending.delete(found)) == (None, False, True)
-    assert pending.find(HOURS[1]) == (None, None)
+    dues = {60 * n: now + offset for n, offset in enumerate((-5, 0, 1, -90, 3600))}
+    hours = {HourId(Series("acct-1", "items"), TEN - start): due for start, due in dues.items()}
+    others = {HourId(Series(f"other-{n}", "items"), TEN + 60): now + 9 for n in range(30)}
+    assert pending.touch(hours | others) == 35
+    due = pending.due(10)
+    assert [(entry.due or 0) - now for entry in due] == [-90, -5, 0]
+    assert pending.due(2) == due[:2]
+    assert [(TEN - entry.hour.start) // 60 for entry in pending.over()] == [4, 3, 2, 1]
+
+
+@pytest.mark.parametrize("act", ["later", "never", "delete"])
+def test_what_was_touched_meanwhile_is_neither_moved_nor_deleted(
+    pending: PendingHours, clock: Clock, act: str
+) -> None:
+    now = int(clock.timestamp())
+    acts: Mapping[str, Callable[[Entry], bool]] = {
+        "later": lambda read: pending.reschedule(read, now + 300),
+        "never": lambda read: pending.reschedule(read, None),
+        "delete": pending.delete,
+    }
+    pending.touch({HOUR: now})
+    before = entry_of(pending, HOUR)
+    pending.touch({HOUR: now})
+    entry = entry_of(pending, HOUR)
+    assert [acts[act](before), entry_of(pending, HOUR) == entry] == [False, True]
+    assert [acts[act](entry), pending.due(10)] == [True, []]
+    found, _ = pending.find(HOUR)
+    moved = {"later": entry._replace(due=now + 300), "never": entry._replace(due=None)}
+    assert found == moved.get(act)
 
 
 def test_a_claim_replaces_an_entry_whose_writer_has_ended(
     pending: PendingHours, clock: Clock
 ) -> None:
-    claimed = pending.claim(HOURS[0], None)
+    claimed = pending.claim(HOUR, None)
+    assert claimed == entry_of(pending, HOUR)
     assert claimed is not None
-    assert pending.claim(HOURS[0], None) is None  # another one has put it meanwhile
-    pending.touch({HOURS[1]: 0})
-    (entry, _) = pending.find(HOURS[1])
-    assert pending.claim(HOURS[1], entry) is None  # it may still be written
+    assert claimed.until == claimed.due == math.ceil(clock.timestamp() + 90)
+    assert pending.claim(HOUR, None) is None  # another one has put it meanwhile
+    entry = entry_of(pending, HOUR)
+    assert pending.claim(HOUR, entry) is None  # it may still be written
     clock.advance(91)
-    (entry, _) = pending.find(HOURS[1])
-    assert entry is not None
-    taken = pending.claim(HOURS[1], entry)
+    entry = entry_of(pending, HOUR)
+    taken = pending.claim(HOUR, entry)
     assert taken is not None
-    assert (pending.delete(entry), pending.delete(taken)) == (False, True)
+    assert [pending.delete(each) for each in (entry, taken)] == [False, True]
 
 
 def test_an_open_check_keeps_its_first_time_and_stays_deferred(
     pending: PendingHours, clock: Clock
 ) -> None:
-    pending.open_check(HOURS[0], "lost", deferred=True)
+    pending.open_check(HOUR, "lost", deferred=True)
     (old,) = pending.open_checks()
     clock.advance(60)
-    pending.expect(HOURS[0], "in flux")
-    (check,) = pending.open_checks()
-    assert (check.since, check.at - check.since) == (old.since, 60)
-    assert (check.deferred, check.reason) == (True, "in flux")
-    assert [entry.hour for entry in pending.over()] == [HOURS[0]]
-    assert [pending.close_check(each) for each in (old, check)] == [False, True]
-    assert list(pending.open_checks()) == []
+    pending.open_check(HOUR._replace(start=TEN - 60), "later")
+    pending.expect(HOUR, "in flux")
+    check, later = pending.open_checks()
+    assert check[:5] == (HOUR, old.since, True, "in flux", old.since + 60)
+    assert later[1:4] == (old.since + 60, False, "later")
+    assert [entry.hour for entry in pending.due(10)] == [HOUR]
+    assert [pending.delete(each) for each in (old, check)] == [False, True]
+    assert list(pending.open_checks()) == [later]
 
 
-def test_notes_count_for_ten_minutes(pending: PendingHours, clock: Clock) -> None:
+def test_a_note_counts_for_ten_minutes_and_a_shard_has_one(
+    pending: PendingHours, clock: Clock
+) -> None:
     pending.put_note("Item", "a", 5.0)
+    pending.put_note("Item", "b", 4.0)
     clock.advance(599)
     pending.put_note("Item", "b", 6.5)
-    assert sorted(first for _, first in pending.notes()) == [5.0, 6.5]
+    assert pending.notes() == [("Item", 5.0), ("Item", 6.5)]
     clock.advance(2)
     assert pending.notes() == [("Item", 6.5)]
 
 
 @pytest.fixture(params=["memory", "aws"])
-def queue(request: pytest.FixtureRequest) -> tuple[Any, str]:
-    if request.param == "memory":
-        return Queues({local.QUARANTINE: MemoryQueue()}), local.QUARANTINE
-    client = request.getfixturevalue("aws")("sqs")
-    return client, request.getfixturevalue("queue_url")
+def queue(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Queue:
+    client: Any = Queues({local.QUARANTINE: MemoryQueue()})
+    url = local.QUARANTINE
+    if request.param == "aws":
+        monkeypatch.setattr(queues, "_WAIT_SECONDS", 0)  # moto has one server
+        client, url = request.getfixturevalue("aws")("sqs"), request.getfixturevalue("queue_url")
+    return Queue(lambda: client, url, "QUARANTINE_QUEUE_URL")
 
 
-def test_quarantined_messages_are_hidden_released_and_deleted(
-    queue: tuple[Any, str], clock: Clock
-) -> None:
-    quarantine = Quarantine(*queue, clock=clock)
-    sent = [({"eventID": str(n)}, "why") for n in range(12)]
-    assert quarantine.send(sent) == 12
-    taken = quarantine.receive(20)
-    assert {str((record or {})["eventID"]) for record, _ in taken} == {str(n) for n in range(12)}
-    quarantine.delete(taken[:11])
-    quarantine.release(taken[11:])
-    (left,) = quarantine.receive(20)
-    assert left[0] == taken[11][0]
+def test_received_messages_are_hidden_until_they_are_deleted_or_released(queue: Queue) -> None:
+    queue.send([f"{n}" for n in range(23)])
+    messages, others = queue.receive(12), queue.receive(11)
+    assert (len(messages), len({receipt for _, receipt in messages + others})) == (12, 23)
+    queue.delete([*messages[:11], *others])
+    queue.release(messages[11:])
+    (left,) = queue.receive(100)
+    assert left[0] == messages[11][0]
 
 
 @pytest.fixture(params=["memory", "aws"])

@@ -1,6 +1,5 @@
 """A check ends in time, whatever it has to read, and costs no account another one's turn."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -18,12 +17,10 @@ LATER = 200
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
     """A world with pages of five rows."""
     monkeypatch.setattr(source_rows, "PAGE", 5)
-    source_rows._query.cache_clear()
-    yield World(["Task"])
-    source_rows._query.cache_clear()
+    return World(["Task"])
 
 
 def slow(world: World, page_seconds: float) -> None:

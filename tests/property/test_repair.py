@@ -26,9 +26,7 @@ def _short_pages() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retries, "GROUPS_AT_ONCE", 1)
         patch.setattr(source_rows, "PAGE", 3)
-        source_rows._query.cache_clear()
         yield
-    source_rows._query.cache_clear()
 
 
 def _text(minutes_ago: int, offset: int = 0) -> str:

@@ -41,12 +41,10 @@ def pages(*, rows: int | None = None, scanned: int | None = None) -> Iterator[No
     """Meanwhile read so many rows a page, and put down a scan's totals after so many rows."""
     kept = source_rows.PAGE, backfiller.ROWS_A_PART
     source_rows.PAGE, backfiller.ROWS_A_PART = rows or kept[0], scanned or kept[1]
-    source_rows._query.cache_clear()
     try:
         yield
     finally:
         source_rows.PAGE, backfiller.ROWS_A_PART = kept
-        source_rows._query.cache_clear()
 
 
 # --------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ class Index:
         self.unverified: Collection[int] = ()
         self.is_blind = False
 
-    def pages(
+    def __call__(
         self, model: Model, account_id: str, condition: Condition, *, newest_first: bool = True
     ) -> Iterator[Page]:
         self.asked.append((condition, newest_first))
@@ -41,7 +41,7 @@ class Index:
         for page in given:
             self.clock.advance(1)
             last = str(page[-1][self.by]) if page else ""
-            yield Page(page, last, tuple(self.unverified), self.is_blind)
+            yield page, last, tuple(self.unverified), self.is_blind
 
 
 def reading(

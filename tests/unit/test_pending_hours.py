@@ -1,4 +1,4 @@
-"""Entries, open checks and notes: what is put, when it is skipped, and what a token protects."""
+"""What is put, and when it is skipped. Orders, conditions and tokens: integration/test_aws."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -6,12 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from aggregated_metrics.adapters.pending_hours import (
-    LEASE_SECONDS,
-    Entry,
-    OpenCheck,
-    PendingHours,
-)
+from aggregated_metrics.adapters.pending_hours import LEASE_SECONDS, Entry, OpenCheck, PendingHours
 from aggregated_metrics.core.errors import ServiceError
 from aggregated_metrics.core.series import HourId, Series, hour_key
 from botocore.exceptions import ClientError
@@ -19,20 +14,17 @@ from botocore.exceptions import ClientError
 from testbench import local
 from testbench.fakes.dynamodb import MemoryTable
 from testbench.hours import GRACE, HOUR, NOW, SERIES, TEN
-from testbench.templates import template
 from testbench.world import World
 
 OLD = HourId(SERIES, TEN - 600)
-OVER = (TEN + 60) * 60 + GRACE
+AT = int(NOW.timestamp())
+LEASE = LEASE_SECONDS + 1
+"""From AT on, rounded up."""
 
 
 @pytest.fixture
 def world() -> World:
     return World(now=NOW)
-
-
-def now(world: World) -> int:
-    return int(world.clock.timestamp())
 
 
 def another(world: World) -> PendingHours:
@@ -52,54 +44,20 @@ def check_of(world: World, hour: HourId = OLD) -> OpenCheck:
     return found
 
 
-def touched(world: World, hour: HourId = OLD) -> Entry:
-    world.pending().touch({hour: now(world)})
-    return entry_of(world, hour)
-
-
 # Entries ------------------------------------------------------------------------------------------
 
 
 def test_an_entry_says_whose_hour_when_and_until_when(world: World) -> None:
     hour = HourId(Series("acct-1", "items", "scorecard-1", "score-1"), TEN)
-    assert world.pending().touch({hour: now(world) + 30}) == 1
+    assert world.pending().touch({hour: AT + 30}) == 1
     entry = entry_of(world, hour)
     assert entry.hour.series[:] == hour.series[:]
-    assert (entry.due, entry.over) == (now(world) + 30, OVER)
-    assert entry.until == now(world) + 1 + LEASE_SECONDS, "rounded up"
-
-
-def test_a_lease_is_longer_than_any_invocation_that_writes_a_batch() -> None:
-    assert template("template.yaml")["Globals"]["Function"]["Timeout"] < LEASE_SECONDS
-
-
-def test_only_what_is_due_is_given_the_longest_due_first(world: World) -> None:
-    dues = {60 * n: now(world) + offset for n, offset in enumerate((-5, 0, 1, -90, 3600))}
-    world.pending().touch({HourId(SERIES, TEN + start): due for start, due in dues.items()})
-    found = world.pending().due(10)
-    assert [(e.due or 0) - now(world) for e in found] == [-90, -5, 0]
-    assert world.pending().due(2) == found[:2]
-
-
-def test_only_hours_that_are_over_are_given_whether_something_is_due_or_not(world: World) -> None:
-    world.pending().touch({HOUR: None, OLD: None, HourId(SERIES, TEN - 1200): now(world)})
-    world.pending().reschedule(entry_of(world, OLD), None)
-    assert [entry.hour.start for entry in world.pending().over()] == [TEN - 1200, TEN - 600]
+    assert entry[1:4] == (AT + 30, (TEN + 60) * 60 + GRACE, AT + LEASE)
 
 
 def test_a_complete_hour_is_due_when_its_writer_has_certainly_ended(world: World) -> None:
     world.pending().touch({OLD: None})
-    assert world.pending().due(10) == []
-    world.clock.advance(LEASE_SECONDS + 1)
-    assert [entry.hour for entry in world.pending().due(10)] == [OLD]
-
-
-def test_more_entries_than_a_request_takes_are_all_put(world: World) -> None:
-    client = Throttled(world.table, 0)
-    hours = {HourId(SERIES, TEN - 60 * n): now(world) for n in range(60)}
-    assert client.pending(world).touch(hours) == 60
-    assert {entry.hour for entry in world.pending().due(100)} == set(hours)
-    assert client.requests == 3
+    assert entry_of(world).due == AT + LEASE
 
 
 @pytest.mark.parametrize(
@@ -119,7 +77,7 @@ def test_an_entry_is_skipped_if_it_is_no_later_still_ahead_and_not_over_within_t
     world: World, hour: HourId, first: int | None, second: int | None, wait: float, put: int
 ) -> None:
     def due(seconds: int | None) -> int | None:
-        return None if seconds is None else int(NOW.timestamp()) + seconds
+        return None if seconds is None else AT + seconds
 
     assert world.pending().touch({hour: due(first)}) == 1
     world.clock.advance(wait)
@@ -127,78 +85,21 @@ def test_an_entry_is_skipped_if_it_is_no_later_still_ahead_and_not_over_within_t
     assert another(world).touch({hour: due(second)}) == 1, "another process knows nothing of it"
 
 
-def test_what_was_not_put_is_put_again(world: World) -> None:
-    client = Throttled(world.table, 6)
-    pending = client.pending(world)
-    with pytest.raises(ServiceError, match=r"it is throttled.*PENDING_HOURS_TABLE"):
-        pending.touch({HOUR: now(world) + 60})
-    assert pending.touch({HOUR: now(world) + 60}) == 1
-
-
 def test_what_is_deleted_is_not_remembered(world: World) -> None:
-    world.pending().touch({HOUR: now(world) + 60})
+    world.pending().touch({HOUR: AT + 60})
     world.pending().delete(entry_of(world, HOUR))
-    assert world.pending().touch({HOUR: now(world) + 60}) == 1
-
-
-# Tokens -------------------------------------------------------------------------------------------
-
-
-def test_a_visited_hour_is_due_when_it_is_said_or_never_again(world: World) -> None:
-    entry = touched(world)
-    assert world.pending().reschedule(entry, now(world) + 300)
-    assert world.pending().due(1) == []
-    world.clock.advance(300)
-    assert [found.token for found in world.pending().due(1)] == [entry.token]
-    assert world.pending().reschedule(entry, None)
-    assert world.pending().due(1) == []
-    assert entry_of(world).due is None
-
-
-@pytest.mark.parametrize("act", ["later", "never", "delete"])
-def test_what_was_touched_meanwhile_is_neither_moved_nor_deleted(world: World, act: str) -> None:
-    entry = touched(world)
-    another(world).touch({OLD: now(world)})
-    acts: Mapping[str, Callable[[Entry], bool]] = {
-        "later": lambda read: world.pending().reschedule(read, now(world) + 300),
-        "never": lambda read: world.pending().reschedule(read, None),
-        "delete": world.pending().delete,
-    }
-    assert not acts[act](entry)
-    assert entry_of(world).due == now(world)
-    assert acts[act](entry_of(world))
-
-
-# Claims -------------------------------------------------------------------------------------------
-
-
-def test_a_repair_claims_an_hour_that_has_no_entry(world: World) -> None:
-    claimed = world.pending().claim(OLD, None)
-    assert claimed is not None
-    assert claimed == entry_of(world)
-    assert claimed.until == claimed.due == now(world) + 1 + LEASE_SECONDS
-    assert world.pending().delete(claimed)
-
-
-def test_a_repair_replaces_the_entry_that_it_has_read_when_its_writer_has_ended(
-    world: World,
-) -> None:
-    entry = touched(world)
-    world.clock.advance(LEASE_SECONDS + 1)
-    claimed = world.pending().claim(OLD, entry)
-    assert claimed is not None
-    assert not world.pending().delete(entry)
-    assert world.pending().delete(claimed)
+    assert world.pending().touch({HOUR: AT + 60}) == 1
 
 
 @pytest.mark.parametrize("why", ["still written", "touched meanwhile", "new meanwhile"])
 def test_where_another_may_still_write_the_entry_stays_after_the_repair(
     world: World, why: str
 ) -> None:
-    known = None if why == "new meanwhile" else touched(world)
-    if why != "still written":
-        world.clock.advance(LEASE_SECONDS + 1)
-        another(world).touch({OLD: now(world)})
+    world.pending().touch({OLD: AT})
+    known = None if why == "new meanwhile" else entry_of(world)
+    if why == "touched meanwhile":
+        world.clock.advance(LEASE)
+        another(world).touch({OLD: AT})
     until = entry_of(world).until
     assert world.pending().claim(OLD, known) is None
     assert entry_of(world).until >= until, "nor is it deleted before that other one has ended"
@@ -208,37 +109,16 @@ def test_where_another_may_still_write_the_entry_stays_after_the_repair(
 # Open checks --------------------------------------------------------------------------------------
 
 
-def test_an_open_check_keeps_its_first_since_and_gets_a_new_reason_and_token(world: World) -> None:
-    world.pending().open_check(OLD, "first")
-    before = check_of(world)
-    assert before[:5] == (OLD, now(world), False, "first", now(world))
-    world.clock.advance(600)
-    world.pending().open_check(OLD, "second")
-    after = check_of(world)
-    assert after[:5] == (OLD, before.since, False, "second", now(world))
-    assert not world.pending().close_check(before)
-    assert world.pending().close_check(after)
-    assert list(world.pending().open_checks()) == []
-
-
 def test_deferred_is_kept_whatever_an_index_check_says_later(world: World) -> None:
     for deferred, kept in ((False, False), (True, True), (False, True)):
         world.pending().open_check(OLD, "why", deferred=deferred)
         assert check_of(world).deferred is kept
 
 
-def test_open_checks_are_given_the_oldest_first(world: World) -> None:
-    for n in range(3):
-        world.pending().open_check(HourId(SERIES, TEN + 60 * n), f"{n}")
-        world.clock.advance(60)
-    world.pending().open_check(HOUR, "again")
-    assert [check.reason for check in world.pending().open_checks()] == ["again", "1", "2"]
-
-
 def test_neither_an_entry_nor_an_open_check_erases_the_other(world: World) -> None:
     world.pending().open_check(OLD, "why", deferred=True)
-    entry = touched(world)
-    assert check_of(world).deferred
+    world.pending().touch({OLD: AT})
+    entry = entry_of(world)
     world.pending().open_check(OLD, "again")
     assert entry_of(world) == entry
     world.pending().delete(entry)
@@ -247,34 +127,18 @@ def test_neither_an_entry_nor_an_open_check_erases_the_other(world: World) -> No
 
 def test_to_expect_an_hour_is_an_entry_that_is_due_now_and_an_open_check(world: World) -> None:
     world.pending().expect(OLD, "a batch was lost", deferred=True)
-    assert entry_of(world)[:4] == (OLD, now(world), OLD.start * 60 + 3600 + GRACE, now(world))
+    assert entry_of(world)[:4] == (OLD, AT, OLD.start * 60 + 3600 + GRACE, AT)
     assert check_of(world)[2:4] == (True, "a batch was lost")
 
 
 def test_to_expect_a_touched_hour_keeps_when_it_is_due_and_how_long_it_is_written(
     world: World,
 ) -> None:
-    world.pending().touch({OLD: now(world) + 300})
+    world.pending().touch({OLD: AT + 300})
     before = entry_of(world)
     world.pending().expect(OLD, "a batch was lost")
     assert entry_of(world)[:4] == before[:4]
     assert not world.pending().delete(before), "it has a new token: it is to be checked again"
-
-
-# Notes --------------------------------------------------------------------------------------------
-
-
-def test_a_note_counts_for_ten_minutes_and_a_shard_has_one(world: World) -> None:
-    world.pending().put_note("Item", "a", 100.25)
-    world.clock.advance(300)
-    world.pending().put_note("Item", "b", 200.0)
-    world.pending().put_note("Task", "a", 300.0)
-    assert world.pending().notes() == [
-        *(("Item", 100.25), ("Item", 200.0), ("Task", 300.0)),
-    ]
-    world.clock.advance(301)
-    world.pending().put_note("Item", "b", 150.0)
-    assert world.pending().notes() == [("Task", 300.0), ("Item", 150.0)]
 
 
 # Trouble ------------------------------------------------------------------------------------------
@@ -299,12 +163,23 @@ class Throttled:
         return {"UnprocessedItems": {name: requests[-1:]} if self.times >= 0 else {}}
 
 
-def test_what_was_throttled_is_put_again_after_a_while(world: World) -> None:
-    client = Throttled(world.table, 3)
-    hours = {HourId(SERIES, TEN - 60 * n): now(world) for n in range(3)}
-    client.pending(world).touch(hours)
-    assert (len(world.pending().due(10)), client.requests) == (3, 4)
-    assert world.clock.now - NOW > timedelta(seconds=0.5)
+@pytest.mark.parametrize(("times", "number", "requests"), [(0, 60, 3), (3, 3, 4)])
+def test_what_a_request_does_not_take_is_put_by_another_after_a_while(
+    world: World, times: int, number: int, requests: int
+) -> None:
+    client = Throttled(world.table, times)
+    hours = {HourId(SERIES, TEN - 60 * n): AT for n in range(number)}
+    assert client.pending(world).touch(hours) == number
+    assert {entry.hour for entry in world.pending().due(100)} == set(hours)
+    assert client.requests == requests
+    assert world.clock.now - NOW >= timedelta(seconds=0.2 * times)
+
+
+def test_what_was_not_put_is_put_again(world: World) -> None:
+    pending = Throttled(world.table, 6).pending(world)
+    with pytest.raises(ServiceError, match=r"it is throttled.*PENDING_HOURS_TABLE"):
+        pending.touch({HOUR: AT + 60})
+    assert pending.touch({HOUR: AT + 60}) == 1
 
 
 @pytest.mark.parametrize("call", ["batch_write_item", "get_item", "update_item", "query"])
@@ -328,10 +203,8 @@ def test_a_table_that_does_not_answer_is_named(
 def test_an_item_that_is_not_understood_costs_no_other_and_is_logged(
     world: World, lines: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    touched(world)
-    world.table.items["odd"] = world.table.items[hour_key(OLD)] | {
-        "hour": {"S": "odd"},
-        "until": {"S": "soon"},
-    }
+    world.pending().touch({OLD: AT})
+    odd = {"hour": {"S": "odd"}, "until": {"S": "soon"}}
+    world.table.items["odd"] = world.table.items[hour_key(OLD)] | odd
     assert [entry.hour for entry in world.pending().due(10)] == [OLD]
     assert [line["level"] for line in lines()] == ["WARNING"]

@@ -18,8 +18,7 @@ from botocore.config import Config
 from aggregated_metrics.adapters.appsync import AppSyncClient, open_session
 from aggregated_metrics.adapters.hour_store import HourStore
 from aggregated_metrics.adapters.pending_hours import LEASE_SECONDS, PendingHours
-from aggregated_metrics.adapters.queues import Quarantine
-from aggregated_metrics.adapters.retries import Retries
+from aggregated_metrics.adapters.queues import Queue, failed_batch
 from aggregated_metrics.adapters.settings import Settings
 from aggregated_metrics.core.errors import SettingsError
 from aggregated_metrics.core.metadata import NEVER
@@ -51,7 +50,7 @@ class Process:
     """What one Lambda process keeps from invocation to invocation.
 
     `aws` gives botocore's client for a service, always the same one; a client costs tens of
-    milliseconds, so each is made when it is first needed.
+    milliseconds, so each is made when it is first needed, by most invocations never.
     """
 
     settings: Settings
@@ -60,10 +59,6 @@ class Process:
     clock: Callable[[], datetime] = now
     sleep: Callable[[float], None] = time.sleep
     remembered: dict[HourId, int] = field(default_factory=dict)
-
-    def aws_on_use(self, service: str) -> Any:
-        """A client that is made when it is first called: most invocations never do."""
-        return _OnUse(lambda: self.aws(service))
 
     def client(self, time_left: Callable[[], float]) -> AppSyncClient:
         """The API's client for one invocation."""
@@ -81,7 +76,6 @@ class Process:
             clock=self.clock,
             models=self.settings.models,
             time_left=time_left,
-            request_bytes=self.settings.MAX_REQUEST_BYTES,
             sleep=self.sleep,
         )
 
@@ -97,14 +91,9 @@ class Process:
             sleep=self.sleep,
         )
 
-    def quarantine(self) -> Quarantine:
-        """The quarantine queue."""
-        return Quarantine(
-            self.aws_on_use("sqs"),
-            self.settings.QUARANTINE_QUEUE_URL,
-            clock=self.clock,
-            kept=self.settings.models.attributes,
-        )
+    def queue(self, setting: str) -> Queue:
+        """The queue that a setting names."""
+        return Queue(lambda: self.aws("sqs"), getattr(self.settings, setting), setting)
 
 
 def aggregator(process: Process, context: Any) -> "Aggregator":
@@ -115,7 +104,7 @@ def aggregator(process: Process, context: Any) -> "Aggregator":
     return Aggregator(
         store=process.store(time_left(context)),
         pending=process.pending(),
-        quarantine=process.quarantine(),
+        quarantine=process.queue("QUARANTINE_QUEUE_URL"),
         models=settings.models,
         source_tables=settings.SOURCE_TABLES,
         clock=process.clock,
@@ -130,7 +119,7 @@ def ask_streams(process: Process, context: Any, report: "Report") -> "AsOf":
 
     settings = process.settings
     found = consumers.consumers(
-        process.aws_on_use("lambda"),
+        process.aws("lambda"),
         process.aws("dynamodb"),
         settings.STREAM_FUNCTION,
         settings.streams,
@@ -166,17 +155,15 @@ def sweeper(process: Process, context: Any, as_of: "AsOf") -> "Sweeper":
 
 def reconciler(process: Process, context: Any) -> "Reconciler":
     """Reconciler's job, for one invocation."""
-    from aggregated_metrics.adapters.queues import FailedBatches  # noqa: PLC0415 - cold start
     from aggregated_metrics.jobs.reconciler import Reconciler  # noqa: PLC0415 - cold start
 
     settings, left = process.settings, time_left(context)
     return Reconciler(
         recount=lambda rows_limit: recount(process, left, rows_limit),
         pending=process.pending(left),
-        quarantine=process.quarantine(),
-        failed_batches=FailedBatches(
-            process.aws_on_use("sqs"), process.aws_on_use("s3"), settings.FAILED_BATCHES_QUEUE_URL
-        ),
+        quarantine=process.queue("QUARANTINE_QUEUE_URL"),
+        failed_batches=process.queue("FAILED_BATCHES_QUEUE_URL"),
+        failed_batch=lambda note: failed_batch(process.aws("s3"), note),
         models=settings.models,
         source_tables=settings.SOURCE_TABLES,
         clock=process.clock,
@@ -215,18 +202,18 @@ def backfiller(process: Process, context: Any) -> "Backfiller":
 def recount(process: Process, left: Callable[[], float], rows_limit: int) -> "Recount":
     """What counts again, compares and repairs, for one invocation."""
     from aggregated_metrics.adapters.consumers import load_as_of  # noqa: PLC0415 - cold start
-    from aggregated_metrics.adapters.source_rows import IndexRows  # noqa: PLC0415 - cold start
+    from aggregated_metrics.adapters.source_rows import index_pages  # noqa: PLC0415 - cold start
     from aggregated_metrics.jobs.recount import Recount  # noqa: PLC0415 - cold start
 
-    settings = process.settings
-    as_of = lru_cache(maxsize=1)(partial(load_as_of, process.store(left)))
+    settings, store = process.settings, process.store(left)
+    as_of = lru_cache(maxsize=1)(partial(load_as_of, store))
 
     def complete_until(record_type: str) -> float:
         return _complete_until(as_of())(record_type)
 
     return Recount(
-        store=process.store(left),
-        rows=IndexRows(process.client(left), Retries(left, process.sleep)),
+        store=store,
+        pages=partial(index_pages, store.execute),
         pending=process.pending(left),
         models=settings.models,
         clock=process.clock,
@@ -268,16 +255,6 @@ def process() -> Process:
         session=open_session(credentials, settings.region),
         aws=lru_cache(lambda service: session.create_client(service, config=_CONFIG)),
     )
-
-
-class _OnUse:
-    """Stands for what `make` gives, and asks for it only when it is used."""
-
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self._make = make
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._make(), name)
 
 
 def time_left(context: Any) -> Callable[[], float]:

@@ -23,7 +23,7 @@ from aggregated_metrics.adapters.hour_documents import (
     load_document,
     save_document,
 )
-from aggregated_metrics.adapters.retries import Retries, map_concurrently
+from aggregated_metrics.adapters.retries import Retries, map_concurrently, packed
 from aggregated_metrics.core.buckets import DAY, HOUR, floor, minute_of
 from aggregated_metrics.core.errors import ConditionFailedError, GraphQLError, ThrottledError
 from aggregated_metrics.core.hour import Bucket, Hour, Write, places_of
@@ -79,17 +79,10 @@ class Outcome:
     evicted: int = 0
 
     def add(self, other: "Outcome") -> None:
-        """Add the outcome of other hours."""
-        self.hours += other.hours
-        self.saved |= other.saved
-        self.conflicts += other.conflicts
-        self.retries += other.retries
-        self.rollups_left |= other.rollups_left
-        self.unreadable |= other.unreadable
-        self.left_out |= other.left_out
-        self.clamped += other.clamped
-        self.overflowed += other.overflowed
-        self.evicted += other.evicted
+        """Add the outcome of other hours: numbers are added, the rest is united."""
+        for name in self.__slots__:
+            mine, more = getattr(self, name), getattr(other, name)
+            setattr(self, name, mine + more if isinstance(mine, int) else mine | more)
 
     def as_report(self) -> "Report":
         """For the invocation's line and its metrics."""
@@ -106,12 +99,10 @@ class HourStore:
     """The hours of the API. Every method raises ApiError if it refuses, or does not answer in time.
 
     Args:
-        client: carries out GraphQL documents.
+        client: carries out GraphQL documents; its `request_bytes`, if it has that, is obeyed.
         clock: the time now, aware.
         models: what is counted; says which measures a record type keeps in metadata.
         time_left: seconds that the caller still has.
-        request_bytes: how large a request may be (a firewall's limit); 0 for any size. A single
-            bucket is never split.
         sleep, jitter: how to wait between tries; a test passes its own.
     """
 
@@ -122,14 +113,13 @@ class HourStore:
         clock: Callable[[], datetime],
         models: Models = BUILT_IN,
         time_left: Callable[[], float] = lambda: 60.0,
-        request_bytes: int = 0,
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._client = client
+        self._request_bytes = getattr(client, "request_bytes", 0)
         self._clock = clock
         self._models = models
-        self._request_bytes = request_bytes
         self._retries = Retries(time_left, sleep, jitter)
 
     def load(self, ids: Sequence[HourId]) -> list[Hour]:
@@ -253,9 +243,10 @@ class HourStore:
     def _save(self, writes: Sequence[Write]) -> Iterator[tuple[Write, bool]]:
         """Send the writes, minutes before rollups; each with whether it went through."""
         ordered = sorted(writes, key=lambda write: (write.bucket.size > 1, not write.is_new))
+        sized = [(write, len(write.record.get("metadata", ""))) for write in ordered]
         for part in chain.from_iterable(
             fitting(part, BUCKETS_PER_SAVE, save_document, self._request_bytes)
-            for part in _by_metadata(ordered)
+            for part in packed(sized, BUCKETS_PER_SAVE, BYTES_PER_SAVE)
         ):
             self._retries.stop_in_time("some buckets are not written")
             lost = self._send(part)
@@ -326,14 +317,14 @@ class HourStore:
 
     # Requests -------------------------------------------------------------------------------------
 
-    def execute(self, document: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+    def execute(self, document: str, variables: dict[str, Any]) -> dict[str, Any]:
         """Carry out a query; where it is throttled, again after a while.
 
         Raises:
             ContentionError: it is throttled until the time is over.
         """
         request = partial(self._client.execute, document, variables)
-        return self._retries.call_with_backoff(request, "an hour is not loaded")
+        return self._retries.call_with_backoff(request, "a query is not answered")
 
     def _given(self, document: str, variables: dict[str, Any]) -> dict[str, Any]:
         """The data of a query, also where some records are missing from it: null, with an error.
@@ -393,21 +384,6 @@ def _is_bucket(row: Any) -> bool:
         and isinstance(row.get("complete"), bool)
         and isinstance(row.get("count"), int)
     )
-
-
-def _by_metadata(writes: Sequence[Write]) -> Iterator[list[Write]]:
-    """Writes whose metadata fit into one request."""
-    part: list[Write] = []
-    size = 0
-    for write in writes:
-        length = len(write.record.get("metadata", ""))
-        if len(part) == BUCKETS_PER_SAVE or (part and size + length > BYTES_PER_SAVE):
-            yield part
-            part, size = [], 0
-        part.append(write)
-        size += length
-    if part:
-        yield part
 
 
 def _order(hour_id: HourId) -> tuple[str, ...]:

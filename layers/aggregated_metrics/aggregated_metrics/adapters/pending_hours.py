@@ -14,6 +14,7 @@ import math
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from itertools import batched, chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -71,6 +72,8 @@ class OpenCheck(NamedTuple):
 
 type Note = tuple[str, float]
 """The model of a late batch, and when its first record was created: epoch seconds."""
+type _Plain = Mapping[str, Any]
+"""An item's attributes without DynamoDB's types."""
 
 
 class PendingHours:
@@ -123,9 +126,7 @@ class PendingHours:
         wanted = ((hour, until if due is None else due) for hour, due in hours.items())
         news = {hour: due for hour, due in wanted if not self._is_known(hour, due, now, until)}
         # 2. Put them. Dead in between: some hours have an entry in which nothing will be written.
-        items = [self._entry_item(hour, due, until) for hour, due in news.items()]
-        for part in batched(items, _PUTS_PER_REQUEST, strict=False):
-            self._put(part)
+        self._put([self._entry_item(hour, due, until) for hour, due in news.items()])
         # 3. Remembered only when they are there: an entry that failed is put again.
         if len(self._remembered) > _REMEMBERED:
             self._remembered.clear()
@@ -141,10 +142,11 @@ class PendingHours:
         until = self._until()
         item = self._entry_item(hour, until, until)
         condition = _ABSENT if known is None else _under(known.token)
-        free = known is None or known.until <= self._now()
-        if free and self._conditionally(self._client.put_item, Item=item, **condition):
-            return _entry(item)
-        self._put([item | {"until": {"N": str(max(until, known.until if known else 0))}}])
+        if known is None or known.until <= self._now():
+            put = {"TableName": self._table, "Item": _typed(item), **condition}
+            if self._ask(self._client.put_item, **put) is not None:
+                return _entry(item)
+        self._put([item | {"until": max(until, known.until if known else 0)}])
         return None
 
     def due(self, limit: int) -> list[Entry]:
@@ -158,8 +160,7 @@ class PendingHours:
     def find(self, hour: HourId) -> tuple[Entry | None, OpenCheck | None]:
         """An hour's entry and its open check, where it has them."""
         key = hour_key(hour)
-        entry, check = self._get(key), self._get(f"check#{key}")
-        return (_entry(entry) if entry else None), (_open_check(check) if check else None)
+        return self._get(key, _entry), self._get(f"check#{key}", _open_check)
 
     def reschedule(self, entry: Entry, due: int | None) -> bool:
         """Say when the sweeper should visit an hour again; never, when every bucket is complete.
@@ -170,30 +171,44 @@ class PendingHours:
         update["ExpressionAttributeNames"]["#due"] = "due"
         update["UpdateExpression"] = "REMOVE #due" if due is None else "SET #due = :due"
         if due is not None:
-            update["ExpressionAttributeValues"][":due"] = {"N": str(due)}
-        key = _key(hour_key(entry.hour))
-        return self._conditionally(self._client.update_item, Key=key, **update)
+            update["ExpressionAttributeValues"] |= _typed({":due": due})
+        update |= self._at(hour_key(entry.hour))
+        return self._ask(self._client.update_item, **update) is not None
 
-    def delete(self, entry: Entry) -> bool:
-        """Forget an hour, unless it has been touched meanwhile."""
-        self._remembered.pop(entry.hour, None)
-        key = _key(hour_key(entry.hour))
-        return self._conditionally(self._client.delete_item, Key=key, **_under(entry.token))
+    def delete(self, item: Entry | OpenCheck) -> bool:
+        """Forget an entry or an open check, unless it has been put again meanwhile."""
+        key = hour_key(item.hour)
+        if isinstance(item, Entry):
+            self._remembered.pop(item.hour, None)
+        else:
+            key = f"check#{key}"
+        delete = self._at(key) | _under(item.token)
+        return self._ask(self._client.delete_item, **delete) is not None
+
+    def is_counted(self, item: Entry | OpenCheck, models: Models) -> bool:
+        """Whether an hour's record type is counted any more; an item of another one is deleted."""
+        is_counted = models.of(item.hour.series.record_type) is not None
+        if not is_counted and self.delete(item):
+            logger.warning(
+                "a pending hour of a record type that is not counted",
+                extra={"hour": str(item.hour)},
+            )
+        return is_counted
 
     # Open checks ----------------------------------------------------------------------------------
 
     def open_check(self, hour: HourId, reason: str, *, deferred: bool = False) -> None:
         """Say that a check could not settle an hour; one that is deferred stays so."""
-        now = {"N": str(int(self._now()))}
-        put: dict[str, Any] = {**_identity("check", hour), "at": now, "reason": {"S": reason}}
+        now = int(self._now())
+        put = _identity("check", hour) | {"at": now, "reason": reason}
         first: dict[str, Any] = {"since": now, "over": now}
-        (put if deferred else first)["deferred"] = {"BOOL": deferred}
+        (put if deferred else first)["deferred"] = deferred
         self._upsert(f"check#{hour_key(hour)}", put, first)
 
     def expect(self, hour: HourId, reason: str, *, deferred: bool = False) -> None:
         """Have an hour checked: an entry, and an open check that says why."""
-        now = {"N": str(int(self._now()))}
-        put = _identity("entry", hour) | {"over": {"N": str(self._over(hour))}}
+        now = int(self._now())
+        put = _identity("entry", hour) | {"over": self._over(hour)}
         self._upsert(hour_key(hour), put, {"due": now, "until": now})
         self.open_check(hour, reason, deferred=deferred)
 
@@ -201,35 +216,13 @@ class PendingHours:
         """Every open check, the oldest first."""
         return self._query("check", "over", _open_check)
 
-    def close_check(self, check: OpenCheck) -> bool:
-        """Forget an open check, unless a check has put it again meanwhile."""
-        key = _key(f"check#{hour_key(check.hour)}")
-        return self._conditionally(self._client.delete_item, Key=key, **_under(check.token))
-
-    def is_counted(self, item: Entry | OpenCheck, models: Models) -> bool:
-        """Whether an hour's record type is counted any more; an item of another one is deleted."""
-        if models.of(item.hour.series.record_type) is not None:
-            return True
-        if self.delete(item) if isinstance(item, Entry) else self.close_check(item):
-            logger.warning(
-                "a pending hour of a record type that is not counted",
-                extra={"hour": str(item.hour)},
-            )
-        return False
-
     # Notes ----------------------------------------------------------------------------------------
 
     def put_note(self, model: str, shard: str, first: float) -> None:
         """Note that a shard of a model's stream is applied only up to a time (epoch seconds)."""
-        item = {
-            "hour": {"S": f"note#{model}#{shard}"},
-            "kind": {"S": "note"},
-            "over": {"N": str(int(self._now()))},
-            "model": {"S": model},
-            "shard": {"S": shard},
-            "first": {"N": str(first)},
-        }
-        self._put([item])
+        key, now = f"note#{model}#{shard}", int(self._now())
+        note = {"hour": key, "kind": "note", "over": now, "model": model, "shard": shard}
+        self._put([note | {"first": first}])
 
     def notes(self, hold_seconds: int = HOLD_SECONDS) -> list[Note]:
         """The notes that were put within the last seconds."""
@@ -252,57 +245,42 @@ class PendingHours:
         return (hour.start + buckets.HOUR) * 60 + self._grace
 
     def _entry_item(self, hour: HourId, due: int, until: int) -> dict[str, Any]:
-        return {
-            "hour": {"S": hour_key(hour)},
-            **_identity("entry", hour),
-            "due": {"N": str(due)},
-            "over": {"N": str(self._over(hour))},
-            "until": {"N": str(until)},
-            "token": {"S": uuid.uuid4().hex},
-        }
+        times = {"due": due, "over": self._over(hour), "until": until}
+        return {"hour": hour_key(hour), **_identity("entry", hour), **times, "token": _token()}
 
-    def _put(self, items: Sequence[dict[str, Any]]) -> None:
-        requests: Any = {self._table: [{"PutRequest": {"Item": item}} for item in items]}
-        try:
+    def _put(self, items: Sequence[_Plain]) -> None:
+        for part in batched(items, _PUTS_PER_REQUEST, strict=False):
+            requests = {self._table: [{"PutRequest": {"Item": _typed(item)}} for item in part]}
             for attempt in range(_TRIES):
                 if attempt:
                     self._sleep(0.05 * 2**attempt)
-                requests = self._client.batch_write_item(RequestItems=requests)["UnprocessedItems"]
+                answer = self._ask(self._client.batch_write_item, RequestItems=requests)
+                requests = answer["UnprocessedItems"]
                 if not requests:
-                    return
-        except (BotoCoreError, ClientError) as error:
-            raise ServiceError(_remedy(self._table, error)) from error
-        raise ServiceError(_remedy(self._table, "it is throttled"))
+                    break
+            else:
+                raise ServiceError(_remedy(self._table, "it is throttled"))
 
-    def _upsert(self, key: str, put: dict[str, Any], first: dict[str, Any]) -> None:
+    def _upsert(self, key: str, put: _Plain, first: _Plain) -> None:
         """Set attributes, some of them only if they are not there, and a new token."""
-        put = put | {"token": {"S": uuid.uuid4().hex}}
+        put = {**put, "token": _token()}
         sets = [f"#{name} = :{name}" for name in put]
         sets += [f"#{name} = if_not_exists(#{name}, :{name})" for name in first]
-        both = put | first
-        self._conditionally(
+        both = {**put, **first}
+        self._ask(
             self._client.update_item,
-            Key=_key(key),
+            **self._at(key),
             UpdateExpression=f"SET {', '.join(sets)}",
             ExpressionAttributeNames={f"#{name}": name for name in both},
-            ExpressionAttributeValues={f":{name}": value for name, value in both.items()},
+            ExpressionAttributeValues=_typed({f":{name}": both[name] for name in both}),
         )
 
-    def _get(self, key: str) -> Mapping[str, Any] | None:
-        try:
-            answer = self._client.get_item(
-                TableName=self._table, Key=_key(key), ConsistentRead=True
-            )
-        except (BotoCoreError, ClientError) as error:
-            raise ServiceError(_remedy(self._table, error)) from error
-        return answer.get("Item")
+    def _get[Item](self, key: str, read: Callable[[_Plain], Item]) -> Item | None:
+        answer = self._ask(self._client.get_item, **self._at(key), ConsistentRead=True)
+        return read(_plain(answer["Item"])) if "Item" in answer else None
 
     def _query[Item](
-        self,
-        kind: str,
-        by: str,
-        read: Callable[[Mapping[str, Any]], Item],
-        since: int = 0,
+        self, kind: str, by: str, read: Callable[[_Plain], Item], since: int = 0
     ) -> Iterator[Item]:
         """The items of a kind whose `by` has passed, the longest ago first."""
         pages = self._client.get_paginator("query").paginate(
@@ -310,34 +288,42 @@ class PendingHours:
             IndexName=f"by{by.title()}",
             KeyConditionExpression="#kind = :kind AND #by BETWEEN :since AND :now",
             ExpressionAttributeNames={"#kind": "kind", "#by": by},
-            ExpressionAttributeValues={
-                ":kind": {"S": kind},
-                ":since": {"N": str(since)},
-                ":now": {"N": str(int(self._now()))},
-            },
+            ExpressionAttributeValues=_typed(
+                {":kind": kind, ":since": since, ":now": int(self._now())}
+            ),
         )
-        try:
+        with self._answering():
             for item in chain.from_iterable(page["Items"] for page in pages):
                 try:
-                    yield read(item)
+                    yield read(_plain(item))
                 except (KeyError, TypeError, ValueError):
                     logger.warning("an item of the pending hours is not understood", extra=item)
-        except (BotoCoreError, ClientError) as error:
-            raise ServiceError(_remedy(self._table, error)) from error
 
-    def _conditionally(self, request: Callable[..., Any], **arguments: Any) -> bool:
-        """Carry out a request; False where its condition does not hold."""
+    def _at(self, key: str) -> dict[str, Any]:
+        return {"TableName": self._table, "Key": {"hour": {"S": key}}}
+
+    def _ask(self, operation: Callable[..., Any], **arguments: Any) -> Any:
+        """Carry out a request; None where its condition does not hold."""
+        with self._answering():
+            try:
+                return operation(**arguments)
+            except self._client.exceptions.ConditionalCheckFailedException:
+                return None
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
         try:
-            request(TableName=self._table, **arguments)
-        except self._client.exceptions.ConditionalCheckFailedException:
-            return False
+            yield
         except (BotoCoreError, ClientError) as error:
             raise ServiceError(_remedy(self._table, error)) from error
-        return True
 
 
 def _remedy(table: str, why: object) -> str:
     return f"the table {table} did not answer ({why}); check PENDING_HOURS_TABLE and the role"
+
+
+def _token() -> str:
+    return uuid.uuid4().hex
 
 
 def _under(token: str) -> dict[str, Any]:
@@ -349,53 +335,40 @@ def _under(token: str) -> dict[str, Any]:
     }
 
 
-def _key(text: str) -> Any:
-    return {"hour": {"S": text}}
+def _typed(plain: _Plain) -> dict[str, Any]:
+    """Attributes as DynamoDB takes them: numbers as texts."""
+    kinds = {str: "S", bool: "BOOL"}
+    return {
+        name: {kinds[type(value)]: value} if type(value) in kinds else {"N": str(value)}
+        for name, value in plain.items()
+    }
+
+
+def _plain(item: Mapping[str, Any]) -> _Plain:
+    return {name: value for name, typed in item.items() for value in typed.values()}
 
 
 def _identity(kind: str, hour: HourId) -> dict[str, Any]:
     """What an item says of its hour."""
-    series = hour.series
-    texts = {
-        "kind": kind,
-        "accountId": series.account_id,
-        "recordType": series.record_type,
-        **series.scope_as_json(),
-    }
-    return {name: {"S": text} for name, text in texts.items()} | {"start": {"N": str(hour.start)}}
+    (account_id, record_type, *_), start = hour
+    named = {"kind": kind, "accountId": account_id, "recordType": record_type, "start": start}
+    return {**named, **hour.series.scope_as_json()}
 
 
-def _hour(item: Mapping[str, Any]) -> HourId:
-    texts = {name: value.get("S") for name, value in item.items()}
-    series = Series(
-        str(texts["accountId"]),
-        str(texts["recordType"]),
-        texts.get("scorecardId"),
-        texts.get("scoreId"),
-    )
-    return HourId(series, int(item["start"]["N"]))
+def _hour(item: _Plain) -> HourId:
+    ids = (item.get("scorecardId"), item.get("scoreId"))
+    return HourId(Series(item["accountId"], item["recordType"], *ids), int(item["start"]))
 
 
-def _entry(item: Mapping[str, Any]) -> Entry:
-    return Entry(
-        _hour(item),
-        int(item["due"]["N"]) if "due" in item else None,
-        int(item["over"]["N"]),
-        int(item["until"]["N"]),
-        str(item["token"]["S"]),
-    )
+def _entry(item: _Plain) -> Entry:
+    due = None if "due" not in item else int(item["due"])
+    return Entry(_hour(item), due, int(item["over"]), int(item["until"]), item["token"])
 
 
-def _open_check(item: Mapping[str, Any]) -> OpenCheck:
-    return OpenCheck(
-        _hour(item),
-        int(item["since"]["N"]),
-        bool(item["deferred"]["BOOL"]),
-        str(item["reason"]["S"]),
-        int(item["at"]["N"]),
-        str(item["token"]["S"]),
-    )
+def _open_check(item: _Plain) -> OpenCheck:
+    since, at = int(item["since"]), int(item["at"])
+    return OpenCheck(_hour(item), since, item["deferred"], item["reason"], at, item["token"])
 
 
-def _note(item: Mapping[str, Any]) -> Note:
-    return str(item["model"]["S"]), float(item["first"]["N"])
+def _note(item: _Plain) -> Note:
+    return item["model"], float(item["first"])

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -75,3 +75,19 @@ def map_concurrently[Given, Made](
         return
     with ThreadPoolExecutor(min(GROUPS_AT_ONCE, len(given))) as pool:
         yield from pool.map(work, given)
+
+
+def packed[Part](
+    sized: Iterable[tuple[Part, int]], most: int, most_size: int
+) -> Iterator[list[Part]]:
+    """Parts of a request with their sizes, at most so many and of that size at a time."""
+    part: list[Part] = []
+    whole = 0
+    for each, size in sized:
+        if len(part) == most or (part and whole + size > most_size):
+            yield part
+            part, whole = [], 0
+        part.append(each)
+        whole += size
+    if part:
+        yield part

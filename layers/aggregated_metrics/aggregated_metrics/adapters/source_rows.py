@@ -8,12 +8,8 @@ DynamoDB's parallel Scan, no faster than is allowed.
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from aggregated_metrics.adapters.appsync import Client
-from aggregated_metrics.adapters.retries import Retries
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import GraphQLError
 from aggregated_metrics.core.models import Model
@@ -25,80 +21,80 @@ PAGE = 1000
 UPDATED = "updatedAt"
 _LAST = "~"
 """Sorts after every character of a time."""
+_ITEMS = ["page", "items"]
+"""What the path of an error at a row begins with; the row's number and the field follow."""
 _SAVED_SECONDS = 1.0
 """Read units that were not used are kept this long."""
 
 type Condition = Mapping[str, Any]
 """Of the index's sort key: AppSync's key condition."""
+type Row = Mapping[str, Any]
+type Page = tuple[Sequence[Row], str, Sequence[int], bool]
+"""The rows that the API gave, and the sort-key text of the last one (empty without one); epoch
+minutes with a row that it unexpectedly could not give, and whether not even the time of one is
+known."""
+type Execute = Callable[[str, dict[str, Any]], dict[str, Any]]
+"""Carries out a document; waits where the API throttles."""
 type Table = tuple[int, int | None]
 """About how many rows a source table has, and its provisioned read units a second, if any."""
 
 
-class Page(NamedTuple):
-    """Rows as the API gives them.
+def index_pages(
+    execute: Execute,
+    model: Model,
+    account_id: str,
+    condition: Condition,
+    *,
+    newest_first: bool = True,
+) -> Iterator[Page]:
+    """The pages of an account's rows under a condition, through the API's own index.
 
-    Attributes:
-        rows: those that it gave.
-        last: the sort-key text of the page's last row; empty without one.
-        unverified: epoch minutes with a row that it unexpectedly could not give.
-        is_blind: whether not even the time of one is known.
+    Raises:
+        ApiError: the API refused, or did not answer.
     """
+    name, by = model.name, model.listing
+    if by is None:
+        raise ValueError(f"{name} has no index to list its rows by")
+    listing = f"{by.query}({model.account}: $account, {by.by}: $range"
+    every = _query(name, listing, model.selected)
+    times = _query(name, listing, (*model.identifier, *model.times, by.by))
+    sort = "DESC" if newest_first else "ASC"
+    variables: dict[str, Any] = {"account": account_id, "range": condition, "sort": sort}
+    while True:
+        rows, unexpected, token = _page(execute, every, variables, model)
+        last = next((str(row[by.by]) for row in reversed(rows) if row.get(by.by)), "")
+        minutes: list[int] = []
+        if unexpected:
+            again, *_ = _page(execute, times, variables, model)
+            minutes += _minutes_beside(rows, again, model)
+        yield rows, last, minutes, len(minutes) < unexpected
+        if not token:
+            return
+        variables |= {"token": token}
 
-    rows: Sequence[Mapping[str, Any]]
-    last: str
-    unverified: Sequence[int] = ()
-    is_blind: bool = False
 
+def _page(
+    execute: Execute, query: str, variables: dict[str, Any], model: Model
+) -> tuple[list[Row], int, str | None]:
+    """A page's rows, how many others the API unexpectedly could not give, and the next token.
 
-@dataclass(frozen=True, slots=True)
-class IndexRows:
-    """Lists rows; waits where the API throttles."""
-
-    client: Client
-    retries: Retries
-
-    def pages(
-        self, model: Model, account_id: str, condition: Condition, *, newest_first: bool = True
-    ) -> Iterator[Page]:
-        """The pages of an account's rows under a condition.
-
-        Raises:
-            ApiError: the API refused, or did not answer.
-        """
-        name, by = model.name, model.listing
-        if by is None:
-            raise ValueError(f"{name} has no index to list its rows by")
-        query = partial(_query, name, by.query, by.by, model.account)
-        every = query(tuple(model.selected))
-        times = query((*model.identifier, *model.times, by.by))
-        sort = "DESC" if newest_first else "ASC"
-        variables: dict[str, Any] = {"account": account_id, "range": condition, "sort": sort}
-        while True:
-            page, unexpected = self._page(every, variables, model)
-            rows = page["items"]
-            last = next((str(row[by.by]) for row in reversed(rows) if row.get(by.by)), "")
-            if unexpected:
-                again, _ = self._page(times, variables, model)
-                minutes = list(_minutes_beside(rows, again["items"], model))
-                yield Page(rows, last, minutes, is_blind=len(minutes) < unexpected)
-            else:
-                yield Page(rows, last)
-            if not page["nextToken"]:
-                return
-            variables |= {"token": page["nextToken"]}
-
-    def _page(
-        self, query: str, variables: dict[str, Any], model: Model
-    ) -> tuple[dict[str, Any], int]:
-        """A page, and how many of its rows the API unexpectedly could not give."""
-        request = partial(self.client.execute, query, variables)
-        try:
-            page = self.retries.call_with_backoff(request, "rows are not listed")["page"]
-        except GraphQLError as error:
-            return _readable(error, model)
-        # An answer that names no error and has no row is not what the API says of an empty page.
-        rows = [row for row in page["items"] if row is not None]
-        return page | {"items": rows}, len(page["items"]) - len(rows)
+    Raises:
+        GraphQLError: the page itself failed.
+    """
+    fields: dict[int, Sequence[str]] = {}
+    try:
+        page = execute(query, variables)["page"]
+    except GraphQLError as error:
+        page = error.data.get("page")
+        paths = [list(each.get("path") or ()) for each in error.errors]
+        if not isinstance(page, dict) or any(p[:2] != _ITEMS or len(p) < 3 for p in paths):  # noqa: PLR2004
+            raise
+        fields = {path[2]: path[3:4] for path in paths}
+    # An answer that names no error and has no row is not what the API says of an empty page.
+    bad = {i for i, row in enumerate(page["items"]) if row is None} | fields.keys()
+    unexpected = [i for i in bad if not model.demanded.intersection(fields.get(i, ()))]
+    rows = [row for i, row in enumerate(page["items"]) if i not in bad]
+    return rows, len(unexpected), page["nextToken"]
 
 
 def hours_condition(first: int, last: int) -> Condition:
@@ -122,25 +118,7 @@ def runs_of(starts: Iterable[int]) -> list[tuple[int, int]]:
     return runs
 
 
-def _readable(error: GraphQLError, model: Model) -> tuple[dict[str, Any], int]:
-    """What an answer with errors at single rows gives all the same.
-
-    Raises:
-        GraphQLError: the page itself failed.
-    """
-    page = error.data.get("page")
-    paths = [list(each.get("path") or ()) for each in error.errors]
-    if not isinstance(page, dict) or any(p[:2] != ["page", "items"] or len(p) < 3 for p in paths):  # noqa: PLR2004
-        raise error
-    bad = {path[2]: path[3:4] for path in paths}
-    rows = [row for i, row in enumerate(page["items"]) if row is not None and i not in bad]
-    unexpected = [field for field in bad.values() if not set(field) & model.demanded]
-    return page | {"items": rows}, len(unexpected)
-
-
-def _minutes_beside(
-    readable: Sequence[Mapping[str, Any]], every: Sequence[Mapping[str, Any]], model: Model
-) -> Iterator[int]:
+def _minutes_beside(readable: Sequence[Row], every: Sequence[Row], model: Model) -> Iterator[int]:
     """The minutes of those rows of a page that could not be read, where their times could."""
     known = {model.row_id(row) for row in readable}
     for row in every:
@@ -152,12 +130,11 @@ def _minutes_beside(
                 continue  # as good as not known
 
 
-@lru_cache(maxsize=32)
-def _query(name: str, listing: str, key: str, account: str, attributes: tuple[str, ...]) -> str:
+def _query(name: str, listing: str, attributes: Sequence[str]) -> str:
     return (
         f"query Count{name}($account: String!, $range: ModelStringKeyConditionInput, "
-        f"$sort: ModelSortDirection, $token: String) {{ page: {listing}({account}: $account, "
-        f"{key}: $range, sortDirection: $sort, limit: {PAGE}, nextToken: $token) "
+        f"$sort: ModelSortDirection, $token: String) {{ page: {listing}, sortDirection: $sort, "
+        f"limit: {PAGE}, nextToken: $token) "
         f"{{ items {{ {' '.join(dict.fromkeys(attributes))} }} nextToken }} }}"
     )
 

@@ -14,7 +14,7 @@ from typing import Any
 from aggregated_metrics.adapters.hour_store import HourStore, Outcome
 from aggregated_metrics.adapters.observability import Report, logger
 from aggregated_metrics.adapters.pending_hours import PendingHours
-from aggregated_metrics.adapters.queues import Quarantine
+from aggregated_metrics.adapters.queues import Queue, send_rejects
 from aggregated_metrics.core.changes import Folded, fold
 from aggregated_metrics.core.hour import Hour
 from aggregated_metrics.core.models import Models
@@ -35,7 +35,7 @@ class Aggregator:
 
     store: HourStore
     pending: PendingHours
-    quarantine: Quarantine
+    quarantine: Queue
     models: Models
     source_tables: Mapping[str, str]
     clock: Callable[[], datetime]
@@ -78,7 +78,9 @@ class Aggregator:
         self._defer(outcome)
         # 5. Quarantine last: a batch that fails before comes again and would send them twice. One
         #    that fails here comes again and counts nothing twice.
-        report["quarantined"] = self.quarantine.send(folded.rejects)
+        report["quarantined"] = send_rejects(
+            self.quarantine, folded.rejects, self.clock(), self.models.attributes
+        )
         if folded.newest is not None:
             report["freshnessSeconds"] = round(now - folded.newest, 3)
 

@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 
 from aggregated_metrics.adapters.source_rows import (
     UPDATED,
-    IndexRows,
     Page,
     hours_condition,
     prefix,
@@ -34,6 +33,8 @@ TAIL_SECONDS = 10.0
 _OVERLAP = timedelta(seconds=10)
 """How far clocks and the index may be behind one another."""
 
+type ListRows = Callable[..., Iterator[Page]]
+"""Lists an account's rows: source_rows.index_pages of one API."""
 type StoredHours = Callable[["Wanted", int, int], Collection[HourId]]
 """The stored hours of breakdowns that start in a range of epoch minutes."""
 
@@ -84,7 +85,7 @@ class IndexPass:
         not_reached: the hours that it did not reach.
     """
 
-    source: IndexRows
+    source: ListRows
     wanted: Wanted
     clock: Callable[[], datetime]
     rows_limit: int
@@ -153,14 +154,12 @@ class IndexPass:
             return
         if model.listing.by == UPDATED:
             condition = {"ge": prefix(starts[0])}
-            for page in self.source.pages(model, account_id, condition):
-                self._add(page)
-                yield page.last or "~"
+            for page in self.source(model, account_id, condition):
+                yield self._add(page) or "~"
             return
         for first, last in runs_of(starts):
-            for page in self.source.pages(model, account_id, hours_condition(first, last)):
-                self._add(page)
-                yield page.last or "~"
+            for page in self.source(model, account_id, hours_condition(first, last)):
+                yield self._add(page) or "~"
             yield prefix(first)[:-1]
 
     def _hand_on(
@@ -188,20 +187,22 @@ class IndexPass:
         since = (self._tail_from - _OVERLAP).isoformat(timespec="seconds")[:19]
         self._tail_from = self.clock()
         is_late = False
-        for page in self.source.pages(model, account_id, {"ge": since}, newest_first=False):
+        for page in self.source(model, account_id, {"ge": since}, newest_first=False):
             if is_late:
                 return False
             self._add(page)
             is_late = self._elapsed() >= self.seconds + TAIL_SECONDS
         return True
 
-    def _add(self, page: Page) -> None:
+    def _add(self, page: Page) -> str:
+        """Add a page's rows; return its last sort-key text."""
         model, left = self.wanted.model, frozenset(self._left)
-        self.rows += len(page.rows)
+        rows, last, unverified, is_blind = page
+        self.rows += len(rows)
         self.pages += 1
-        self.unverified.update(page.unverified)
-        self.is_blind |= page.is_blind
-        for row in page.rows:
+        self.unverified.update(unverified)
+        self.is_blind |= is_blind
+        for row in rows:
             row_id = model.row_id(row)
             if hash(row_id) in self._seen:
                 continue
@@ -212,6 +213,7 @@ class IndexPass:
             if found is not None and found.indexed and floor(found.minute, HOUR) in left:
                 self._seen.add(hash(row_id))
                 self._totals.add(row_id, found, hours=self.wanted)
+        return last
 
     def _must_stop(self) -> bool:
         if self.rows >= self.rows_limit:

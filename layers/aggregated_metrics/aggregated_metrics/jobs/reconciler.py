@@ -18,7 +18,7 @@ from typing import Any
 
 from aggregated_metrics.adapters.observability import Report, logger
 from aggregated_metrics.adapters.pending_hours import Entry, PendingHours
-from aggregated_metrics.adapters.queues import FailedBatches, Message, Quarantine
+from aggregated_metrics.adapters.queues import Message, Queue, record_of, send_rejects
 from aggregated_metrics.adapters.retries import map_concurrently
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.changes import Folded, fold
@@ -49,13 +49,15 @@ class Reconciler:
     Attributes:
         recount: makes the engine, with a limit of rows for each reading.
         models: those that are counted, with the breakdowns that are switched on.
+        failed_batch: reads the event of a failed batch, by its note.
         grace: seconds after its end at which a bucket may be complete.
     """
 
     recount: Callable[[int], Recount]
     pending: PendingHours
-    quarantine: Quarantine
-    failed_batches: FailedBatches
+    quarantine: Queue
+    failed_batches: Queue
+    failed_batch: Callable[[str], Any]
     models: Models
     source_tables: Mapping[str, str]
     clock: Callable[[], datetime]
@@ -232,21 +234,22 @@ class Reconciler:
         """
         hours: set[HourId] = set()
         errors: list[AggregatedMetricsError] = []
-        number = quarantined = 0
+        number = uncountable = 0
         while self.time_left() > _SPARE_SECONDS:
-            note = self.failed_batches.next()
-            if note is None:
+            notes = self.failed_batches.receive(1)
+            if not notes:
                 break
             try:
-                folded = self._fold(self.failed_batches.content(note))
+                folded = self._fold(self.failed_batch(notes[0][0]))
                 hours |= self._expect(folded, LOST)
-                quarantined += self.quarantine.send(folded.rejects)
-                self.failed_batches.end(note)
+                now, kept = self.clock(), self.models.attributes
+                uncountable += send_rejects(self.quarantine, folded.rejects, now, kept)
+                self.failed_batches.delete(notes)
                 number += 1
             except AggregatedMetricsError as error:
                 logger.warning("a lost batch is not taken up", extra={"reason": str(error)})
                 errors.append(error)
-        report |= {"failedBatches": number, "quarantined": quarantined}
+        report |= {"failedBatches": number, "quarantined": uncountable}
         report["failedBatchErrors"] = len(errors)
         if errors:
             raise errors[0]
@@ -262,8 +265,7 @@ class Reconciler:
         hours: set[HourId] = set()
         countable: list[Message] = []
         for message in messages:
-            record, _ = message
-            if record is not None:
+            if (record := record_of(message[0])) is not None:
                 folded = self._fold({"Records": [record]})
                 hours |= self._expect(folded, REDRIVEN)
                 if not folded.rejects:

@@ -22,7 +22,6 @@ from aggregated_metrics.adapters.hour_store import HOURS_PER_LOAD, HourStore
 from aggregated_metrics.adapters.observability import logger
 from aggregated_metrics.adapters.pending_hours import Entry, OpenCheck, PendingHours
 from aggregated_metrics.adapters.retries import map_concurrently
-from aggregated_metrics.adapters.source_rows import IndexRows
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.findings import (
     Counted,
@@ -39,7 +38,7 @@ from aggregated_metrics.core.metadata import Pass, counted_until
 from aggregated_metrics.core.models import Models
 from aggregated_metrics.core.series import HourId, Target
 from aggregated_metrics.core.totals import MinuteTotal, Totals
-from aggregated_metrics.jobs.passes import IndexPass, Wanted
+from aggregated_metrics.jobs.passes import IndexPass, ListRows, Wanted
 
 SPARE_SECONDS = 30.0
 """Kept at the end, for what must be saved and reported."""
@@ -90,7 +89,7 @@ class Recount:
     """
 
     store: HourStore
-    rows: IndexRows
+    pages: ListRows
     pending: PendingHours
     models: Models
     clock: Callable[[], datetime]
@@ -139,7 +138,7 @@ class Recount:
         began = self._now()
         left = self.time_left() - end
         seconds = (left - self.settle_seconds) / 2  # as much again is reserved for the second pass
-        reading = IndexPass(self.rows, wanted, self.clock, self.rows_limit, seconds)
+        reading = IndexPass(self.pages, wanted, self.clock, self.rows_limit, seconds)
         first = _FirstPass(wanted, {}, Pass(began, began))
         try:
             for hours, totals in reading.parts(self._breakdown_hours):
@@ -202,7 +201,7 @@ class Recount:
         began = self._now()
         again = first.wanted.only([hour for hour, found in first.fingerprints.items() if found])
         seconds = self.time_left() - SPARE_SECONDS
-        reading = IndexPass(self.rows, again, self.clock, self.rows_limit, seconds)
+        reading = IndexPass(self.pages, again, self.clock, self.rows_limit, seconds)
         until = counted_until(first.span, Pass(began, began))
         try:
             for hours, totals in self._parts_again(reading, first):
@@ -361,7 +360,7 @@ class Recount:
             pass
         for check in checks:
             if (scan or not check.deferred) and self.time_left() >= SPARE_SECONDS:
-                self.pending.close_check(check)
+                self.pending.delete(check)
 
     def _delete_in_time(self, entry: Entry) -> None:
         """Delete an entry. Without time it stands, and its hour is checked again."""

@@ -53,7 +53,6 @@ def documents(models: Models) -> list[str]:
     asks = [bucket_reader.AS_OF, (_HOUR.series, 0, HOUR), (_HOUR.series, 0, bucket_reader.WHOLE)]
     made = (
         hour_documents.load_document([_HOUR]),
-        hour_documents.keys_document([_HOUR]),
         hour_documents.save_document(writes),
         hour_documents.find_document([(NOBODY, "items", 0, HOUR, None)]),
         bucket_reader.document(asks),

@@ -9,7 +9,7 @@ from aggregated_metrics.core.models import BUILT_IN
 from aggregated_metrics_cli.documents import documents
 from testbench.templates import resources, template
 
-_BUCKETS = ("LoadHours", "LoadKeys", "SaveHours")
+_BUCKETS = ("LoadHours", "SaveHours")
 
 
 def _asked(*names: str) -> list[str]:

@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-from aggregated_metrics.adapters.settings import Settings
 from aggregated_metrics.core.models import BUILT_IN
 
 from testbench.fakes.models import models, schema
@@ -48,4 +47,3 @@ def test_breakdowns_and_custom_models_are_parameters_and_off_by_default() -> Non
     for name in ("Breakdowns", "Models"):
         assert parameters[name]["Default"] == ""
         assert variables[name.upper()] == {"!Ref": name}
-        assert not Settings.model_fields[name.upper()].default

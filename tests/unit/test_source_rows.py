@@ -188,7 +188,7 @@ def test_a_page_that_failed_as_a_whole_is_an_error(data: Any, path: Sequence[Any
 
 @pytest.mark.parametrize(("units", "seconds"), [(50, 16), (5, 4)])
 def test_a_scan_consumes_no_more_than_its_read_units(units: int, seconds: float) -> None:
-    """Four pages at ten units a second; each takes a second, of which the units may be used."""
+    """Four pages at ten units a second; each takes a second by itself."""
     clock, keys = Clock(), [{"id": {"S": "a"}}] * 3 + [None]
 
     class Table:
@@ -199,6 +199,6 @@ def test_a_scan_consumes_no_more_than_its_read_units(units: int, seconds: float)
 
     table: Any = Table()
     began = clock.timestamp()
-    source = TableRows(table, {"Item": "t"}, monotonic=clock.timestamp, sleep=clock.advance)
+    source = TableRows(table, {"Item": "t/1"}, monotonic=clock.timestamp, sleep=clock.advance)
     assert len(list(source.pages(ITEM, 0, 1, None, read_units=10))) == 4
     assert clock.timestamp() - began == seconds

@@ -7,7 +7,7 @@ each factory imports the job that it makes and no other.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache, partial
 from os import environ
 from typing import TYPE_CHECKING, Any
@@ -187,7 +187,7 @@ def backfiller(process: Process, context: Any) -> "Backfiller":
     if not settings.BACKFILL_BUCKET:
         raise SettingsError("BACKFILL_BUCKET is empty: name the bucket that template.yaml makes")
     return Backfiller(
-        rows=TableRows(process.aws("dynamodb"), settings.tables),
+        rows=TableRows(process.aws("dynamodb"), settings.streams),
         files=RunFiles(process.aws("s3"), settings.BACKFILL_BUCKET),
         recount=recount(process, left, settings.CHECK_ROWS_LIMIT),
         pending=process.pending(left),
@@ -222,9 +222,7 @@ def recount(process: Process, left: Callable[[], float], rows_limit: int) -> "Re
         grace=settings.complete_after,
         settle_seconds=settings.SETTLE_SECONDS,
         complete_until=complete_until,
-        lifetimes={
-            model: timedelta(days=days) for model, days in settings.SOURCE_LIFETIME_DAYS.items()
-        },
+        lifetimes=settings.SOURCE_LIFETIME_DAYS,
         rows_limit=rows_limit,
     )
 

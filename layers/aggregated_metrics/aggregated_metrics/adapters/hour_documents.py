@@ -42,18 +42,14 @@ type Span = tuple[str, str, int, int, str | None]
 """An account, a record type, epoch minutes `[first, end)`, and the page to go on with."""
 
 
-def load_document(ids: Sequence[HourId], token: str | None = None) -> Document:
+def load_document(
+    ids: Sequence[HourId], token: str | None = None, selected: str = LOADED
+) -> Document:
     """The query that loads these hours (an alias `h<i>` each); `token` is a single one's page."""
-    return list_document("LoadHours", "h", _keys_of(ids, token), 100, LOADED)
-
-
-def keys_document(ids: Sequence[HourId], token: str | None = None) -> Document:
-    """The query that reads the keys of these hours' buckets alone."""
-    return list_document("LoadKeys", "h", _keys_of(ids, token), 100, "compositeKey")
-
-
-def _keys_of(ids: Sequence[HourId], token: str | None) -> list[Keys]:
-    return [(hour.series.account_id, {"beginsWith": hour.prefix}, token) for hour in ids]
+    keys: list[Keys] = [
+        (hour.series.account_id, {"beginsWith": hour.prefix}, token) for hour in ids
+    ]
+    return list_document("LoadHours", "h", keys, 100, selected)
 
 
 def find_document(spans: Sequence[Span]) -> Document:
@@ -66,7 +62,8 @@ def find_document(spans: Sequence[Span]) -> Document:
         for account_id, name, first, end, token in spans
     ]
     selected = "scorecardId scoreId timeRangeStart"
-    return list_document("FindHours", "s", keys, 1000, selected, index=BY_TYPE, minutes=HOUR)
+    where = f"filter: {{numberOfMinutes: {{eq: {HOUR}}}}}, "
+    return list_document("FindHours", "s", keys, 1000, selected, index=BY_TYPE, where=where)
 
 
 def _sort_key(record_type: str, minute: int) -> dict[str, str]:
@@ -81,28 +78,18 @@ def list_document(
     selected: str,
     *,
     index: tuple[str, str, str] = BY_KEY,
-    minutes: int | None = None,
+    where: str = "",
 ) -> Document:
-    """The query that lists the buckets of these keys, at most `limit` of each.
+    """The query `name` that lists buckets by their keys (an alias and a number each).
 
-    Args:
-        name: the operation's.
-        alias: what the aliases begin with; a number follows.
-        keys: which buckets.
-        limit: how many of each are read; a page may have more to come.
-        selected: the fields.
-        index: what the keys are of.
-        minutes: only buckets of this size.
+    At most `limit` of each are read; `where` may filter them.
     """
     variables: dict[str, Any] = {}
     for i, (account_id, condition, token) in enumerate(keys):
         variables |= {f"a{i}": account_id, f"k{i}": condition}
         if token:
             variables[f"t{i}"] = token
-    if minutes is not None:
-        variables["f"] = {"numberOfMinutes": {"eq": minutes}}
-    text = _list_text(name, alias, len(keys), limit, selected, index, minutes is not None)
-    return text, variables
+    return _list_text(name, alias, len(keys), f"{where}limit: {limit}", selected, index), variables
 
 
 def save_document(writes: Sequence[Write]) -> Document:
@@ -117,21 +104,13 @@ def save_document(writes: Sequence[Write]) -> Document:
 
 @lru_cache(maxsize=128)
 def _list_text(
-    name: str,
-    alias: str,
-    number: int,
-    limit: int,
-    selected: str,
-    index: tuple[str, str, str],
-    filtered: bool,
+    name: str, alias: str, number: int, limit: str, selected: str, index: tuple[str, str, str]
 ) -> str:
     field, argument, condition = index
     declared = [f"$a{i}: String!, $k{i}: {condition}, $t{i}: String" for i in range(number)]
-    declared += ["$f: ModelAggregatedMetricsFilterInput"] * filtered
-    filter_ = "filter: $f, " * filtered
     aliases = "\n".join(
-        f"{alias}{i}: {field}(accountId: $a{i}, {argument}: $k{i}, {filter_}"
-        f"limit: {limit}, nextToken: $t{i}) {{ items {{ {selected} }} nextToken }}"
+        f"{alias}{i}: {field}(accountId: $a{i}, {argument}: $k{i}, {limit}, nextToken: $t{i}) "
+        f"{{ items {{ {selected} }} nextToken }}"
         for i in range(number)
     )
     return f"query {name}({', '.join(declared)}) {{\n{aliases}\n}}"

@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from aggregated_metrics.adapters.appsync import Client, fitting
 from aggregated_metrics.adapters.hour_documents import (
-    Document,
+    LOADED,
     Span,
     find_document,
-    keys_document,
     load_document,
     save_document,
 )
-from aggregated_metrics.adapters.retries import Retries, map_concurrently, packed
+from aggregated_metrics.adapters.retries import Retries, map_concurrently, packed, read_page
 from aggregated_metrics.core.buckets import DAY, HOUR, floor, minute_of
 from aggregated_metrics.core.errors import ConditionFailedError, GraphQLError, ThrottledError
 from aggregated_metrics.core.hour import Bucket, Hour, Write, places_of
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 
 HOURS_PER_LOAD = 40
 """One account's batch with its breakdowns by twenty scores; AppSync reads aliases side by side."""
-_ROW = 2
-"""Where the path of an error below a page has the number of the row: alias, `items`, number."""
 BUCKETS_PER_SAVE = 50
 """AppSync writes aliases one after the other, some 10 ms each; with Lambda resolvers 50 ms."""
 BYTES_PER_SAVE = 500_000
@@ -44,11 +41,7 @@ BYTES_PER_SAVE = 500_000
 ROLLUP_TRIES = 3
 
 type Edit = Callable[[Hour], None]
-"""Changes an hour in place. It may be called again on a newer state of the same hour."""
 type BeforeSave = Callable[[Sequence[Hour]], None]
-"""Is given the changed hours that are about to be written."""
-type Done = Callable[[Hour], None]
-"""Is given each hour once, in its last state: nothing more of it is written."""
 
 
 @dataclass(slots=True)
@@ -98,12 +91,8 @@ class Outcome:
 class HourStore:
     """The hours of the API. Every method raises ApiError if it refuses, or does not answer in time.
 
-    Args:
-        client: carries out GraphQL documents; its `request_bytes`, if it has that, is obeyed.
-        clock: the time now, aware.
-        models: what is counted; says which measures a record type keeps in metadata.
-        time_left: seconds that the caller still has.
-        sleep, jitter: how to wait between tries; a test passes its own.
+    The client's `request_bytes`, if it has that, is obeyed. `models` say which measures a record
+    type keeps in metadata, `time_left` how many seconds the caller still has.
     """
 
     def __init__(
@@ -136,7 +125,7 @@ class HourStore:
         edit: Edit,
         *,
         before_save: BeforeSave = lambda _: None,
-        done: Done = lambda _: None,
+        done: Edit = lambda _: None,
         outcome: Outcome | None = None,
     ) -> Outcome:
         """Load hours, change them, save what differs; again where another writer was first.
@@ -146,9 +135,9 @@ class HourStore:
 
         Args:
             ids: the hours.
-            edit: what to do to each.
+            edit: changes an hour in place; is called again on a newer state of the same hour.
             before_save: called with the changed hours that are about to be written.
-            done: called with each hour when nothing more of it is written.
+            done: called with each hour once, when nothing more of it is written.
             outcome: is added to, also where it then fails; a new one otherwise.
 
         Raises:
@@ -171,7 +160,7 @@ class HourStore:
         group: tuple[Sequence[HourId], Outcome],
         edit: Edit,
         before_save: BeforeSave,
-        done: Done,
+        done: Edit,
     ) -> None:
         todo, outcome = group
         written: dict[HourId, list[Bucket]] = {}
@@ -347,31 +336,20 @@ class HourStore:
                 return Hour(hour_id, page["items"], names)
             except (KeyError, TypeError):
                 pass
-        rows = [row for row in self._rows(hour_id, load_document) if _is_bucket(row)]
+        rows = [row for row in self._rows(hour_id) if _is_bucket(row)]
         readable = {row["compositeKey"] for row in rows}
-        keys = [row["compositeKey"] for row in self._rows(hour_id, keys_document) if row]
+        keys = [row["compositeKey"] for row in self._rows(hour_id, "compositeKey") if row]
         ours = places_of(hour_id)
         return Hour(hour_id, rows, names, [key for key in keys if key in ours.keys() - readable])
 
-    def _rows(
-        self, hour_id: HourId, document: Callable[[Sequence[HourId], str | None], Document]
-    ) -> list[Any]:
-        """Every row under an hour's prefix, page by page; null for one that is not given whole."""
+    def _rows(self, hour_id: HourId, selected: str = LOADED) -> list[Any]:
+        """Every row under an hour's prefix; null for one that is not given whole."""
         rows: list[Any] = []
         token: str | None = None
         while True:
-            try:
-                page = self.execute(*document([hour_id], token))["h0"]
-            except GraphQLError as error:
-                page = error.data.get("h0")
-                if page is None or page.get("items") is None:
-                    raise
-                # Of a row that lacks a field for an error it is not known what is stored.
-                for path in (each.get("path") or () for each in error.errors):
-                    if len(path) > _ROW:
-                        page["items"][path[_ROW]] = None
-            rows += page["items"]
-            token = page.get("nextToken")
+            document = load_document([hour_id], token, selected)
+            page, _, token = read_page(self.execute, document, "h0")
+            rows += page
             if not token:
                 return rows
 

@@ -79,14 +79,9 @@ type _Plain = Mapping[str, Any]
 class PendingHours:
     """The table of pending hours. Every method raises ServiceError if it does not answer.
 
-    Args:
-        client: boto3's DynamoDB client.
-        table: the table's name.
-        clock: the time now, aware.
-        grace: seconds after its end at which a bucket may be complete.
-        lease: seconds until the caller's invocation has certainly ended.
-        remembered: what this process has put, hour to due; pass one dictionary for its whole life.
-        sleep: how to wait between tries.
+    `grace` is how many seconds after its end a bucket may be complete, `lease` how many the
+    caller's invocation may still take, `remembered` what this process has put (hour to due): pass
+    one dictionary for its whole life.
     """
 
     def __init__(

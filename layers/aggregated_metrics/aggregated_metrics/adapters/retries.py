@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
-from aggregated_metrics.core.errors import ContentionError, ThrottledError
+from aggregated_metrics.core.errors import ContentionError, GraphQLError, ThrottledError
 
 GROUPS_AT_ONCE = 4
 """Groups of hours: each may hold megabytes of metadata."""
@@ -14,16 +15,18 @@ STOP_SECONDS = 2.0
 """With less time left than this no further request is begun."""
 _BACKOFF = (0.1, 2.0)
 """Seconds: long beside an answer, so that those who met once do not meet again at the next try."""
+_ROW = 3
+"""How long the path of an error at a row is at least: alias, `items`, number, field."""
+
+type Execute = Callable[[str, dict[str, Any]], dict[str, Any]]
+"""Carries out a document; waits where the API throttles."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """Waits within the time that its caller has.
+    """Waits within the seconds that its caller has left.
 
-    Attributes:
-        time_left: seconds that the caller still has.
-        sleep, jitter: how to wait; a test passes its own.
-        advice: what somebody should know, or do, for whom the time was not enough.
+    Every method raises ContentionError when they are over; `advice` says what to do then.
     """
 
     time_left: Callable[[], float] = lambda: 60.0
@@ -34,8 +37,7 @@ class Retries:
     def call_with_backoff[Made](self, request: Callable[[], Made], what: str) -> Made:
         """Carry out a request; where it is throttled, again after a while.
 
-        Raises:
-            ContentionError: the time is over, and `what` (such as "an hour is not loaded") holds.
+        `what` holds if the time is over, such as "an hour is not loaded".
         """
         attempt = 0
         while True:
@@ -47,21 +49,13 @@ class Retries:
                 self.wait(attempt, str(error))
 
     def wait(self, attempt: int, why: str) -> None:
-        """Wait before the next try.
-
-        Raises:
-            ContentionError: the time is over.
-        """
+        """Wait before the next try."""
         first, most = _BACKOFF
         self.sleep(min(most, first * 2 ** min(attempt, 10)) * (1 + self.jitter()) / 2)
         self.stop_in_time(why)
 
     def stop_in_time(self, why: str) -> None:
-        """Go on only while there is time.
-
-        Raises:
-            ContentionError: there is not.
-        """
+        """Go on only while there is time."""
         if self.time_left() < STOP_SECONDS:
             raise ContentionError(f"the time is over: {why}; {self.advice}")
 
@@ -91,3 +85,24 @@ def packed[Part](
         whole += size
     if part:
         yield part
+
+
+def read_page(
+    execute: Execute, document: tuple[str, dict[str, Any]], alias: str
+) -> tuple[list[Any], dict[int, Sequence[str]], str | None]:
+    """A page's rows, null for one that is not given whole; its field that failed; the next token.
+
+    Raises:
+        GraphQLError: the page itself failed.
+    """
+    failed: dict[int, Sequence[str]] = {}
+    try:
+        page = execute(*document)[alias]
+    except GraphQLError as error:
+        page = error.data.get(alias)
+        paths = [list(each.get("path") or ()) for each in error.errors]
+        if page is None or any(p[:2] != [alias, "items"] or len(p) < _ROW for p in paths):
+            raise
+        failed = {path[_ROW - 1]: path[_ROW : _ROW + 1] for path in paths}
+    rows = [None if i in failed else row for i, row in enumerate(page["items"])]
+    return rows, failed, page.get("nextToken")

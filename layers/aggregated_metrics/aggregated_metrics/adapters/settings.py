@@ -7,13 +7,12 @@ from functools import cached_property
 from typing import Annotated, Any, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
-    ValidationInfo,
-    field_validator,
     model_validator,
 )
 
@@ -32,20 +31,36 @@ _STREAM = re.compile(r"(?:arn:[^/]+:table/)?([\w.-]+)(?:/stream)?/([^/]+)")
 ALL = "all"
 
 
-def _parsed(value: Any) -> Any:
-    return json.loads(value or "{}") if isinstance(value, str) else value
+def _safe(endpoint: str) -> str:
+    if is_safe(endpoint):
+        return endpoint
+    raise ValueError(
+        "must be the https:// URL of the GraphQL API (amplify_outputs.json: data.url); "
+        "http:// is only for the loopback and the container host"
+    )
 
 
-def _listed(value: Any) -> Any:
-    """Names from a list, a JSON list or a comma list."""
-    if isinstance(value, str):
-        text = value.strip()
-        value = json.loads(text) if text.startswith("[") else text.split(",")
-        value = [name.strip() for name in value if name.strip()]
-    return value
+def _declared(text: str) -> Models:
+    try:
+        return BUILT_IN.declaring(Document.of_variable(text)) if text else BUILT_IN
+    except SettingsError as error:
+        raise ValueError(str(error)) from error
 
 
-type _Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+def _split(text: Any) -> Any:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _short(streams: tuple[str, ...]) -> tuple[str, ...]:
+    if wrong := [stream for stream in streams if not _STREAM.fullmatch(stream)]:
+        raise ValueError(f"{wrong[0]!r} is not the ARN of a table's stream")
+    return tuple(_STREAM.sub(r"\1/\2", stream) for stream in streams)
+
+
+type _Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+type _Json[Value] = Annotated[
+    dict[str, Value], BeforeValidator(lambda text: json.loads(text or "{}"))
+]
 
 
 class Settings(BaseModel):
@@ -54,9 +69,9 @@ class Settings(BaseModel):
     Of a stream's ARN only the table and the label are kept: `table/label`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
-    GRAPHQL_ENDPOINT: str
+    GRAPHQL_ENDPOINT: Annotated[str, AfterValidator(_safe)]
     AWS_REGION: str = "us-east-1"
     PENDING_HOURS_TABLE: str = Field(min_length=1)
     QUARANTINE_QUEUE_URL: str = ""
@@ -66,90 +81,53 @@ class Settings(BaseModel):
     SETTLE_SECONDS: int = Field(default=60, ge=1, le=300)
     CHECK_ROWS_LIMIT: int = Field(default=200_000, ge=1_000)
     MAX_REQUEST_BYTES: int = Field(default=0, ge=0, le=1_000_000)
-    MODELS: str = ""
+    MODELS: Annotated[Models, BeforeValidator(_declared)] = BUILT_IN
     STREAM_FUNCTION: str = ""
-    STREAM_ARNS: _Names = ()
+    STREAM_ARNS: Annotated[_Names, AfterValidator(_short)] = ()
     BACKFILL_BUCKET: str = ""
     BACKFILL_READ_UNITS: float = Field(default=1_000, gt=0)
     BACKFILL_CONCURRENCY: int = Field(default=4, ge=1, le=40)
-    SOURCE_TABLES: Annotated[dict[str, str], BeforeValidator(_parsed)] = Field(default_factory=dict)
-    SOURCE_LIFETIME_DAYS: Annotated[dict[str, float], BeforeValidator(_parsed)] = Field(
-        default_factory=dict
-    )
+    SOURCE_TABLES: _Json[str] = Field(default_factory=dict)
+    SOURCE_LIFETIME_DAYS: _Json[float] = Field(default_factory=dict)
     BREAKDOWNS: _Names = ()
 
-    @field_validator("GRAPHQL_ENDPOINT")
-    @classmethod
-    def _is_safe_endpoint(cls, value: str) -> str:
-        if is_safe(value):
-            return value
-        raise ValueError(
-            "must be the https:// URL of the GraphQL API (amplify_outputs.json: data.url); "
-            "http:// is only for the loopback and the container host"
-        )
-
-    @field_validator("SETTLE_SECONDS")
-    @classmethod
-    def _leaves_room_for_t(cls, value: int, info: ValidationInfo) -> int:
-        if value < _LEAST_SETTLE and not _is_local(info.data.get("GRAPHQL_ENDPOINT", "")):
-            raise ValueError(f"must be at least {_LEAST_SETTLE}: T lies between two passes")
-        return value
-
-    @field_validator("MODELS")
-    @classmethod
-    def _declares_models(cls, value: str) -> str:
-        try:
-            BUILT_IN.declaring(Document.of_variable(value))
-        except SettingsError as error:
-            raise ValueError(str(error)) from error
-        return value
-
-    @field_validator("STREAM_ARNS")
-    @classmethod
-    def _are_of_tables(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if wrong := [stream for stream in value if not _STREAM.fullmatch(stream)]:
-            raise ValueError(f"{wrong[0]!r} is not the ARN of a table's stream")
-        return tuple(_STREAM.sub(r"\1/\2", stream) for stream in value)
-
     @model_validator(mode="after")
-    def _names_known_models(self) -> Self:
-        for name in ("SOURCE_TABLES", "SOURCE_LIFETIME_DAYS"):
-            given = getattr(self, name)
-            named = given.values() if name == "SOURCE_TABLES" else given
-            if unknown := sorted(set(named) - {model.name for model in self._every_model}):
-                known = ", ".join(model.name for model in self._every_model)
-                raise ValueError(f"{name} names the unknown model {unknown[0]!r}: use {known}")
-        named = set() if self.BREAKDOWNS == (ALL,) else {*self.BREAKDOWNS}
-        if unknown := sorted(named - {*self._every_model.breakdowns}):
-            known = ", ".join(self._every_model.breakdowns)
+    def _fits_together(self) -> Self:
+        if self.SETTLE_SECONDS < _LEAST_SETTLE and not self._is_local:
             raise ValueError(
-                f"BREAKDOWNS names the unknown breakdown {unknown[0]!r}: use {ALL}, or some of "
-                f"{known} (a comma list)"
+                f"SETTLE_SECONDS must be at least {_LEAST_SETTLE}: T lies between two passes"
             )
+        models, breakdowns = [model.name for model in self.MODELS], [*self.MODELS.breakdowns]
+        for name, given, known in (
+            ("SOURCE_TABLES", self.SOURCE_TABLES.values(), models),
+            ("SOURCE_LIFETIME_DAYS", self.SOURCE_LIFETIME_DAYS, models),
+            ("BREAKDOWNS", () if self.BREAKDOWNS == (ALL,) else self.BREAKDOWNS, breakdowns),
+        ):
+            if unknown := sorted(set(given).difference(known)):
+                raise ValueError(f"{name} names the unknown {unknown[0]!r}: use {', '.join(known)}")
         return self
-
-    @cached_property
-    def _every_model(self) -> Models:
-        return BUILT_IN.declaring(Document.of_variable(self.MODELS))
 
     @cached_property
     def models(self) -> Models:
         """Every model, with the breakdowns that are switched on."""
-        if self.BREAKDOWNS == (ALL,):
-            return self._every_model
-        return self._every_model.only(self.BREAKDOWNS)
+        return self.MODELS if self.BREAKDOWNS == (ALL,) else self.MODELS.only(self.BREAKDOWNS)
+
+    @property
+    def _is_local(self) -> bool:
+        """Whether this is the tests' emulator: http is only for this machine."""
+        return self.GRAPHQL_ENDPOINT.startswith("http:")
 
     @property
     def complete_after(self) -> int:
         """How many seconds after its end a bucket may be complete."""
-        if _is_local(self.GRAPHQL_ENDPOINT):
+        if self._is_local:
             return self.GRACE_SECONDS
         return max(self.GRACE_SECONDS, self.BATCHING_WINDOW_SECONDS + _WINDOW_SECONDS)
 
     @property
     def hold_seconds(self) -> int:
         """How long a late batch, or a mapping that was modified, keeps buckets from completing."""
-        return _LOCAL_HOLD_SECONDS if _is_local(self.GRAPHQL_ENDPOINT) else HOLD_SECONDS
+        return _LOCAL_HOLD_SECONDS if self._is_local else HOLD_SECONDS
 
     @cached_property
     def streams(self) -> dict[str, str]:
@@ -167,15 +145,6 @@ class Settings(BaseModel):
             raise SettingsError(f"STREAM_ARNS: {error}") from error
 
     @property
-    def tables(self) -> dict[str, str]:
-        """Model name to the name of its table.
-
-        Raises:
-            SettingsError: no model is known for a table.
-        """
-        return {model: stream.partition("/")[0] for model, stream in self.streams.items()}
-
-    @property
     def region(self) -> str:
         """The region to sign for: the endpoint's own, otherwise the function's."""
         return region_of(self.GRAPHQL_ENDPOINT) or self.AWS_REGION
@@ -188,9 +157,7 @@ class Settings(BaseModel):
             SettingsError: a variable is missing or wrong; the message names each and its remedy.
         """
         try:
-            return cls.model_validate(
-                {name: environment[name] for name in cls.model_fields if name in environment}
-            )
+            return cls.model_validate(dict(environment))
         except ValidationError as error:
             lines = (
                 f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
@@ -200,8 +167,3 @@ class Settings(BaseModel):
                 "the function's environment is not usable; set these variables "
                 f"(template.yaml does): {'; '.join(lines)}"
             ) from error
-
-
-def _is_local(endpoint: str) -> bool:
-    """Whether this is the tests' emulator: http is only for this machine, and no clocks differ."""
-    return endpoint.startswith("http:")

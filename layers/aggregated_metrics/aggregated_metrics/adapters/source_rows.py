@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from aggregated_metrics.adapters.retries import Execute, read_page
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.errors import GraphQLError
 from aggregated_metrics.core.models import Model
 
 if TYPE_CHECKING:
@@ -21,10 +21,6 @@ PAGE = 1000
 UPDATED = "updatedAt"
 _LAST = "~"
 """Sorts after every character of a time."""
-_ITEMS = ["page", "items"]
-"""What the path of an error at a row begins with; the row's number and the field follow."""
-_SAVED_SECONDS = 1.0
-"""Read units that were not used are kept this long."""
 
 type Condition = Mapping[str, Any]
 """Of the index's sort key: AppSync's key condition."""
@@ -33,8 +29,6 @@ type Page = tuple[Sequence[Row], str, Sequence[int], bool]
 """The rows that the API gave, and the sort-key text of the last one (empty without one); epoch
 minutes with a row that it unexpectedly could not give, and whether not even the time of one is
 known."""
-type Execute = Callable[[str, dict[str, Any]], dict[str, Any]]
-"""Carries out a document; waits where the API throttles."""
 type Table = tuple[int, int | None]
 """About how many rows a source table has, and its provisioned read units a second, if any."""
 
@@ -78,23 +72,12 @@ def _page(
 ) -> tuple[list[Row], int, str | None]:
     """A page's rows, how many others the API unexpectedly could not give, and the next token.
 
-    Raises:
-        GraphQLError: the page itself failed.
+    An answer that names no error and has no row is not what the API says of an empty page.
     """
-    fields: dict[int, Sequence[str]] = {}
-    try:
-        page = execute(query, variables)["page"]
-    except GraphQLError as error:
-        page = error.data.get("page")
-        paths = [list(each.get("path") or ()) for each in error.errors]
-        if not isinstance(page, dict) or any(p[:2] != _ITEMS or len(p) < 3 for p in paths):  # noqa: PLR2004
-            raise
-        fields = {path[2]: path[3:4] for path in paths}
-    # An answer that names no error and has no row is not what the API says of an empty page.
-    bad = {i for i, row in enumerate(page["items"]) if row is None} | fields.keys()
-    unexpected = [i for i in bad if not model.demanded.intersection(fields.get(i, ()))]
-    rows = [row for i, row in enumerate(page["items"]) if i not in bad]
-    return rows, len(unexpected), page["nextToken"]
+    page, failed, token = read_page(execute, (query, variables), "page")
+    bad = [i for i, row in enumerate(page) if row is None]
+    unexpected = [i for i in bad if not model.demanded.intersection(failed.get(i, ()))]
+    return [row for row in page if row is not None], len(unexpected), token
 
 
 def hours_condition(first: int, last: int) -> Condition:
@@ -140,24 +123,18 @@ def _query(name: str, listing: str, attributes: Sequence[str]) -> str:
 
 
 class TableRows:
-    """The source tables.
-
-    Args:
-        client: boto3's DynamoDB client.
-        tables: model name to table name.
-        monotonic, sleep: the time, and how to wait; a test passes its own.
-    """
+    """The source tables; `streams` is model name to its table's stream, `table/label`."""
 
     def __init__(
         self,
         client: "DynamoDBClient",
-        tables: Mapping[str, str],
+        streams: Mapping[str, str],
         *,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._client = client
-        self._tables = tables
+        self._tables = {model: each.partition("/")[0] for model, each in streams.items()}
         self._monotonic = monotonic
         self._sleep = sleep
 
@@ -180,9 +157,8 @@ class TableRows:
     ) -> Iterator[tuple[list[dict[str, Any]], Mapping[str, Any] | None]]:
         """The pages of a segment, from a key on, with the attributes that counting reads.
 
-        Each is rows as DynamoDB JSON, and the key to continue from: None at the end.
-
-        It waits where more than `read_units` a second would be consumed.
+        Each is rows as DynamoDB JSON, and the key to continue from: None at the end. It waits
+        where a page would consume more than `read_units` a second.
         """
         projection = {f"#{i}": name for i, name in enumerate(model.projected)}
         request: dict[str, Any] = {
@@ -193,8 +169,9 @@ class TableRows:
             "ExpressionAttributeNames": projection,
             "ReturnConsumedCapacity": "TOTAL",
         }
-        key, paid_until = start, self._monotonic() - _SAVED_SECONDS
+        key = start
         while True:
+            began = self._monotonic()
             if key:
                 request["ExclusiveStartKey"] = key
             answer = self._client.scan(**request)
@@ -203,7 +180,4 @@ class TableRows:
             yield answer["Items"], key
             if key is None:
                 return
-            now = self._monotonic()
-            paid_until = max(paid_until, now - _SAVED_SECONDS) + units / read_units
-            if paid_until > now:
-                self._sleep(paid_until - now)
+            self._sleep(max(0.0, units / read_units - (self._monotonic() - began)))

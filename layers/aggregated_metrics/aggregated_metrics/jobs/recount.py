@@ -84,7 +84,7 @@ class Recount:
         grace: seconds after its end at which a bucket may be complete.
         settle_seconds: between the passes.
         complete_until: of a record type, until when its stream is applied (epoch seconds).
-        lifetimes: model to how long its rows live.
+        lifetimes: model to how many days its rows live.
         rows_limit: how many rows one reading may take.
     """
 
@@ -98,7 +98,7 @@ class Recount:
     grace: int
     settle_seconds: float
     complete_until: Callable[[str], float]
-    lifetimes: Mapping[str, timedelta]
+    lifetimes: Mapping[str, float]
     rows_limit: int
 
     # Through an index -----------------------------------------------------------------------------
@@ -399,8 +399,9 @@ class Recount:
     def _is_expired(self, hour: HourId) -> bool:
         """Whether rows of its age are gone by themselves: what happened still happened."""
         model = self.models.of(hour.series.record_type)
-        lifetime = self.lifetimes.get(model.name) if model else None
-        return lifetime is not None and buckets.to_datetime(hour.start) < self.clock() - lifetime
+        days = self.lifetimes.get(model.name) if model else None
+        ended = buckets.to_datetime(hour.start)
+        return days is not None and ended < self.clock() - timedelta(days=days)
 
     def _zero(self, hour: HourId) -> MinuteTotal:
         none = zero(self.models.extra_measures(hour.series.record_type))

@@ -169,6 +169,7 @@ def inspect(
     schema = documents.schema_of(appsync, api_id)
     found.findings += [*diagnostics.settings(api), *diagnostics.cache(appsync, api_id)]
     found.document, judged = declared.completed(document or Document(), schema)
+    found.findings += diagnostics.declarations(found.document)
     found.models = BUILT_IN.declaring(found.document)
     found.tables = _tables(aws, api_id, [*(model.name for model in found.models), COUNTS])
     counted = Models(model for model in found.models if model.name in found.tables)

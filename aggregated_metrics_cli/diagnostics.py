@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from aggregated_metrics.adapters.hour_store import BUCKETS_PER_SAVE
+from aggregated_metrics.core.declarations import Document
 from botocore.exceptions import ClientError
 
 COUNTS = "AggregatedMetrics"
@@ -13,6 +14,8 @@ FIREWALL_BYTES = 8_000
 DEEPEST = 3
 """How deep documents select: a field of Query, its items, their attributes."""
 VIEW_TYPE = "NEW_AND_OLD_IMAGES"
+_PARAMETER_BYTES = 4_096
+"""CloudFormation's limit, and Lambda's for all variables of a function together."""
 _SHARDS = 4
 """How many shards the stream of a new table begins with; each takes one execution at a time."""
 _STALE = ("FULL_REQUEST_CACHING", "OPERATION_LEVEL_CACHING")
@@ -32,6 +35,16 @@ class Diagnostic(NamedTuple):
     state: Literal["good", "note", "wrong"]
     found: str
     remedy: str = ""
+
+
+def declarations(document: Document) -> Iterator[Diagnostic]:
+    """Whether the declarations fit into the parameter that holds them."""
+    size = len(document.as_variable())
+    if size > _PARAMETER_BYTES:
+        found = f"the declarations have {size:,} bytes; a parameter takes {_PARAMETER_BYTES:,}"
+        yield Diagnostic(
+            "Models", "wrong", found, "declare fewer models, or fewer values of splits"
+        )
 
 
 def settings(api: Mapping[str, Any]) -> Iterator[Diagnostic]:

@@ -1,5 +1,6 @@
 """`attach`: what it finds, what it says is missing, what it writes."""
 
+import hashlib
 import io
 import json
 import re
@@ -399,6 +400,20 @@ def test_a_declaration_that_the_schema_contradicts_names_the_key_and_what_to_wri
     account.schema = f"{SCHEMA}{sdl}enum State {{ OK BROKEN }}"
     bad = wrong(account.inspect(declared(**tomllib.loads(changes))))
     assert says in bad[f"Review: {key}"]
+
+
+@pytest.mark.parametrize(
+    ("key", "number", "fits"), [("", 40, True), ("", 90, False), ("S", 70, False)]
+)
+def test_declarations_that_are_too_large_for_a_parameter_are_wrong(
+    account: Account, key: str, number: int, *, fits: bool
+) -> None:
+    account.schema = WHOLE
+    hashes = [hashlib.sha256(f"{n}".encode()).hexdigest() for n in range(number)]
+    split = {"state": {f"{key * 8}{text}": f"reviews{text[:30]}" for text in hashes}}
+    found = account.inspect(declared(split=split))
+    assert (len(found.parameters()["Models"]) <= 4_096) is fits
+    assert ("Models" not in wrong(found)) is fits
 
 
 def test_a_declared_model_that_the_schema_does_not_have_is_named(account: Account) -> None:

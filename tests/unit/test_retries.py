@@ -2,7 +2,7 @@
 
 import pytest
 from aggregated_metrics.adapters.retries import STOP_SECONDS, Retries
-from aggregated_metrics.core.errors import AuthorizationError, ContentionError, ThrottledError
+from aggregated_metrics.core.errors import ContentionError, ThrottledError
 
 
 class Waits:
@@ -48,22 +48,8 @@ def test_without_time_nothing_is_asked() -> None:
     assert waits.asked == 0
 
 
-@pytest.mark.parametrize(("jitter", "longest"), [(1.0, 2.0), (0.0, 1.0)])
-def test_no_wait_is_longer_than_two_seconds_or_shorter_than_half_of_its_longest(
-    jitter: float, longest: float
-) -> None:
-    waits = Waits(10_000, jitter)
-    for attempt in range(1, 1_000):
-        waits.retries.wait(attempt, "slower")
-    assert max(waits.waited) == longest
-
-
-def test_what_is_not_throttling_is_not_asked_again() -> None:
-    waits = Waits(60)
-
-    def refuse() -> None:
-        raise AuthorizationError("no", operation="CountItem")
-
-    with pytest.raises(AuthorizationError):
-        waits.retries.call_with_backoff(refuse, "nothing is listed")
-    assert waits.waited == []
+@pytest.mark.parametrize("jitter", [1.0, 0.0])
+def test_a_wait_is_at_most_two_seconds_and_at_least_half_of_its_longest(jitter: float) -> None:
+    waits = Waits(100, jitter)
+    assert waits.ask(throttled=9) == 10
+    assert max(waits.waited) == 1.0 + jitter

@@ -7,18 +7,13 @@ from aggregated_metrics.core.series import HourId, Series
 
 from testbench import local
 from testbench.engine import Context
-from testbench.world import Clock, World
+from testbench.world import World
 
 
-def test_a_process_is_built_once_from_its_environment(environment: dict[str, str]) -> None:
+def test_a_process_and_what_is_costly_in_it_are_made_once(environment: dict[str, str]) -> None:
     process = wiring.process()
     assert process is wiring.process()
     assert process.settings.GRAPHQL_ENDPOINT == local.ENDPOINT
-    process.session.close()
-
-
-def test_what_is_costly_lives_with_the_process(environment: dict[str, str]) -> None:
-    process = wiring.process()
     assert process.aws("sqs") is process.aws("sqs")
     assert process.pending()._remembered is process.pending()._remembered
     assert process.client(lambda: 1.0)._session is process.client(lambda: 1.0)._session
@@ -63,12 +58,3 @@ def test_a_repair_holds_its_entries_for_as_long_as_it_may_run() -> None:
 def test_what_is_not_known_of_a_stream_completes_nothing() -> None:
     until = wiring._complete_until({"items": 5.0, "tasks": None})
     assert [until(name) for name in ("items", "tasks", "others")] == [5.0, NEVER, NEVER]
-
-
-def test_the_time_left_is_lambdas() -> None:
-    clock = Clock()
-    end = clock.timestamp() + 30
-    left = wiring.time_left(Context(lambda: end - clock.timestamp()))
-    assert left() == 30
-    clock.advance(29.5)
-    assert left() == 0.5

@@ -11,7 +11,7 @@ import pytest
 from benchmarks import __main__ as command
 from benchmarks import bill, checking, counting, memory, reading, stand_in
 from benchmarks.measuring import Line, Sample, interleaved
-from benchmarks.stand_in import DAY, Api, Entries, Results
+from benchmarks.stand_in import DAY, Api, Results
 
 
 @pytest.mark.parametrize(
@@ -51,14 +51,6 @@ def test_the_stand_in_counts_what_its_rows_come_to() -> None:
                     counted[minute] = counted.get(minute, 0) + 1
             series = f"{record_type}#{scope}" if scope else record_type
             assert results.counts(series, at) == counted
-
-
-def test_the_stand_ins_entries_are_there_until_they_are_deleted() -> None:
-    entries = Entries([("items", {}, DAY), ("tasks", {}, DAY)])
-    asked = {"ExpressionAttributeValues": {":kind": {"S": "entry"}}}
-    (page,) = entries.paginate(**asked)
-    entries.delete_item(Key={"hour": page["Items"][0]["hour"]})
-    assert [page["Items"][1:]] == [each["Items"] for each in entries.paginate(**asked)]
 
 
 def test_a_condition_on_the_index_gives_its_rows() -> None:

@@ -20,6 +20,7 @@ START = datetime(2026, 11, 22, tzinfo=UTC)
 NOW = datetime(2026, 11, 22, 17, 6, 40, tzinfo=UTC)
 SCREENS = {"phone": (390, 844), "desktop": (1280, 900)}
 HOSTILE = "Sales <b>quality</b> & more"
+STACK = "</footer><script>alert(1)</script>"
 
 
 @dataclass
@@ -39,7 +40,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     keep_up(client.api, NOW)
     found = collect(client, "acme <i>& sons</i>", START, START + timedelta(days=1), UTC, NOW)
     path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(render(found, "aggregated-metrics-staging"), "utf-8")
+    path.write_text(render(found, STACK), "utf-8")
     return path
 
 
@@ -167,6 +168,7 @@ _CONTRASTS = """
 def test_names_are_shown_unchanged_and_never_as_markup(show: Show) -> None:
     page = show("desktop", "light").page
     assert page.locator("h1").text_content() == "acme <i>& sons</i>"
+    assert STACK in str(page.locator("footer").text_content())
     assert HOSTILE in page.locator("tr:not(.part) th").all_text_contents()
     ticks = page.locator("#scopes-scoreResults .role-axis-label text").all_text_contents()
     assert any(HOSTILE.startswith(tick.rstrip("…")) and "<b" in tick for tick in ticks)

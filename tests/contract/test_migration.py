@@ -1,18 +1,15 @@
 """What docs/migration.md claims of models, breakdowns and permissions."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import aggregated_metrics
 import pytest
 from aggregated_metrics.adapters.hour_documents import FIELDS
-from aggregated_metrics.core.changes import fold
 from aggregated_metrics.core.models import BUILT_IN
 from aggregated_metrics.core.series import Series
 
 from testbench.counted import FakeClient, every, measured, store
-from testbench.rows import MAKERS
-from testbench.streams import Stream, window_event
 from testbench.templates import ROOT
 
 PAGE = (ROOT / "docs" / "migration.md").read_text()
@@ -33,29 +30,6 @@ def test_the_breakdowns_that_are_stored_are_listed(
     exec(compile(code, "migration.md", "exec"), names)
     assert capsys.readouterr().out == "{'feedbackItemsByScorecard': 2}\n"
     assert sorted(names["names"]) == sorted(BUILT_IN.breakdowns)
-
-
-@pytest.mark.parametrize("model", ["ScoreResult", "Task", "Evaluation"])
-def test_a_row_counts_when_it_was_created_whatever_its_last_update(model: str) -> None:
-    created = datetime(2026, 11, 22, 9, 50, tzinfo=UTC)
-    old = MAKERS[model](createdAt=created.isoformat(), updatedAt=created.isoformat())
-    updated = (created + timedelta(minutes=20)).isoformat()
-    batches = fold(
-        window_event(Stream(model).modify(old, old | {"updatedAt": updated})), BUILT_IN, {}
-    ).batches
-    deltas = [
-        delta
-        for batch in batches
-        for minutes in batch.hours.values()
-        for found in minutes.values()
-        for delta in found
-    ]
-    assert sum(delta[1][0] for delta in deltas) == 0
-    inserted = fold(
-        window_event(Stream(model).insert(old | {"updatedAt": updated})), BUILT_IN, {}
-    ).batches
-    starts = {hour.start for batch in inserted for hour in batch.hours}
-    assert starts == {int(created.timestamp()) // 3600 * 60}
 
 
 def test_the_fields_to_add_are_those_that_may_be_missing() -> None:

@@ -159,7 +159,7 @@ class Api:
         data = {asked.alias: self._field(asked) for asked in seams.asked(request.body)}
         body = json.dumps({"data": data}, separators=(",", ":")).encode()
         self.seconds += time.thread_time() - began
-        return Answer(200, body, {}, {}, ())
+        return Answer(200, body)
 
     def _field(self, asked: seams.Asked) -> Any:
         if asked.hour is not None:

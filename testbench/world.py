@@ -106,7 +106,7 @@ class World:
         self.before: Callable[[Request], Answer | None] = lambda _: None
         self.after: Callable[[Request], object] = lambda _: None
         self.disturbance = CALM
-        self.log = Log()
+        self.log: Log = []
         answer = partial(carry_out, self, log=self.log)
         self.session: Any = self._http() if http else local.Session(answer)
         self.table, self.queue = self.ports.table, self.ports.queue
@@ -168,10 +168,6 @@ class World:
             self._happen("wait")
 
     # The API, as a transport reaches it -----------------------------------------------------------
-
-    def fields_of(self, request: Request) -> Mapping[str, str]:
-        """The schema's fields that a request asks for, by alias."""
-        return self.api.fields_of(request)
 
     def answer(self, request: Request) -> Answer:
         """Answer a request to the API."""

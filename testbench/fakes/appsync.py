@@ -1,7 +1,7 @@
 """FakeAppSync: an API in memory that answers as the one that Amplify generates.
 
 It answers the recorded exchanges (tests/contract) in the same way, and quickly: documents are
-compiled once, rows are rendered once per version and selection, and keys are kept in order.
+validated once, rows are completed once per version and selection, and keys are kept in order.
 """
 
 import json
@@ -11,28 +11,23 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-from amplify_api.errors import ResolverError
 from amplify_api.operations import Operations
-from graphql import GraphQLSyntaxError, execute_sync
+from amplify_api.ports import Page
+from graphql import GraphQLSyntaxError
 
-from testbench.fakes.documents import Document, Documents, Field, Operation
 from testbench.fakes.endpoint import CALM, Answer, Disturbance, refusal
-from testbench.fakes.models import models, schema
-from testbench.fakes.rendering import Errors, render
-from testbench.fakes.scalars import Json, encode
+from testbench.fakes.execution import execute
+from testbench.fakes.models import document, models
+from testbench.fakes.scalars import Json
 from testbench.fakes.signatures import AccessDeniedError, Request, Signatures
-from testbench.fakes.tables import Attributes, Behaviour, Table, attributes_of
-from testbench.fakes.variables import InvalidRequestError
+from testbench.fakes.tables import Attributes, Behaviour, Row, Table, attributes_of
 
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-_DOCUMENTS = Documents()
-"""A large document takes 50 ms to compile, so it is compiled once."""
 
 
 class FakeAppSync:
@@ -45,10 +40,9 @@ class FakeAppSync:
         equal_put_succeeds: AppSync's documented rule that a failed condition is a success if the
             stored item already equals the one to be written. The recordings have it off.
         signatures: who may call; None lets everybody.
-        pause: called between the fields of a request, where another request can come in.
-        documents: compiled documents; by default those of all APIs of this process.
 
     Attributes:
+        pause: called after each field of a request, where another request can come in.
         resolvers: what answers each field, under a lock, and only a field: two requests interleave
             between their fields.
     """
@@ -61,12 +55,9 @@ class FakeAppSync:
         seed: int = 0,
         equal_put_succeeds: bool = False,
         signatures: Signatures | None = None,
-        pause: Callable[[], None] | None = None,
-        documents: Documents | None = None,
     ) -> None:
-        self.documents = documents or _DOCUMENTS
         self.monotonic = monotonic
-        self.pause = pause
+        self.pause: Callable[[], object] = lambda: None
         self._behaviour = Behaviour(monotonic, equal_put_succeeds)
         self._tables = {name: Table(model, self._behaviour) for name, model in models().items()}
         ids = random.Random(seed)
@@ -117,15 +108,6 @@ class FakeAppSync:
         with self._lock:
             self._tables[model].remove(key)
 
-    def fields_of(self, request: Request) -> Mapping[str, str]:
-        """The fields by alias that a request asks for, carried out or not; {} if it cannot say."""
-        try:
-            asked = json.loads(request.body)
-            operation = self.documents.read(asked["query"]).choose(asked.get("operationName"))
-        except (ValueError, TypeError, KeyError, GraphQLSyntaxError, InvalidRequestError):
-            return {}
-        return {field.alias: field.name for field in operation.fields}
-
     def answer(self, request: Request, disturbance: Disturbance = CALM) -> Answer:
         """Answer an HTTP request."""
         if self._signatures is not None:
@@ -144,55 +126,26 @@ class FakeAppSync:
         except (ValueError, TypeError, KeyError):
             return refusal(400, "MalformedHttpRequestException", "Unable to parse request body.")
         try:
-            document = self.documents.read(text)
+            node, errors = document(text)
         except GraphQLSyntaxError:
             return refusal(400, "MalformedHttpRequestException", "Unable to parse GraphQL query.")
-        try:
-            operation = document.choose(asked.get("operationName"))
-            if operation.introspects:
-                return _introspect(document, asked)
-            variables = operation.variables.read(asked.get("variables") or {})
-        except InvalidRequestError as error:
-            return _json_answer({"data": None, "errors": error.errors}, error.errors)
-        return self._run(operation, variables, disturbance)
+        response: dict[str, Any] = {"data": None, "errors": [error.formatted for error in errors]}
+        if not errors:
+            response = execute(node, asked, partial(self._resolve, disturbance))
+        content = json.dumps(response, ensure_ascii=False, separators=(",", ":")).encode()
+        kinds = tuple(error.get("errorType") for error in response.get("errors", ()))
+        return Answer(200, content, error_types=kinds)
 
-    def _run(
-        self, operation: Operation, variables: Mapping[str, Any], disturbance: Disturbance
-    ) -> Answer:
-        errors: Errors = []
-        data = []
-        for number, field in enumerate(operation.fields):
-            if number and self.pause is not None:
-                self.pause()
-            text = self._field(field, variables, disturbance, errors)
-            data.append(f'"{field.alias}":{text}')
-        body = '{"data":{' + ",".join(data) + "}"
-        body += f',"errors":{encode(errors)}}}' if errors else "}"
-        return Answer(
-            200,
-            body.encode(),
-            {},
-            {field.alias: field.name for field in operation.fields},
-            tuple(error.get("errorType") for error in errors),
-        )
-
-    def _field(
-        self,
-        field: Field,
-        variables: Mapping[str, Any],
-        disturbance: Disturbance,
-        errors: Errors,
-    ) -> str:
+    def _resolve(
+        self, disturbance: Disturbance, alias: str, name: str, arguments: Mapping[str, Any]
+    ) -> Row | Page[Row] | None:
         try:
-            disturbance.check(field.alias)
-            arguments = field.arguments_of(variables)
+            disturbance.check(alias)
             with self._lock:
                 self._behaviour.stale = disturbance.stale
-                result = self.resolvers[field.name](arguments)
-        except ResolverError as error:
-            errors.append(_field_error(field, error))
-            return "null"
-        return render(result, field, errors)
+                return self.resolvers[name](arguments)
+        finally:
+            self.pause()
 
 
 def _row(attributes: Mapping[str, Any]) -> Attributes:
@@ -201,28 +154,3 @@ def _row(attributes: Mapping[str, Any]) -> Attributes:
 
 def _plain(value: Any) -> Any:
     return value.parsed() if isinstance(value, Json) else value
-
-
-def _json_answer(response: Mapping[str, Any], errors: Errors) -> Answer:
-    return Answer(200, json.dumps(response).encode(), {}, {}, (None,) * len(errors))
-
-
-def _introspect(document: Document, asked: Mapping[str, Any]) -> Answer:
-    result = execute_sync(
-        schema(),
-        document.node,
-        variable_values=asked.get("variables"),
-        operation_name=asked.get("operationName"),
-    )
-    return _json_answer(dict(result.formatted), [])
-
-
-def _field_error(field: Field, error: ResolverError) -> dict[str, Any]:
-    return {
-        "message": error.message,
-        "errorType": error.error_type,
-        "data": None,
-        "errorInfo": None,
-        "path": [field.alias],
-        "locations": [field.location],
-    }

@@ -11,17 +11,16 @@ from testbench.fakes.tables import Staleness
 
 
 class Answer(NamedTuple):
-    """An HTTP answer, and what a log wants to know of it.
+    """An HTTP answer.
 
-    `fields` has the schema's field by alias; `error_types` the errorType of each error, None for
-    those that have none (an invalid request, or a check of a resolver's template).
+    `error_types` has the errorType of each error, None for those that have none (an invalid
+    request, or a check of a resolver's template).
     """
 
     status: int
     body: bytes
-    headers: Mapping[str, str]
-    fields: Mapping[str, str]
-    error_types: tuple[str | None, ...]
+    headers: Mapping[str, str] = {}
+    error_types: tuple[str | None, ...] = ()
 
 
 class Disturbance(NamedTuple):
@@ -48,10 +47,8 @@ class Endpoint(Protocol):
 
     def answer(self, request: Request) -> Answer: ...
 
-    def fields_of(self, request: Request) -> Mapping[str, str]: ...
-
 
 def refusal(status: int, error_type: str, message: str) -> Answer:
     """An answer to a request that was not carried out, with AppSync's body for it."""
     body = json.dumps({"errors": [{"errorType": error_type, "message": message}]}).encode()
-    return Answer(status, body, {"x-amzn-ErrorType": error_type}, {}, (error_type,))
+    return Answer(status, body, {"x-amzn-ErrorType": error_type}, (error_type,))

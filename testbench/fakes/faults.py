@@ -64,9 +64,6 @@ class Faults:
         self._lock = threading.Lock()
         self._requests = 0
 
-    def fields_of(self, request: Request) -> Mapping[str, str]:
-        return self.api.fields_of(request)
-
     def answer(self, request: Request) -> Answer:
         """Answer, or raise ConnectionDroppedError."""
         rates = self.rates
@@ -159,14 +156,12 @@ _KINDS = (
 _SERVER_ERRORS = (
     refusal(500, "InternalFailure", "An internal failure occurred."),
     refusal(503, "ServiceUnavailableException", "Service unavailable."),
-    Answer(502, b"<html><body>502 Bad Gateway</body></html>", {}, {}, ()),
-    Answer(504, b"", {}, {}, ()),
+    Answer(502, b"<html><body>502 Bad Gateway</body></html>"),
+    Answer(504, b""),
 )
 
 _THROTTLED = Answer(
     200,
     b'{"data":null,"errors":[{"errorType":"ThrottlingException","message":"Rate exceeded"}]}',
-    {},
-    {},
-    ("ThrottlingException",),
+    error_types=("ThrottlingException",),
 )

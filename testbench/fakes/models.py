@@ -1,11 +1,11 @@
-"""The schema that Amplify generates, and the models that it implies."""
+"""The schema that Amplify generates, and the models and the valid documents that it implies."""
 
 import functools
 from pathlib import Path
 from typing import Any
 
 from amplify_api.models import Model, read_models
-from graphql import GraphQLSchema, build_schema
+from graphql import DocumentNode, GraphQLError, GraphQLSchema, build_schema, parse, validate
 
 from testbench.fakes.scalars import SCALARS
 
@@ -26,7 +26,7 @@ directive @aws_subscribe(mutations: [String!]!) on FIELD_DEFINITION
 def extend(*sdl: str) -> None:
     """Let the schema have these further definitions, and no others that it was given before."""
     _further[:] = sdl
-    for read in (schema, models):
+    for read in (schema, models, document):
         read.cache_clear()
 
 
@@ -49,3 +49,10 @@ def schema() -> GraphQLSchema:
 def models() -> dict[str, Model]:
     """Every model of the schema by name."""
     return read_models(_sdl())
+
+
+@functools.lru_cache(maxsize=4096)
+def document(text: str) -> tuple[DocumentNode, list[GraphQLError]]:
+    """A parsed document and what makes it invalid; raises GraphQLSyntaxError for no GraphQL."""
+    node = parse(text)
+    return node, validate(schema(), node)

@@ -7,27 +7,15 @@ from collections.abc import Callable
 from datetime import date, time
 from typing import Any
 
-from graphql import GraphQLError, GraphQLScalarType
+from graphql import GraphQLError
 
 # Beyond 2**53 a number does not survive being an IEEE double, which is what JSON is to the
 # resolvers' world: whoever stores a sequence number as a JSON number should see it change here.
 _EXACT_DIGITS = 15
 
-_INT_LIMIT = 2**31
 _DATE_TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d(?::\d\d)?)(\.\d{1,9})?(Z|[+-]\d\d:\d\d(?::\d\d)?)", re.ASCII
 )
-
-
-def _encoder(*, sort_keys: bool) -> Callable[[Any], str]:
-    # JSONEncoder.encode makes its C encoder anew for every value: keeping one halves the time.
-    make: Any = vars(json.encoder)["c_make_encoder"]
-    chunks = make(None, str, json.encoder.encode_basestring, None, ":", ",", sort_keys, False, True)
-    return lambda value: "".join(chunks(value, 0))
-
-
-encode = _encoder(sort_keys=False)
-_encode_sorted = _encoder(sort_keys=True)
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -44,17 +32,11 @@ def _is_date_time(text: str) -> bool:
     return True
 
 
-def _read_date_time(value: Any) -> str:
+def _date_time(value: Any, *, doing: str) -> str:
     """A time is kept verbatim, whatever its fraction and offset; the offset is compulsory."""
     if isinstance(value, str) and _is_date_time(value):
         return value
-    raise GraphQLError(f"Unable to parse `{value}` as a valid DateTime Object.")
-
-
-def _write_date_time(value: Any) -> str:
-    if isinstance(value, str) and _is_date_time(value):
-        return value
-    raise GraphQLError(f"Unable to serialize `{value}` as a valid DateTime Object.")
+    raise GraphQLError(f"Unable to {doing} `{value}` as a valid DateTime Object.")
 
 
 def _whole(text: str) -> int:
@@ -71,6 +53,7 @@ def _refused(text: str) -> None:
 
 
 _decode = json.JSONDecoder(parse_int=_whole, parse_float=_number, parse_constant=_refused).decode
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
 
 
 class Json(str):
@@ -87,7 +70,7 @@ class Json(str):
 
 @functools.lru_cache(maxsize=1 << 14)
 def _canonical(text: str) -> Json:
-    return Json(_encode_sorted(_decode(text)))
+    return Json(_encode(_decode(text)))
 
 
 def read_json(value: Any) -> Json:
@@ -101,20 +84,14 @@ def read_json(value: Any) -> Json:
 
 
 def _write_json(value: Any) -> str:
-    return value if isinstance(value, str) else _encode_sorted(value)
-
-
-def quick(kind: GraphQLScalarType, convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A scalar's conversion; of Int, graphql-core's is asked only for what is no plain Int."""
-    if kind.name != "Int":
-        return convert
-    return lambda value: (
-        value if type(value) is int and -_INT_LIMIT <= value < _INT_LIMIT else convert(value)
-    )
+    return value if isinstance(value, str) else _encode(value)
 
 
 SCALARS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
-    "AWSDateTime": (_read_date_time, _write_date_time),
+    "AWSDateTime": (
+        functools.partial(_date_time, doing="parse"),
+        functools.partial(_date_time, doing="serialize"),
+    ),
     "AWSJSON": (read_json, _write_json),
 }
 """What reads a scalar from a request, and what writes it into an answer."""

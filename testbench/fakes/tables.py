@@ -33,7 +33,7 @@ def attributes_of(model: Model, row: Mapping[str, Any]) -> Attributes:
 class Row:
     """One version of a row. Never changed once stored, so it can be read without a lock."""
 
-    __slots__ = ("attributes", "previous", "rendered", "written")
+    __slots__ = ("attributes", "completed", "previous", "written")
 
     def __init__(
         self, attributes: Attributes, written: float = 0, previous: "Row | None" = None
@@ -41,8 +41,8 @@ class Row:
         self.attributes = attributes
         self.written = written
         self.previous = previous
-        # The row as JSON by selection: rows are read far more often than they are written.
-        self.rendered: dict[int, str] = {}
+        # What is answered, by selection: rows are read far more often than they are written.
+        self.completed: dict[Any, dict[str, Any]] = {}
 
 
 @dataclass

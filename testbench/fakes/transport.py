@@ -19,21 +19,16 @@ from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 
 from testbench.fakes.endpoint import Answer, ConnectionDroppedError, Endpoint
+from testbench.fakes.execution import fields_of
 from testbench.fakes.signatures import Request
 
 NO_ANSWER = 0
 
 
 class Exchange(NamedTuple):
-    """One request in a log.
-
-    `status` is NO_ANSWER if the connection was dropped; `body` is the request's, or empty where
-    the log does not keep bodies.
-    """
+    """One request in a log; `status` is NO_ANSWER if the connection was dropped."""
 
     fields: dict[str, str]
-    sent: int
-    received: int
     status: int
     error_types: tuple[str | None, ...]
     body: bytes
@@ -44,35 +39,18 @@ class Exchange(NamedTuple):
         return list(self.fields.values())
 
 
-class Log(list[Exchange]):
-    """What was asked, in order of the answers."""
-
-    def __init__(self, *, keep_bodies: bool = True) -> None:
-        super().__init__()
-        self._keep_bodies = keep_bodies
-
-    def record(self, api: Endpoint, request: Request, answer: Answer | None) -> None:
-        fields = answer.fields if answer is not None and answer.fields else api.fields_of(request)
-        self.append(
-            Exchange(
-                fields=dict(fields),
-                sent=len(request.body),
-                received=len(answer.body) if answer is not None else 0,
-                status=answer.status if answer is not None else NO_ANSWER,
-                error_types=answer.error_types if answer is not None else (),
-                body=request.body if self._keep_bodies else b"",
-            )
-        )
+type Log = list[Exchange]
+"""What was asked, in order of the answers."""
 
 
 def carry_out(api: Endpoint, request: Request, log: Log) -> Answer:
     """Have an API answer, and keep in a log what was asked."""
-    given = None
+    answer = Answer(NO_ANSWER, b"")
     try:
-        given = api.answer(request)
+        answer = api.answer(request)
     finally:
-        log.record(api, request, given)
-    return given
+        log.append(Exchange(fields_of(request), answer.status, answer.error_types, request.body))
+    return answer
 
 
 class FakeAdapter(HTTPAdapter):
@@ -83,11 +61,9 @@ class FakeAdapter(HTTPAdapter):
         session.mount("https://", FakeAdapter(api))
     """
 
-    def __init__(
-        self, api: Endpoint, *, max_retries: urllib3.Retry | int = 0, keep_bodies: bool = True
-    ) -> None:
+    def __init__(self, api: Endpoint, *, max_retries: urllib3.Retry | int = 0) -> None:
         super().__init__(max_retries=max_retries)
-        self.log = Log(keep_bodies=keep_bodies)
+        self.log: Log = []
         self._pools: dict[str, _Pool] = {}
         self._api = api
 
@@ -151,10 +127,10 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
 
-    def __init__(self, api: Endpoint, port: int, *, keep_bodies: bool) -> None:
-        super().__init__(("127.0.0.1", port), _Handler)
+    def __init__(self, api: Endpoint) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
         self.api = api
-        self.log = Log(keep_bodies=keep_bodies)
+        self.log: Log = []
         self.connections: set[socket.socket] = set()
 
     @property
@@ -209,9 +185,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serve(api: Endpoint, port: int = 0, *, keep_bodies: bool = False) -> Iterator[Server]:
+def serve(api: Endpoint) -> Iterator[Server]:
     """Serve an API on 127.0.0.1 until the block ends; `Server.url` is its endpoint."""
-    server = Server(api, port, keep_bodies=keep_bodies)
+    server = Server(api)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:

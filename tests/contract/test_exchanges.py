@@ -16,7 +16,6 @@ from requests_aws4auth import AWS4Auth
 
 from testbench.fakes import models
 from testbench.fakes.appsync import FakeAppSync
-from testbench.fakes.documents import Documents
 from testbench.fakes.signatures import Signatures
 from testbench.fakes.transport import FakeAdapter
 from tests.contract.backend import backend_api
@@ -149,13 +148,6 @@ def test_exchange_is_answered_as_recorded(
     assert ("data" in given) == ("data" in recorded)
     wanted_header = exchange.get("x-amzn-ErrorType")
     assert wanted_header is None or answer.headers["x-amzn-ErrorType"] == wanted_header
-
-
-def test_documents_are_parsed_once() -> None:
-    api = FakeAppSync(documents=Documents())
-    for number in range(5):
-        api.execute("query G($i: ID!) { getItem(id: $i) { id } }", {"i": str(number)})
-    assert api.documents.parsed == 1
 
 
 def test_an_equal_put_succeeds_only_where_asked_for() -> None:
@@ -304,7 +296,7 @@ def _conflicts() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_conflicts")
 def test_a_deleted_record_stays_where_the_api_resolves_conflicts() -> None:
-    api = FakeAppSync(documents=Documents())
+    api = FakeAppSync()
     api.put(
         "Item",
         {"id": "i", "accountId": "a", "isEvaluation": False, "createdAt": "2026-11-22T10:00:00Z"},

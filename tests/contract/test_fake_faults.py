@@ -185,7 +185,7 @@ def test_a_second_connection_comes_in_between_the_fields_of_a_mutation() -> None
     seen = []
 
     def other() -> None:
-        api.pause = None
+        api.pause = lambda: None
         seen.append(_post(session, LIST, a="a").json()["data"])
         _post(session, CREATE, i=_input(2))
 

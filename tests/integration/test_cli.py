@@ -20,7 +20,6 @@ from aggregated_metrics_cli.main import main
 from testbench import local
 from testbench.counted import keep_up, minute, store
 from testbench.fakes import models
-from testbench.fakes.documents import Documents
 from testbench.fakes.endpoint import refusal
 from testbench.reviews import SDL, document, review
 from testbench.world import World
@@ -174,7 +173,6 @@ def reviewed(shell: Shell) -> Iterator[Shell]:
     models.extend(SDL)
     variables = {"MODELS": document().as_variable()}
     world = World(["Review"], now=NOW, environment=variables)
-    world.api.documents = Documents()
     world.makers["Review"] = review
     world.insert("Review", "a")
     world.deliver()

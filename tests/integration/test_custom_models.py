@@ -15,7 +15,6 @@ from aggregated_metrics.core.errors import ArgumentError
 
 from testbench import oracle
 from testbench.fakes import models
-from testbench.fakes.documents import Documents
 from testbench.reviews import SDL, document, review
 from testbench.rows import REMOVED
 from testbench.world import World
@@ -44,7 +43,6 @@ def declared() -> Iterator[Declared]:
             breakdowns="all",
             environment={"MODELS": json.dumps(content)},
         )
-        world.api.documents = Documents()
         world.makers["Review"] = review
         return world
 

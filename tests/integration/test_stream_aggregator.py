@@ -98,7 +98,7 @@ def test_concurrent_invocations_conflict_and_all_count(world: World) -> None:
             count(world, records[n], shard_id=f"shardId-{n}")
 
     def within() -> None:
-        world.api.pause = None
+        world.api.pause = lambda: None
         count(world, records[3], shard_id="shardId-3")
 
     world.after = meanwhile

@@ -13,7 +13,6 @@ from testbench import local, oracle, reviews
 from testbench.fakes import aws, models, transport
 from testbench.fakes.appsync import FakeAppSync
 from testbench.fakes.aws import FakeMappings, MemoryQueue
-from testbench.fakes.documents import Documents
 from testbench.fakes.dynamodb import MemoryTable
 from testbench.fakes.endpoint import Answer
 from testbench.fakes.faults import Faults, Rates
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 _PAGE = 50
 """Rows of a page of a Scan."""
 CONTEXT = multiprocessing.get_context("forkserver")
-_DOCUMENTS = Documents(validated=100)
-"""Of all deployments of a process: compiling them is what a Fake spends most of its time on."""
 
 
 class SharedClock:
@@ -73,9 +70,6 @@ class _Watched:
         self.watchers: list[Callable[[Request, Answer], None]] = []
         self.failures: list[str] = []
 
-    def fields_of(self, request: Request) -> Mapping[str, str]:
-        return self._api.fields_of(request)
-
     def answer(self, request: Request) -> Answer:
         answer = self._api.answer(request)
         for watch in list(self.watchers):
@@ -115,7 +109,6 @@ class FakeDeployment:
             monotonic=self.clock.monotonic,
             equal_put_succeeds=True,
             seed=seed,
-            documents=_DOCUMENTS,
         )
         self.faults = Faults(self.api, rates, seed=seed)
         self.watched = _Watched(self.faults)

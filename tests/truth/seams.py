@@ -9,16 +9,27 @@ is stored, and what the API is asked for is known here, and nowhere else.
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from aggregated_metrics.adapters import source_rows
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.series import HourId, Series, hour_key
 from aggregated_metrics.jobs import backfiller
+from graphql import (
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    OperationDefinitionNode,
+    get_argument_values,
+    get_operation_ast,
+    get_variable_values,
+    parse,
+)
 
 from testbench import oracle
 from testbench.engine import Call, Context, Engine, Event, walk_backfill
-from testbench.fakes.documents import Documents
+from testbench.fakes.models import schema
 
 __all__ = ["Call", "Context", "Engine", "Event", "walk_backfill"]
 
@@ -225,20 +236,47 @@ class Asked(NamedTuple):
         return bool(first <= text <= last)
 
 
-_DOCUMENTS = Documents(validated=0)
-
-
 def asked(request: bytes) -> list[Asked]:
     """What a request to the API asks for, field by field."""
-    document = json.loads(request)
-    (operation,) = _DOCUMENTS.read(document["query"]).operations
-    variables = operation.variables.read(document.get("variables") or {})
-    return [
-        Asked(
-            field.alias,
-            field.name,
-            field.arguments_of(variables),
-            tuple(selected.key for selected in field.rows.fields),
+    given = json.loads(request)
+    operation, fragments = _read(given["query"])
+    values: Any = get_variable_values(
+        schema(), operation.variable_definitions or (), given.get("variables") or {}
+    )
+    root: Any = schema().get_root_type(operation.operation)
+    found = []
+    for node in _fields(operation, fragments):
+        arguments = get_argument_values(root.fields[node.name.value], node, values)
+        below = _fields(node, fragments)
+        items = next((each for each in below if each.name.value == "items"), None)
+        found.append(
+            Asked(
+                _key(node),
+                node.name.value,
+                {name: value for name, value in arguments.items() if value is not None},
+                tuple(map(_key, _fields(items, fragments) if items else below)),
+            )
         )
-        for field in operation.fields
-    ]
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _read(text: str) -> tuple[OperationDefinitionNode, Mapping[str, Any]]:
+    document = parse(text)
+    operation = get_operation_ast(document)
+    assert operation is not None
+    nodes = (node for node in document.definitions if isinstance(node, FragmentDefinitionNode))
+    return operation, {node.name.value: node for node in nodes}
+
+
+def _fields(parent: Any, fragments: Mapping[str, Any]) -> list[FieldNode]:
+    """The fields of a selection, with fragments put in place."""
+    found: list[FieldNode] = []
+    for node in parent.selection_set.selections if parent.selection_set else ():
+        spread = isinstance(node, FragmentSpreadNode)
+        found += _fields(fragments[node.name.value], fragments) if spread else [node]
+    return found
+
+
+def _key(node: FieldNode) -> str:
+    return (node.alias or node.name).value

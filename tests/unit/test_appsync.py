@@ -34,7 +34,7 @@ CONDITION = "DynamoDB:ConditionalCheckFailedException"
 
 def answer(body: Any, status: int = 200) -> Answer:
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Answer(status, text, {}, {}, ())
+    return Answer(status, text)
 
 
 def error(kind: str | None, alias: str | None = "b0", message: str = "No.") -> dict[str, Any]:

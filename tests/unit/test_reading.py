@@ -25,6 +25,7 @@ from aggregated_metrics.core.series import Series
 from testbench.counted import FakeClient, Minutes, every, keep_up, minute, store, streams_record
 from testbench.fakes.appsync import FakeAppSync
 from testbench.fakes.endpoint import Answer, refusal
+from testbench.fakes.execution import fields_of
 from testbench.fakes.signatures import Request
 from testbench.world import World
 
@@ -278,7 +279,7 @@ def test_an_api_with_a_limit_of_resolvers_is_asked_for_less_from_then_on() -> No
 
 def test_this_packages_client_is_asked_for_less_too(world: World) -> None:
     def refuse(request: Request) -> Answer | None:
-        fields = len(world.api.fields_of(request))
+        fields = len(fields_of(request))
         return refusal(400, "BadRequestException", "too many resolvers") if fields > 60 else None
 
     store(world.api, ITEMS, every("2026-11-01 10:00", "2026-11-01 11:00", ONE), NOW)

@@ -6,21 +6,19 @@ from typing import Any
 
 import requests
 
+from testbench.fakes import scans
 from testbench.fakes.appsync import FakeAppSync
 from testbench.fakes.aws import FakeMappings, MemoryQueue, Queues
 from testbench.fakes.dynamodb import MemoryTable
 from testbench.fakes.scans import FakeBucket, FakeTables
 from testbench.fakes.signatures import Request
 
+LABEL = scans.LABEL
 ENDPOINT = "https://metrics.example.com/graphql"
 PENDING_HOURS = "pending-hours"
 _QUEUES = "https://sqs.us-east-1.amazonaws.com/123456789012"
 QUARANTINE, FAILED_BATCHES = f"{_QUEUES}/quarantine", f"{_QUEUES}/failed-batches"
 KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "made-up"
-LABEL = "2026-11-01T00:00:00.000"
-"""Of every table's stream."""
-STREAM = {"StreamSpecification": {"StreamEnabled": True}, "LatestStreamArn": f"stream/{LABEL}"}
-"""What DynamoDB says of a table's stream."""
 ENVIRONMENT = {
     "GRAPHQL_ENDPOINT": ENDPOINT,
     "PENDING_HOURS_TABLE": PENDING_HOURS,
@@ -69,8 +67,7 @@ class DynamoDb:
         return self._sources.scan(**arguments)
 
     def describe_table(self, *, TableName: str) -> Any:
-        described = self._sources.describe_table(TableName=TableName)["Table"]
-        return {"Table": described | STREAM}
+        return self._sources.describe_table(TableName=TableName)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._pending, name)

@@ -7,11 +7,9 @@ calls work is tested on moto (tests/integration).
 import contextlib
 import hashlib
 import json
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
@@ -19,7 +17,9 @@ from xml.sax.saxutils import escape
 from botocore.exceptions import ClientError
 
 from testbench.fakes.dynamodb import ConditionalCheckFailedError, MemoryTable
+from testbench.fakes.endpoint import Answer
 from testbench.fakes.scans import FakeBucket, FakeTables
+from testbench.fakes.serving import Asked, Server, serving
 
 _ENTRIES = 10
 _BYTES = 262_144
@@ -156,90 +156,67 @@ def _md5(entry: Mapping[str, Any]) -> str:
     return hashlib.md5(entry["MessageBody"].encode(), usedforsecurity=False).hexdigest()
 
 
-class _Handler(BaseHTTPRequestHandler):
-    """AWS's JSON protocol, as far as it takes for these calls."""
+class _Services:
+    """AWS's protocols, as far as it takes for these calls."""
 
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1
+    def __init__(
+        self,
+        calls: Mapping[str, Callable[..., Any]],
+        queues: Mapping[str, MemoryQueue],
+        bucket: FakeBucket,
+        mappings: FakeMappings,
+    ) -> None:
+        self._calls, self._queues = calls, queues
+        self._bucket, self._mappings = bucket, mappings
+        self._lock = threading.Lock()
 
-    def do_POST(self) -> None:
-        length = int(self.headers.get("content-length", 0))
-        body = self.rfile.read(length)
-        if len(body) < length:  # the client died while it was sending
-            self.close_connection = True
-            return
-        server: Any = self.server
-        call = self.headers["x-amz-target"].rpartition(".")[2]
-        asked = json.loads(body)
-        queue = asked.pop("QueueUrl", "").rpartition("/")[2]
-        status = 200
+    def answer(self, asked: Asked) -> Answer:
+        with self._lock:
+            if asked.method == "POST":
+                return self._json(asked)
+            if asked.method == "PUT":
+                none = asked.headers.get("if-none-match", "")
+                return self._s3("put_object", asked, Body=asked.body, IfNoneMatch=none)
+            if "/event-source-mappings" in asked.target or asked.target.endswith("/concurrency"):
+                return Answer(200, json.dumps(self._mappings.answer(asked.target)).encode())
+            prefix = parse_qs(urlsplit(asked.target).query).get("prefix")
+            if prefix is None:
+                return self._s3("get_object", asked, Range=asked.headers.get("range", ""))
+            return self._listed(prefix[0])
+
+    def _json(self, asked: Asked) -> Answer:
+        given = json.loads(asked.body)
+        queue = given.pop("QueueUrl", "").rpartition("/")[2]
+        calls = self._queues[queue].calls if queue else self._calls
         try:
-            with server.lock:
-                calls = server.queues[queue].calls if queue else server.calls
-                answer = calls[call](**asked)
+            found = calls[asked.headers["x-amz-target"].rpartition(".")[2]](**given)
         except ConditionalCheckFailedError:
-            status = 400
             kind = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"
-            answer = {"__type": kind, "message": "The conditional request failed"}
+            return _refused(kind, "The conditional request failed")
         except _TooLargeError:
-            status = 400
             kind = "com.amazonaws.sqs#BatchRequestTooLong"
-            answer = {"__type": kind, "message": "The length of all the messages is too great"}
-        content = json.dumps(answer or {}).encode()
-        self._send(status, content)
+            return _refused(kind, "The length of all the messages is too great")
+        return Answer(200, json.dumps(found or {}).encode())
 
-    def do_PUT(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self._s3("put_object", Body=body, IfNoneMatch=self.headers.get("if-none-match", ""))
-
-    def do_GET(self) -> None:
-        server: Any = self.server
-        if "/event-source-mappings" in self.path or self.path.endswith("/concurrency"):
-            with server.lock:
-                self._send(200, json.dumps(server.mappings.answer(self.path)).encode())
-            return
-        prefix = parse_qs(urlsplit(self.path).query).get("prefix")
-        if prefix is None:
-            self._s3("get_object", Range=self.headers.get("range", ""))
-            return
-        with server.lock:
-            pages = list(server.bucket.paginate(Bucket="", Prefix=prefix[0]))
+    def _listed(self, prefix: str) -> Answer:
+        pages = self._bucket.paginate(Bucket="", Prefix=prefix)
         keys = [escape(found["Key"]) for page in pages for found in page["Contents"]]
         listed = "".join(f"<Contents><Key>{key}</Key></Contents>" for key in keys)
-        self._send(200, f"<ListBucketResult>{listed}</ListBucketResult>".encode())
+        return Answer(200, f"<ListBucketResult>{listed}</ListBucketResult>".encode())
 
-    def _s3(self, call: str, **asked: Any) -> None:
-        bucket, _, key = unquote(urlsplit(self.path).path).lstrip("/").partition("/")
-        server: Any = self.server
+    def _s3(self, call: str, asked: Asked, **more: Any) -> Answer:
+        bucket, _, key = unquote(urlsplit(asked.target).path).lstrip("/").partition("/")
         try:
-            with server.lock:
-                answer = getattr(server.bucket, call)(Bucket=bucket, Key=key, **asked) or {}
+            found = getattr(self._bucket, call)(Bucket=bucket, Key=key, **more)
         except ClientError as error:
             code = error.response["Error"]["Code"]
             status = {"PreconditionFailed": 412}.get(code, 404)
-            self._send(status, f"<Error><Code>{code}</Code></Error>".encode())
-            return
-        self._send(200, answer["Body"].read() if answer else b"")
-
-    def _send(self, status: int, content: bytes) -> None:
-        self.send_response(status)
-        self.send_header("content-length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: Any) -> None:
-        """Nobody reads it."""
+            return Answer(status, f"<Error><Code>{code}</Code></Error>".encode())
+        return Answer(200, found["Body"].read() if found else b"")
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 256
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        # A client that went away is no news: processes are killed here on purpose.
-        if not isinstance(sys.exception(), OSError):
-            super().handle_error(request, client_address)
+def _refused(kind: str, message: str) -> Answer:
+    return Answer(400, json.dumps({"__type": kind, "message": message}).encode())
 
 
 @contextlib.contextmanager
@@ -254,15 +231,6 @@ def serve(
 
     A queue's URL is that one and `/123456789012/` and its name.
     """
-    server: Any = _Server(("127.0.0.1", 0), _Handler)
-    server.lock, server.bucket, server.mappings = threading.Lock(), bucket, mappings
-    server.queues = queues
-    server.calls = table.calls | {"Scan": tables.scan, "DescribeTable": tables.describe_table}
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    calls = table.calls | {"Scan": tables.scan, "DescribeTable": tables.describe_table}
+    with serving(Server(_Services(calls, queues, bucket, mappings).answer)) as server:
+        yield server.url

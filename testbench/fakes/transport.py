@@ -6,13 +6,8 @@ way, and both keep a log of what was asked.
 
 import contextlib
 import io
-import socket
-import sys
-import threading
-from collections.abc import Iterator
 from http.client import RemoteDisconnected
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import urllib3
 from requests import PreparedRequest, Response
@@ -20,6 +15,7 @@ from requests.adapters import HTTPAdapter
 
 from testbench.fakes.endpoint import Answer, ConnectionDroppedError, Endpoint
 from testbench.fakes.execution import fields_of
+from testbench.fakes.serving import Server, serving
 from testbench.fakes.signatures import Request
 
 NO_ANSWER = 0
@@ -121,81 +117,18 @@ class _Connection(urllib3.connection.HTTPConnection):
         )
 
 
-class Server(ThreadingHTTPServer):
-    """An API behind a port of the loopback."""
-
-    daemon_threads = True
-    request_queue_size = 256
+class ApiServer(Server):
+    """An API behind a port of the loopback, and the log of what it was asked."""
 
     def __init__(self, api: Endpoint) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.api = api
         self.log: Log = []
-        self.connections: set[socket.socket] = set()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/graphql"
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self.connections.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        self.connections.discard(request)
-        super().shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        # A client that went away is no news: processes are killed here on purpose.
-        if not isinstance(sys.exception(), OSError):
-            super().handle_error(request, client_address)
+        super().__init__(
+            lambda asked: carry_out(
+                api, Request.of(self.url + asked.target, asked.headers, asked.body), self.log
+            )
+        )
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    # Without it, an answer waits for the acknowledgement of its own head: 40 ms each.
-    disable_nagle_algorithm = True
-    wbufsize = -1
-
-    def do_POST(self) -> None:
-        server = cast("Server", self.server)
-        length = int(self.headers.get("content-length", 0))
-        body = self.rfile.read(length)
-        if len(body) < length:  # the client died while it was sending
-            self.close_connection = True
-            return
-        url = f"http://{self.headers.get('host', '')}{self.path}"
-        request = Request.of(url, dict(self.headers.items()), body)
-        try:
-            answer = carry_out(server.api, request, server.log)
-        except ConnectionDroppedError:
-            self.close_connection = True
-            return
-        self.send_response(answer.status)
-        for name, value in answer.headers.items():
-            self.send_header(name, value)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(answer.body)))
-        self.end_headers()
-        self.wfile.write(answer.body)
-        self.wfile.flush()
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing: the log is `Server.log`."""
-
-
-@contextlib.contextmanager
-def serve(api: Endpoint) -> Iterator[Server]:
-    """Serve an API on 127.0.0.1 until the block ends; `Server.url` is its endpoint."""
-    server = Server(api)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        for connection in list(server.connections):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        server.server_close()
+def serve(api: Endpoint) -> contextlib.AbstractContextManager[ApiServer]:
+    """Serve an API on 127.0.0.1 until the block ends; `ApiServer.url` is its endpoint."""
+    return serving(ApiServer(api))

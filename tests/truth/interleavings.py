@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from testbench import local, oracle, rows
+from testbench.fakes import scans
 from testbench.fakes.appsync import FakeAppSync
 from testbench.fakes.aws import FakeMappings, MemoryQueue
 from testbench.fakes.dynamodb import MemoryTable
@@ -193,7 +194,7 @@ class _Meeting:
         self.exceptions = shared.table.exceptions
 
     def describe_table(self, **_: Any) -> Any:
-        return {"Table": local.STREAM}
+        return {"Table": scans.STREAM}
 
     def get_paginator(self, name: str) -> Any:
         call = getattr(self, name)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -50,55 +50,6 @@ def image(row: Attributes) -> dict[str, Any]:
     return {name: attribute_value(value) for name, value in row.items()}
 
 
-def record(
-    name: str,
-    arn: str,
-    *,
-    sequence_number: int,
-    old: Attributes | None = None,
-    new: Attributes | None = None,
-    created: datetime = CREATED,
-    expired: bool = False,
-    view: str = "NEW_AND_OLD_IMAGES",
-    keys: Sequence[str] = ("id",),
-) -> Record:
-    """One stream record.
-
-    Args:
-        name: INSERT, MODIFY or REMOVE.
-        arn: of the stream, or of the table.
-        sequence_number: grows within a shard.
-        old: the plain row before, left out by views without it.
-        new: the plain row after.
-        created: when the change was made.
-        expired: whether DynamoDB's time-to-live removed the row.
-        view: the stream's view type.
-        keys: names of the table's key.
-    """
-    row = new if new is not None else old or {}
-    change: Record = {
-        "ApproximateCreationDateTime": float(int(created.timestamp())),
-        "Keys": image({key: row[key] for key in keys if key in row}),
-        "SequenceNumber": str(sequence_number),
-        "StreamViewType": view,
-    }
-    if new is not None and view in ("NEW_IMAGE", "NEW_AND_OLD_IMAGES"):
-        change["NewImage"] = image(new)
-    if old is not None and view in ("OLD_IMAGE", "NEW_AND_OLD_IMAGES"):
-        change["OldImage"] = image(old)
-    change["SizeBytes"] = len(json.dumps(change))
-    made: Record = {
-        "eventID": hashlib.md5(f"{arn}/{sequence_number}".encode()).hexdigest(),
-        "eventName": name,
-        "eventVersion": "1.1",
-        "eventSource": "aws:dynamodb",
-        "awsRegion": "us-east-1",
-        "dynamodb": change,
-        "eventSourceARN": arn,
-    }
-    return made | {"userIdentity": _EXPIRY} if expired else made
-
-
 class Stream:
     """One shard of a model's stream: makes records whose sequence numbers grow.
 
@@ -132,11 +83,40 @@ class Stream:
     def expire(self, old: Attributes, *, created: datetime = CREATED) -> Record:
         return self._record("REMOVE", old=old, created=created, expired=True)
 
-    def _record(self, name: str, **details: Any) -> Record:
+    def _record(
+        self,
+        name: str,
+        *,
+        old: Attributes | None = None,
+        new: Attributes | None = None,
+        created: datetime,
+        expired: bool = False,
+    ) -> Record:
         number = self._next
         # Numbers of a shard are not consecutive: other shards take theirs from the same range.
         self._next += 7
-        return record(name, self.arn, sequence_number=number, view=self._view, **details)
+        row = new if new is not None else old or {}
+        change: Record = {
+            "ApproximateCreationDateTime": float(int(created.timestamp())),
+            "Keys": image({"id": row["id"]} if "id" in row else {}),
+            "SequenceNumber": str(number),
+            "StreamViewType": self._view,
+        }
+        if new is not None and self._view in ("NEW_IMAGE", "NEW_AND_OLD_IMAGES"):
+            change["NewImage"] = image(new)
+        if old is not None and self._view in ("OLD_IMAGE", "NEW_AND_OLD_IMAGES"):
+            change["OldImage"] = image(old)
+        change["SizeBytes"] = len(json.dumps(change))
+        made: Record = {
+            "eventID": hashlib.md5(f"{self.arn}/{number}".encode()).hexdigest(),
+            "eventName": name,
+            "eventVersion": "1.1",
+            "eventSource": "aws:dynamodb",
+            "awsRegion": "us-east-1",
+            "dynamodb": change,
+            "eventSourceARN": self.arn,
+        }
+        return made | {"userIdentity": _EXPIRY} if expired else made
 
 
 def event(*records: Record) -> Event:

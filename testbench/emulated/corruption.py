@@ -1,7 +1,7 @@
 """Corrupts stored buckets through the API, to see the damage found and repaired."""
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ from aggregated_metrics.model import AggregatedMetrics
 
 from testbench.emulated.check import Buckets, key_of
 from testbench.emulated.functions import StepError
-from testbench.oracle import Key
+from testbench.oracle import Key, series_of
 
 DELETE = """
 mutation DeleteBucket($input: DeleteAggregatedMetricsInput!) {
@@ -95,11 +95,7 @@ def asked(account: str, hour: datetime, *, repair: bool) -> dict[str, Any]:
 
 def drifted(report: Mapping[str, Any]) -> dict[Key, Mapping[str, Any]]:
     """The buckets that a report names."""
-    return dict(_drifted(report["drift"]))
-
-
-def _drifted(found: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Key, Mapping[str, Any]]]:
-    for each in found:
-        scope = each.get("scoreId") or each.get("scorecardId")
-        series = f"{each['recordType']}#{scope}" if scope else each["recordType"]
-        yield (each["accountId"], series, each["timeRangeStart"], each["numberOfMinutes"]), each
+    return {
+        (each["accountId"], series_of(each), each["timeRangeStart"], each["numberOfMinutes"]): each
+        for each in report["drift"]
+    }

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+from botocore import xform_name
 from botocore.exceptions import ClientError
 
 from testbench.fakes.dynamodb import ConditionalCheckFailedError, MemoryTable
@@ -36,17 +37,6 @@ class MemoryQueue:
         self.bodies: list[str] = []
         self._gone: set[int] = set()
         self._hidden: set[int] = set()
-
-    @property
-    def calls(self) -> dict[str, Callable[..., Any]]:
-        """What it can be asked over the wire, by the operation's name."""
-        return {
-            "SendMessageBatch": self.send_message_batch,
-            "ReceiveMessage": self.receive_message,
-            "DeleteMessage": self.delete_message,
-            "DeleteMessageBatch": self.delete_message_batch,
-            "ChangeMessageVisibilityBatch": self.change_message_visibility_batch,
-        }
 
     def receive_message(self, *, MaxNumberOfMessages: int = 1, **_: Any) -> dict[str, Any]:
         """The oldest messages that were not received yet; then none once, and all again."""
@@ -161,12 +151,13 @@ class _Services:
 
     def __init__(
         self,
-        calls: Mapping[str, Callable[..., Any]],
+        table: MemoryTable,
         queues: Mapping[str, MemoryQueue],
+        tables: FakeTables,
         bucket: FakeBucket,
         mappings: FakeMappings,
     ) -> None:
-        self._calls, self._queues = calls, queues
+        self._table, self._tables, self._queues = table, tables, queues
         self._bucket, self._mappings = bucket, mappings
         self._lock = threading.Lock()
 
@@ -187,9 +178,10 @@ class _Services:
     def _json(self, asked: Asked) -> Answer:
         given = json.loads(asked.body)
         queue = given.pop("QueueUrl", "").rpartition("/")[2]
-        calls = self._queues[queue].calls if queue else self._calls
+        name = xform_name(asked.headers["x-amz-target"].rpartition(".")[2])
+        table = self._tables if name in ("scan", "describe_table") else self._table
         try:
-            found = calls[asked.headers["x-amz-target"].rpartition(".")[2]](**given)
+            found = getattr(self._queues[queue] if queue else table, name)(**given)
         except ConditionalCheckFailedError:
             kind = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"
             return _refused(kind, "The conditional request failed")
@@ -231,6 +223,6 @@ def serve(
 
     A queue's URL is that one and `/123456789012/` and its name.
     """
-    calls = table.calls | {"Scan": tables.scan, "DescribeTable": tables.describe_table}
-    with serving(Server(_Services(calls, queues, bucket, mappings).answer)) as server:
+    services = _Services(table, queues, tables, bucket, mappings)
+    with serving(Server(services.answer)) as server:
         yield server.url

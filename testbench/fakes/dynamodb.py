@@ -51,18 +51,6 @@ class MemoryTable:
         }
         self.items: dict[str, Item] = {}
 
-    @property
-    def calls(self) -> dict[str, Callable[..., Any]]:
-        """What it can be asked over the wire, by the operation's name."""
-        return {
-            "BatchWriteItem": self.batch_write_item,
-            "GetItem": self.get_item,
-            "PutItem": self.put_item,
-            "UpdateItem": self.update_item,
-            "DeleteItem": self.delete_item,
-            "Query": self.query,
-        }
-
     def batch_write_item(self, *, RequestItems: Mapping[str, Any]) -> dict[str, Any]:
         for requests in RequestItems.values():
             for request in requests:

@@ -5,6 +5,7 @@ validated once, rows are completed once per version and selection, and keys are 
 """
 
 import json
+import math
 import random
 import threading
 import time
@@ -20,7 +21,7 @@ from graphql import GraphQLSyntaxError
 
 from testbench.fakes.endpoint import CALM, Answer, Disturbance, refusal
 from testbench.fakes.execution import execute
-from testbench.fakes.models import document, models
+from testbench.fakes.models import document, mistakes, models
 from testbench.fakes.scalars import Json
 from testbench.fakes.signatures import AccessDeniedError, Request, Signatures
 from testbench.fakes.tables import Attributes, Behaviour, Row, Table, attributes_of
@@ -40,6 +41,7 @@ class FakeAppSync:
         equal_put_succeeds: AppSync's documented rule that a failed condition is a success if the
             stored item already equals the one to be written. The recordings have it off.
         signatures: who may call; None lets everybody.
+        longest: the characters of the longest document that is validated.
 
     Attributes:
         pause: called after each field of a request, where another request can come in.
@@ -55,7 +57,9 @@ class FakeAppSync:
         seed: int = 0,
         equal_put_succeeds: bool = False,
         signatures: Signatures | None = None,
+        longest: float = math.inf,
     ) -> None:
+        self._longest = longest
         self.monotonic = monotonic
         self.pause: Callable[[], object] = lambda: None
         self._behaviour = Behaviour(monotonic, equal_put_succeeds)
@@ -126,7 +130,8 @@ class FakeAppSync:
         except (ValueError, TypeError, KeyError):
             return refusal(400, "MalformedHttpRequestException", "Unable to parse request body.")
         try:
-            node, errors = document(text)
+            node = document(text)
+            errors = mistakes(text) if len(text) <= self._longest else []
         except GraphQLSyntaxError:
             return refusal(400, "MalformedHttpRequestException", "Unable to parse GraphQL query.")
         response: dict[str, Any] = {"data": None, "errors": [error.formatted for error in errors]}

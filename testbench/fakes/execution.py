@@ -31,7 +31,7 @@ def fields_of(request: Request) -> dict[str, str]:
     """The fields by alias that a request asks for, carried out or not; {} if it cannot say."""
     try:
         asked = json.loads(request.body)
-        operation = get_operation_ast(document(asked["query"])[0], asked.get("operationName"))
+        operation = get_operation_ast(document(asked["query"]), asked.get("operationName"))
     except (ValueError, TypeError, KeyError, GraphQLError):
         return {}
     nodes = operation.selection_set.selections if operation else ()

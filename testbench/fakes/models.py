@@ -26,7 +26,7 @@ directive @aws_subscribe(mutations: [String!]!) on FIELD_DEFINITION
 def extend(*sdl: str) -> None:
     """Let the schema have these further definitions, and no others that it was given before."""
     _further[:] = sdl
-    for read in (schema, models, document):
+    for read in (schema, models, mistakes):
         read.cache_clear()
 
 
@@ -52,7 +52,12 @@ def models() -> dict[str, Model]:
 
 
 @functools.lru_cache(maxsize=4096)
-def document(text: str) -> tuple[DocumentNode, list[GraphQLError]]:
-    """A parsed document and what makes it invalid; raises GraphQLSyntaxError for no GraphQL."""
-    node = parse(text)
-    return node, validate(schema(), node)
+def document(text: str) -> DocumentNode:
+    """Parse a document; raises GraphQLSyntaxError for no GraphQL."""
+    return parse(text)
+
+
+@functools.lru_cache(maxsize=4096)
+def mistakes(text: str) -> list[GraphQLError]:
+    """Everything that makes a document invalid."""
+    return validate(schema(), document(text))

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _PAGE = 50
 """Rows of a page of a Scan."""
+_LONGEST = 1_000
+"""Of a document that is validated: longer ones repeat it under more aliases, and take most time."""
 CONTEXT = multiprocessing.get_context("forkserver")
 
 
@@ -109,6 +111,7 @@ class FakeDeployment:
             monotonic=self.clock.monotonic,
             equal_put_succeeds=True,
             seed=seed,
+            longest=_LONGEST,
         )
         self.faults = Faults(self.api, rates, seed=seed)
         self.watched = _Watched(self.faults)

@@ -15,18 +15,17 @@ from aggregated_metrics.core.measures import Measures, Sums
 from aggregated_metrics.core.rows import (
     DELETED,
     NAMED,
-    Layout,
     Row,
-    Values,
-    attribute_text,
+    Usual,
+    can_serialize,
     compiled,
     declared,
+    plain,
     text_of,
 )
 from aggregated_metrics.core.series import Series
 
 UPDATED = "updatedAt"
-_NO_TRUTH: Mapping[str, Any] = {}
 _MOST_BYTES = 1_400
 """Of an accountId: with a record type, a scope and an hour it must fit a key of 2,048 bytes."""
 _MOST_SCOPE_BYTES = 180
@@ -108,26 +107,34 @@ class Model:
         self._by_update = self.listing is not None and self.listing.by == UPDATED
         self._splits = next(iter(declaration.split.values()), {})
         self.plain_types = (self.record_type, *self._splits.values())
-        measured, self._measure, self.extra = NAMED.get(self.name) or declared(declaration.measures)
-        self._layout = Layout(
-            places=(
-                self.account,
-                *declaration.split,
-                *max(self.breakdowns.values(), key=len, default=()),
-            ),
-            times=self.times,
-            listed_by=None if self.listing is None else self.listing.by,
-            required=declaration.required,
-            measured=measured,
-            types=declaration.types,
+        self._reads, self._measure, self.extra = NAMED.get(self.name) or declared(
+            declaration.measures
+        )
+        self._places = (
+            self.account,
+            *declaration.split,
+            *max(self.breakdowns.values(), key=len, default=()),
+        )
+        self._needed = (
+            *(() if self.listing is None else (self.listing.by,)),
+            *declaration.required,
         )
         self._place = lru_cache(maxsize=4096)(self._find_place)
         self._only = lru_cache(maxsize=8)(self._narrowed)
         self.series = lru_cache(maxsize=4096)(self._series_of)
 
     @cached_property
-    def _read(self) -> Callable[[Row], Values]:
-        return compiled(self._layout)
+    def _read(self) -> frozenset[str]:
+        return frozenset((*self.projected, *self.declaration.types))
+
+    @cached_property
+    def _usual(self) -> Callable[[Row], Usual] | None:
+        """What reads its usual images; None if these are not as simple."""
+        paths = [path for read in self._reads for path in read.paths]
+        if len(self.times) > 1 or self.declaration.types or max(map(len, paths), default=0) > 2:  # noqa: PLR2004
+            return None
+        by = self.times[0] if self.listing is None else self.listing.by
+        return compiled((*self.times, by), self._places, self.declaration.required, self._reads)
 
     @property
     def counts_into(self) -> tuple[str, ...]:
@@ -148,13 +155,15 @@ class Model:
 
     def image_id(self, image: Row) -> str:
         """The same of a row as DynamoDB JSON."""
-        return "\0".join(str(attribute_text(image[name])) for name in self.identifier)
+        return self.row_id({name: plain(image[name]) for name in self.identifier})
 
     @property
     def selected(self) -> tuple[str, ...]:
         """Every attribute that a check must select."""
         deleted = (DELETED,) if self.soft_deletes else ()
-        return tuple(dict.fromkeys((*self.identifier, *self._layout.attributes(), *deleted)))
+        measured = (path[0] for read in self._reads for path in read.paths)
+        names = (*self.identifier, *self._places, *self.times, *self._needed, *measured, *deleted)
+        return tuple(dict.fromkeys(names))
 
     @property
     def projected(self) -> tuple[str, ...]:
@@ -164,8 +173,7 @@ class Model:
     @property
     def demanded(self) -> frozenset[str]:
         """The attributes that make a row unindexed, by their absence or by an invalid value."""
-        by = () if self.listing is None else (self.listing.by,)
-        return frozenset((*self.times, *by, *self.declaration.required, *self.declaration.types))
+        return frozenset((*self.times, *self._needed, *self.declaration.types))
 
     def of_image(self, image: Row) -> Contribution | None:
         """What a row as DynamoDB JSON adds; None for one that is marked as deleted: it is no row.
@@ -181,12 +189,7 @@ class Model:
         Raises:
             UncountableError: as of_image.
         """
-        if row.get(DELETED) is True:
-            return None
-        for name in (self.account, *self.times):
-            if not isinstance(row.get(name), str | None):
-                raise UncountableError(f"{name} {row[name]!r} is not a text")
-        return self._contribution(self._part_of(row, self._layout.of_row, inf))
+        return self._contribution(self._part_of(row, inf))
 
     def part_of(self, image: Row, latest: float = inf) -> Part | None:
         """What a row as DynamoDB JSON adds, without objects; None if it is marked as deleted.
@@ -199,19 +202,19 @@ class Model:
             UncountableError: as of_image, or its minute is later.
         """
         try:
-            return self._part_of(image, self._read, latest)
-        except (AttributeError, KeyError, TypeError, ValueError):
-            return self._unusual(image, latest)
+            if self._usual is not None:
+                at, by, places, measured = self._usual(image)
+                place = self._place(utc_minute(at), places)
+                if place[0] <= latest:
+                    return place, self._measure(measured), self._is_listed(at, by, place[2])
+        except (KeyError, TypeError, ValueError):
+            pass  # it is no usual image
+        return self._part_of(self._plain(image), latest)
 
-    def _unusual(self, image: Row, latest: float) -> Part | None:
+    def _plain(self, image: Row) -> Row:
         try:
-            if image.get(DELETED, _NO_TRUTH).get("BOOL") is True:
-                return None
-            for name in (self.account, *self.times):
-                if name in image and not {"S", "NULL"} & image[name].keys():
-                    raise UncountableError(f"{name} {image[name]} is not a text")
-            return self._part_of(image, self._layout.of_image, latest)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            return {name: plain(value) for name, value in image.items() if name in self._read}
+        except (AttributeError, TypeError, ValueError) as error:
             raise UncountableError("the image is not DynamoDB JSON") from error
 
     def _contribution(self, part: Part | None) -> Contribution | None:
@@ -220,32 +223,52 @@ class Model:
         place, measures, indexed = part
         return Contribution(self.series(place.who), place.minute, Measures(*measures), indexed)
 
-    def _part_of(self, row: Row, read: Callable[[Row], Values], latest: float) -> Part:
-        places, times, by, required, measured, is_serializable = read(row)
-        at = times[0]
-        if at is None:
-            at = next((text for text in times if text is not None), "")
+    def _part_of(self, row: Row, latest: float) -> Part | None:
+        """What a row adds, whatever its values."""
+        if row.get(DELETED) is True:
+            return None
+        for name in (self.account, *self.times):
+            if not isinstance(row.get(name), str | None):
+                raise UncountableError(f"{name} {row[name]!r} is not a text")
+        times = {name: row[name] for name in self.times if row.get(name) is not None}
+        place = self._timely_place(row, times, latest)
+        measures = self._measure([read.of(row) for read in self._reads])
+        return place, measures, self._is_indexed(row, times, place.prefix)
+
+    def _timely_place(self, row: Row, times: Mapping[str, str], latest: float) -> Place:
+        if not times:
+            raise UncountableError(f"{self.times[-1]} is missing")
+        name, at = next(iter(times.items()))
+        places = tuple(text_of(row.get(name)) for name in self._places)
         try:
             place = self._place(utc_minute(at), places)
         except ValueError as error:
-            raise self._untimely(times, "is not an AWSDateTime of the years 1 to 9999") from error
-        if place[0] > latest:
-            raise self._untimely(times, "is more than a day after the write")
-        indexed = self.listing is None or (
-            is_serializable
-            and by is not None
-            and (by >= place[2] if self._by_update else by.startswith(place[2]))
-            and None not in required
-            and (by == at or is_time(by))
-            and (len(times) == 1 or all(text is None or is_time(text) for text in times))
-        )
-        return place, self._measure(measured), indexed
+            reason = "is not an AWSDateTime of the years 1 to 9999"
+            raise UncountableError(f"{name} {at[:40]!r} {reason}") from error
+        if place.minute > latest:
+            raise UncountableError(f"{name} {at[:40]!r} is more than a day after the write")
+        return place
 
-    def _untimely(self, times: Sequence[Any], reason: str) -> UncountableError:
-        for name, text in zip(self.times, times, strict=True):
-            if text is not None:
-                return UncountableError(f"{name} {text[:40]!r} {reason}")
-        return UncountableError(f"{self.times[-1]} is missing")
+    def _is_indexed(self, row: Row, times: Mapping[str, str], hour: str) -> bool:
+        """Whether an index lists a row within its hour, and the API can give it."""
+        if self.listing is None:
+            return True
+        at, *others = times.values()
+        by = text_of(row.get(self.listing.by))
+        return (
+            by is not None
+            and self._is_listed(at, by, hour)
+            and all(map(is_time, others))
+            and (len(self.times) == 1 or is_time(at))
+            and all(row.get(name) is not None for name in self.declaration.required)
+            and can_serialize(self.declaration.types, row)
+        )
+
+    def _is_listed(self, at: str, by: str, hour: str) -> bool:
+        """Whether an index lists a row by a text within its hour."""
+        return self.listing is None or (
+            (by >= hour if self._by_update else by.startswith(hour)) and (by == at or is_time(by))
+        )
 
     def _find_place(self, minute_text: str, places: Sequence[str | None]) -> Place:
         account_id, *rest = places

@@ -1,5 +1,4 @@
 import inspect
-import re
 from typing import Any
 
 import pytest
@@ -17,17 +16,6 @@ CLASSES = {
 def test_every_error_is_one_of_this_packages(name: str) -> None:
     assert issubclass(CLASSES[name], AggregatedMetricsError)
     assert name.endswith("Error")
-
-
-def test_the_tree_in_the_docstring_is_the_tree() -> None:
-    drawn = re.findall(r"^([│ ]*)(?:[├└]── )?(\w+Error)\b", errors.__doc__ or "", re.MULTILINE)
-    assert {name for _, name in drawn} == set(CLASSES)
-    parents: dict[int, str] = {}
-    for indent, name in drawn:
-        depth = len(indent) // 4 + (name != "AggregatedMetricsError")
-        parents[depth] = name
-        if depth:
-            assert CLASSES[parents[depth - 1]] in CLASSES[name].__bases__, name
 
 
 def test_what_failed_is_the_first_element_of_each_path() -> None:

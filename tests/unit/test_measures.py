@@ -7,7 +7,6 @@ from aggregated_metrics.core.measures import (
     ZERO,
     Measures,
     calls,
-    clamped,
     micro_dollars,
     minus,
     plus,
@@ -37,27 +36,6 @@ def test_the_names_are_the_apis_in_one_order() -> None:
     )
 
 
-def test_its_repr_names_the_apis_and_shows_the_record_types_own() -> None:
-    six = (
-        "count=5, cost=40, decisionCount=3, externalAiApiCount=2, cachedAiApiCount=1, errorCount=1"
-    )
-    assert repr(A) == f"Measures({six})"
-    assert repr(Measures(*A, 7, 0)) == f"Measures({six}, extra=(7, 0))"
-
-
-@pytest.mark.parametrize(
-    ("dollars", "millionths"),
-    [
-        *((0.0, 0), (7, 7_000_000), (1.25, 1_250_000), (1e-3, 1000), (0.1 + 0.2, 300_000)),
-        *((0.0000005, 0), (0.0000015, 2), (0.0000025, 2), (0.0000035, 4), (0.00000050000001, 1)),
-        *((-1.25, -1_250_000), (-0.0000005, 0), (-0.0000015, -2), (5e-324, 0)),
-        (123_456_789_012.34567, 123_456_789_012_345_670),
-    ],
-)
-def test_dollars_are_rounded_half_even_to_millionths(dollars: float, millionths: int) -> None:
-    assert micro_dollars(dollars) == millionths
-
-
 @pytest.mark.parametrize(("number", "whole"), [(0, 0), (3, 3), (2.9, 2), (-2.9, -2)])
 def test_a_fraction_of_a_call_is_cut_off(number: float, whole: int) -> None:
     assert calls(number) == whole
@@ -75,8 +53,3 @@ def test_sums_beyond_32_bits_become_the_largest_int() -> None:
     assert shown(sums) == (INT_MAX, INT_MAX, 0, INT_MAX - 1, INT_MAX, 1)
     assert INT_MAX == 2**31 - 1
     assert shown(A) is A
-
-
-def test_negative_sums_become_zero_and_the_others_stay() -> None:
-    assert clamped(Measures(-1, 5, 0, -3, 2, 0)) == (0, 5, 0, 0, 2, 0)
-    assert clamped(A) is A

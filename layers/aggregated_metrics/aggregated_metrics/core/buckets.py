@@ -79,17 +79,13 @@ def require_aware(moment: datetime) -> datetime:
     Raises:
         ArgumentError: it has none, or is no datetime.
     """
-    if not isinstance(moment, datetime):
-        raise ArgumentError(
-            f"{moment!r} is no datetime: pass an aware one, "
-            "for example datetime.fromisoformat('2026-11-22T10:00:00Z')"
-        )
-    if moment.utcoffset() is None:
-        raise ArgumentError(
-            f"{moment!r} has no time zone: pass an aware datetime, "
-            "for example datetime.now(UTC) or moment.replace(tzinfo=UTC)"
-        )
-    return moment
+    if isinstance(moment, datetime) and moment.utcoffset() is not None:
+        return moment
+    lack = "has no time zone" if isinstance(moment, datetime) else "is no datetime"
+    raise ArgumentError(
+        f"{moment!r} {lack}: pass an aware one, for example datetime.now(UTC), "
+        "moment.replace(tzinfo=UTC) or datetime.fromisoformat('2026-11-22T10:00:00Z')"
+    )
 
 
 def parse(text: str) -> datetime:

@@ -1,20 +1,4 @@
-"""Every error that this package raises, as one tree.
-
-AggregatedMetricsError
-├── SettingsError             a setting, or what declares a custom model, is missing or wrong
-├── EventError                an invocation's event is not what its function takes (a ValueError)
-├── ArgumentError             a time, range, step or record type that makes no sense (a ValueError)
-├── UncountableError          an image cannot be counted; its record goes to quarantine
-├── ApiError                  a request to the API failed; keeps `data`, `errors`, `failed` aliases
-│   ├── TransportError        no answer: connection, time-out, 5xx, after bounded retries
-│   ├── AuthorizationError    401, 403, or a field that the role may not call
-│   └── GraphQLError          an answer with errors
-│       ├── ConditionFailedError   some aliases failed their condition, the others were done
-│       └── ThrottledError         some or all of the request was throttled
-├── ServiceError              an AWS service other than the API did not answer as it should
-├── ContentionError           the time ran out before every request had got through
-└── RunError                  a check or a backfill could not do all of its work
-"""
+"""Every error that this package raises."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -56,10 +56,7 @@ class Measures(_Fields):
         six = (count, cost, decisionCount, externalAiApiCount, cachedAiApiCount, errorCount)
         return tuple.__new__(cls, six + extra)
 
-    def __repr__(self) -> str:
-        """By name; the extra ones, whose names only the record type knows, together."""
-        named = [f"{name}={value}" for name, value in zip(self._fields, self, strict=False)]
-        return f"Measures({', '.join([*named, *([f'extra={self.extra}'] if self.extra else [])])})"
+    __repr__ = tuple.__repr__  # a NamedTuple's own fails where there are more than its fields
 
     @property
     def extra(self) -> tuple[int, ...]:

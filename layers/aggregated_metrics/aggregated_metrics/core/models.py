@@ -33,16 +33,8 @@ _MOST_SCOPE_BYTES = 180
 
 type Who = tuple[str, str | None, str | None, str | None]
 """Whose a row is: account, further record type by its split, scorecard, score."""
-
-
-class Place(NamedTuple):
-    """Where a row counts: the epoch minute, whose it is, and the UTC prefix of its hour."""
-
-    minute: int
-    who: Who
-    prefix: str
-
-
+type Place = tuple[int, Who, str]
+"""Where a row counts: the epoch minute, whose it is, and the UTC prefix of its hour."""
 type Part = tuple[Place, Sums, bool]
 """What a row adds: where, what, and whether it is indexed."""
 
@@ -220,8 +212,8 @@ class Model:
     def _contribution(self, part: Part | None) -> Contribution | None:
         if part is None:
             return None
-        place, measures, indexed = part
-        return Contribution(self.series(place.who), place.minute, Measures(*measures), indexed)
+        (minute, who, _), measures, indexed = part
+        return Contribution(self.series(who), minute, Measures(*measures), indexed)
 
     def _part_of(self, row: Row, latest: float) -> Part | None:
         """What a row adds, whatever its values."""
@@ -233,7 +225,7 @@ class Model:
         times = {name: row[name] for name in self.times if row.get(name) is not None}
         place = self._timely_place(row, times, latest)
         measures = self._measure([read.of(row) for read in self._reads])
-        return place, measures, self._is_indexed(row, times, place.prefix)
+        return place, measures, self._is_indexed(row, times, place[2])
 
     def _timely_place(self, row: Row, times: Mapping[str, str], latest: float) -> Place:
         if not times:
@@ -245,7 +237,7 @@ class Model:
         except ValueError as error:
             reason = "is not an AWSDateTime of the years 1 to 9999"
             raise UncountableError(f"{name} {at[:40]!r} {reason}") from error
-        if place.minute > latest:
+        if place[0] > latest:
             raise UncountableError(f"{name} {at[:40]!r} is more than a day after the write")
         return place
 
@@ -282,7 +274,7 @@ class Model:
         scorecard, score, *_ = (*map(_id, ids), None, None)
         minute = minute_of(f"{minute_text}00Z")
         who = (account_id, self._splits.get(split or ""), scorecard, score)
-        return Place(minute, who, hour_prefix(minute))
+        return minute, who, hour_prefix(minute)
 
     def _series_of(self, who: Who) -> tuple[Series, ...]:
         """The series that a row counts into."""
@@ -417,28 +409,21 @@ def _built_in(name: str, record_type: str, by: str, *, scored: bool = False, **m
     return Model(Declaration.model_construct(**given))
 
 
+def _split(attribute: str, plain: str) -> dict[str, dict[str, str]]:
+    return {attribute: {kind: f"{kind}{plain}" for kind in ("prediction", "evaluation")}}
+
+
 _FAILED = {"errorCount": Measure.model_construct(equals={"status": ("FAILED", "ERROR")})}
+_DOLLARS = {"cost": Measure.model_construct(dollars=("cost",))}
 BUILT_IN = Models(
     [
-        _built_in(
-            "Item",
-            "items",
-            "createdAt",
-            split={
-                "createdByType": {"prediction": "predictionItems", "evaluation": "evaluationItems"}
-            },
-        ),
+        _built_in("Item", "items", "createdAt", split=_split("createdByType", "Items")),
         _built_in(
             "ScoreResult",
             "scoreResults",
             UPDATED,
             scored=True,
-            split={
-                "type": {
-                    "prediction": "predictionScoreResults",
-                    "evaluation": "evaluationScoreResults",
-                }
-            },
+            split=_split("type", "ScoreResults"),
             required=("value", "scorecardId"),
         ),
         _built_in("Task", "tasks", UPDATED, measures=_FAILED, required=("status",)),
@@ -447,7 +432,7 @@ BUILT_IN = Models(
             "evaluations",
             UPDATED,
             scored=True,
-            measures={"cost": Measure.model_construct(dollars=("cost",)), **_FAILED},
+            measures=_FAILED | _DOLLARS,
             required=("status", "createdAt"),
             types={"cost": "Float"},
         ),

@@ -106,17 +106,6 @@ def test_readers_learn_measures_and_breakdowns_from_the_as_of_record(declared: D
             read(f"reviewsBy{by}")
 
 
-def test_rows_that_were_there_first_are_counted_by_a_backfill(declared: Declared) -> None:
-    world = declared()
-    world.insert("Review", "a")
-    world.insert("Review", "b", reviewedAt=None, usage=None)
-    over(world)
-    assert world.backfill(models=["Review"])["rows"] == 2
-    assert world.stored() == world.counted()
-    world.deliver()
-    assert world.stored() == world.counted()
-
-
 @pytest.mark.parametrize("by", ["createdAt", "updatedAt"])
 def test_lost_rows_are_repaired_once_whatever_the_index_sorts_by(
     declared: Declared, by: str

@@ -109,13 +109,6 @@ def test_what_a_repair_has_counted_is_not_applied_and_the_checkpoint_moves(
     assert bucket_of(hour).metadata.checkpoints["replayed"] == (9, AT)
 
 
-def test_of_one_batch_only_the_later_part_is_applied() -> None:
-    hour = counted({0: ONE})
-    hour.set_minute(TEN, Measures(5), None, T)
-    apply(hour, delta(8, created=T), delta(9, created=T + 1), shard="b")
-    assert count(hour) == 6
-
-
 # Unindexed and foreign ----------------------------------------------------------------------------
 
 

@@ -35,18 +35,6 @@ def test_series_with_the_same_keys_are_the_same() -> None:
     assert len({Target(one, 5), Target(other, 5), Target(other, 6)}) == 2
 
 
-def test_series_with_other_keys_are_others() -> None:
-    series = [
-        Series("a", "x"),
-        Series("b", "x"),
-        Series("a", "y"),
-        Series("a", "x", "card"),
-        Series("a", "x", "other"),
-        Series("a", "x", "card", "score"),
-    ]
-    assert len(set(series)) == len(series)
-
-
 def test_an_id_in_a_key_has_no_separator_and_is_no_time() -> None:
     stems = [
         key_stem(Series("a", "x", id_)) for id_ in ("q#tone", "100%", "2026-11-22T08:", "2026-1")

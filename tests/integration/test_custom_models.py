@@ -79,21 +79,6 @@ def test_rows_are_counted_updated_moved_and_removed(declared: Declared) -> None:
     assert world.stored() == world.counted()
 
 
-def test_buckets_are_completed_checked_and_repaired(declared: Declared) -> None:
-    world = declared()
-    world.insert("Review", "a")
-    world.deliver()
-    world.insert("Review", "lost", reviewedAt=REMOVED, createdAt="2026-11-22T09:30:00.000Z")
-    world.insert("Review", "lost too")
-    world.lose()
-    over(world)
-    assert world.check()["repaired"] > 0
-    assert world.stored() != world.counted()  # the hour of the first was never touched
-    world.check_range(repair=True, account=TENANT)
-    assert world.stored() == world.counted()
-    assert bucket(world, "reviews")["complete"]
-
-
 def test_readers_learn_measures_and_breakdowns_from_the_as_of_record(declared: Declared) -> None:
     world = declared()
     world.insert("Review", "a")

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from aggregated_metrics.core import buckets
 from aggregated_metrics.core.hour import Hour
-from aggregated_metrics.core.measures import INT_MAX, Measures, plus, shown, total
+from aggregated_metrics.core.measures import INT_MAX, Measures, total
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,29 +68,3 @@ def test_no_sum_is_ever_sent_as_an_invalid_int(costs: list[int]) -> None:
     writes = hour.writes(datetime(2026, 11, 22, 12, tzinfo=UTC))
     assert all(write.record["cost"] <= INT_MAX for write in writes)
     assert (overflowed > 0) == (sum(costs) > INT_MAX)
-
-
-@given(records, st.lists(st.datetimes(min_value=datetime(2000, 1, 1)), min_size=1, max_size=5))  # noqa: DTZ001 - made aware below
-def test_a_version_is_greater_than_the_one_before_unless_that_lies_ahead(
-    drawn: Any, clocks: list[datetime]
-) -> None:
-    hour = deliver(Hour(HOUR), numbered(drawn))
-    for n, naive in enumerate(clocks):
-        now = min(naive, datetime(9999, 1, 1)).replace(tzinfo=UTC)  # noqa: DTZ001 - made aware here
-        loaded = {(bucket.start, bucket.size): str(bucket.version) for bucket in hour}
-        for minute, added, _ in drawn:
-            apply(hour, delta(1, added), minute=minute, shard=f"s{n}", now=now)
-        hour.roll_up()
-        for write in hour.writes(now):
-            before = loaded[write.bucket.start, write.bucket.size]
-            assert write.condition == {"updatedAt": {"eq": before}}
-            written, old = (buckets.parse(text) for text in (write.record["updatedAt"], before))
-            assert written > old or (written == now and (old - now).total_seconds() > 60)
-        hour = saved(hour, now)
-
-
-@given(measures, measures)
-def test_saturating_is_idempotent_and_keeps_what_fits(a: Measures, b: Measures) -> None:
-    huge = Measures(*(value * INT_MAX for value in plus(a, b)))
-    assert shown(shown(huge)) == shown(huge)
-    assert shown(a) == a

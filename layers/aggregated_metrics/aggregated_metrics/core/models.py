@@ -279,8 +279,8 @@ class Model:
     def _series_of(self, who: Who) -> tuple[Series, ...]:
         """The series that a row counts into."""
         account_id, split, scorecard, score = who
-        plain = (self.record_type,) if split is None else (self.record_type, split)
-        found = [Series(account_id, name) for name in plain]
+        names = (self.record_type,) if split is None else (self.record_type, split)
+        found = [Series(account_id, name) for name in names]
         for name, ids in self.breakdowns.items():
             if scorecard is not None and len(ids) == 1:
                 found.append(Series(account_id, name, scorecard))

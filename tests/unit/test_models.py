@@ -357,7 +357,8 @@ def test_what_is_not_dynamodb_json_is_uncountable(bad: Any) -> None:
 def test_a_row_is_indexed_if_its_index_lists_it_within_its_hour_and_the_api_can_give_it(
     name: str, changes: dict[str, Any], is_indexed: bool
 ) -> None:
-    assert contribution(BUILT_IN[name], rows.MAKERS[name](**changes)).indexed is is_indexed
+    for model in (BUILT_IN[name], BUILT_IN[name].only(())):
+        assert contribution(model, rows.MAKERS[name](**changes)).indexed is is_indexed
 
 
 def test_a_row_of_which_the_api_gives_null_is_unindexed_though_its_image_counts() -> None:

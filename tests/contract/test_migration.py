@@ -35,7 +35,7 @@ def test_the_breakdowns_that_are_stored_are_listed(
 def test_the_fields_to_add_are_those_that_may_be_missing() -> None:
     (kind,) = re.findall(r"type AggregatedMetrics .*?\{(.*?)\}", SCHEMA, re.DOTALL)
     optional = set(re.findall(r"(\w+): \w+$", kind, re.MULTILINE)) - {"scorecardId", "scoreId"}
-    (listed,) = re.findall(r"all of (.*?), optional ones", PAGE)
+    (listed,) = re.findall(r"\*\*Fields\*\*: (.*?), all optional", PAGE)
     assert set(re.findall(r"`(\w+)`", listed)) == optional
     assert optional <= set(FIELDS.split())
 

@@ -135,7 +135,8 @@ MUTATIONS: Mapping[str, Mutation] = {
     "condition on update": Mutation(
         _replace(
             hour.Hour, "_write", lambda real: lambda *args: real(*args)._replace(condition=None)
-        )
+        ),
+        rows=500,
     ),
     "second create": Mutation(_replace(hour_store.HourStore, "_send", _believing_creates)),
     "entry before the write": Mutation(_replace(hour_store.HourStore, "update", _without_entry)),

@@ -15,8 +15,8 @@ ACCOUNTS = ("acct-a", "acct-b", "acct-c")
 MODELS = ("Item", "ScoreResult", "Task", "Evaluation", "FeedbackItem", "Review")
 """Review is declared: this project has never heard of it (testbench.reviews)."""
 SPAN = timedelta(hours=20)
-_RUN_DAYS = 14.0
-"""No run lasts so long."""
+_TOO_FAR = (20.0, 30.0)
+"""So many days ahead no row can be counted; no run lasts so long that its time comes."""
 _BURSTS = 12
 _SPLITS = {
     "Item": ("createdByType", ("prediction", "evaluation", "test", None)),
@@ -137,11 +137,11 @@ def _life(draw: random.Random, identity: str, start: datetime, odd: Collection[s
     is_odd = model in odd
     at = start + _begins(draw)
     row = _row(draw, model, identity, at, is_odd=is_odd)
-    changes = [Change(at, None, row, stamp=_stamp(draw, row, is_odd=is_odd))]
+    changes = [Change(at, None, row, stamp=_stamp(draw, is_odd=is_odd))]
     while draw.random() < 0.45:
         at += timedelta(seconds=draw.expovariate(1 / 900))
         new = _updated(draw, model, row, at, is_odd=is_odd)
-        changes.append(Change(at, row, new, stamp=_stamp(draw, new, is_odd=is_odd)))
+        changes.append(Change(at, row, new, stamp=_stamp(draw, is_odd=is_odd)))
         row = new
     ending = draw.random()
     if ending < 0.22:
@@ -150,9 +150,7 @@ def _life(draw: random.Random, identity: str, start: datetime, odd: Collection[s
     return Life(model, tuple(changes))
 
 
-def _stamp(draw: random.Random, row: Mapping[str, Any], *, is_odd: bool) -> str:
-    if row.get("tooFarAhead", _RUN_DAYS) < _RUN_DAYS:
-        return "api"  # with a client's updatedAt it would look like any other, once its time comes
+def _stamp(draw: random.Random, *, is_odd: bool) -> str:
     kinds = ("early", "offset", "none") if is_odd else ("early", "offset")
     return draw.choice(kinds) if draw.random() < 0.1 else "api"
 
@@ -278,5 +276,5 @@ def _spoil(
     elif kind == 1 and is_odd:
         row[time] = draw.choice(_UNREADABLE)
     else:
-        row["tooFarAhead"] = draw.uniform(3, 30)
+        row["tooFarAhead"] = draw.uniform(*_TOO_FAR)
         row[time] = (at + timedelta(days=row["tooFarAhead"])).isoformat()

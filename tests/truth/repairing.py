@@ -110,6 +110,7 @@ def _end_waiting(run: "Run") -> None:
         if "range" in late:
             check_ranges(run)
         _check_pending(run)
+    scan_deferred(run)
     for kind, minutes in over.items():
         run.lost -= minutes
         run.waiting[kind] -= minutes

@@ -123,21 +123,6 @@ class Bench:
         )
         return str(found)
 
-    def alarms(self, stack: str) -> dict[str, Any]:
-        """A stack's alarms, by their names in the template."""
-        names = {
-            each["PhysicalResourceId"].rpartition(":")[2]: each["LogicalResourceId"]
-            for each in self.resources(stack)
-            if each["ResourceType"] == "AWS::CloudWatch::Alarm"
-        }
-        pages = self.stack.client("cloudwatch").get_paginator("describe_alarms").paginate()
-        return {
-            names[alarm["AlarmName"]]: alarm
-            for page in pages
-            for alarm in page["MetricAlarms"]
-            if alarm["AlarmName"] in names
-        }
-
     @contextmanager
     def configured(self, function: str, **changes: Any) -> Iterator[None]:
         """The function with another configuration; `Environment` names only what differs."""

@@ -67,15 +67,6 @@ def test_a_mapping_names_the_shard_and_keeps_its_order_and_what_ages_out() -> No
         }
 
 
-def test_functions_have_roles_and_logs_of_their_own() -> None:
-    for key in ("Role", "LoggingConfig"):
-        own = {json.dumps(function["Properties"][key]) for function in FUNCTIONS.values()}
-        assert len(own) == len(FUNCTIONS)
-    assert not any("Policies" in function["Properties"] for function in FUNCTIONS.values())
-    for group in resources("template.yaml", "AWS::Logs::LogGroup").values():
-        assert group["Properties"]["RetentionInDays"] == {"!Ref": "LogRetentionDays"}
-
-
 WITHOUT_RESOURCES: Mapping[str, tuple[str, ...]] = {
     "ListMappings": ("lambda:ListEventSourceMappings",),  # nor does this list of Lambda's
     "ReadMetricsAndMappings": ("cloudwatch:", "lambda:"),  # nor do these
@@ -197,19 +188,18 @@ def test_what_the_security_check_leaves_out_is_encrypted() -> None:
 
 
 def test_queues_and_buckets_are_reached_over_tls_only() -> None:
-    secured: list[str] = []
     for kind, names in (("SQS::Queue", "Queues"), ("S3::Bucket", "Bucket")):
-        stores = resources("template.yaml", f"AWS::{kind}")
-        policies = resources("template.yaml", f"AWS::{kind}Policy").values()
-        for policy in (each["Properties"] for each in policies):
-            statements = policy["PolicyDocument"]["Statement"]
-            (deny,) = (each for each in statements if each["Effect"] == "Deny")
-            spared = {"NotIpAddress": {"!Ref": "AWS::NoValue"}}
-            assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}, **spared}
-            assert deny["Principal"] == "*"
-            target = policy[names]
-            secured.append((target[0] if isinstance(target, list) else target)["!Ref"])
-        assert stores.keys() <= set(secured)
+        secured = json.dumps(
+            [
+                policy["Properties"][names]
+                for policy in resources("template.yaml", f"AWS::{kind}Policy").values()
+                for each in policy["Properties"]["PolicyDocument"]["Statement"]
+                if (each["Effect"], each["Principal"]) == ("Deny", "*")
+                and each["Condition"]["Bool"] == {"aws:SecureTransport": "false"}
+                and each["Condition"]["NotIpAddress"] == {"!Ref": "AWS::NoValue"}
+            ]
+        )
+        assert all(f'"{name}"' in secured for name in resources("template.yaml", f"AWS::{kind}"))
 
 
 def retained(path: str) -> set[str]:
@@ -255,6 +245,42 @@ def dimensions(metric: dict[str, Any]) -> dict[str, Any]:
     return {each["Name"]: each["Value"] for each in metric["Dimensions"]}
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        # EventBridge starts a sweep at any second of its minute: a minute may have none, or two
+        ("StreamNotConsumed", {"Statistic": "Minimum", "EvaluationPeriods": 5}),
+        # a batch that times out comes again about every other minute
+        ("StreamBehind", {"Period": 300, "Threshold": 600_000, "EvaluationPeriods": 3}),
+        *((name, {"Threshold": 0}) for name in ("FailedBatchLost", "FailedBatches", "Quarantined")),
+        *((name, {"Threshold": 0}) for name in ("ExecutionFailed", "Deferred", "Drift")),
+        ("CheckpointsEvicted", {"Threshold": 0}),
+    ],
+)
+def test_an_alarm_rings_at_the_first_fault_and_not_at_what_is_usual(
+    name: str, expected: dict[str, Any]
+) -> None:
+    alarm = ALARMS[f"{name}Alarm"]
+    assert alarm.items() >= expected.items()
+    if "EvaluationPeriods" in expected:
+        assert alarm["DatapointsToAlarm"] == expected["EvaluationPeriods"] - 1
+
+
+def test_an_alarm_that_adds_up_watches_what_has_no_other_and_takes_no_data_for_zero() -> None:
+    errors = [dimensions(each) for each in watched_by(ALARMS["FunctionErrorsAlarm"])]
+    assert {each["FunctionName"]["!Ref"] for each in errors} == (
+        FUNCTIONS.keys() - {"StreamAggregatorFunction"}
+    )
+    drift = [dimensions(each) for each in watched_by(ALARMS["DriftAlarm"])]
+    assert [(each["service"], each["check"]) for each in drift] == (
+        [("reconciler", "hourly"), ("backfiller", "deep")]
+    )
+    for name in ("DriftAlarm", "FunctionErrorsAlarm"):
+        *parts, whole = ALARMS[name]["Metrics"]
+        filled = ", ".join(f"FILL({part['Id']}, 0)" for part in parts)
+        assert whole["Expression"] == f"SUM([{filled}])"
+
+
 def test_an_alarms_row_has_no_other_keys_than_the_loop_reads() -> None:
     """A misspelt one would be its default; and AWS bills each alarm."""
     assert len(ALARMS) <= 12
@@ -287,49 +313,6 @@ def test_only_silence_of_a_heartbeat_is_an_alarm_and_every_heartbeat_has_one() -
         alarm["MetricName"] for alarm in ALARMS.values() if alarm["TreatMissingData"] == "breaching"
     }
     assert silent == {METRICS[name][0] for name in HEARTBEATS}
-
-
-def test_one_minute_without_a_sweep_is_no_alarm() -> None:
-    """EventBridge starts a sweep at any second of its minute: a minute may have none, or two."""
-    watched = ALARMS["StreamNotConsumedAlarm"]
-    assert (watched["Period"], watched["Statistic"]) == (60, "Minimum")
-    assert watched["EvaluationPeriods"] > watched["DatapointsToAlarm"] >= 4
-
-
-def test_a_stream_is_behind_if_sparse_retries_say_so() -> None:
-    """A batch that times out comes again about every other minute."""
-    watched = ALARMS["StreamBehindAlarm"]
-    assert (watched["MetricName"], watched["Threshold"]) == ("IteratorAge", 600_000)
-    assert watched["Period"] >= 300
-    assert watched["DatapointsToAlarm"] < watched["EvaluationPeriods"]
-
-
-def test_what_would_stay_unnoticed_alarms_at_its_first_time() -> None:
-    lost = ("FailedBatchLost", "FailedBatches", "Quarantined", "ExecutionFailed", "Deferred")
-    for name in (*lost, "CheckpointsEvicted", "Drift"):
-        assert ALARMS[f"{name}Alarm"]["Threshold"] == 0
-
-
-def test_drift_alarms_where_no_operator_reads_a_report() -> None:
-    found = [*watched_by(ALARMS["DriftAlarm"])]
-    assert {each["MetricName"] for each in found} == {"Drift"}
-    watched = {(each["service"], each["check"]) for each in map(dimensions, found)}
-    assert watched == {("reconciler", "hourly"), ("backfiller", "deep")}
-
-
-def test_errors_of_the_functions_that_have_no_alarm_of_consequences_are_watched() -> None:
-    found = map(dimensions, watched_by(ALARMS["FunctionErrorsAlarm"]))
-    watched = {each["FunctionName"]["!Ref"] for each in found}
-    assert watched == FUNCTIONS.keys() - {"StreamAggregatorFunction"}
-
-
-@pytest.mark.parametrize("name", ["DriftAlarm", "FunctionErrorsAlarm"])
-def test_an_alarm_that_adds_up_takes_a_metric_without_data_for_zero(name: str) -> None:
-    *parts, whole = ALARMS[name]["Metrics"]
-    filled = ", ".join(f"FILL({part['Id']}, 0)" for part in parts)
-    assert whole["Expression"] == f"SUM([{filled}])"
-    assert [part["ReturnData"] for part in parts] == [False] * len(parts)
-    assert {part["MetricStat"]["Stat"] for part in parts} == {"Sum"}
 
 
 @pytest.mark.parametrize(
@@ -388,10 +371,10 @@ def shown() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 WIDGETS = json.loads(properties("StackDashboard")["DashboardBody"]["!Sub"])["widgets"]
+WATCHED = [metric for alarm in ALARMS.values() for metric in watched_by(alarm)]
 ALARMED = [
     (metric["MetricName"], dimensions(metric))
-    for alarm in ALARMS.values()
-    for metric in watched_by(alarm)
+    for metric in WATCHED
     if metric["Namespace"] == NAMESPACE
 ]
 """The stack's own metrics that alarms watch: name and dimensions."""
@@ -412,6 +395,8 @@ OF_CHECKS = {"Drift", "InFlux", "Unverified", "Deferred", "OldestOpenCheck"}
 
 def test_metrics_are_asked_for_by_the_dimensions_they_are_sent_with() -> None:
     services = {variables(function)["POWERTOOLS_SERVICE_NAME"] for function in FUNCTIONS}
+    others = [each["Namespace"] for each in WATCHED if each["Namespace"] != NAMESPACE]
+    assert {*others} == {"AWS/Lambda", "AWS/SQS", "AWS/States"}
     for name, named in (*ALARMED, *shown()):
         assert named["service"] in services
         assert named.keys() == ({"service", "check"} if name in OF_CHECKS else {"service"})

@@ -44,6 +44,17 @@ def a_batch_beside_a_sweep() -> list[str]:
     return _wrong(_check_when_over(world))
 
 
+def a_row_that_no_pass_has_read() -> list[str]:
+    """A row is written into a minute after it was counted, and before it is set."""
+    world = _with_a_lost_row()
+    world.sweep(3)
+    at = str(world.row("Item", "counted")["createdAt"])
+    world.at("save", lambda: world.insert("Item", "new", createdAt=at))
+    world.check()
+    world.deliver()
+    return _wrong(world)
+
+
 def one_repair_of_two_subtotals() -> list[str]:
     """An index check sets a minute while the record of an unindexed row is on its way."""
     world = _with_a_lost_row()

@@ -155,7 +155,7 @@ MUTATIONS: Mapping[str, Mutation] = {
         directed.one_repair_of_two_subtotals,
     ),
     "version": _random_repairs(_replace(hour.Bucket, "was_written_by", lambda _: lambda *_: True)),
-    "second pass": _random_repairs(_without_second_pass),
+    "second pass": Mutation(_without_second_pass, directed.a_row_that_no_pass_has_read),
     "fingerprint": _random_repairs(
         _replace(
             totals,

@@ -126,12 +126,13 @@ def test_a_policy_is_small_enough_at_long_names(person: str) -> None:
 
 def the_one_that_may(action: str) -> dict[str, Any]:
     """The properties of the one inline policy that allows an action."""
-    (found,) = (
+    found: list[dict[str, Any]] = [
         policy["Properties"]
         for policy in resources("template.yaml", "AWS::IAM::Policy").values()
         if action in actions_of(statements_of(policy["Properties"]))
-    )
-    return found
+    ]
+    (policy,) = found
+    return policy
 
 
 def test_only_who_repairs_may_change_anything() -> None:

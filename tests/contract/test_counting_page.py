@@ -7,7 +7,6 @@ from typing import Any
 from aggregated_metrics.core.models import BUILT_IN
 
 from testbench.fakes.models import models, schema
-from testbench.templates import template
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "counting.md").read_text()
@@ -39,11 +38,3 @@ def test_every_rule_that_the_page_shows_gives_readers_no_more_than_read() -> Non
     rules = re.findall(r"allow\.[\w.()\[\]']+", PAGE.replace("`allow.authenticated()` without", ""))
     assert len(rules) >= 3
     assert [rule for rule in rules if ".to(['read'])" not in rule] == []
-
-
-def test_breakdowns_and_custom_models_are_parameters_and_off_by_default() -> None:
-    parameters = template("template.yaml")["Parameters"]
-    variables = template("template.yaml")["Globals"]["Function"]["Environment"]["Variables"]
-    for name in ("Breakdowns", "Models"):
-        assert parameters[name]["Default"] == ""
-        assert variables[name.upper()] == {"!Ref": name}

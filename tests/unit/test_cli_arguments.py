@@ -63,13 +63,12 @@ def test_every_command_has_help_a_region_and_a_profile(
     assert "--profile" in out
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 @pytest.mark.parametrize("given", ["backfill --help", "attach /nope/ö.json --region x"])
-def test_help_and_errors_survive_a_terminals_encoding(encoding: str, given: str) -> None:
+def test_help_and_errors_survive_a_terminals_encoding(given: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "aggregated_metrics_cli", *given.split()],
         capture_output=True,
-        env={**os.environ, "PYTHONIOENCODING": encoding},
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
         check=False,
     )
     assert done.returncode == (0 if "--help" in given else 2), done.stderr

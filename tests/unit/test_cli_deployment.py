@@ -35,30 +35,14 @@ def test_the_region_is_the_one_asked_for_then_the_environments_then_the_profiles
     assert session_of(None, None, {}).region_name == "us-west-2"
 
 
-@pytest.mark.parametrize(
-    "command",
-    [SHOW, ("backfill", "--stack", "s"), ("verify", "--stack", "s"), ("attach", "--api-id", "x")],
-)
-def test_every_command_acts_in_the_region_that_aws_region_names(
-    monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
-) -> None:
-    monkeypatch.setattr("aggregated_metrics_cli.deployment.describe", lambda *_: {})
-    found = connect(parse(command), {"AWS_REGION": "eu-central-1"})
-    assert found.aws("stepfunctions").meta.region_name == "eu-central-1"
-    assert found.acts_on.endswith("account 1")
-
-
-def test_without_any_region_the_message_says_how_to_name_one(
+def test_without_any_region_or_an_unknown_profile_the_message_says_what_to_pass(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    with pytest.raises(CommandError, match=r"nobody.*--profile"):
+        session_of("nobody", None, {})
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     with pytest.raises(CommandError, match="no region is named: pass --region"):
         session_of(None, None, {})
-
-
-def test_an_unknown_profile_is_named() -> None:
-    with pytest.raises(CommandError, match=r"nobody.*--profile"):
-        session_of("nobody", None, {})
 
 
 def test_what_a_stack_limits_is_obeyed_by_readers() -> None:
@@ -74,8 +58,10 @@ def test_the_stack_goes_before_the_environment_and_an_endpoint_before_both(
     monkeypatch.setattr(
         "aggregated_metrics_cli.deployment.describe", lambda *_: {"GraphQLEndpoint": ENDPOINT}
     )
-    environment = {"GRAPHQL_ENDPOINT": "https://z.example.com/graphql"}
+    environment = {"GRAPHQL_ENDPOINT": "https://z.example.com/graphql", "AWS_REGION": "us-east-2"}
     found = connect(parse([*SHOW, "--stack", "s"]), environment)
+    assert found.aws("stepfunctions").meta.region_name == "us-east-2"
+    assert found.acts_on.endswith("account 1")
     assert found.process.settings.GRAPHQL_ENDPOINT == ENDPOINT
     found = connect(parse([*SHOW, "--stack", "s", "--endpoint", other]), environment)
     assert other == found.process.settings.GRAPHQL_ENDPOINT

@@ -41,17 +41,11 @@ def test_a_control_character_is_shown_escaped(text: str) -> None:
     assert printable(text) in shown
 
 
-def test_a_line_end_in_an_id_begins_no_line() -> None:
+def test_an_id_begins_no_line_and_is_ascii_for_machines() -> None:
     out = io.StringIO()
-    output = Output(as_json=False, out=out, err=out)
-    output.say("a\nb")
-    assert out.getvalue() == "a\\nb\n"
-
-
-def test_json_for_machines_is_ascii() -> None:
-    out = io.StringIO()
+    Output(as_json=False, out=out, err=out).say("a\nb")
     Output(as_json=True, out=out, err=out).show({"id": "\x1b[2K…"}, "not drawn")
-    assert out.getvalue() == '{"id": "\\u001b[2K\\u2026"}\n'
+    assert out.getvalue() == 'a\\nb\n{"id": "\\u001b[2K\\u2026"}\n'
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])

@@ -100,12 +100,9 @@ def test_the_projects_own_file_takes_every_environment(tmp_path: Path) -> None:
     assert written["staging"]["global"]["parameters"]["stack_name"] == "aggregated-metrics-staging"
 
 
-def test_what_sam_cannot_read_is_refused() -> None:
+def test_what_sam_cannot_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="cannot read the parameter_overrides"):
         overrides_of("nonsense")
-
-
-def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
     config = tmp_path / "samconfig.toml"
     config.write_text("[")
     with pytest.raises(CommandError, match=r"samconfig\.toml cannot be read"):

@@ -13,7 +13,7 @@ from aggregated_metrics.core.series import Series
 
 from aggregated_metrics_cli import charts
 from aggregated_metrics_cli.output import Output
-from aggregated_metrics_cli.overview import Overview, added, collect, label, step_of
+from aggregated_metrics_cli.overview import Overview, added, collect, step_of
 from aggregated_metrics_cli.overview_tables import overview
 from aggregated_metrics_cli.page import render
 from testbench import oracle
@@ -34,7 +34,10 @@ def client() -> FakeClient:
 
 @pytest.fixture(scope="module")
 def found(client: FakeClient) -> Overview:
-    return collect(client, "acme", START, START + DAY, UTC, NOW)
+    before = len(client.queries)
+    made = collect(client, "acme", START, START + DAY, UTC, NOW)
+    assert len(client.queries) - before <= 30  # of them one for each score
+    return made
 
 
 def stored(client: FakeClient, record_type: str) -> dict[str, int]:
@@ -48,9 +51,33 @@ def stored(client: FakeClient, record_type: str) -> dict[str, int]:
     return dict(zip(oracle.measures_of(record_type), sums, strict=True))
 
 
-def test_its_sums_are_those_of_the_stored_minutes(client: FakeClient, found: Overview) -> None:
+def drawn(found: Overview) -> str:
+    out = io.StringIO()
+    Output(as_json=False, out=out, err=out).draw(*overview(found))
+    return out.getvalue()
+
+
+def test_its_sums_are_those_of_the_stored_minutes_and_the_terminals(
+    client: FakeClient, found: Overview
+) -> None:
     for counted in found.totals:
         assert counted.sums == stored(client, counted.name), counted.name
+    text = drawn(found)
+    for each in (*found.totals, *found.breakdowns["scoreResults"]):
+        assert re.search(rf"{each.name[:8]}.* {each.sums['count']:,} ", text)
+
+
+def test_a_running_day_ends_with_its_open_points_and_has_no_future(
+    client: FakeClient, found: Overview
+) -> None:
+    assert not found.is_complete
+    assert found.complete_until == datetime(2026, 11, 22, 17, 4, tzinfo=UTC)
+    assert "Complete up to 22 Nov 2026, 17:04 UTC" in drawn(found)
+    assert [(since.hour, len(names)) for since, names in found.open.items()] == [(17, 8)]
+    assert found.totals[0].points[-1].start == datetime(2026, 11, 22, 17, tzinfo=UTC)
+    ahead = collect(client, "acme", START + 2 * DAY, START + 3 * DAY, UTC, NOW)
+    assert not ahead.totals
+    assert "Nothing of items, scoreResults" in render(ahead)
 
 
 def test_the_layers_of_a_chart_add_up_to_the_whole(found: Overview) -> None:
@@ -75,12 +102,6 @@ def test_a_breakdown_adds_up_to_its_record_type(client: FakeClient, found: Overv
         for each in (scores, cards):
             counts = [counted.sums["count"] for counted in each]
             assert counts == sorted(counts, reverse=True)
-
-
-def test_what_is_not_complete_is_named_with_its_first_open_point(found: Overview) -> None:
-    assert not found.is_complete
-    assert found.complete_until == datetime(2026, 11, 22, 17, 4, tzinfo=UTC)
-    assert [(since.hour, len(names)) for since, names in found.open.items()] == [(17, 8)]
 
 
 @pytest.mark.parametrize(
@@ -119,12 +140,6 @@ def test_both_views_say_as_of_when_the_slowest_stream_is(
     assert says in drawn(found)
 
 
-def test_a_day_takes_few_requests(client: FakeClient) -> None:
-    first = len(client.queries)
-    collect(client, "acme", START, START + DAY, UTC, NOW)
-    assert len(client.queries) - first <= 30  # of them one for each score
-
-
 @pytest.mark.parametrize(
     ("span", "points"), [(timedelta(hours=2), 24), (DAY, 24), (7 * DAY, 7), (365 * DAY, 13)]
 )
@@ -132,11 +147,6 @@ def test_a_chart_has_some_dozens_of_points_at_most(span: timedelta, points: int)
     step = step_of(START - span, START)
     first, last = (buckets.to_minute(moment) for moment in (START - span, START))
     assert len(edges(first, last, step, UTC)) - 1 == points
-
-
-def test_a_measure_that_nobody_named_is_called_by_its_words() -> None:
-    assert label("errorCount") == "errors"
-    assert label("unchangedCount") == "unchanged"
 
 
 def test_the_page_of_the_most_points_is_under_a_megabyte() -> None:
@@ -151,18 +161,6 @@ def test_the_page_of_the_most_points_is_under_a_megabyte() -> None:
     assert len(page) < 1_000_000
 
 
-def test_the_future_is_no_point_without_rows(client: FakeClient, found: Overview) -> None:
-    starts = [point.start for point in found.totals[0].points]
-    assert starts[-1] == datetime(2026, 11, 22, 17, tzinfo=UTC)
-    ahead = collect(client, "acme", START + 2 * DAY, START + 3 * DAY, UTC, NOW)
-    assert not ahead.totals
-
-
-def test_an_empty_range_is_a_page_that_says_so() -> None:
-    page = render(collect(FakeClient(), "acme", START - DAY, START, UTC, NOW))
-    assert "Nothing of items, scoreResults" in page
-
-
 def test_only_what_is_asked_for_is_read(client: FakeClient) -> None:
     names = ["evaluationItems", "tasks", "procedures", "scoreResultsByScore"]
     step = timedelta(minutes=5)
@@ -171,16 +169,3 @@ def test_only_what_is_asked_for_is_read(client: FakeClient) -> None:
     assert found.quiet == ["procedures"]
     assert {each.series.record_type for each in found.breakdowns["scoreResults"]} == {names[-1]}
     assert {point.end - point.start for point in found.totals[0].points} == {step}
-
-
-def drawn(found: Overview) -> str:
-    out = io.StringIO()
-    Output(as_json=False, out=out, err=out).draw(*overview(found))
-    return out.getvalue()
-
-
-def test_the_terminal_shows_the_same_numbers(found: Overview) -> None:
-    text = drawn(found)
-    for each in (*found.totals, *found.breakdowns["scoreResults"]):
-        assert re.search(rf"{each.name[:8]}.* {each.sums['count']:,} ", text)
-    assert "Complete up to 22 Nov 2026, 17:04 UTC" in text

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aggregated_metrics.core import buckets
+from aggregated_metrics.core.errors import GraphQLError
 from aggregated_metrics.core.hour import Hour, Write
 from aggregated_metrics.core.measures import ZERO, Measures, clamped, minus, plus, total, zero
 from aggregated_metrics.core.models import BUILT_IN
@@ -25,18 +26,28 @@ def measured(record_type: str, *sums: int) -> Measures:
 
 
 class FakeClient:
-    """A client of the Fake API without a transport; keeps what it was asked."""
+    """A client of the Fake API without a transport, which raises as this package's does.
+
+    Attributes:
+        queries: every document that it was asked to carry out.
+        before: called with each document and its variables; may raise.
+        after: gives the data that is returned in place of the API's.
+    """
 
     def __init__(self, api: FakeAppSync | None = None) -> None:
         self.api = api or FakeAppSync()
         self.queries: list[str] = []
+        self.before: Callable[..., object] = lambda *_: None
+        self.after: Callable[[dict[str, Any]], dict[str, Any]] = lambda data: data
 
     def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
         self.queries.append(query)
+        self.before(query, variables)
         response = self.api.execute(query, variables)
-        assert not response.get("errors"), response["errors"]
-        data: dict[str, Any] = response["data"]
-        return data
+        if errors := response.get("errors"):
+            text, data = errors[0]["message"], response["data"]
+            raise GraphQLError(text, operation="Read", errors=errors, data=data)
+        return self.after(response["data"])
 
     @property
     def fields(self) -> list[int]:

@@ -1,15 +1,11 @@
 """What readers are told while streams are late or stand still: no confident zero, as of when."""
 
-import json
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
 from aggregated_metrics import Summary, complete_until, summarize
 
 from testbench import local
-from testbench.fakes.endpoint import Answer
-from testbench.fakes.signatures import Request
 from testbench.world import World
 
 STREAM = f"Task/{local.LABEL}"
@@ -84,19 +80,3 @@ def test_while_no_sweep_runs_nothing_more_is_complete(world: World) -> None:
     assert seen(world, "12:00", "12:28") == (1, True)
     assert seen(world, "12:00", "13:00") == (2, False)
     assert seen(world, "13:00", "14:00") == (0, False)
-
-
-def test_a_reader_of_its_own_tenant_alone_gets_counts_and_no_as_of(world: World) -> None:
-    def refuse(request: Request) -> Answer:
-        given = world.api.answer(request)
-        body: dict[str, Any] = json.loads(given.body)
-        error = {"path": ["asOf"], "errorType": "Unauthorized", "message": "Not Authorized"}
-        body |= {"data": body["data"] | {"asOf": None}, "errors": [error]}
-        return given._replace(body=json.dumps(body).encode())
-
-    world.before = refuse
-    world.log.clear()
-    found = read(world, "12:00", "12:28")
-    assert len(world.log) == 1
-    assert (found.measures.count, found.complete, found.as_of) == (1, False, None)
-    assert complete_until(world.client(), "acct-1", now=world.clock.now) is None

@@ -82,34 +82,26 @@ def test_no_other_cover_has_fewer_buckets(start: datetime, length: int) -> None:
 
 
 @settings(max_examples=150)
-@given(counted, ranges, scopes)
-def test_a_summary_is_the_sum_of_its_minutes(
-    counted: dict[int, Measures], span: Span, scope: tuple[str | None, str | None]
+@given(counted, ranges, steps, zones, scopes)
+def test_a_timeline_tiles_its_range_and_each_point_is_the_sum_of_its_minutes(
+    counted: dict[int, Measures],
+    span: Span,
+    step: Step,
+    zone: tzinfo,
+    scope: tuple[str | None, str | None],
 ) -> None:
     client = FakeClient()
     for other in ((None, None), ("card", None), ("card", "score")):
         sums = counted if other == scope else dict.fromkeys(counted, Measures(7, 7, 7, 7, 7, 7))
         series = Series("acct-1", "items", *other)
         store(client.api, series, sums, NOW, left_out=is_rollup_of_now)
-    found = summarize(client, "acct-1", *span, "items", *scope, now=NOW)
-    assert found.measures == brute_force(counted, *span)
-
-
-@settings(max_examples=150)
-@given(counted, ranges, steps, zones)
-def test_a_timeline_tiles_its_range_and_each_point_is_the_sum_of_its_minutes(
-    counted: dict[int, Measures],
-    span: Span,
-    step: Step,
-    zone: tzinfo,
-) -> None:
-    client = FakeClient()
-    store(client.api, Series("acct-1", "items"), counted, NOW, left_out=is_rollup_of_now)
-    points = timeline(client, "acct-1", *span, "items", step=step, zone=zone, now=NOW)
+    asked = (client, "acct-1", *span, "items", *scope)
+    points = timeline(*asked, step=step, zone=zone, now=NOW)
     _tile(points)
     for point in points:
         assert point.measures == brute_force(counted, point.start, point.end)
-    assert total(point.measures for point in points) == brute_force(counted, *span)
+    whole = brute_force(counted, *span)
+    assert total(point.measures for point in points) == summarize(*asked, now=NOW).measures == whole
 
 
 def _tile(points: list[Summary]) -> None:

@@ -14,6 +14,7 @@ from aggregated_metrics.adapters import bucket_reader
 from aggregated_metrics.adapters.appsync import AppSyncClient, body_of
 from aggregated_metrics.core.errors import (
     ArgumentError,
+    AuthorizationError,
     ContentionError,
     GraphQLError,
     ThrottledError,
@@ -23,16 +24,10 @@ from aggregated_metrics.core.measures import ZERO, Measures, total
 from aggregated_metrics.core.series import Series
 
 from testbench.counted import FakeClient, Minutes, every, keep_up, minute, store, streams_record
-from testbench.fakes.appsync import FakeAppSync
-from testbench.fakes.endpoint import Answer, refusal
-from testbench.fakes.execution import fields_of
-from testbench.fakes.signatures import Request
-from testbench.world import World
 
 NOW = datetime(2026, 11, 22, 10, 6, 40, tzinfo=UTC)
 ITEMS = Series("acct-1", "items")
 ONE = Measures(1, 2, 0, 0, 0, 1)
-_DAY = datetime(2026, 11, 20, tzinfo=UTC), datetime(2026, 11, 21, tzinfo=UTC)
 
 
 def at(text: str) -> datetime:
@@ -72,38 +67,15 @@ def test_a_range_that_is_none_is_refused(call: Any, start: Any, end: Any, says: 
 # requests
 
 
-@pytest.mark.parametrize(
-    ("start", "end", "gets"),
-    [
-        ("2026-11-20 10:00", "2026-11-20 10:01", [1]),
-        ("2026-11-20 10:00", "2026-11-20 11:00", [1]),
-        ("2026-11-20", "2026-11-21", [24]),
-        ("2026-10-21", "2026-11-20", [120] * 6),
-        ("2025-11-20", "2026-11-20", [120] * 73),
-        ("2026-11-20", "2026-11-20", [0]),
-    ],
-)
-def test_a_complete_range_takes_a_get_for_each_bucket_of_its_cover(
-    start: str, end: str, gets: list[int]
-) -> None:
-    client = reader({})
-    summary(client, start, end)
-    assert client.fields == gets
-
-
 @pytest.mark.parametrize(("most", "requests", "largest"), [(0, 6, 50_000), (8_000, 60, 8_000)])
-def test_a_request_is_no_larger_than_the_api_takes(most: int, requests: int, largest: int) -> None:
-    sent: list[int] = []
-
-    class Measuring(FakeClient):
-        request_bytes = most
-
-        def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
-            sent.append(len(body_of(query, variables)))
-            return super().execute(query, variables)
-
+def test_a_request_is_no_larger_than_the_api_takes(
+    monkeypatch: pytest.MonkeyPatch, most: int, requests: int, largest: int
+) -> None:
+    monkeypatch.setattr(FakeClient, "request_bytes", most, raising=False)
     series = Series("a" * 36, "evaluationScoreResultsByScorecard", "c" * 36)
-    client = Measuring(reader(every("2026-11-01 10:00", "2026-11-01 11:00", ONE), series).api)
+    client = reader(every("2026-11-01 10:00", "2026-11-01 11:00", ONE), series)
+    sent: list[int] = []
+    client.before = lambda *asked: sent.append(len(body_of(*asked)))
     month, read = (at("2026-10-21"), at("2026-11-20")), partial(summarize, client, series[0])
     assert read(*month, *series[1:3], now=NOW).measures.count == 60
     assert max(sent) <= largest
@@ -120,17 +92,6 @@ def test_an_hour_of_which_many_buckets_are_wanted_is_one_query() -> None:
 # finer buckets
 
 
-def test_the_running_hour_is_read_by_its_finer_buckets() -> None:
-    counted = every("2026-11-22 10:00", "2026-11-22 10:07", ONE)
-    client = FakeClient()
-    store(client.api, ITEMS, counted, NOW, left_out=lambda write: write.bucket.size > 1)
-    keep_up(client.api, at("2026-11-22 12:00"))
-    found = summary(client, "2026-11-22 00:00", "2026-11-22 11:00")
-    assert found.measures.count == 7
-    assert not found.complete
-    assert client.fields == [11]  # two hours of them whole, what is stored of them or not
-
-
 @pytest.mark.parametrize("now", [NOW, NOW + timedelta(hours=2)])
 def test_a_rollup_that_outlives_its_minutes_speaks_for_them(now: datetime) -> None:
     client = reader(every("2026-11-22 10:00", "2026-11-22 10:07", ONE), now=now)
@@ -144,20 +105,22 @@ def test_a_rollup_that_outlives_its_minutes_speaks_for_them(now: datetime) -> No
 # as of
 
 
-def test_numbers_are_complete_as_far_as_streams_are_applied_where_nothing_is_open() -> None:
-    client = reader({})
-    assert complete_until(client, "acct-1", now=NOW) == at("2026-11-22 10:04")
-    keep_up(client.api, NOW, wait=20)
-    assert complete_until(client, "acct-1", now=NOW) == at("2026-11-22 10:06")
-
-
-def test_the_least_of_all_record_types_counts() -> None:
-    client = reader({})
-    texts = {"items": "2026-11-22T10:06:40Z", "tasks": "2026-11-22T07:01:00Z"}
-    streams_record(client.api, {"asOf": texts, "completeAfter": 0})
-    assert complete_until(client, "acct-1", now=NOW) == at("2026-11-22 07:01")
-    streams_record(client.api, {"asOf": texts | {"tasks": None}, "completeAfter": 0})
-    assert complete_until(client, "acct-1", now=NOW) is None
+@pytest.mark.parametrize(
+    ("tasks", "wait", "until"),
+    [
+        ("2026-11-22T10:06:40Z", 120, "2026-11-22 10:04"),
+        ("2026-11-22T10:06:40Z", 20, "2026-11-22 10:06"),
+        ("2026-11-22T07:01:00Z", 0, "2026-11-22 07:01"),
+        (None, 0, None),
+    ],
+)
+def test_numbers_are_complete_as_far_as_all_streams_are_applied_where_nothing_is_open(
+    tasks: str | None, wait: int, until: str | None
+) -> None:
+    client = FakeClient()
+    as_of = {"items": "2026-11-22T10:06:40Z", "tasks": tasks}
+    streams_record(client.api, {"asOf": as_of, "completeAfter": wait})
+    assert complete_until(client, "acct-1", now=NOW) == (until and at(until))
 
 
 def test_a_minute_that_nothing_completed_holds_the_others_back() -> None:
@@ -166,13 +129,8 @@ def test_a_minute_that_nothing_completed_holds_the_others_back() -> None:
     client = reader(counted, tasks, at("2026-11-21 20:31"))
     keep_up(client.api, NOW)
     assert complete_until(client, "acct-1", now=NOW) == at("2026-11-21 20:30")
-    assert complete_until(client, "acct-2", now=NOW) == at("2026-11-22 10:04")
-
-
-def test_complete_until_takes_a_handful_of_requests() -> None:
-    client = reader(every("2026-11-21 09:00", "2026-11-22 10:07", ONE))
-    complete_until(client, "acct-1", now=NOW)
     assert len(client.queries) <= 5
+    assert complete_until(client, "acct-2", now=NOW) == at("2026-11-22 10:04")
 
 
 @pytest.mark.parametrize(
@@ -196,23 +154,19 @@ def test_where_it_is_not_known_how_far_streams_are_applied_nothing_is_complete(s
     assert complete_until(client, "acct-1", now=NOW) is None
 
 
-class Refusing(FakeClient):
-    """Another library's client: raises for any error, without what went through."""
+def refusing(client: FakeClient, *refused: str, most: int = 1000, error: Any = None) -> FakeClient:
+    """A client whose API refuses these texts, and more fields than it takes, as a whole."""
 
-    def __init__(self, api: FakeAppSync, *refused: str, most: int = 1000) -> None:
-        super().__init__(api)
-        self.refused, self.most = refused, most
+    def refuse(query: str, _: Any) -> None:
+        if any(text in query for text in refused) or query.count("Metrics(") > most:
+            raise error or RuntimeError("refused")
 
-    def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
-        if any(text in query for text in self.refused) or query.count("Metrics(") > self.most:
-            self.queries.append(query)
-            raise RuntimeError("refused")
-        return super().execute(query, variables)
+    client.before = refuse
+    return client
 
 
 def test_a_reader_who_may_not_ask_as_of_when_is_refused_once() -> None:
-    api = reader(every("2026-11-20 10:00", "2026-11-20 11:00", ONE)).api
-    client = Refusing(api, "asOf")
+    client = refusing(reader(every("2026-11-20 10:00", "2026-11-20 11:00", ONE)), "asOf")
     for requests in (2, 3, 4):
         found = summary(client, "2026-11-20", "2026-11-21")
         assert (found.measures.count, found.complete, found.as_of) == (60, False, None)
@@ -220,8 +174,24 @@ def test_a_reader_who_may_not_ask_as_of_when_is_refused_once() -> None:
     assert complete_until(client, "acct-1", now=NOW) is None
 
 
+def test_an_error_of_the_as_of_record_alone_costs_only_that() -> None:
+    """Of a reader who may read the records of its own tenant."""
+    client = reader(every("2026-11-20 10:00", "2026-11-20 11:00", ONE))
+    errors = [{"path": ["asOf"], "errorType": "Unauthorized", "message": "Not Authorized"}]
+
+    def refuse(data: dict[str, Any]) -> dict[str, Any]:
+        data |= {"asOf": None}
+        raise AuthorizationError("No.", operation="Read", errors=errors, data=data)
+
+    client.after = refuse
+    found = summary(client, "2026-11-20", "2026-11-21")
+    assert (found.measures.count, found.complete, found.as_of) == (60, False, None)
+    assert len(client.queries) == 1
+    assert complete_until(client, "acct-1", now=NOW) is None
+
+
 def test_an_api_that_refuses_the_counts_too_is_asked_once_more() -> None:
-    client = Refusing(reader({}).api, "items", "ReadBuckets")
+    client = refusing(reader({}), "ReadBuckets")
     for requests in (2, 4):
         with pytest.raises(RuntimeError, match="refused"):
             summary(client, "2026-11-20", "2026-11-21")
@@ -230,64 +200,25 @@ def test_an_api_that_refuses_the_counts_too_is_asked_once_more() -> None:
 
 @pytest.mark.parametrize("error", [OSError("reset"), TimeoutError("slow")])
 def test_a_connection_that_fails_is_no_refusal(error: Exception) -> None:
-    class Broken(FakeClient):
-        def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
-            self.queries.append(query)
-            raise error
-
-    client = Broken()
+    client = refusing(FakeClient(), "ReadBuckets", error=error)
     with pytest.raises(type(error)):
         summary(client, "2026-11-20", "2026-11-21")
     assert len(client.queries) == 1
 
 
-# record types that nothing counts
-
-
-@pytest.mark.parametrize("name", ["item", "Items", "scoreResult", "", "_streams"])
-def test_a_record_type_that_nothing_counts_is_refused_with_those_that_are(name: str) -> None:
-    client = reader({})
-    keep_up(client.api, NOW, "tasks", "items")
-    for read in (summarize, partial(timeline, step=timedelta(hours=1))):
-        with pytest.raises(ArgumentError, match=f"{name!r}.* counted are items, tasks"):
-            read(client, "acct-1", *_DAY, name, now=NOW)
-
-
-def test_what_is_stored_is_read_whatever_is_counted() -> None:
-    """A breakdown that was switched off, or another writer's record type."""
-    card = Series("acct-1", "itemsByScorecard", "card")
-    client = reader(every("2026-11-20 10:00", "2026-11-20 10:03", ONE), card)
-    keep_up(client.api, NOW, "items")
-    found = summarize(client, "acct-1", *_DAY, "itemsByScorecard", "card", now=NOW)
-    assert (found.measures.count, found.complete, found.as_of) == (3, False, None)
-    with pytest.raises(ArgumentError, match="itemsByScorecard"):
-        summarize(client, "acct-1", _DAY[1], NOW, "itemsByScorecard", "card", now=NOW)
-
-
 # limits
 
 
-def test_an_api_with_a_limit_of_resolvers_is_asked_for_less_from_then_on() -> None:
-    client = Refusing(reader(every("2026-11-01 10:00", "2026-11-01 11:00", ONE)).api, most=60)
+@pytest.mark.parametrize("error", [RuntimeError("refused"), GraphQLError("no", operation="Read")])
+def test_an_api_with_a_limit_of_resolvers_is_asked_for_less_from_then_on(error: Any) -> None:
+    stored = reader(every("2026-11-01 10:00", "2026-11-01 11:00", ONE))
+    client = refusing(stored, most=60, error=error)
     for _ in range(2):
         before = len(client.queries)
         found = summary(client, "2026-10-21", "2026-11-20")
         assert (found.measures.count, found.complete, found.as_of) == (60, True, NOW)
     assert max(client.fields[before:]) < 60
     assert len(client.fields[before:]) == 15
-
-
-def test_this_packages_client_is_asked_for_less_too(world: World) -> None:
-    def refuse(request: Request) -> Answer | None:
-        fields = len(fields_of(request))
-        return refusal(400, "BadRequestException", "too many resolvers") if fields > 60 else None
-
-    store(world.api, ITEMS, every("2026-11-01 10:00", "2026-11-01 11:00", ONE), NOW)
-    keep_up(world.api, NOW)
-    world.before = refuse
-    month = at("2026-10-21"), at("2026-11-20")
-    found = summarize(world.client(), "acct-1", *month, "items", now=NOW)
-    assert found.measures.count == 60
 
 
 # records that the API cannot give
@@ -315,25 +246,13 @@ POISON: list[dict[str, Any]] = [
 ]
 
 
-class Tolerant(FakeClient):
-    """Raises as this package's client does."""
-
-    def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
-        self.queries.append(query)
-        response = self.api.execute(query, variables)
-        if errors := response.get("errors"):
-            raise GraphQLError("No.", operation="Read", errors=errors, data=response["data"])
-        data: dict[str, Any] = response["data"]
-        return data
-
-
 @pytest.mark.parametrize("poison", POISON)
 @pytest.mark.parametrize("size", [5, 15, 60])
 @pytest.mark.parametrize("step", [60, 5, 1])
 def test_a_rollup_that_the_api_cannot_give_is_replaced_by_finer_buckets(
     poison: dict[str, Any], size: int, step: int
 ) -> None:
-    client = Tolerant(poisoned(size, **poison).api)
+    client = poisoned(size, **poison)
     length = timedelta(minutes=step)
     found = points(client, "2026-11-20 09:00", "2026-11-20 12:00", step=length)
     assert total(point.measures for point in found) == Measures(60, 120, 0, 0, 0, 60)
@@ -345,7 +264,7 @@ def test_a_rollup_that_the_api_cannot_give_is_replaced_by_finer_buckets(
 def test_a_minute_that_the_api_cannot_give_is_named_where_it_is_needed(
     poison: dict[str, Any], step: int
 ) -> None:
-    client = Tolerant(poisoned(1, **poison).api)
+    client = poisoned(1, **poison)
     if step == 60:
         assert summary(client, "2026-11-20 10:00", "2026-11-20 11:00").measures.count == 60
         return
@@ -359,7 +278,7 @@ def test_a_minute_that_the_api_cannot_give_is_named_where_it_is_needed(
 
 
 def test_a_rollup_without_parts_that_the_api_cannot_give_is_named() -> None:
-    client = Tolerant(poisoned(60, count=3.5).api)
+    client = poisoned(60, count=3.5)
     for row in client.api.rows("AggregatedMetrics"):
         if row["recordType"] == "items" and row["numberOfMinutes"] < 60:
             client.api.remove("AggregatedMetrics", "acct-1", row["compositeKey"])
@@ -369,7 +288,7 @@ def test_a_rollup_without_parts_that_the_api_cannot_give_is_named() -> None:
 
 
 def test_a_field_that_readers_do_not_need_costs_nothing() -> None:
-    client = Tolerant(poisoned(60, updatedAt=REMOVED, timeRangeEnd="soon").api)
+    client = poisoned(60, updatedAt=REMOVED, timeRangeEnd="soon")
     assert summary(client, "2026-11-20", "2026-11-21").measures.count == 60
     assert len(client.queries) == 1
 
@@ -380,14 +299,14 @@ def test_a_minute_that_cannot_be_read_is_not_complete() -> None:
     for row in client.api.rows("AggregatedMetrics"):
         if row["compositeKey"] in {f"items#2026-11-22T08:00:00Z#{n}" for n in (1, 60)}:
             client.api.put("AggregatedMetrics", row | {"count": 3.5})
-    assert complete_until(Tolerant(client.api), "acct-1", now=NOW) == at("2026-11-22 08:00")
+    assert complete_until(client, "acct-1", now=NOW) == at("2026-11-22 08:00")
 
 
 @pytest.mark.parametrize("size", [1, 60])
 def test_an_hour_that_comes_in_pages_is_read_whole(size: int) -> None:
     """A page ends where DynamoDB has read a megabyte, and what it lacks is found page by page."""
 
-    class Paging(Tolerant):
+    class Paging(FakeClient):
         def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
             return super().execute(query.replace("limit: 100", "limit: 9"), variables)
 
@@ -416,12 +335,8 @@ def test_a_null_that_no_error_explains_is_no_zero() -> None:
 
 @pytest.mark.parametrize("lost", ["alias", "page"])
 def test_an_answer_that_lacks_something_is_no_zero(lost: str) -> None:
-    class Cut(FakeClient):
-        def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
-            data = super().execute(query, variables)
-            return data | {"b1": None} if lost == "page" else {"asOf": data["asOf"]}
-
-    client = Cut(reader(every("2026-11-20 10:00", "2026-11-20 11:00", ONE)).api)
+    client = reader(every("2026-11-20 10:00", "2026-11-20 11:00", ONE))
+    client.after = lambda data: data | {"b1": None} if lost == "page" else {"asOf": data["asOf"]}
     with pytest.raises(TransportError, match="lacks b1"):
         points(client, "2026-11-20 10:00", "2026-11-20 11:00", step=timedelta(minutes=1))
 
@@ -478,24 +393,7 @@ def test_a_breakdown_without_its_ids_is_refused_with_what_to_pass(
     streams_record(client.api, {"asOf": {record_type: None}, "breakdowns": breakdowns})
     for read in (summarize, partial(timeline, step=timedelta(hours=1))):
         with pytest.raises(ArgumentError, match=says):
-            read(client, "acct-1", *_DAY, record_type, *ids, now=NOW)
-
-
-def test_feedbacks_own_measures_are_summed_with_the_others() -> None:
-    """They are kept in metadata; a parent's are read from the parent."""
-    answers = Measures(3, 0, 0, 0, 0, 0, 2, 1, 0)
-    counted = every("2026-11-20 10:00", "2026-11-20 11:10", answers)
-    client = reader(counted, Series("acct-1", "feedbackItems"))
-    span = at("2026-11-20 10:00"), at("2026-11-20 11:05")
-    found = summarize(client, "acct-1", *span, "feedbackItems", now=NOW)
-    assert found.sums == Measures(195).named() | {
-        "changedCount": 130,
-        "unchangedCount": 65,
-        "invalidCount": 0,
-    }
-    assert found.as_json().items() >= found.sums.items()
-    assert found.as_json()["asOf"] == NOW.isoformat()
-    assert client.fields == [2], "an hour and five minutes, and not their parts"
+            read(client, "acct-1", NOW, NOW, record_type, *ids, now=NOW)
 
 
 def test_the_series_of_a_breakdown_are_found_without_reading_their_buckets() -> None:
@@ -553,38 +451,32 @@ def test_a_key_of_another_form_ends_its_own_search_only() -> None:
 
 
 def test_a_throttled_reading_waits_and_gives_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Busy(FakeClient):
-        left = 2
+    slowly = [ThrottledError("slowly", operation="Read")] * 2
 
-        def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
-            if self.left:
-                self.left -= 1
-                raise ThrottledError("slowly", operation="Read")
-            return super().execute(query, variables)
+    def throttle(*_: Any) -> None:
+        if slowly:
+            raise slowly.pop()
 
+    client = FakeClient()
+    client.before = throttle
     waits: list[float] = []
     read = partial(bucket_reader.read, wanted={ITEMS: [(0, 60)]}, now=60, sleep=waits.append)
-    read(Busy())
+    read(client)
     assert len(waits) == 2
+    slowly.append(ThrottledError("slowly", operation="Read"))
     monkeypatch.setattr(bucket_reader, "SECONDS", 1.0)
     with pytest.raises(ContentionError, match=r"the time is over.*read again later") as raised:
-        read(Busy())
+        read(client)
     assert "saved" not in str(raised.value)
 
 
 def test_only_this_packages_client_is_used_by_several_threads() -> None:
-    threads: set[threading.Thread] = set()
-
-    class Other(FakeClient):
-        def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
-            threads.add(threading.current_thread())
-            return super().execute(query, variables)
-
-    class Ours(Other, AppSyncClient):
+    class Ours(FakeClient, AppSyncClient):
         request_bytes = 0
 
-    for client, is_alone in ((Other(), True), (Ours(), False)):
-        threads.clear()
+    for client, is_alone in ((FakeClient(), True), (Ours(), False)):
+        threads: set[threading.Thread] = set()
+        client.before = lambda *_, seen=threads: seen.add(threading.current_thread())
         summary(client, "2026-10-21", "2026-11-20")
         assert (threads == {threading.main_thread()}) is is_alone
 

@@ -13,7 +13,7 @@ from aggregated_metrics.adapters.hour_store import (
     ROLLUP_TRIES,
     Outcome,
 )
-from aggregated_metrics.core.errors import ContentionError, GraphQLError, ThrottledError
+from aggregated_metrics.core.errors import ContentionError, GraphQLError
 from aggregated_metrics.core.hour import Hour
 from aggregated_metrics.core.series import HourId, Series
 
@@ -279,14 +279,6 @@ def test_a_request_that_is_throttled_whole_is_sent_again(
     world.before = lambda request: left.pop() if kind(request) == when and left else None
     world.store().update([HOUR], add(0))
     assert (left, total(world)) == ([], 1)
-
-
-def test_a_refusal_is_raised_at_once_and_is_no_throttling(world: World) -> None:
-    world.before = lambda request: INVALID if kind(request) == "save" else None
-    with pytest.raises(GraphQLError) as caught:
-        world.store().update([HOUR], add(0))
-    assert not isinstance(caught.value, ThrottledError)
-    assert kinds(world.log) == ["load", "save"]
 
 
 def test_writes_that_are_answered_null_without_an_error_are_not_taken_for_done(

@@ -109,12 +109,6 @@ def test_where_another_may_still_write_the_entry_stays_after_the_repair(
 # Open checks --------------------------------------------------------------------------------------
 
 
-def test_deferred_is_kept_whatever_an_index_check_says_later(world: World) -> None:
-    for deferred, kept in ((False, False), (True, True), (False, True)):
-        world.pending().open_check(OLD, "why", deferred=deferred)
-        assert check_of(world).deferred is kept
-
-
 def test_neither_an_entry_nor_an_open_check_erases_the_other(world: World) -> None:
     world.pending().open_check(OLD, "why", deferred=True)
     world.pending().touch({OLD: AT})

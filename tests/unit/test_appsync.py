@@ -21,7 +21,6 @@ from aggregated_metrics.core.errors import (
 )
 from botocore.credentials import RefreshableCredentials
 
-from testbench import local
 from testbench.fakes.endpoint import Answer, ConnectionDroppedError, refusal
 from testbench.fakes.signatures import Request, Signatures
 from testbench.fakes.transport import FakeAdapter
@@ -75,6 +74,7 @@ def test_an_answers_status_says_its_class(
 ) -> None:
     page = answer(b"<html></html>", status)
     assert type(failure(world, refusal(status, kind, "No.") if kind else page)) is raised
+    assert len(world.log) == (1 if status < 429 else RETRIES + 1), "only what may pass is tried"
 
 
 @pytest.mark.parametrize(
@@ -196,9 +196,8 @@ def test_a_long_list_of_errors_gives_a_short_message(world: World) -> None:
     assert len(str(failure(world, answer({"data": None, "errors": errors})))) < 2000
 
 
-@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-def test_what_may_pass_is_tried_again(world: World, status: int) -> None:
-    left = iter([refusal(status, "Passing", "Soon.")] * RETRIES)
+def test_what_may_pass_is_tried_again(world: World) -> None:
+    left = iter([refusal(503, "Passing", "Soon.")] * RETRIES)
     world.before = lambda _: next(left, None)
     assert world.client().execute(LIST) == {"listAggregatedMetrics": {"items": []}}
     assert len(world.log) == RETRIES + 1
@@ -212,12 +211,6 @@ def test_a_reset_connection_is_tried_again_and_then_is_a_transport_error(world: 
     with pytest.raises(TransportError, match=r"ListAll: no answer .* check GRAPHQL_ENDPOINT"):
         world.client().execute(LIST)
     assert len(world.log) == RETRIES + 1
-
-
-@pytest.mark.parametrize("status", [400, 401, 403])
-def test_what_cannot_pass_is_not_tried_again(world: World, status: int) -> None:
-    failure(world, refusal(status, "Never", "No."))
-    assert len(world.log) == 1
 
 
 def test_retries_wait_longer_each_time_with_jitter_and_not_as_the_server_likes() -> None:
@@ -235,12 +228,6 @@ def test_requests_keep_within_the_time_that_is_left() -> None:
     assert AppSyncClient(ENDPOINT, session, lambda: 60.0)._timeout() == (3.0, 7.5)
     assert AppSyncClient(ENDPOINT, session, lambda: 4.0)._timeout() == (0.5, 0.5)
     assert AppSyncClient(ENDPOINT, session, lambda: -1.0)._timeout() == (0.2, 0.2)
-
-
-def test_a_wrong_secret_is_refused(world: World) -> None:
-    world.api._signatures = Signatures({local.KEY: "another secret"})
-    with pytest.raises(AuthorizationError, match="signature"):
-        world.client().execute(LIST)
 
 
 def test_requests_are_signed_with_the_credentials_of_the_moment() -> None:

@@ -49,29 +49,31 @@ def stopped(found: Consumers) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("status", "result"),
+    ("status", "result", "throttled", "problem"),
     [
-        ("Disabled", "OK"),
-        ("Creating", ""),
-        ("Enabled", "PROBLEM: Function call failed"),
+        ("Disabled", "OK", False, "Disabled"),
+        ("Creating", "", False, "Creating"),
+        ("Enabled", "PROBLEM: failed", False, "PROBLEM: failed"),
+        ("Enabled", "OK", True, "the function is throttled"),
     ],
 )
-def test_a_mapping_that_is_off_or_fails_is_reported(world: World, status: str, result: str) -> None:
+def test_a_mapping_that_is_off_fails_or_is_throttled_is_reported(
+    status: str, result: str, problem: str, *, throttled: bool
+) -> None:
+    world = World(["Task"])
+    world.ports.mappings.throttled = throttled
     world.ports.mappings.mappings[STREAM["Task"]] = (status, result, LONG_AGO)
-    problem = result if status == "Enabled" else status
     named = {"stream": STREAM["Task"], "consumer": problem}
-    assert not_consumed(state(world)) == {"streamsNotConsumed": 1, "streams": [named]}
+    assert not_consumed(state(world, streams={"Task": STREAM["Task"]})) == {
+        "streamsNotConsumed": 1,
+        "streams": [named],
+    }
 
 
 @pytest.mark.parametrize("result", ["OK", "No records processed", "OK - 12 records", ""])
 def test_a_mapping_with_nothing_to_do_is_not_reported(world: World, result: str) -> None:
     world.ports.mappings.mappings[STREAM["Item"]] = ("Enabled", result, LONG_AGO)
     assert not_consumed(state(world)) == {"streamsNotConsumed": 0}
-
-
-def test_a_throttled_function_consumes_no_stream(world: World) -> None:
-    world.ports.mappings.throttled = True
-    assert stopped(state(world)) == dict.fromkeys(MODELS, "the function is throttled")
 
 
 def test_a_mapping_that_was_deleted_or_reads_another_stream_is_reported(world: World) -> None:

@@ -49,10 +49,8 @@ def test_what_is_missing_or_wrong_is_named_with_its_remedy(
 
 
 def test_all_that_is_wrong_is_named_at_once() -> None:
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(SettingsError, match=r"(?s)GRAPHQL.*PENDING_HOURS.*GRACE_SECONDS"):
         Settings.from_environment({"GRACE_SECONDS": "soon"})
-    for name in (*GOOD, "GRACE_SECONDS"):
-        assert name in str(caught.value)
 
 
 def test_passes_may_be_closer_and_buckets_complete_sooner_only_on_the_tests_emulator() -> None:

@@ -69,15 +69,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self.send_response(answer.status)
-        for name, value in answer.headers.items():
+        for name, value in {"content-type": "application/json", **answer.headers}.items():
             self.send_header(name, value)
-        self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(answer.body)))
         self.end_headers()
         self.wfile.write(answer.body)
         self.wfile.flush()
 
-    do_GET = do_POST = do_PUT = _answer
+    do_GET = do_OPTIONS = do_POST = do_PUT = _answer
 
     def log_message(self, *_: Any) -> None:
         """Nobody reads it."""

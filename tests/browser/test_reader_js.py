@@ -3,19 +3,17 @@
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import pytest
 from aggregated_metrics import summarize
 from playwright.sync_api import Browser, Page
 
 from testbench.counted import SCORECARDS, FakeClient, busy_day, keep_up
+from testbench.fakes.endpoint import Answer
+from testbench.fakes.serving import Asked, Server, serving
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(
@@ -25,44 +23,17 @@ NOW = datetime.now(UTC)
 ACCOUNT = "acct <1>"
 
 
-class _Handler(BaseHTTPRequestHandler):
+def _answer(client: FakeClient, asked: Asked) -> Answer:
     """reader-js/ as files, and the API, for a page of any origin."""
-
-    def __init__(self, client: FakeClient, *given: Any) -> None:
-        self.client = client
-        super().__init__(*given)
-
-    def do_GET(self) -> None:
-        path = ROOT / self.path.lstrip("/")
-        self._send(path.read_bytes(), "text/javascript")
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        self.client.queries.append(asked["query"])
-        answer = self.client.api.execute(asked["query"], asked["variables"])
-        self._send(json.dumps(answer).encode(), "application/json")
-
-    def do_OPTIONS(self) -> None:
-        self._send(b"", "text/plain")
-
-    def _send(self, body: bytes, kind: str) -> None:
-        self.send_response(200)
-        self.send_header("content-type", kind)
-        self.send_header("access-control-allow-origin", "*")
-        self.send_header("access-control-allow-headers", "*, authorization")
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-
-@contextmanager
-def _served(client: FakeClient) -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, client)) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+    headers = {
+        "access-control-allow-origin": "*",
+        "access-control-allow-headers": "*, authorization",
+    }
+    if asked.method == "GET":
+        script = (ROOT / asked.target.lstrip("/")).read_bytes()
+        return Answer(200, script, headers | {"content-type": "text/javascript"})
+    data = client.execute(**json.loads(asked.body)) if asked.body else None
+    return Answer(200, json.dumps({"data": data}).encode(), headers)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +51,8 @@ def page(
     """A page that has run the documentation's first lines, with its own `query` by fetch."""
     lines, *clients = BLOCKS
     (fetching,) = [block for block in clients if "fetch(" in block]
-    with _served(client) as url:
+    with serving(Server(partial(_answer, client))) as server:
+        url = server.url
         script = f"""
             const [endpoint, token] = ["{url}/graphql", () => "a token"];
             const accountId = {json.dumps(ACCOUNT)};

@@ -4,11 +4,11 @@ import time
 from typing import Any
 
 from testbench.emulated.bench import Bench, wait
-from testbench.emulated.functions import invoke
+from testbench.emulated.functions import invoke, persistently
 
 
 def sweep(bench: Bench) -> dict[str, Any]:
-    return invoke(bench.stack, "BucketSweeperFunction", {})
+    return persistently(lambda: invoke(bench.stack, "BucketSweeperFunction", {}))
 
 
 def test_a_mapping_that_is_turned_off_shows_and_holds_as_of_back(bench: Bench) -> None:

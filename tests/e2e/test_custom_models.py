@@ -20,6 +20,7 @@ from testbench import oracle, reviews
 from testbench.emulated import corruption
 from testbench.emulated.bench import Bench, wait
 from testbench.emulated.check import measures_of
+from testbench.emulated.functions import StepError, persistently
 from testbench.emulated.stack import APP_STACK
 from testbench.emulated.writing import put_all
 from testbench.templates import ROOT
@@ -114,8 +115,13 @@ def attached(bench: Bench, folder: Path) -> Path:
     declared.write_text(reviews.toml())
     asked = ("--api-id", bench.stack.backend["GraphQLApiId"], "--models", str(declared))
     own = ("--endpoint", bench.stack.graphql_endpoint, "--config", str(config))
-    code, said = bench.command("attach", *asked, *own)
-    assert code == DONE, said
+
+    def attach() -> None:
+        code, said = bench.command("attach", *asked, *own)
+        if code != DONE:
+            raise StepError(said)
+
+    persistently(attach)  # the API has new code to start
     written = tomlkit.parse(config.read_text())
     overrides: Any = written["default"]["global"]["parameters"]["parameter_overrides"]
     others = bench.stack.app_parameters() | {"Breakdowns": BREAKDOWNS}

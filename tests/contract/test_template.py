@@ -67,6 +67,15 @@ def test_a_mapping_names_the_shard_and_keeps_its_order_and_what_ages_out() -> No
         }
 
 
+def test_functions_have_roles_and_logs_of_their_own() -> None:
+    for key in ("Role", "LoggingConfig"):
+        own = {json.dumps(function["Properties"][key]) for function in FUNCTIONS.values()}
+        assert len(own) == len(FUNCTIONS)
+    assert not any("Policies" in function["Properties"] for function in FUNCTIONS.values())
+    # Step Functions tries its role's access to the log when it makes the machine
+    assert TEMPLATE["Resources"]["BackfillStateMachine"]["DependsOn"] == "BackfillPolicy"
+
+
 WITHOUT_RESOURCES: Mapping[str, tuple[str, ...]] = {
     "ListMappings": ("lambda:ListEventSourceMappings",),  # nor does this list of Lambda's
     "ReadMetricsAndMappings": ("cloudwatch:", "lambda:"),  # nor do these
@@ -102,12 +111,13 @@ def variables(function: str) -> dict[str, Any]:
     return {**GLOBALS["Environment"]["Variables"], **own}
 
 
-def test_the_environment_is_what_the_settings_read() -> None:
+def test_the_environment_is_what_the_settings_and_the_command_line_read() -> None:
     known = {*Settings.model_fields, "LOG_LEVEL"}
     given = {name for function in FUNCTIONS for name in variables(function)}
     ours = {name for name in given if not name.startswith("POWERTOOLS_")}
     assert ours <= known
     assert known - ours == {"AWS_REGION"}  # Lambda sets it
+    assert SETTINGS.keys() <= TEMPLATE["Parameters"].keys() | TEMPLATE["Outputs"].keys()
 
 
 MODELS = ("SupportConversation", "CallRecording", "AgentReview", "Escalation", "Refund", "Delivery")
@@ -162,7 +172,12 @@ def test_a_setting_and_its_parameter_have_one_default() -> None:
 
 
 def test_schedules_are_as_often_as_the_alarms_expect_and_each_stacks_own() -> None:
-    """No parameter slows them down: the alarm of a late run would ring."""
+    """No parameter slows them down: the alarm of a late run would ring.
+
+    Nor does an invocation outlive the lease of its entry.
+    """
+    assert "Timeout" not in properties("StreamAggregatorFunction")
+    assert GLOBALS["Timeout"] < LEASE_SECONDS
     scheduled = (*FUNCTIONS, "BackfillStateMachine")
     events = [each for name in scheduled for each in properties(name).get("Events", {}).items()]
     assert all(event["Type"] == "ScheduleV2" for _, event in events)
@@ -174,20 +189,9 @@ def test_schedules_are_as_often_as_the_alarms_expect_and_each_stacks_own() -> No
     assert json.loads(found["DeepVerify"]["Input"]) == {"tables": {"repair": False}}
 
 
-def test_an_entry_outlives_the_invocations_that_count() -> None:
-    """The lease of an entry, see docs/decisions."""
-    assert "Timeout" not in properties("StreamAggregatorFunction")
-    assert GLOBALS["Timeout"] < LEASE_SECONDS
-
-
-def test_what_the_security_check_leaves_out_is_encrypted() -> None:
-    """DynamoDB always encrypts; by a managed key each request would be billed."""
-    assert properties("PendingHoursTable")["SSESpecification"] == {"SSEEnabled": False}
+def test_queues_are_encrypted_and_queues_and_buckets_reached_over_tls_only() -> None:
     for queue in resources("template.yaml", "AWS::SQS::Queue").values():
         assert queue["Properties"]["SqsManagedSseEnabled"] is True
-
-
-def test_queues_and_buckets_are_reached_over_tls_only() -> None:
     for kind, names in (("SQS::Queue", "Queues"), ("S3::Bucket", "Bucket")):
         secured = json.dumps(
             [
@@ -211,25 +215,19 @@ def retained(path: str) -> set[str]:
     }
 
 
-def test_what_cannot_be_made_again_outlives_the_stack() -> None:
-    assert retained("template.yaml") == {"QuarantineQueue", "FailedBatchesBucket", "BackfillBucket"}
-    assert retained(BACKEND) == resources(BACKEND, "AWS::DynamoDB::Table").keys()
-
-
 @pytest.mark.parametrize("path", ["template.yaml", BACKEND])
 def test_a_first_deployment_that_fails_leaves_nothing(path: str) -> None:
     """A stack that could not be created can only be deleted; nothing of it may stay behind."""
-    for resource in template(path)["Resources"].values():
-        assert resource.get("DeletionPolicy") != "Retain"
+    policies = [each.get("DeletionPolicy") for each in template(path)["Resources"].values()]
+    assert "Retain" not in policies
     config = tomllib.loads((ROOT / path).with_name("samconfig.toml").read_text())
     for environment in (value for value in config.values() if isinstance(value, dict)):
         assert environment["deploy"]["parameters"]["on_failure"] == "DELETE"
 
 
-def test_the_state_machine_is_made_when_its_role_may_do_everything() -> None:
-    """Step Functions tries the role's access to the log when it makes the machine."""
-    assert TEMPLATE["Resources"]["BackfillStateMachine"]["DependsOn"] == "BackfillPolicy"
-    assert "Log" in {statement["Sid"] for statement in statements_of(properties("BackfillPolicy"))}
+def test_what_cannot_be_made_again_outlives_the_stack() -> None:
+    assert retained("template.yaml") == {"QuarantineQueue", "FailedBatchesBucket", "BackfillBucket"}
+    assert retained(BACKEND) == resources(BACKEND, "AWS::DynamoDB::Table").keys()
 
 
 NAMESPACE = {"!Sub": "AggregatedMetrics/${AWS::StackName}"}
@@ -332,15 +330,12 @@ def test_what_attach_lists_is_all_that_may_be_read(
     assert statement["Resource"] == {"!Ref": parameter}
     assert TEMPLATE["Resources"][policy]["Condition"] == condition
     assert TEMPLATE["Conditions"][condition] == is_given(parameter)
-
-
-@pytest.mark.parametrize("policy", ["StreamsPolicy", "SourceScanPolicy"])
-def test_tables_with_keys_of_the_customers_are_read_with_them(policy: str) -> None:
-    """The key comes with what it opens: a mapping is tried when it is made."""
-    parts = properties(policy)["PolicyDocument"]["Statement"]
-    key = {"Effect": "Allow", "Action": "kms:Decrypt", "Resource": {"!Ref": "SourceKeyArns"}}
-    assert parts[1:] == [{"!If": ["UseSourceKeys", key, {"!Ref": "AWS::NoValue"}]}]
-    assert TEMPLATE["Conditions"]["UseSourceKeys"] == is_given("SourceKeyArns")
+    if policy in {"StreamsPolicy", "SourceScanPolicy"}:
+        # a customer's key comes with what it opens: a mapping is tried when it is made
+        (_, decrypt) = properties(policy)["PolicyDocument"]["Statement"]
+        key = {"Effect": "Allow", "Action": "kms:Decrypt", "Resource": {"!Ref": "SourceKeyArns"}}
+        assert decrypt == {"!If": ["UseSourceKeys", key, {"!Ref": "AWS::NoValue"}]}
+        assert TEMPLATE["Conditions"]["UseSourceKeys"] == is_given("SourceKeyArns")
 
 
 def test_the_architecture_is_one_setting_for_build_and_functions() -> None:
@@ -410,7 +405,3 @@ def test_the_dashboard_is_made_where_it_is_asked_for_and_shows_every_alarm() -> 
         assert TEMPLATE[part[0]][part[1]]["Condition"] == "ShowDashboard"
     named = WIDGETS[0]["properties"]["alarms"]
     assert sorted(named) == sorted(f"${{{name}.Arn}}" for name in ALARMS)
-
-
-def test_the_command_line_reads_a_stack_by_the_names_that_it_has() -> None:
-    assert SETTINGS.keys() <= TEMPLATE["Parameters"].keys() | TEMPLATE["Outputs"].keys()

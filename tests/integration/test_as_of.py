@@ -1,6 +1,6 @@
 """What readers are told while streams are late or stand still: no confident zero, as of when."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import pytest
 from aggregated_metrics import Summary, complete_until, summarize
@@ -71,12 +71,3 @@ def test_what_a_burst_is_still_to_bring_is_not_complete(world: World) -> None:
         assert seen(world, "12:00", "12:35") == (1, True)
     sweep(world, "13:11")
     assert seen(world, "12:40", "12:41") == (3, True)
-
-
-def test_while_no_sweep_runs_nothing_more_is_complete(world: World) -> None:
-    world.insert("Task", "after it")
-    world.deliver()
-    world.clock.now += timedelta(hours=2)
-    assert seen(world, "12:00", "12:28") == (1, True)
-    assert seen(world, "12:00", "13:00") == (2, False)
-    assert seen(world, "13:00", "14:00") == (0, False)

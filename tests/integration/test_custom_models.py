@@ -178,16 +178,3 @@ def test_a_row_that_is_marked_as_deleted_counts_as_no_row(
     assert world.stored() == world.counted()
     assert bucket(world, "reviews")["count"] == 1
     assert world.backfill()["driftCount"] == 0
-
-
-def test_a_model_without_a_listing_is_checked_by_scan_only(declared: Declared) -> None:
-    world = declared(listing=None)
-    world.insert("Review", "a")
-    world.deliver()
-    world.insert("Review", "lost")
-    world.lose()
-    over(world)
-    assert world.check()["driftCount"] == 0
-    assert world.items("entry") == {}
-    assert world.backfill()["driftCount"] > 0
-    assert world.stored() == world.counted()

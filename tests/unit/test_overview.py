@@ -13,7 +13,7 @@ from aggregated_metrics.core.series import Series
 
 from aggregated_metrics_cli import charts
 from aggregated_metrics_cli.output import Output
-from aggregated_metrics_cli.overview import Overview, added, collect, step_of
+from aggregated_metrics_cli.overview import Overview, added, collect, label, step_of
 from aggregated_metrics_cli.overview_tables import overview
 from aggregated_metrics_cli.page import render
 from testbench import oracle
@@ -147,6 +147,10 @@ def test_a_chart_has_some_dozens_of_points_at_most(span: timedelta, points: int)
     step = step_of(START - span, START)
     first, last = (buckets.to_minute(moment) for moment in (START - span, START))
     assert len(edges(first, last, step, UTC)) - 1 == points
+
+
+def test_a_measure_that_nobody_named_is_called_by_its_words() -> None:
+    assert (label("errorCount"), label("unchangedCount")) == ("errors", "unchanged")
 
 
 def test_the_page_of_the_most_points_is_under_a_megabyte() -> None:

@@ -61,14 +61,14 @@ def put_stack(template: str, region: str = "us-east-1") -> None:
     cloudformation.create_stack(StackName="counts", TemplateBody=template)
 
 
-def test_an_endpoint_says_its_own_region() -> None:
-    assert where(ENDPOINT) == where(ENDPOINT, region="us-east-1") == (ENDPOINT, "eu-west-1")
-
-
-@pytest.mark.parametrize("endpoint", [OWN_DOMAIN, "http://localhost:45/"])
-def test_any_other_host_is_signed_for_the_given_region_or_the_environments(endpoint: str) -> None:
-    assert where(endpoint) == (endpoint, "us-east-1")
-    assert where(endpoint, region="eu-north-1") == (endpoint, "eu-north-1")
+@pytest.mark.parametrize(
+    ("endpoint", "own"), [(ENDPOINT, "eu-west-1"), (OWN_DOMAIN, ""), ("http://localhost:45/", "")]
+)
+def test_an_endpoint_says_its_region_or_the_caller_or_the_environment(
+    endpoint: str, own: str
+) -> None:
+    assert where(endpoint) == (endpoint, own or "us-east-1")
+    assert where(endpoint, region="eu-north-1") == (endpoint, own or "eu-north-1")
 
 
 @mock_aws

@@ -6,7 +6,7 @@ from typing import Any
 
 from aggregated_metrics.core.declarations import Declaration
 from aggregated_metrics.core.errors import UncountableError
-from aggregated_metrics.core.models import BUILT_IN, Contribution, Model
+from aggregated_metrics.core.models import BUILT_IN, Model
 from aggregated_metrics.core.rows import is_number
 from graphql import GraphQLBoolean, GraphQLFloat, GraphQLInt, GraphQLString
 from hypothesis import given
@@ -53,12 +53,12 @@ USAGE = st.none() | st.fixed_dictionaries(
 )
 
 
-def outcome(count: Any, row: Mapping[str, Any]) -> Contribution | str | None:
+def outcome(count: Any, row: Mapping[str, Any]) -> str:
+    """As a text: fingerprints differ between 1 and 1.0, too."""
     try:
-        found: Contribution | None = count(row)
+        return repr(count(row))
     except UncountableError:
         return "uncountable"
-    return found
 
 
 def answer(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def test_a_value_counts_alike_from_an_image_and_from_the_api(
     row = {"accountId": "a", "createdAt": "2026-11-22T10:05:30Z", "value": value, "usage": usage}
     stored = {name: value for name, value in row.items() if value is not None}
     given = row | {"value": None if value is None else kind.serialize(value)}
-    assert outcome(REVIEW.of_image, image(stored)) == outcome(REVIEW.of_row, answer(given))
+    assert outcome(REVIEW.part_of, image(stored)) == outcome(REVIEW.part_of_row, answer(given))
 
 
 ODD = PLAIN | st.just(REMOVED) | st.lists(PLAIN, max_size=2) | USAGE
@@ -92,7 +92,7 @@ def test_an_image_counts_alike_whether_it_is_read_as_usual_or_not(
     stored = image(make(**data.draw(st.dictionaries(names, ODD, max_size=2))))
     unusual = Model(model.declaration, breakdowns=model.breakdowns)
     unusual._usual = None
-    assert outcome(model.of_image, stored) == outcome(unusual.of_image, stored)
+    assert outcome(model.part_of, stored) == outcome(unusual.part_of, stored)
 
 
 @given(st.text(alphabet="0123456789.eE+-_ \u0661N", max_size=8) | st.floats().map(repr))

@@ -1,11 +1,9 @@
 """Totals by minute, their fingerprints, and their packing."""
 
-import json
 from typing import Any
 
 import pytest
 from aggregated_metrics.core.measures import Measures
-from aggregated_metrics.core.models import BUILT_IN, Contribution
 from aggregated_metrics.core.series import HourId, Series, Target
 from aggregated_metrics.core.totals import (
     GroupKey,
@@ -20,9 +18,6 @@ from aggregated_metrics.core.totals import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbench import rows
-from testbench.streams import image
-
 MINUTE = 29_000_040
 ONE = Measures(count=1)
 
@@ -35,29 +30,28 @@ _MEASURES = st.builds(Measures, *[st.integers(-5, 10**12)] * 9)
 _ROWS = st.lists(
     st.tuples(
         st.text(max_size=5),
-        st.builds(
-            Contribution,
-            st.lists(_SERIES, min_size=1, max_size=3),
-            st.integers(MINUTE, MINUTE + 4_000),
-            _MEASURES,
-            st.booleans(),
-        ),
+        st.lists(_SERIES, min_size=1, max_size=3),
+        st.integers(MINUTE, MINUTE + 4_000),
+        _MEASURES,
+        st.booleans(),
     ),
     max_size=12,
 )
 
+type Row = tuple[str, list[Series], int, tuple[int, ...], bool]
+"""Its id, and what it adds: to which series, in which minute, what, and whether it is indexed."""
 
-def totals_of(counted: list[tuple[str, Contribution]]) -> Totals:
+
+def totals_of(counted: list[Row]) -> Totals:
     totals = Totals()
-    for row_id, contribution in counted:
-        totals.add(row_id, contribution)
+    for row_id, series, minute, sums, indexed in counted:
+        totals.add(row_id, series, minute, sums, indexed=indexed)
     return totals
 
 
 def one(row_id: str = "r", measures: Measures = ONE, *, indexed: bool = True) -> MinuteTotal:
     series = Series("a", "items")
-    contribution = Contribution([series], MINUTE, measures, indexed)
-    found = totals_of([(row_id, contribution)]).at(Target(series, MINUTE))
+    found = totals_of([(row_id, [series], MINUTE, measures, indexed)]).at(Target(series, MINUTE))
     assert found is not None
     return found
 
@@ -90,9 +84,7 @@ def test_a_fingerprint_is_the_same_in_every_process() -> None:
 
 
 @given(_ROWS, st.randoms())
-def test_the_order_in_which_rows_are_read_changes_nothing(
-    counted: list[tuple[str, Contribution]], random: Any
-) -> None:
+def test_the_order_in_which_rows_are_read_changes_nothing(counted: list[Row], random: Any) -> None:
     whole = totals_of(counted)
     random.shuffle(counted)
     assert dict(totals_of(counted).items()) == dict(whole.items())
@@ -100,7 +92,7 @@ def test_the_order_in_which_rows_are_read_changes_nothing(
 
 
 @given(_ROWS)
-def test_an_hour_is_read_and_removed_alone(counted: list[tuple[str, Contribution]]) -> None:
+def test_an_hour_is_read_and_removed_alone(counted: list[Row]) -> None:
     totals, whole = totals_of(counted), totals_of(counted)
     for hour in whole.hours():
         minutes = {t.minute: total for t, total in whole.items() if t.hour == hour}
@@ -114,13 +106,13 @@ def test_rows_of_other_hours_than_those_asked_for_are_left_out() -> None:
     items, tasks = Series("a", "items"), Series("a", "predictionItems")
     wanted = {HourId(tasks, MINUTE - MINUTE % 60)}
     totals = Totals()
-    totals.add("r", Contribution([items, tasks], MINUTE, ONE, True), hours=wanted)
+    totals.add("r", [items, tasks], MINUTE, ONE, indexed=True, hours=wanted)
     assert totals.hours() == wanted
 
 
 @given(_ROWS, st.integers(1, 9))
 def test_packed_totals_are_read_back_in_the_order_of_their_keys_each_in_its_partition(
-    counted: list[tuple[str, Contribution]], partitions: int
+    counted: list[Row], partitions: int
 ) -> None:
     totals, found = totals_of(counted), Totals()
     blocks = pack(totals, "FeedbackItem", partitions)
@@ -139,23 +131,7 @@ def test_packed_totals_are_read_back_in_the_order_of_their_keys_each_in_its_part
 
 def test_a_large_block_is_read_line_by_line() -> None:
     totals = totals_of(
-        [
-            (f"row-{i}", Contribution([Series(f"acct-{i}", "items")], MINUTE + i, ONE, True))
-            for i in range(3_000)
-        ]
+        [(f"row-{i}", [Series(f"acct-{i}", "items")], MINUTE + i, ONE, True) for i in range(3_000)]
     )
     (block,) = pack(totals, "Item", 1)
     assert len(list(unpack(block))) == 3_000
-
-
-@pytest.mark.parametrize("value", ["Yes", "ERROR", ""])
-@pytest.mark.parametrize("cost", [{"total_cost": 0.5, "llm_calls": 2}, {}, None])
-def test_a_row_of_a_scan_has_the_fingerprint_of_the_row_of_the_api(value: str, cost: Any) -> None:
-    model, row = BUILT_IN["ScoreResult"], rows.score_result(value=value, cost=cost)
-    given = row | {"cost": None if cost is None else json.dumps(cost)}
-    by_scan, by_api = model.of_image(image(row)), model.of_row(given)
-    assert by_scan is not None
-    assert by_api is not None
-    scanned = totals_of([(model.image_id(image(row)), by_scan)])
-    listed = totals_of([(model.row_id(given), by_api)])
-    assert dict(scanned.items()) == dict(listed.items())

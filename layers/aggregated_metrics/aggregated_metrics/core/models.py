@@ -6,12 +6,12 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any
 
 from aggregated_metrics.core.buckets import hour_prefix, is_time, minute_of, utc_minute
 from aggregated_metrics.core.declarations import Declaration, Document, Listing, Measure
 from aggregated_metrics.core.errors import SettingsError, UncountableError
-from aggregated_metrics.core.measures import Measures, Sums
+from aggregated_metrics.core.measures import Sums
 from aggregated_metrics.core.rows import (
     DELETED,
     NAMED,
@@ -36,24 +36,8 @@ type Who = tuple[str, str | None, str | None, str | None]
 type Place = tuple[int, Who, str]
 """Where a row counts: the epoch minute, whose it is, and the UTC prefix of its hour."""
 type Part = tuple[Place, Sums, bool]
-"""What a row adds: where, what, and whether it is indexed."""
-
-
-class Contribution(NamedTuple):
-    """What one row adds: `measures` to one minute of these series.
-
-    Attributes:
-        series: of one account.
-        minute: epoch minute.
-        measures: what is added.
-        indexed: whether the index that checks read lists the row within the row's own hour, and
-            the API can give it. Always true of a model without an index.
-    """
-
-    series: Sequence[Series]
-    minute: int
-    measures: Measures
-    indexed: bool
+"""What a row adds: where, what, and whether the index that checks read lists it within its own hour
+and the API can give it; always true of a model without an index."""
 
 
 class Model:
@@ -167,31 +151,16 @@ class Model:
         """The attributes that make a row unindexed, by their absence or by an invalid value."""
         return frozenset((*self.times, *self._needed, *self.declaration.types))
 
-    def of_image(self, image: Row) -> Contribution | None:
-        """What a row as DynamoDB JSON adds; None for one that is marked as deleted: it is no row.
-
-        Raises:
-            UncountableError: no account, no readable time, or a measure that is no number.
-        """
-        return self._contribution(self.part_of(image))
-
-    def of_row(self, row: Row) -> Contribution | None:
-        """What a row of the API adds: the same as of_image of the same row.
-
-        Raises:
-            UncountableError: as of_image.
-        """
-        return self._contribution(self._part_of(row, inf))
-
     def part_of(self, image: Row, latest: float = inf) -> Part | None:
-        """What a row as DynamoDB JSON adds, without objects; None if it is marked as deleted.
+        """What a row as DynamoDB JSON adds; None for one that is marked as deleted: it is no row.
 
         Args:
             image: the row.
             latest: the last minute in which it may count.
 
         Raises:
-            UncountableError: as of_image, or its minute is later.
+            UncountableError: no account, no readable time, a later one, or a measure that is no
+                number.
         """
         try:
             if self._usual is not None:
@@ -201,7 +170,7 @@ class Model:
                     return place, self._measure(measured), self._is_listed(at, by, place[2])
         except (KeyError, TypeError, ValueError):
             pass  # it is no usual image
-        return self._part_of(self._plain(image), latest)
+        return self.part_of_row(self._plain(image), latest)
 
     def _plain(self, image: Row) -> Row:
         try:
@@ -209,14 +178,8 @@ class Model:
         except (AttributeError, TypeError, ValueError) as error:
             raise UncountableError("the image is not DynamoDB JSON") from error
 
-    def _contribution(self, part: Part | None) -> Contribution | None:
-        if part is None:
-            return None
-        (minute, who, _), measures, indexed = part
-        return Contribution(self.series(who), minute, Measures(*measures), indexed)
-
-    def _part_of(self, row: Row, latest: float) -> Part | None:
-        """What a row adds, whatever its values."""
+    def part_of_row(self, row: Row, latest: float = inf) -> Part | None:
+        """What a row of the API adds: the same as part_of of the same row."""
         if row.get(DELETED) is True:
             return None
         for name in (self.account, *self.times):

@@ -8,17 +8,14 @@ merges them without holding one of them whole.
 import json
 import zlib
 from collections import defaultdict
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from functools import cache
 from hashlib import blake2s
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from aggregated_metrics.core.buckets import DAY, HOUR, floor
-from aggregated_metrics.core.measures import Measures, plus
+from aggregated_metrics.core.measures import Measures, Sums, plus
 from aggregated_metrics.core.series import HourId, Series, Target
-
-if TYPE_CHECKING:
-    from aggregated_metrics.core.models import Contribution
 
 _MOST = 2**64
 _CHUNK = 8192
@@ -75,19 +72,15 @@ class Totals:
     def add(
         self,
         row_id: str,
-        contribution: "Contribution",
+        series: Iterable[Series],
+        minute: int,
+        sums: Sums,
         *,
+        indexed: bool,
         hours: Container[HourId] | None = None,
     ) -> None:
-        """Add one row.
-
-        Args:
-            row_id: identifies the row within its model.
-            contribution: what it adds.
-            hours: only to these; None for all.
-        """
-        series, minute, measures, indexed = contribution
-        none, start = _zero(len(measures)), floor(minute, HOUR)
+        """Add one row's sums to a minute of some series, of these hours only; None for all."""
+        measures, none, start = Measures(*sums), _zero(len(sums)), floor(minute, HOUR)
         mark = fingerprint(row_id, measures, indexed=indexed)
         total = MinuteTotal(measures, none, mark) if indexed else MinuteTotal(none, measures, mark)
         for each in series:

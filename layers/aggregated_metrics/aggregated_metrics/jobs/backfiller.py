@@ -369,12 +369,13 @@ def count(
     """Add rows to what a part adds up to; count by reason those that cannot be counted."""
     for image in images:
         try:
-            contribution = model.of_image(image)
+            part = model.part_of(image)
         except UncountableError as error:
             uncountable[_QUOTED.sub("…", str(error))] += 1
             continue
-        if contribution is not None:
-            totals.add(model.image_id(image), contribution)
+        if part is not None:
+            (minute, who, _), sums, indexed = part
+            totals.add(model.image_id(image), model.series(who), minute, sums, indexed=indexed)
 
 
 def add_found(found: dict[str, Any], more: Mapping[str, Any]) -> None:

@@ -207,12 +207,16 @@ class IndexPass:
             if hash(row_id) in self._seen:
                 continue
             try:
-                found = model.of_row(row)
+                found = model.part_of_row(row)
             except UncountableError:
                 continue  # the stream has put it into quarantine
-            if found is not None and found.indexed and floor(found.minute, HOUR) in left:
+            if found is None:
+                continue
+            (minute, who, _), sums, indexed = found
+            if indexed and floor(minute, HOUR) in left:
                 self._seen.add(hash(row_id))
-                self._totals.add(row_id, found, hours=self.wanted)
+                series = model.series(who)
+                self._totals.add(row_id, series, minute, sums, indexed=True, hours=self.wanted)
         return last
 
     def _must_stop(self) -> bool:

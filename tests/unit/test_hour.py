@@ -219,7 +219,6 @@ def test_a_rollup_sums_what_its_minutes_show_below_zero() -> None:
 def test_a_sum_below_zero_is_kept_exactly_and_settled_by_what_comes_later() -> None:
     hour = Hour(HOUR)
     apply(hour, delta(1, MINUS_ONE))
-    assert hour.clamped == 1
     hour = saved(hour)
     assert stored(hour)[0]["count"] == 0
     assert metadata(hour)["beyond"] == {"count": "-1"}

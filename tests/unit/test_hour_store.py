@@ -324,7 +324,7 @@ def test_an_unreadable_minute_costs_its_own_hour_and_is_named(world: World, chan
     damage(world, f"{KEY}1", **changes)
     outcome = world.store().update(ids, add(8, shard="b"))
     assert outcome.left_out == outcome.unreadable == {HOUR: f"{KEY}1"}
-    assert {saved.hour for saved in outcome.saved} == set(ids[1:])
+    assert {hour for hour, *_ in outcome.saved} == set(ids[1:])
 
 
 def test_an_unreadable_rollup_is_written_over_after_its_entry(world: World) -> None:

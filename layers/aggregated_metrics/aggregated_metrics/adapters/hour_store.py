@@ -56,7 +56,7 @@ class Outcome:
         rollups_left: hours with a rollup that is left to the sweeper.
         unreadable: hours with a stored bucket that the API could not give: the bucket's key.
         left_out: those of them of which nothing was written, because it is a minute.
-        clamped, evicted: Hour has them.
+        evicted: Hour has it.
         overflowed: buckets with a sum that is too large for its field.
     """
 
@@ -67,7 +67,6 @@ class Outcome:
     rollups_left: set[HourId] = field(default_factory=set)
     unreadable: dict[HourId, str] = field(default_factory=dict)
     left_out: dict[HourId, str] = field(default_factory=dict)
-    clamped: int = 0
     overflowed: int = 0
     evicted: int = 0
 
@@ -210,7 +209,6 @@ class HourStore:
         sweeper: they are where all writers meet.
         """
         edit(hour)
-        outcome.clamped += hour.clamped
         outcome.evicted += hour.evicted
         if unreadable := [bucket for bucket in hour if bucket.unreadable]:
             outcome.unreadable[hour.id] = composite_key(

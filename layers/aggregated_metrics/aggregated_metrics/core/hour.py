@@ -99,24 +99,21 @@ class Bucket:
         return self.end * 60 + grace
 
     def was_written_by(self, moment: float, now: datetime) -> bool:
-        """Whether its version was written at or before a moment (epoch seconds).
-
-        A version that lies ahead of the clock says nothing, and is old.
-        """
-        if self.version is None or self.unreadable:
-            return True
-        written = buckets.parse(self.version)
-        return written.timestamp() <= moment or written > now + _AHEAD
+        """Whether its version is of a moment (epoch seconds) or before; one ahead is old."""
+        written = self._written(now)
+        return written is None or written.timestamp() <= moment
 
     def next_version(self, now: datetime) -> str:
         """Greater than the one loaded, unless that one lies ahead of the clock."""
-        moment = now
-        if self.version is not None:
-            written = buckets.parse(self.version)
-            if written <= now + _AHEAD:
-                moment = max(now, written + _MICROSECOND)
+        written = self._written(now)
+        moment = now if written is None else max(now, written + _MICROSECOND)
         text = moment.astimezone(UTC).isoformat(timespec="microseconds")
         return text.replace("+00:00", "Z")
+
+    def _written(self, now: datetime) -> datetime | None:
+        """Its version; None without one, or where it lies ahead of the clock."""
+        written = buckets.parse(self.version) if self.version else None
+        return None if written is None or written > now + _AHEAD else written
 
 
 class Write(NamedTuple):
@@ -131,7 +128,7 @@ class Write(NamedTuple):
     @property
     def bucket_id(self) -> BucketId:
         """Which bucket it writes."""
-        return BucketId(self.hour, self.bucket.size, self.bucket.start)
+        return self.hour, self.bucket.size, self.bucket.start
 
 
 class Hour:
@@ -145,11 +142,10 @@ class Hour:
         unreadable: the keys of stored buckets that the API could not give.
 
     Attributes:
-        clamped: how many times deltas made a measure negative.
         evicted: how many checkpoints had to go although the stream may bring their shard again.
     """
 
-    clamped = evicted = 0
+    evicted = 0
 
     def __init__(
         self,
@@ -165,8 +161,7 @@ class Hour:
         keys = places_of(hour_id)
         for row in rows:
             if place := keys.get(row["compositeKey"]):
-                size, start = place
-                self._buckets[place] = bucket_of(start, size, row, names)
+                self._buckets[place] = _bucket_of(*place, row, names)
         for key in unreadable:
             if place := keys.get(key):
                 size, start = place
@@ -240,15 +235,13 @@ class Hour:
         if until != NOT_COUNTED:
             counted = [each for each in fresh if not until.holds(each[2], indexed=each[3])]
         known.foreign |= bucket.is_foreign
-        wanted = total((delta[1] for delta in counted), bucket.measures)
         unindexed = [delta[1] for delta in counted if not delta[3]]
         if unindexed:
             known.unindexed = total(unindexed, known.unindexed)
         # 3. The checkpoint moves to the batch's end, in the record that holds the sums. Nothing is
         #    stored before all three are done: a crash leaves the minute as it was.
         self.evicted += known.checkpoint(shard, max(last, applied), now.timestamp())
-        self.clamped += min(wanted) < 0
-        self._change(bucket, wanted)
+        self._change(bucket, total((delta[1] for delta in counted), bucket.measures))
 
     def set_minute(
         self, minute: int, indexed: Measures, unindexed: Measures | None, until: float
@@ -350,47 +343,41 @@ class Hour:
             bucket.metadata.beyond = minus(bucket.measures, stored)
         if bucket.names:
             bucket.metadata.extra = stored.extra
-        version = bucket.next_version(now)
-        record = self._record(bucket, stored, version)
-        condition = None
-        is_new = bucket.version is None and not bucket.unreadable
-        if bucket.version is None:
-            record |= self._identity(bucket, version)
-        else:
-            condition = {"updatedAt": {"eq": bucket.version}}
+        version, is_whole = bucket.next_version(now), bucket.version is None
         written = replace(
             bucket, version=version, dirty=False, unreadable=False, parsed=deepcopy(bucket.parsed)
         )
-        return Write(self.id, written, record, is_new, condition)
+        return Write(
+            self.id,
+            written,
+            self._record(written, stored, is_whole=is_whole),
+            is_whole and not bucket.unreadable,
+            None if is_whole else {"updatedAt": {"eq": bucket.version}},
+        )
 
-    def _record(self, bucket: Bucket, stored: Measures, version: str) -> dict[str, Any]:
-        series = self.id.series
-        metadata = bucket.metadata_text
+    def _record(self, bucket: Bucket, stored: Measures, *, is_whole: bool) -> dict[str, Any]:
+        series, metadata = self.id.series, bucket.metadata_text
+        identity = {
+            "recordType": series.record_type,
+            "timeRangeStart": buckets.iso(bucket.start),
+            "timeRangeEnd": buckets.iso(bucket.end),
+            "numberOfMinutes": bucket.size,
+            "createdAt": bucket.version,
+            **series.scope_as_json(),
+        }
         return {
             "accountId": series.account_id,
             "compositeKey": composite_key(series, bucket.start, bucket.size),
             **stored._asdict(),
             "complete": bucket.complete,
-            "updatedAt": version,
+            "updatedAt": bucket.version,
             **({} if metadata is None else {"metadata": metadata}),
-        }
-
-    def _identity(self, bucket: Bucket, version: str) -> dict[str, Any]:
-        """What only the first write of a bucket says, and one that replaces it whole."""
-        return {
-            "recordType": self.id.series.record_type,
-            "timeRangeStart": buckets.iso(bucket.start),
-            "timeRangeEnd": buckets.iso(bucket.end),
-            "numberOfMinutes": bucket.size,
-            "createdAt": version,
-            **self.id.series.scope_as_json(),
+            **(identity if is_whole else {}),
         }
 
 
-def bucket_of(start: int, size: int, row: Mapping[str, Any], names: tuple[str, ...]) -> Bucket:
+def _bucket_of(size: int, start: int, row: Mapping[str, Any], names: tuple[str, ...]) -> Bucket:
     """A bucket as the API gives it, with what its fields could not show.
-
-    `names` are the measures that its record type keeps in metadata.
 
     Raises:
         KeyError, TypeError: the row is not a bucket: a field is missing, or of another type.

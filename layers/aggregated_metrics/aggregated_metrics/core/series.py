@@ -60,12 +60,8 @@ class HourId(NamedTuple):
         return f"{key_stem(self.series)}{buckets.hour_prefix(self.start)}"
 
 
-class BucketId(NamedTuple):
-    """One bucket: its hour, its size in minutes, and where it starts (an epoch minute)."""
-
-    hour: HourId
-    size: int
-    start: int
+type BucketId = tuple[HourId, int, int]
+"""One bucket: its hour, its size in minutes, and where it starts (an epoch minute)."""
 
 
 class Target(NamedTuple):

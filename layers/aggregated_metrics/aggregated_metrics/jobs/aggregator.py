@@ -67,7 +67,6 @@ class Aggregator:
         )
         report |= outcome.as_report() | {
             "rollupsLeft": len(outcome.rollups_left),
-            "clamped": outcome.clamped,
             "checkpointsEvicted": outcome.evicted,
         }
         # 3. Rollups that are left make their hours due at once. Dead before: their first entry

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import batched, chain
+from typing import TYPE_CHECKING
 
 from aggregated_metrics.adapters.hour_store import HOURS_PER_LOAD, HourStore, Outcome
 from aggregated_metrics.adapters.observability import Report
@@ -11,7 +12,9 @@ from aggregated_metrics.adapters.pending_hours import Entry, PendingHours
 from aggregated_metrics.adapters.retries import map_concurrently
 from aggregated_metrics.core.hour import Hour
 from aggregated_metrics.core.models import Models
-from aggregated_metrics.core.series import BucketId, HourId
+
+if TYPE_CHECKING:
+    from aggregated_metrics.core.series import BucketId, HourId
 
 HOURS_PER_RUN = 10_000
 _SPARE_SECONDS = 5.0
@@ -83,7 +86,7 @@ class Sweeper:
             hour.roll_up()
             elapsing = [bucket for bucket in hour if not bucket.complete]
             hour.close(self.complete_until(hour.id.series.record_type), self.grace)
-            completed.update(BucketId(hour.id, b.size, b.start) for b in elapsing if b.complete)
+            completed.update((hour.id, b.size, b.start) for b in elapsing if b.complete)
 
         def done(hour: Hour) -> None:
             # A minute that cannot be read is replaced by a check: nothing to come again for.

@@ -112,15 +112,6 @@ def test_what_a_repair_has_counted_is_not_applied_and_the_checkpoint_moves(
 # Unindexed and foreign ----------------------------------------------------------------------------
 
 
-def test_the_unindexed_part_is_in_the_sums_and_beside_them() -> None:
-    hour = Hour(HOUR)
-    apply(hour, delta(1, Measures(1, 30)), delta(2, Measures(1, 50), indexed=False))
-    hour = saved(hour)
-    assert bucket_of(hour).measures == Measures(2, 80)
-    assert bucket_of(hour).unindexed == Measures(1, 50)
-    assert metadata(hour)["unindexed"] == {"count": "1", "cost": "50"}
-
-
 def test_a_flip_moves_a_row_from_one_part_to_the_other() -> None:
     hour = Hour(HOUR)
     apply(hour, delta(1, indexed=False))
@@ -139,16 +130,6 @@ def test_sums_that_another_writer_stored_are_marked_when_they_are_applied_to(giv
     assert metadata(hour)["foreign"] is True
     apply(hour, delta(10))
     assert metadata(saved(hour))["foreign"] is True
-
-
-def test_what_a_stream_or_a_repair_began_is_not_foreign() -> None:
-    hour = Hour(HOUR)
-    apply(hour, delta(1))
-    hour.set_minute(TEN + 1, ONE, None, T)
-    hour = saved(hour)
-    for minute in (0, 1):
-        apply(hour, delta(9), minute=minute)
-        assert not bucket_of(hour, minute).is_foreign
 
 
 # Setting ------------------------------------------------------------------------------------------

@@ -25,17 +25,6 @@ def test_sums_and_differences_go_field_by_field() -> None:
     assert total(iter([])) == ZERO
 
 
-def test_the_names_are_the_apis_in_one_order() -> None:
-    assert Measures._fields == (
-        "count",
-        "cost",
-        "decisionCount",
-        "externalAiApiCount",
-        "cachedAiApiCount",
-        "errorCount",
-    )
-
-
 @pytest.mark.parametrize(("number", "whole"), [(0, 0), (3, 3), (2.9, 2), (-2.9, -2)])
 def test_a_fraction_of_a_call_is_cut_off(number: float, whole: int) -> None:
     assert calls(number) == whole

@@ -125,18 +125,17 @@ class FakeAppSync:
         if not body:
             return refusal(400, "MalformedHttpRequestException", "Request body is empty.")
         try:
-            asked = json.loads(body)
-            text = asked["query"]
+            text = json.loads(body)["query"]
         except (ValueError, TypeError, KeyError):
             return refusal(400, "MalformedHttpRequestException", "Unable to parse request body.")
         try:
-            node = document(text)
+            document(text)
             errors = mistakes(text) if len(text) <= self._longest else []
         except GraphQLSyntaxError:
             return refusal(400, "MalformedHttpRequestException", "Unable to parse GraphQL query.")
         response: dict[str, Any] = {"data": None, "errors": [error.formatted for error in errors]}
         if not errors:
-            response = execute(node, asked, partial(self._resolve, disturbance))
+            response = execute(body, partial(self._resolve, disturbance))
         content = json.dumps(response, ensure_ascii=False, separators=(",", ":")).encode()
         kinds = tuple(error.get("errorType") for error in response.get("errors", ()))
         return Answer(200, content, error_types=kinds)

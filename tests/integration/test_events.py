@@ -36,7 +36,7 @@ COUNTED: dict[str, tuple[Totals, int]] = {
     ),
     "tumbling_window": ({"items": (3, 0), "predictionItems": (2, 0), "evaluationItems": (1, 0)}, 0),
     "final_invocation": ({}, 0),
-    "uncountable": ({"tasks": (1, 0)}, 4),
+    "uncountable": ({"tasks": (1, 0)}, 3),
 }
 REQUESTS = {"expiry": 0, "final_invocation": 0}
 """Of a delivery and its redelivery together; 2 and 1 where something is counted."""

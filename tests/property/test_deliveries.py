@@ -19,10 +19,10 @@ type Hours = dict[HourId, Hour]
 
 def deliver(hours: Hours, given_event: Any) -> None:
     """Apply an event as stream_aggregator does, and store the hours as the API does."""
-    folded = fold(given_event, BUILT_IN.only(()), {})
-    for hour_id in folded.hours():
+    batch = fold(given_event, BUILT_IN.only(()), {})
+    for hour_id in batch.hours:
         hour = hours.setdefault(hour_id, Hour(hour_id))
-        hour.apply_batches(folded.batches, NOW)
+        hour.apply_batch(batch, NOW)
         hour.roll_up()
         hours[hour_id] = saved(hour)
 

@@ -87,11 +87,11 @@ def _without_second_pass() -> None:
 def _without_status(real: Any) -> Any:
     """An update that only moves a row in or out of its hour's range changes nothing."""
 
-    def replaced(self: Any, number: int, created: Any, before: Any, after: Any) -> Any:
-        is_same = after is not None and before[:2] == after[:2]
-        return None if is_same else real(self, number, created, before, after)
+    def added(before: Any, after: Any) -> Any:
+        is_same = before and after and before[:2] == after[:2]
+        return () if is_same else real(before, after)
 
-    return replaced
+    return added
 
 
 def _whichever_token(_: Any) -> Any:
@@ -168,7 +168,7 @@ MUTATIONS: Mapping[str, Mutation] = {
         directed.a_row_that_moves_while_it_is_read,
     ),
     "flips": Mutation(
-        _replace(changes._Stream, "_replace", _without_status),
+        _replace(changes, "_added", _without_status),
         directed.a_row_that_leaves_the_index,
     ),
     "foreign": Mutation(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from aggregated_metrics.core import changes
-from aggregated_metrics.core.changes import Batch, Folded
+from aggregated_metrics.core.changes import Batch
 from aggregated_metrics.core.errors import EventError
 from aggregated_metrics.core.models import BUILT_IN
 
@@ -23,27 +23,21 @@ PLAIN = BUILT_IN.only(())
 type Sums = dict[str, tuple[int, ...]]
 
 
-def sums(folded: Folded) -> Sums:
+def sums(batch: Batch) -> Sums:
     """What is added, by record type."""
     return {
         series.record_type: tuple(map(sum, zip(*(sums for _, sums, *_ in deltas), strict=True)))
-        for batch in folded.batches
         for (series, _), minutes in batch.hours.items()
         for deltas in minutes.values()
     }
 
 
-def fold(given: Any) -> Folded:
+def fold(given: Any) -> Batch:
     return changes.fold(given, PLAIN, {"calls": "Item"})
 
 
-def one(folded: Folded) -> Batch:
-    (batch,) = folded.batches
-    return batch
-
-
-def reasons(folded: Folded) -> list[str]:
-    return [reason for _, reason in folded.rejects]
+def reasons(batch: Batch) -> list[str]:
+    return [reason for _, reason in batch.rejects]
 
 
 TAKEN = (-1, 0, 0, 0, 0, 0)
@@ -71,8 +65,8 @@ def test_a_record_changes_the_series_that_its_row_leaves_or_enters(
     record: dict[str, Any], expected: Sums
 ) -> None:
     """Property tests have the rest; a minute that nets to zero is visited all the same."""
-    folded = fold(window_event(record))
-    assert (sums(folded), folded.rejects) == (expected, [])
+    batch = fold(window_event(record))
+    assert (sums(batch), batch.rejects) == (expected, [])
 
 
 @pytest.mark.parametrize(
@@ -84,18 +78,18 @@ def test_a_record_changes_the_series_that_its_row_leaves_or_enters(
     ],
 )
 def test_a_time_more_than_a_day_after_the_write_is_uncountable(at: Any, *, counted: bool) -> None:
-    folded = fold(window_event(Stream("Task").insert(task(createdAt=at.isoformat()))))
-    assert bool(folded.hours()) is counted
-    assert all("more than a day after the write" in reason for reason in reasons(folded))
-    assert bool(folded.rejects) is not counted
+    batch = fold(window_event(Stream("Task").insert(task(createdAt=at.isoformat()))))
+    assert bool(batch.hours) is counted
+    assert all("more than a day after the write" in reason for reason in reasons(batch))
+    assert bool(batch.rejects) is not counted
 
 
 def test_without_a_creation_time_any_nameable_time_is_countable() -> None:
     record = Stream("Task").insert(task(createdAt="2099-01-01T00:00:00Z"))
     del record["dynamodb"]["ApproximateCreationDateTime"]
-    folded = fold(window_event(record))
-    assert len(folded.hours()) == 1
-    assert (folded.newest, one(folded).first) == (None, None)
+    batch = fold(window_event(record))
+    assert len(batch.hours) == 1
+    assert (batch.newest, batch.first) == (None, None)
 
 
 def _without(record: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -122,19 +116,23 @@ def test_what_is_no_stream_record_is_quarantined_and_the_rest_goes_on(
     record: dict[str, Any], reason: str
 ) -> None:
     good = Stream("Item", first=5).insert(item("good"))
-    folded = fold(window_event(record, good))
-    assert reason in reasons(folded)[0]
-    assert len(sums(folded)) == 2
+    batch = fold(window_event(record, good))
+    assert reason in reasons(batch)[0]
+    assert len(sums(batch)) == 2
 
 
-def test_each_table_of_an_event_is_a_batch_and_records_of_no_known_one_are_quarantined() -> None:
+def test_records_of_no_known_table_are_quarantined() -> None:
     unknown, sourceless = Stream("Invoice").insert(item()), Stream("Item").insert(item())
     del sourceless["eventSourceARN"]
-    known = [Stream("Item").insert(item()), Stream("Task").insert(task())]
-    folded = fold(event(unknown, sourceless, *known))
-    assert [record for record, _ in folded.rejects] == [unknown, sourceless]
-    assert all("SOURCE_TABLES" in reason for reason in reasons(folded))
-    assert [batch.model for batch in folded.batches] == ["Item", "Task"]
+    for record in (unknown, sourceless):
+        batch = fold(event(record))
+        assert [rejected for rejected, _ in batch.rejects] == [record]
+        assert "SOURCE_TABLES" in reasons(batch)[0]
+
+
+def test_an_event_of_several_streams_is_refused() -> None:
+    with pytest.raises(EventError, match="one stream"):
+        fold(event(Stream("Item").insert(item()), Stream("Task").insert(task())))
 
 
 def test_a_batch_is_named_after_its_shard_and_stream() -> None:
@@ -145,17 +143,17 @@ def test_a_batch_is_named_after_its_shard_and_stream() -> None:
         event(record),
         window_event(Stream("Task").insert(task())),
     ]
-    shards = {one(fold(each)).shard for each in events}
+    shards = {fold(each).shard for each in events}
     assert len(shards) == 4
     assert {len(shard) for shard in shards} == {12}
-    assert one(fold(window_event(Stream("Item", first=5).insert(item())))).shard in shards
+    assert fold(window_event(Stream("Item", first=5).insert(item()))).shard in shards
 
 
 def test_without_a_shard_the_first_record_names_the_batch() -> None:
     stream = Stream("Item")
     first, second, third = (stream.insert(item(f"i{n}")) for n in range(3))
     shards = [
-        one(fold(event(*records))).shard
+        fold(event(*records)).shard
         for records in ([first], [first, second], [first, second, third], [second, third])
     ]
     assert shards[0] == shards[1] == shards[2] != shards[3]
@@ -165,15 +163,15 @@ def test_the_last_number_is_the_greatest_of_all_records_compared_as_integers() -
     stream = Stream("Item")
     records = [stream.insert(item("a")), stream.insert(item("b"))]
     records += [stream.modify(item("a"), item("a", text="new")), stream.insert(item(accountId=""))]
-    batch = one(fold(window_event(*records)))
-    assert batch.last == one(fold(window_event(*records[::-1]))).last
+    batch = fold(window_event(*records))
+    assert batch.last == fold(window_event(*records[::-1])).last
     assert batch.last == FIRST_SEQUENCE_NUMBER + 21
     assert len(str(batch.last)) > len(str(FIRST_SEQUENCE_NUMBER))
 
 
 def deltas(*changes: Any) -> list[tuple[int, bool]]:
     """What a change of items adds to the count, with index status."""
-    (minutes,) = [*one(fold(window_event(*changes))).hours.values()] or [{}]
+    (minutes,) = [*fold(window_event(*changes)).hours.values()] or [{}]
     return [(sums[0], indexed) for found in minutes.values() for _, sums, _, indexed in found]
 
 
@@ -207,15 +205,15 @@ def test_an_update_has_a_delta_for_each_index_status_that_its_row_leaves_or_ente
 def test_the_event_of_a_window_names_the_stream_of_all_its_records() -> None:
     records = [Stream("Item").insert(item())]
     del records[0]["eventSourceARN"]
-    assert one(fold(window_event(*records, arn=stream_arn("Item")))).model == "Item"
+    assert fold(window_event(*records, arn=stream_arn("Item"))).model == "Item"
 
 
 def test_only_the_breakdowns_that_are_on_are_counted() -> None:
     old, new = score_result(), score_result(scoreId="score-2")
     moved = window_event(Stream("ScoreResult").modify(old, new))
-    assert fold(moved).hours() == set()
+    assert fold(moved).hours == {}
     on = changes.fold(moved, BUILT_IN.only({"scoreResultsByScore"}), {})
-    assert {(series.record_type, series.scope_id) for series, _ in on.hours()} == {
+    assert {(series.record_type, series.scope_id) for series, _ in on.hours} == {
         ("scoreResults", None),
         ("predictionScoreResults", None),
         ("scoreResultsByScore", "score-1"),
@@ -227,17 +225,16 @@ def test_a_batch_knows_its_first_and_its_newest_record_though_nothing_is_counted
     stream = Stream("Task")
     times = [CREATED + timedelta(seconds=seconds) for seconds in (2, 9, 4)]
     records = [stream.modify(task(), task(command="go"), created=time) for time in times]
-    folded = fold(window_event(*records))
-    batch = one(folded)
+    batch = fold(window_event(*records))
     assert (batch.model, batch.hours) == ("Task", {})
-    assert (batch.first, folded.newest) == (times[0].timestamp(), times[1].timestamp())
+    assert (batch.first, batch.newest) == (times[0].timestamp(), times[1].timestamp())
 
 
 def test_a_final_invocation_may_have_no_records() -> None:
     final = window_event(final=True)
-    assert fold(final) == Folded()
+    assert fold(final) == Batch()
     del final["Records"]
-    assert fold(final) == Folded()
+    assert fold(final) == Batch()
 
 
 @pytest.mark.parametrize(

@@ -356,7 +356,7 @@ def test_an_unreadable_rollup_is_written_whole_and_without_a_condition() -> None
 def test_nothing_is_applied_beside_an_unreadable_minute_and_a_check_replaces_it() -> None:
     hour = _flawed(f"{KEY}1")
     assert hour.has_unreadable_minutes
-    hour.apply_batches([Batch("b", "Item", 9, None, {HOUR: {TEN + 5: [delta(9)]}})], NOW)
+    hour.apply_batch(Batch("b", last=9, hours={HOUR: {TEN + 5: [delta(9)]}}), NOW)
     assert written(hour) == []
     assert hour.close(LATER.timestamp(), GRACE) == 5, "all but the one that is not known"
     hour.set_minute(TEN, Measures(3), None, T)

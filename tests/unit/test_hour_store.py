@@ -11,7 +11,6 @@ from aggregated_metrics.adapters.hour_store import (
     BUCKETS_PER_SAVE,
     HOURS_PER_LOAD,
     ROLLUP_TRIES,
-    Outcome,
 )
 from aggregated_metrics.core.errors import ContentionError, GraphQLError
 from aggregated_metrics.core.hour import Hour
@@ -290,22 +289,12 @@ def test_writes_that_are_answered_null_without_an_error_are_not_taken_for_done(
         world.store().update([HOUR], add(0))
 
 
-def test_an_error_lets_other_groups_finish_and_what_went_through_is_known(world: World) -> None:
+def test_an_error_lets_other_groups_finish(world: World) -> None:
     world.before = lambda request: INVALID if b"acct-bad" in request.body else None
     bad = hours(HOURS_PER_LOAD, Series("acct-bad", "items"))
-    outcome = Outcome()
     with pytest.raises(GraphQLError):
-        world.store().update([*bad, *hours(HOURS_PER_LOAD)], add(0), outcome=outcome)
-    assert (total(world), len(outcome.saved)) == (HOURS_PER_LOAD, 4 * HOURS_PER_LOAD)
-
-
-def test_what_a_group_has_saved_before_it_fails_is_known(world: World) -> None:
-    answers = iter([None, None, INVALID])
-    world.before = lambda _: next(answers)
-    outcome = Outcome()
-    with pytest.raises(GraphQLError):
-        world.store().update(hours(2), add(*range(60)), outcome=outcome)
-    assert total(world) == len(outcome.saved) == BUCKETS_PER_SAVE
+        world.store().update([*bad, *hours(HOURS_PER_LOAD)], add(0))
+    assert total(world) == HOURS_PER_LOAD
 
 
 # What the API cannot give -------------------------------------------------------------------------

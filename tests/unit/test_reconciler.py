@@ -159,7 +159,8 @@ def test_open_checks_are_reported_for_the_alarms() -> None:
     world = World(["Item", "Task"])
     world.insert("Item", "unindexed", createdAt=UNINDEXED)
     world.insert("Task", "unindexed", updatedAt="2026-11-20T10:00:00.000Z")
-    world.lose_batch([change.record for change in world.undelivered])
+    for change in world.undelivered:
+        world.lose_batch([change.record])
     world.lose()
     over(world)
     world.check()
@@ -231,7 +232,8 @@ def test_a_failed_batch_gives_its_hours_entries_and_is_then_forgotten() -> None:
     world = World(["Item"])
     world.insert("Item", "lost")
     world.insert("Item", "uncountable", accountId="")
-    world.lose_batch([change.record for change in world.undelivered])
+    for change in world.undelivered:
+        world.lose_batch([change.record])
     world.lose()
     assert world.check()["hours"] == 0, "its hour is not over yet"
     assert {entry["recordType"] for entry in world.items("entry").values()} == {

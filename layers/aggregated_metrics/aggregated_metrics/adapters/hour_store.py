@@ -125,7 +125,6 @@ class HourStore:
         *,
         before_save: BeforeSave = lambda _: None,
         done: Edit = lambda _: None,
-        outcome: Outcome | None = None,
     ) -> Outcome:
         """Load hours, change them, save what differs; again where another writer was first.
 
@@ -137,31 +136,21 @@ class HourStore:
             edit: changes an hour in place; is called again on a newer state of the same hour.
             before_save: called with the changed hours that are about to be written.
             done: called with each hour once, when nothing more of it is written.
-            outcome: is added to, also where it then fails; a new one otherwise.
 
         Raises:
             ContentionError: the time ran out first.
         """
-        outcome = Outcome() if outcome is None else outcome
-        groups = batched(sorted(set(ids), key=_order), HOURS_PER_LOAD, strict=False)
-        parts = [(group, Outcome()) for group in groups]
+        groups = list(batched(sorted(set(ids), key=_order), HOURS_PER_LOAD, strict=False))
         work = partial(self._update_group, edit=edit, before_save=before_save, done=done)
-        try:
-            for _ in map_concurrently(work, parts):
-                pass
-        finally:
-            for _, part in parts:
-                outcome.add(part)
+        outcome = Outcome()
+        for part in map_concurrently(work, groups):
+            outcome.add(part)
         return outcome
 
     def _update_group(
-        self,
-        group: tuple[Sequence[HourId], Outcome],
-        edit: Edit,
-        before_save: BeforeSave,
-        done: Edit,
-    ) -> None:
-        todo, outcome = group
+        self, todo: Sequence[HourId], edit: Edit, before_save: BeforeSave, done: Edit
+    ) -> Outcome:
+        outcome = Outcome()
         written: dict[HourId, list[Bucket]] = {}
         for attempt in count():
             if attempt:
@@ -198,7 +187,8 @@ class HourStore:
             # 4. Another writer was first: again, with those hours alone.
             todo = [hour_id for hour_id in todo if hour_id in failed]
             if not todo:
-                return
+                break
+        return outcome
 
     def _change(
         self, hour: Hour, edit: Edit, outcome: Outcome, *, with_rollups: bool

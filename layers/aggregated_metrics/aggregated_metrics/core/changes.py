@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2s
-from itertools import chain
 from math import inf
 from typing import Any
 
@@ -34,93 +33,66 @@ are the same, the difference.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """The deltas of the records of one shard.
-
-    Attributes:
-        shard: the shard's digest, as checkpoints name it.
-        model: the name of the model whose rows changed.
-        last: the greatest sequence number among the records.
-        first: when the first record was created, in epoch seconds; None if it does not say.
-        hours: what each hour gets: minute to deltas, in no order.
-    """
-
-    shard: str
-    model: str
-    last: int
-    first: float | None
-    hours: Mapping[HourId, Mapping[int, Sequence[Delta]]]
-
-
 type Reject = tuple[Mapping[str, Any], str]
 """A record for the quarantine, and why it cannot be counted."""
 
 
 @dataclass(slots=True)
-class Folded:
-    """What an event's records change.
+class Batch:
+    """What the records of one event change: they are of one shard of one table's stream.
 
     Attributes:
-        batches: the changes, by shard.
+        shard: the shard's digest, as checkpoints name it.
+        model: the name of the model whose rows changed.
+        first, newest: when those records were created: epoch seconds, None if they do not say.
+        last: the greatest sequence number among the records.
+        hours: what each hour gets: minute to deltas, in no order.
         rejects: records that cannot be counted.
-        newest: when the newest record was created, in epoch seconds.
     """
 
-    batches: list[Batch] = field(default_factory=list)
-    rejects: list[Reject] = field(default_factory=list)
+    shard: str = ""
+    model: str = ""
+    first: float | None = None
     newest: float | None = None
-
-    def hours(self) -> set[HourId]:
-        """The hours that any of the records changes."""
-        return {hour for batch in self.batches for hour in batch.hours}
+    last: int = 0
+    hours: Mapping[HourId, Mapping[int, Sequence[Delta]]] = field(default_factory=dict)
+    rejects: list[Reject] = field(default_factory=list)
 
     def unindexed_hours(self) -> set[HourId]:
-        """Those of them in which a row that changes is unindexed, before or after the change."""
+        """The hours in which a row that changes is unindexed, before or after the change."""
         return {
             hour
-            for batch in self.batches
-            for hour, minutes in batch.hours.items()
+            for hour, minutes in self.hours.items()
             if not all(indexed for deltas in minutes.values() for *_, indexed in deltas)
         }
 
 
-def fold(event: Any, models: Models, source_tables: Mapping[str, str]) -> Folded:
-    """Fold a stream event into deltas per shard and minute.
-
-    Args:
-        event: what Lambda hands over for a DynamoDB stream.
-        models: what is counted, with the breakdowns that are switched on.
-        source_tables: table name to model name, for tables not named in Amplify's form.
+def fold(event: Any, models: Models, source_tables: Mapping[str, str]) -> Batch:
+    """Fold a stream event into deltas by minute; `source_tables` is table name to model name.
 
     Raises:
         EventError: the event is not one of a DynamoDB stream.
     """
-    folded = Folded()
-    for arn, group in _by_stream(event).items():
-        table = arn.partition("/stream/")[0].rpartition("/")[2]
-        try:
-            stream = _Stream(models.of_table(table, source_tables))
-        except UncountableError as error:
-            folded.rejects += [(record, str(error)) for record in group]
-            continue
-        for record in group:
-            stream.take(record, folded)
-        shard = event.get("shardId") or str(group[0].get("eventID") or stream.last)
-        # Twelve characters stand for one shard of one stream in every checkpoint.
-        digest = blake2s(f"{arn}/{shard}".encode(), digest_size=6).hexdigest()
-        folded.batches.append(stream.batch(digest))
-    return folded
+    arn, records = _records(event)
+    batch, groups = Batch(), defaultdict[Place, list[Delta]](list)
+    if not records:
+        return batch
+    try:
+        model = models.of_table(arn.partition("/stream/")[0].rpartition("/")[2], source_tables)
+    except UncountableError as error:
+        batch.rejects += [(record, str(error)) for record in records]
+        return batch
+    for record in records:
+        _take(record, model, batch, groups)
+    shard = event.get("shardId") or str(records[0].get("eventID") or batch.last)
+    # Twelve characters stand for one shard of one stream in every checkpoint.
+    batch.shard = blake2s(f"{arn}/{shard}".encode(), digest_size=6).hexdigest()
+    batch.model, batch.hours = model.name, _spread(groups, model)
+    return batch
 
 
-def _by_stream(event: Any) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-    """The records by their stream's ARN, which the event of a tumbling window names itself.
-
-    Its last invocation may have none.
-
-    Raises:
-        EventError: the event is not one of a DynamoDB stream.
-    """
+def _records(event: Any) -> tuple[str, Sequence[Mapping[str, Any]]]:
+    """The stream's ARN, and its records: a tumbling window's last event may have none."""
     given = event if isinstance(event, Mapping) else {}
     records = given.get("Records", [] if given.get("isFinalInvokeForWindow") else None)
     kinds = {*map(type, records)} if isinstance(records, list) else {type(records)}
@@ -129,88 +101,77 @@ def _by_stream(event: Any) -> Mapping[str, Sequence[Mapping[str, Any]]]:
             "the event has no list of Records: this function takes the events of a DynamoDB stream "
             "(see events/stream_aggregator/)"
         )
-    if records and (arn := given.get("eventSourceARN")):
-        return {str(arn): records}
-    groups: dict[str, list[Mapping[str, Any]]] = {}
-    for record in records:
-        groups.setdefault(str(record.get("eventSourceARN")), []).append(record)
-    return groups
+    named = given.get("eventSourceARN")
+    arns = {str(named or record.get("eventSourceARN")) for record in records}
+    if len(arns) > 1:
+        raise EventError(f"an event has the records of one stream, not of {', '.join(arns)}")
+    return "".join(arns), records
 
 
-class _Stream:
-    """The changes of one stream's records. `take` is the hot path: benchmarks/ measures it."""
+def _take(
+    record: Mapping[str, Any], model: Model, batch: Batch, groups: dict[Place, list[Delta]]
+) -> None:
+    """Add what a record's row is now, take away what it was: benchmarks/ measures it."""
+    try:
+        number, created, old, new = _parts(record)
+        latest = inf if created is None else created / 60 + DAY
+    except (AttributeError, KeyError, TypeError, ValueError):
+        batch.rejects.append((record, _reason(record)))
+        return
+    if not batch.last:
+        batch.first = created
+    if number > batch.last:  # noqa: PLR1730 - max() takes three times as long
+        batch.last = number
+    if created is not None and (batch.newest is None or created > batch.newest):
+        batch.newest = created
+    if new is None and _is_expiry(record):
+        return
+    before = None if old is None else _before(model, old, latest)
+    try:
+        after = None if new is None else model.part_of(new, latest)
+    except UncountableError as error:
+        batch.rejects.append((record, str(error)))
+        after = None
+    for place, measures, indexed in _added(before, after):
+        groups[place].append((number, measures, created, indexed))
 
-    __slots__ = ("first", "groups", "last", "model")
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
-        self.first: float | None = None
-        self.last = 0
-        self.groups: defaultdict[Place, list[Delta]] = defaultdict(list)
+def _before(model: Model, image: Any, latest: float) -> Part | None:
+    """What a row added; one that is uncountable never did: it went to quarantine when new."""
+    try:
+        return model.part_of(image, latest)
+    except UncountableError:
+        return None
 
-    def take(self, record: Mapping[str, Any], folded: Folded) -> None:
-        """Fold one record: add what its row is now, take away what it was."""
-        try:
-            number, created, old, new = _parts(record)
-            latest = inf if created is None else created / 60 + DAY
-        except (AttributeError, KeyError, TypeError, ValueError):
-            folded.rejects.append((record, _reason(record)))
-            return
-        if not self.last:
-            self.first = created
-        if number > self.last:  # noqa: PLR1730 - max() takes three times as long
-            self.last = number
-        if created is not None and (folded.newest is None or created > folded.newest):
-            folded.newest = created
-        if new is None and _is_expiry(record):
-            return
-        before = None if old is None else self._before(old, latest)
-        try:
-            after = None if new is None else self.model.part_of(new, latest)
-        except UncountableError as error:
-            folded.rejects.append((record, str(error)))
-            after = None
-        if before is not None:
-            after = self._replace(number, created, before, after)
-        if after is not None:
-            place, measures, indexed = after
-            self.groups[place].append((number, measures, created, indexed))
 
-    def _before(self, image: Any, latest: float) -> Part | None:
-        """What a row added; one that is uncountable never did: it went to quarantine when new."""
-        try:
-            return self.model.part_of(image, latest)
-        except UncountableError:
-            return None
+def _added(before: Part | None, after: Part | None) -> Sequence[Part]:
+    """What a change adds; within a minute and an index status it is the difference."""
+    if before is None or after is None:
+        taken = () if before is None else (_negative(before),)
+        return taken if after is None else (after,)
+    if before == after:
+        return ()
+    if before[::2] == after[::2]:
+        return ((after[0], minus(after[1], before[1]), after[2]),)
+    return _negative(before), after
 
-    def _replace(
-        self, number: int, created: float | None, before: Part, after: Part | None
-    ) -> Part | None:
-        """What a row adds now; within a minute and an index status it is the difference."""
-        place, measures, indexed = before
-        if before == after:
-            return None
-        if after is not None and after[0] == place and after[2] == indexed:
-            return place, minus(after[1], measures), indexed
-        self.groups[place].append((number, negative(measures), created, indexed))
-        return after
 
-    def batch(self, shard: str) -> Batch:
-        """Its changes, each group spread over the hours of the series that its rows count into."""
-        found: dict[HourId, dict[int, list[list[Delta]]]] = {}
-        for (minute, who, _), deltas in self.groups.items():
-            start = floor(minute, HOUR)
-            for series in self.model.series(who):
-                minutes = found.setdefault(HourId(series, start), {})
-                minutes.setdefault(minute, []).append(deltas)
-        hours = {
-            hour: {
-                minute: parts[0] if len(parts) == 1 else [*chain(*parts)]
-                for minute, parts in minutes.items()
-            }
-            for hour, minutes in found.items()
-        }
-        return Batch(shard, self.model.name, self.last, self.first, hours)
+def _negative(part: Part) -> Part:
+    place, measures, indexed = part
+    return place, negative(measures), indexed
+
+
+def _spread(
+    groups: Mapping[Place, list[Delta]], model: Model
+) -> dict[HourId, dict[int, Sequence[Delta]]]:
+    """Each group's deltas in the hours of all series that its rows count into."""
+    hours: dict[HourId, dict[int, Sequence[Delta]]] = {}
+    for (minute, who, _), deltas in groups.items():
+        start = floor(minute, HOUR)
+        for series in model.series(who):
+            minutes = hours.setdefault(HourId(series, start), {})
+            minutes[minute] = [*minutes[minute], *deltas] if minute in minutes else deltas
+    return hours
 
 
 def _parts(record: Mapping[str, Any]) -> tuple[int, float | None, Any, Any]:

@@ -204,13 +204,12 @@ class Hour:
         if loaded is None or (version and buckets.parse(loaded) < buckets.parse(version)):
             self._buckets[place] = replace(known, parsed=deepcopy(known.parsed))
 
-    def apply_batches(self, batches: Iterable[Batch], now: datetime) -> None:
-        """Apply what batches bring to this hour; nothing where a minute cannot be read."""
+    def apply_batch(self, batch: Batch, now: datetime) -> None:
+        """Apply what a batch brings to this hour; nothing where a minute cannot be read."""
         if self.has_unreadable_minutes:
             return
-        for batch in batches:
-            for minute, deltas in batch.hours.get(self.id, {}).items():
-                self.apply(minute, batch.shard, batch.last, deltas, now)
+        for minute, deltas in batch.hours.get(self.id, {}).items():
+            self.apply(minute, batch.shard, batch.last, deltas, now)
 
     def apply(
         self, minute: int, shard: str, last: int, deltas: Sequence[Delta], now: datetime

@@ -15,7 +15,7 @@ from aggregated_metrics.adapters.hour_store import HourStore, Outcome
 from aggregated_metrics.adapters.observability import Report, logger
 from aggregated_metrics.adapters.pending_hours import PendingHours
 from aggregated_metrics.adapters.queues import Queue, send_rejects
-from aggregated_metrics.core.changes import Folded, fold
+from aggregated_metrics.core.changes import fold
 from aggregated_metrics.core.hour import Hour
 from aggregated_metrics.core.models import Models
 
@@ -49,20 +49,21 @@ class Aggregator:
             EventError: the event is not one of a DynamoDB stream.
             AggregatedMetricsError: something could not be done, and the batch must come again.
         """
-        folded = fold(event, self.models, self.source_tables)
-        hours = folded.hours()
+        batch = fold(event, self.models, self.source_tables)
         report |= {
-            "shard": ",".join(batch.shard for batch in folded.batches) or None,
+            "shard": batch.shard or None,
             "records": len(event.get("Records") or ()),
-            "hours": len(hours),
+            "hours": len(batch.hours),
         }
         # 1. A late batch says so before it is applied: until it is, no bucket of its time may be
         #    completed. Dead after it: the note stands for ten minutes, and the batch comes again.
-        self._note(folded)
+        late = self.clock().timestamp() - self.window - LATE_SECONDS
+        if batch.first is not None and batch.first < late:
+            self.pending.put_note(batch.model, batch.shard, batch.first)
         # 2. The hours, each with an entry before it is written: HourStore says what a crash leaves.
         outcome = self.store.update(
-            hours,
-            lambda hour: hour.apply_batches(folded.batches, self.clock()),
+            batch.hours,
+            lambda hour: hour.apply_batch(batch, self.clock()),
             before_save=self._touch,
         )
         report |= outcome.as_report() | {
@@ -78,16 +79,10 @@ class Aggregator:
         # 5. Quarantine last: a batch that fails before comes again and would send them twice. One
         #    that fails here comes again and counts nothing twice.
         report["quarantined"] = send_rejects(
-            self.quarantine, folded.rejects, self.clock(), self.models.attributes
+            self.quarantine, batch.rejects, self.clock(), self.models.attributes
         )
-        if folded.newest is not None:
-            report["freshnessSeconds"] = round(now - folded.newest, 3)
-
-    def _note(self, folded: Folded) -> None:
-        late = self.clock().timestamp() - self.window - LATE_SECONDS
-        for batch in folded.batches:
-            if batch.first is not None and batch.first < late:
-                self.pending.put_note(batch.model, batch.shard, batch.first)
+        if batch.newest is not None:
+            report["freshnessSeconds"] = round(now - batch.newest, 3)
 
     def _touch(self, hours: Sequence[Hour]) -> None:
         self.pending.touch({hour.id: hour.due(self.grace) for hour in hours})

@@ -21,7 +21,7 @@ from aggregated_metrics.adapters.pending_hours import Entry, PendingHours
 from aggregated_metrics.adapters.queues import Message, Queue, record_of, send_rejects
 from aggregated_metrics.adapters.retries import map_concurrently
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.changes import Folded, fold
+from aggregated_metrics.core.changes import Batch, fold
 from aggregated_metrics.core.errors import AggregatedMetricsError, EventError, RunError
 from aggregated_metrics.core.findings import Findings
 from aggregated_metrics.core.models import Models
@@ -240,10 +240,10 @@ class Reconciler:
             if not notes:
                 break
             try:
-                folded = self._fold(self.failed_batch(notes[0][0]))
-                hours |= self._expect(folded, LOST)
+                batch = self._fold(self.failed_batch(notes[0][0]))
+                hours |= self._expect(batch, LOST)
                 now, kept = self.clock(), self.models.attributes
-                uncountable += send_rejects(self.quarantine, folded.rejects, now, kept)
+                uncountable += send_rejects(self.quarantine, batch.rejects, now, kept)
                 self.failed_batches.delete(notes)
                 number += 1
             except AggregatedMetricsError as error:
@@ -266,9 +266,9 @@ class Reconciler:
         countable: list[Message] = []
         for message in messages:
             if (record := record_of(message[0])) is not None:
-                folded = self._fold({"Records": [record]})
-                hours |= self._expect(folded, REDRIVEN)
-                if not folded.rejects:
+                batch = self._fold({"Records": [record]})
+                hours |= self._expect(batch, REDRIVEN)
+                if not batch.rejects:
                     countable.append(message)
         done = countable if repair else []
         self.quarantine.delete(done)
@@ -277,20 +277,20 @@ class Reconciler:
         report |= {"redriven": len(done), "stillUncountable": findings.still_uncountable}
         self._check(hours, findings, repair=repair)
 
-    def _fold(self, event: Any) -> Folded:
+    def _fold(self, event: Any) -> Batch:
         return fold(event, self.models, self.source_tables)
 
-    def _expect(self, folded: Folded, reason: str) -> set[HourId]:
+    def _expect(self, batch: Batch, reason: str) -> set[HourId]:
         """Have the hours of records checked: by a Scan, where no index lists a row."""
-        unindexed = folded.unindexed_hours()
+        unindexed = batch.unindexed_hours()
 
         def expect(hour: HourId) -> None:
             deferred = hour in unindexed or not self.models.lists(hour.series.record_type)
             self.pending.expect(hour, reason, deferred=deferred)
 
-        for _ in map_concurrently(expect, sorted(folded.hours(), key=str)):
+        for _ in map_concurrently(expect, sorted(batch.hours, key=str)):
             pass
-        return folded.hours()
+        return set(batch.hours)
 
 
 def _asked(event: Any) -> tuple[str, Mapping[str, Any]]:

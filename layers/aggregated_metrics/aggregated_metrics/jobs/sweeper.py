@@ -78,7 +78,15 @@ class Sweeper:
         """Visit a group of hours; where that fails, hour by hour: one bad hour costs no other."""
         if self.time_left() < _SPARE_SECONDS:
             return []
-        outcome = Outcome()
+        try:
+            return [(*self._complete(entries), None)]
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other hours go on
+            if len(entries) == 1:
+                return [(Outcome(), 0, error)]
+            return [*chain.from_iterable(self._visit([entry]) for entry in entries)]
+
+    def _complete(self, entries: Sequence[Entry]) -> tuple[Outcome, int]:
+        """Complete what has elapsed of some hours; how many buckets that were."""
         dues: dict[HourId, int | None] = {}
         completed: set[BucketId] = set()
 
@@ -92,23 +100,15 @@ class Sweeper:
             # A minute that cannot be read is replaced by a check: nothing to come again for.
             dues[hour.id] = None if hour.has_unreadable_minutes else hour.due(self.grace)
 
-        failure: Exception | None = None
-        alone: list[_Visited] = []
-        try:
-            # 1. The buckets first. Dead after it: the hours are still due, and nothing is left to
-            #    be written when they are visited again.
-            self.store.update([entry.hour for entry in entries], close, done=done, outcome=outcome)
-            # 2. Then the entries, each unless its hour was touched meanwhile: a writer that
-            #    touched it is still to come. A rollup that is left keeps its hour due.
-            for entry in entries:
-                if entry.hour not in outcome.rollups_left:
-                    self.pending.reschedule(entry, self._next(entry, dues[entry.hour]))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the other hours go on
-            if len(entries) == 1:
-                failure = error
-            else:
-                alone = [*chain.from_iterable(self._visit([entry]) for entry in entries)]
-        return [(outcome, len(completed & outcome.saved), failure), *alone]
+        # 1. The buckets first. Dead after it: the hours are still due, and nothing is left to be
+        #    written when they are visited again.
+        outcome = self.store.update([entry.hour for entry in entries], close, done=done)
+        # 2. Then the entries, each unless its hour was touched meanwhile: a writer that touched it
+        #    is still to come. A rollup that is left keeps its hour due.
+        for entry in entries:
+            if entry.hour not in outcome.rollups_left:
+                self.pending.reschedule(entry, self._next(entry, dues[entry.hour]))
+        return outcome, len(completed & outcome.saved)
 
     def _next(self, entry: Entry, due: int | None) -> int | None:
         """When to visit an hour again: not once all is complete, and no writer is about to write.

@@ -232,8 +232,7 @@ def test_a_failed_batch_gives_its_hours_entries_and_is_then_forgotten() -> None:
     world = World(["Item"])
     world.insert("Item", "lost")
     world.insert("Item", "uncountable", accountId="")
-    for change in world.undelivered:
-        world.lose_batch([change.record])
+    world.lose_batch([change.record for change in world.undelivered])
     world.lose()
     assert world.check()["hours"] == 0, "its hour is not over yet"
     assert {entry["recordType"] for entry in world.items("entry").values()} == {

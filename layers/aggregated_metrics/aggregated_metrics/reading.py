@@ -246,16 +246,11 @@ def read_points(
     now: datetime | None = None,
     must_count: bool = False,
 ) -> Mapping[Series, list[Summary]]:
-    """Points of many series with as few requests as one would need.
+    """Points of many series, in `zone`'s times, with as few requests as one would need.
 
-    Args:
-        client: the API.
-        series: which.
-        edges: where each point begins, and where the last one ends: epoch minutes.
-        zone: in which the points' times are given.
-        now: the time now.
-        must_count: whether to refuse what nothing counts, instead of a zero: a record type without
-            buckets, or a breakdown without its ids.
+    `edges` are where each point begins and where the last one ends: epoch minutes. `must_count`
+    refuses what nothing counts, instead of a zero: a record type without buckets, or a breakdown
+    without its ids.
     """
     spans = {span: list(tiles(*span)) for span in pairwise(edges)}
     wanted = dict.fromkeys(series, tuple(chain.from_iterable(spans.values())))

@@ -174,11 +174,7 @@ def reconciler(process: Process, context: Any) -> "Reconciler":
 
 
 def backfiller(process: Process, context: Any) -> "Backfiller":
-    """Backfiller's job, for one invocation.
-
-    Raises:
-        SettingsError: the bucket, or the table of a stream, is not known.
-    """
+    """Backfiller's job, for one invocation."""
     from aggregated_metrics.adapters.run_files import RunFiles  # noqa: PLC0415 - cold start
     from aggregated_metrics.adapters.source_rows import TableRows  # noqa: PLC0415 - cold start
     from aggregated_metrics.jobs.backfiller import Backfiller  # noqa: PLC0415 - cold start
@@ -235,11 +231,7 @@ def _complete_until(as_of: "AsOf") -> Callable[[str], float]:
 
 @lru_cache(maxsize=1)
 def process() -> Process:
-    """This process's own.
-
-    Raises:
-        SettingsError: the environment is not usable.
-    """
+    """This process's own."""
     settings = Settings.from_environment(environ)
     session = botocore.session.get_session()  # boto3's own, without what boto3 imports beside it
     credentials = session.get_credentials()

@@ -88,14 +88,10 @@ class Client(Protocol):
 
 
 class AppSyncClient:
-    """Carries out GraphQL documents at one endpoint.
+    """Carries out GraphQL documents at one endpoint, within the seconds that the caller has left.
 
-    Args:
-        endpoint: the API's URL.
-        session: from `open_session`; shared by all clients of a process.
-        time_left: seconds that the caller still has; each request's time-outs keep within it.
-        request_bytes: how large a request may be (a firewall's limit); 0 for any size. Whoever
-            builds documents obeys it.
+    `request_bytes` is how large a request may be (a firewall's limit; 0 for any size): whoever
+    builds documents obeys it.
     """
 
     def __init__(
@@ -237,12 +233,7 @@ def region_of(endpoint: str) -> str | None:
 
 
 def open_session(credentials: Any, region: str) -> requests.Session:
-    """A session that keeps its connections, signs, and retries what may pass.
-
-    Args:
-        credentials: botocore's, which refresh themselves; None: nothing is signed.
-        region: to sign for.
-    """
+    """A session that keeps its connections, signs (with credentials), and retries what may pass."""
     retry = Retry(
         total=RETRIES,
         backoff_factor=0.1,
@@ -289,11 +280,7 @@ def fitting[Part](
 ) -> Iterator[Sequence[Part]]:
     """At most that many at a time, and no more than fit into a request, in their order.
 
-    Args:
-        whole: what is asked for or written.
-        most: how many at a time.
-        document: makes the document of some.
-        request_bytes: how large a request may be; 0 for any size. A single one is never split.
+    A single one is never split; `request_bytes` 0 means any size.
     """
     for first in range(0, len(whole), most):
         part = whole[first : first + most]

@@ -68,17 +68,8 @@ def read(
     """Those of the buckets that are stored, with the parts of those that need them.
 
     A bucket that the API cannot give costs nothing here: the sums that need it are refused. This
-    package's client is asked by several threads.
-
-    Args:
-        client: carries out GraphQL documents; its `request_bytes`, if it has that, is obeyed.
-        wanted: of each series, buckets that do not overlap.
-        now: the epoch minute that is running.
-        sleep: how to wait while the API throttles; a test passes its own.
-
-    Raises:
-        ContentionError: the API throttled for too long.
-        ApiError: (with this package's client) the API refused, or did not answer.
+    package's client is asked by several threads. `wanted` has buckets that do not overlap, `now`
+    is the epoch minute that is running.
     """
     end = time.monotonic() + SECONDS
     send = partial(_send, client, Retries(lambda: end - time.monotonic(), sleep, advice=_ADVICE))

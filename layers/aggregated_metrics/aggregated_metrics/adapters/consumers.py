@@ -40,17 +40,7 @@ when its mapping was last modified: epoch seconds."""
 def consumers(
     functions: "LambdaClient", tables: "DynamoDBClient", function: str, streams: Mapping[str, str]
 ) -> Consumers:
-    """The state of every stream's consumer.
-
-    Args:
-        functions: boto3's Lambda client.
-        tables: boto3's DynamoDB client.
-        function: the stream function's name.
-        streams: model name to its table's stream.
-
-    Raises:
-        ServiceError: Lambda or DynamoDB did not answer.
-    """
+    """The state of the consumer of each model's stream; `function` is the stream function."""
     try:
         found = _mappings(functions, function) if streams else {}
         return {
@@ -136,11 +126,7 @@ def as_of(
 
 
 def load_as_of(store: HourStore) -> AsOf:
-    """The stored as of of every record type; empty before the first update.
-
-    Raises:
-        ApiError: the API refused, or did not answer.
-    """
+    """The stored as of of every record type; empty before the first update."""
     (hour,) = store.load([STREAMS])
     return _stored(hour)
 
@@ -157,18 +143,8 @@ def update_as_of(
 ) -> AsOf:
     """Replace what is stored for readers; returns it. One read and one write.
 
-    Args:
-        found: the state of each model's consumer.
-        store: the hours of the API.
-        pending: has the notes of late batches.
-        models: those that are counted.
-        now: epoch seconds.
-        complete_after: seconds after its end at which a bucket may be complete.
-        hold_seconds: for how long a late batch, or a modified mapping, holds as of back.
-
-    Raises:
-        ServiceError: the table of pending hours did not answer.
-        ApiError: the API refused, or did not answer.
+    A bucket may be complete `complete_after` seconds after its end; a late batch, or a modified
+    mapping, holds as of back for `hold_seconds`.
     """
     counted = {model.name: model.counts_into for model in models}
     notes, known = pending.notes(hold_seconds), dict[str, float | None]()

@@ -48,16 +48,9 @@ type BeforeSave = Callable[[Sequence[Hour]], None]
 class Outcome:
     """What changing some hours did.
 
-    Attributes:
-        hours: how many were loaded and changed to the end.
-        saved: the buckets that were written.
-        conflicts: conditions that failed because another writer was first.
-        retries: rounds of load and save beyond the first.
-        rollups_left: hours with a rollup that is left to the sweeper.
-        unreadable: hours with a stored bucket that the API could not give: the bucket's key.
-        left_out: those of them of which nothing was written, because it is a minute.
-        evicted: Hour has it.
-        overflowed: buckets with a sum that is too large for its field.
+    `hours` counts those that were loaded and changed to the end, `conflicts` the conditions that
+    failed, `retries` the rounds beyond the first. `unreadable` has the key of a stored bucket that
+    the API could not give, also in `left_out` if it is a minute and nothing of its hour is written.
     """
 
     hours: int = 0
@@ -129,13 +122,9 @@ class HourStore:
         """Load hours, change them, save what differs; again where another writer was first.
 
         Hours are handled in groups that one query can load; groups run side by side, and no hour
-        is kept longer than its group.
-
-        Args:
-            ids: the hours.
-            edit: changes an hour in place; is called again on a newer state of the same hour.
-            before_save: called with the changed hours that are about to be written.
-            done: called with each hour once, when nothing more of it is written.
+        is kept longer than its group. `edit` is called again on a newer state of the same hour,
+        `before_save` with the changed hours that are about to be written, `done` with each hour
+        once, when nothing more of it is written.
 
         Raises:
             ContentionError: the time ran out first.
@@ -253,10 +242,8 @@ class HourStore:
         """The hours that have a 60-minute bucket; of a breakdown those of all scopes.
 
         It reads an index, which may be a moment behind, day by day. Where a page is not all of a
-        day only what begins with an hour is read: four buckets of a series, not 77.
-
-        Args:
-            spans: account, record type and epoch minutes: `[first, end)`.
+        day only what begins with an hour is read: four buckets of a series, not 77. A span is
+        account, record type and epoch minutes: `[first, end)`.
         """
         left: list[Span] = [
             (account_id, name, max(first, day), min(end, day + DAY), None)
@@ -295,20 +282,12 @@ class HourStore:
     # Requests -------------------------------------------------------------------------------------
 
     def execute(self, document: str, variables: dict[str, Any]) -> dict[str, Any]:
-        """Carry out a query; where it is throttled, again after a while.
-
-        Raises:
-            ContentionError: it is throttled until the time is over.
-        """
+        """Carry out a query; where it is throttled, again after a while."""
         request = partial(self._client.execute, document, variables)
         return self._retries.call_with_backoff(request, "a query is not answered")
 
     def _given(self, document: str, variables: dict[str, Any]) -> dict[str, Any]:
-        """The data of a query, also where some records are missing from it: null, with an error.
-
-        Raises:
-            GraphQLError: the request was refused whole.
-        """
+        """The data of a query, also where some records are missing from it: null, with an error."""
         try:
             return self.execute(document, variables)
         except GraphQLError as error:

@@ -108,11 +108,9 @@ class PendingHours:
     def touch(self, hours: Mapping[HourId, int | None]) -> int:
         """Put entries before the hours are written; return how many.
 
-        Args:
-            hours: hour to when its next bucket elapses (epoch seconds); None when all have.
-
-        An hour that this process has put already is skipped, if that entry is no later, is still
-        ahead, and this invocation certainly ends before the hour is over.
+        `hours` is hour to when its next bucket elapses (epoch seconds), None when all have. One
+        that this process has put already is skipped, if that entry is no later, is still ahead, and
+        this invocation certainly ends before the hour is over.
         """
         # 1. Until this invocation has certainly ended no check may forget the hours: its writes
         #    come after this, and may be on their way when it is long dead. A complete hour is due

@@ -37,10 +37,8 @@ type Message = tuple[str, str]
 class Queue:
     """A queue of SQS. Every method raises ServiceError if it refuses or is silent.
 
-    Args:
-        connect: gives boto3's SQS client, when it is first needed: most invocations need none.
-        url: the queue's; empty only if nothing is sent and nobody asks.
-        setting: the variable that names it.
+    `connect` gives boto3's client when it is first needed: most invocations need none. `setting` is
+    the variable that names the queue.
     """
 
     def __init__(self, connect: "Callable[[], SQSClient]", url: str, setting: str) -> None:
@@ -105,11 +103,7 @@ def send_rejects(
 ) -> int:
     """Send records to the quarantine queue; return how many. On an error retry the batch.
 
-    Args:
-        queue: the quarantine queue.
-        rejects: the records, with the reasons.
-        now: when they were refused.
-        kept: the attributes that a record too large for a message keeps.
+    `kept` are the attributes that a record too large for a message keeps.
     """
     at = now.astimezone(UTC).isoformat(timespec="milliseconds")
     queue.send([_message(reject, at, kept) for reject in rejects])
@@ -150,11 +144,7 @@ def record_of(body: str) -> Mapping[str, Any] | None:
 
 
 def failed_batch(objects: "S3Client", note: str) -> Any:
-    """The event that the stream function was invoked with, by the note of its batch.
-
-    Raises:
-        ServiceError: the note names no object, it does not exist, or it is not JSON.
-    """
+    """The event that the stream function was invoked with, by the note of its batch."""
     try:
         place = json.loads(note)["detail"]
         bucket, key = place["bucket"]["name"], place["object"]["key"]

@@ -90,11 +90,7 @@ def packed[Part](
 def read_page(
     execute: Execute, document: tuple[str, dict[str, Any]], alias: str
 ) -> tuple[list[Any], dict[int, Sequence[str]], str | None]:
-    """A page's rows, null for one that is not given whole; its field that failed; the next token.
-
-    Raises:
-        GraphQLError: the page itself failed.
-    """
+    """A page's rows, null for one not given whole; its field that failed; the next token."""
     failed: dict[int, Sequence[str]] = {}
     try:
         page = execute(*document)[alias]

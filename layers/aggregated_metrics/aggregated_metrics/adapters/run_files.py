@@ -35,16 +35,10 @@ _MISSING = frozenset({"NoSuchKey", "404"})
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The plan of one run.
+    """The plan of one run, which has its execution's name.
 
-    Attributes:
-        name: the execution's.
-        began: epoch seconds, before anything was read.
-        repair: whether drift is repaired.
-        segments: model to the number of segments that its table is scanned in.
-        partitions: how many parts the totals are reduced in.
-        read_units: model to the read units a second of one scanner.
-        breakdowns: the breakdowns that are counted.
+    By model: in how many `segments` its table is scanned, and the `read_units` a second of one
+    scanner. The totals are reduced in so many `partitions`.
     """
 
     name: str
@@ -60,15 +54,9 @@ class Run:
 class Part:
     """What a scanner has read of its segment at once.
 
-    Attributes:
-        model: whose rows were read.
-        number: from 0.
-        next: DynamoDB's key to continue from; None at the segment's end.
-        rows: how many were read of the whole segment so far.
-        began, ended: when this part's rows were read: epoch seconds.
-        uncountable: the number of rows that cannot be counted, by reason.
-        blocks: the key of the totals.
-        offsets: where each partition's block begins there, and where the last one ends.
+    `next` is DynamoDB's key to continue from, None at the segment's end; `rows` counts those of the
+    whole segment so far, `uncountable` the others by reason. `blocks` is the key of the totals,
+    `offsets` where each partition's block begins there, and where the last one ends.
     """
 
     model: str
@@ -88,12 +76,7 @@ class Part:
 
 
 class RunFiles:
-    """The files of runs; RunError if one does not exist.
-
-    Args:
-        client: boto3's S3 client.
-        bucket: the bucket's name.
-    """
+    """The files of runs; RunError if one does not exist."""
 
     def __init__(self, client: "S3Client", bucket: str) -> None:
         self._client = client

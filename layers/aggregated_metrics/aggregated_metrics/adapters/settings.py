@@ -131,11 +131,7 @@ class Settings(BaseModel):
 
     @cached_property
     def streams(self) -> dict[str, str]:
-        """Model name to its table's stream: `table/label`.
-
-        Raises:
-            SettingsError: no model is known for a table.
-        """
+        """Model name to its table's stream: `table/label`."""
         try:
             return {
                 self.models.of_table(stream.partition("/")[0], self.SOURCE_TABLES).name: stream
@@ -151,11 +147,7 @@ class Settings(BaseModel):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Read and check the settings.
-
-        Raises:
-            SettingsError: a variable is missing or wrong; the message names each and its remedy.
-        """
+        """Read and check the settings; the error names each wrong variable and its remedy."""
         try:
             return cls.model_validate(dict(environment))
         except ValidationError as error:

@@ -41,11 +41,7 @@ def index_pages(
     *,
     newest_first: bool = True,
 ) -> Iterator[Page]:
-    """The pages of an account's rows under a condition, through the API's own index.
-
-    Raises:
-        ApiError: the API refused, or did not answer.
-    """
+    """The pages of an account's rows under a condition, through the API's own index."""
     name, by = model.name, model.listing
     if by is None:
         raise ValueError(f"{name} has no index to list its rows by")

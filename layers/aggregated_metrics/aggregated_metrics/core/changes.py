@@ -41,13 +41,9 @@ type Reject = tuple[Mapping[str, Any], str]
 class Batch:
     """What the records of one event change: they are of one shard of one table's stream.
 
-    Attributes:
-        shard: the shard's digest, as checkpoints name it.
-        model: the name of the model whose rows changed.
-        first, newest: when those records were created: epoch seconds, None if they do not say.
-        last: the greatest sequence number among the records.
-        hours: what each hour gets: minute to deltas, in no order.
-        rejects: records that cannot be counted.
+    `shard` is its digest, as checkpoints name it; `last` the greatest sequence number; `first` and
+    `newest` when those records were created (epoch seconds, None if they do not say). An hour gets
+    deltas by minute, in no order.
     """
 
     shard: str = ""
@@ -177,8 +173,7 @@ def _spread(
 def _parts(record: Mapping[str, Any]) -> tuple[int, float | None, Any, Any]:
     """A record's sequence number, when it was created, and what its row was before and after.
 
-    Raises:
-        AttributeError, KeyError, TypeError, ValueError: `_reason` says why.
+    It raises what a malformed record makes it raise: `_reason` says why.
     """
     change, name = record["dynamodb"], record["eventName"]
     if change.get("StreamViewType", _VIEW_TYPE) != _VIEW_TYPE:

@@ -51,11 +51,7 @@ def cover(start: datetime, end: datetime) -> list[tuple[datetime, int]]:
 
 
 def minutes(start: datetime, end: datetime) -> tuple[int, int]:
-    """The first minute that begins in `[start, end)`, and the first one after it.
-
-    Raises:
-        ArgumentError: a time has no offset, or `end` is before `start`.
-    """
+    """The first minute that begins in `[start, end)`, and the first one after it."""
     first, last = (_ceiling(buckets.require_aware(moment)) for moment in (start, end))
     if last < first:
         raise ArgumentError(f"the end {end.isoformat()} is before the start {start.isoformat()}")
@@ -87,10 +83,8 @@ def needs_parts(tile: Tile, known: Known) -> bool:
 def exact(tile: Tile, known: Known, zero: Measures) -> tuple[Measures, bool] | None:
     """The sums of a bucket's minutes, from the largest buckets that can tell; None for no bucket.
 
-    With them whether nothing more is expected. `zero` has as many measures as the series.
-
-    Raises:
-        GraphQLError: the API cannot give a stored bucket, and nothing finer replaces it.
+    With them whether nothing more is expected. `zero` has as many measures as the series. A stored
+    bucket that the API cannot give, and that nothing finer replaces, is an error.
     """
     stored = known.get(tile)
     if not (stored is None or isinstance(stored, str) or needs_parts(tile, known)):
@@ -129,10 +123,6 @@ def edges(
     a day on which clocks change has 23 or 25 hours, and a date that the zone skipped is no point.
     A step that divides a day begins again at each midnight. Any other step is exact minutes from
     the midnight before `first`.
-
-    Raises:
-        ArgumentError: the step is no multiple of a minute up to a month or makes too many points,
-            or `zone` is no tzinfo.
     """
     if not isinstance(zone, tzinfo):
         raise ArgumentError(

@@ -26,12 +26,7 @@ _LOGGED = 10
 
 @dataclass(frozen=True, slots=True)
 class Aggregator:
-    """Applies stream batches.
-
-    Attributes:
-        grace: seconds after its end at which a bucket may be complete.
-        window: the mapping's batching window, in seconds.
-    """
+    """Applies stream batches; `window` is the mapping's batching window, in seconds."""
 
     store: HourStore
     pending: PendingHours

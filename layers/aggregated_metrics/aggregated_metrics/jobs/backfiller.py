@@ -68,13 +68,7 @@ type _Number = Annotated[int, Field(ge=1, le=1000)]
 
 @dataclass(frozen=True, slots=True)
 class Backfiller:
-    """Carries out the steps of runs.
-
-    Attributes:
-        models: those that are counted, with the breakdowns that are switched on.
-        read_units: what all scanners of a table together may use a second.
-        concurrency: how many scanners work at once.
-    """
+    """Carries out the steps of runs; a table's scanners together use `read_units` a second."""
 
     rows: TableRows
     files: RunFiles
@@ -214,11 +208,7 @@ class Backfiller:
         return {"run": run.name}, {"run": run.name, "scanned": rows}
 
     def _parts(self, run: Run, number: int) -> dict[str, list[Part]]:
-        """A pass's parts by model.
-
-        Raises:
-            RunError: a segment has not been read to its end.
-        """
+        """A pass's parts by model, if every segment has been read to its end."""
         found: dict[str, list[Part]] = {model: [] for model in run.segments}
         for part in self.files.parts(run.name, number):
             found[part.model].append(part)

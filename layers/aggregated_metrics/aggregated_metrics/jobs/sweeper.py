@@ -25,13 +25,9 @@ type _Visited = tuple[Outcome, int, Exception | None]
 
 @dataclass(frozen=True, slots=True)
 class Sweeper:
-    """Completes elapsed buckets.
+    """Completes elapsed buckets, `grace` seconds after their end, as far as streams are applied.
 
-    Attributes:
-        grace: seconds after its end at which a bucket may be complete.
-        complete_until: of a record type, until when its stream is applied (epoch seconds).
-        hold_seconds: after these an hour that may not be completed yet is due again, behind the
-            others.
+    An hour that may not be completed yet is due again after `hold_seconds`, behind the others.
     """
 
     store: HourStore

@@ -260,10 +260,11 @@ class _History:
             self.world.invoke("stream_aggregator", window_event(change.record))
 
     def _lose(self) -> None:
-        """A batch ages out."""
-        if self.world.undelivered:
-            self.world.lose_batch([change.record for change in self.world.undelivered])
-            self.world.lose()
+        """A batch of each table ages out."""
+        lost = [change.record for change in self.world.undelivered]
+        for arn in sorted({record["eventSourceARN"] for record in lost}):
+            self.world.lose_batch([each for each in lost if each["eventSourceARN"] == arn])
+        self.world.lose()
 
     def _overwrite(self) -> None:
         """Another writer replaces a minute's metadata."""

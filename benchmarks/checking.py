@@ -36,9 +36,11 @@ class History:
         self.read = 0
         self.api = FakeAppSync(clock=lambda: self.now)
         self.ports = local.LocalPorts(self.api)
+        streams = local.stream_arns(_MODELS)
+        self.ports.mappings.enable(streams.split(","), NOW - timedelta(hours=1))
         self._engine = seams.Engine(
             local.ENVIRONMENT
-            | {"STREAM_ARNS": local.stream_arns(_MODELS), "BACKFILL_BUCKET": "runs"}
+            | {"STREAM_ARNS": streams, "BACKFILL_BUCKET": "runs"}
             | {"BACKFILL_READ_UNITS": "1000000"},
             clock=lambda: self.now,
             sleep=self.pass_by,

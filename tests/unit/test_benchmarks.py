@@ -71,6 +71,11 @@ def test_a_history_is_read_twice_and_then_right(work: Any) -> None:
     assert work(3, 1) == 2.0
 
 
+def test_one_old_hour_in_each_of_some_days_is_read_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking, "_DAYS", 3)
+    assert checking.old_hours() == 2.0
+
+
 def test_a_ratio_is_taken_round_by_round() -> None:
     both, parse = Sample([3.0, 6.0, 9.0]), Sample([2.0, 4.0, 6.0])
     assert both.minus(parse).over(parse).values == [0.5, 0.5, 0.5]

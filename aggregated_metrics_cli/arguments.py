@@ -77,7 +77,7 @@ def _show(command: argparse.ArgumentParser) -> None:
         help="what is stored of the hour that holds --start: buckets, metadata, pending checks",
     )
     command.add_argument(
-        "--scope", metavar="ID", help="--explain: a breakdown's scorecard or score"
+        "--breakdown-id", metavar="ID", help="--explain: a breakdown's scorecard or score"
     )
 
 

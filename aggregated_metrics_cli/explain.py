@@ -22,7 +22,7 @@ def run(options: Namespace, deployment: Deployment, output: Output) -> int:
         raise CommandError("--explain needs --start, and --record-type once")
     deployment.needs("PendingHoursTable")
     minute = buckets.to_minute(buckets.parse(options.start))
-    series = Series(options.account, options.record_types[0], options.scope)
+    series = Series(options.account, options.record_types[0], options.breakdown_id)
     hour_id = HourId(series, buckets.floor(minute, buckets.HOUR))
     (hour,) = deployment.process.store(lambda: REQUEST_SECONDS).load([hour_id])
     stored = list(_stored(hour))

@@ -163,6 +163,8 @@ class Demo:
         """Say what is being done; gives what says how many seconds it has taken."""
         self.step = step
         self.status.update(step)
+        if not self.console.is_terminal:  # which shows the status
+            _starting(self.console, step)
         began = time.monotonic()
         ended: list[float] = []
         yield lambda: (ended[0] if ended else time.monotonic()) - began

@@ -130,7 +130,7 @@ class AppSyncClient:
         except requests.RequestException as error:
             raise TransportError(
                 f"no answer from {self._endpoint} ({type(error).__name__}: {error}); "
-                "check GRAPHQL_ENDPOINT and the network",
+                "check the endpoint and the network",
                 operation=operation,
             ) from error
         return _data(response, operation)
@@ -300,7 +300,7 @@ def _data(response: requests.Response, operation: str) -> dict[str, Any]:
     if response.is_redirect:
         raise TransportError(
             f"the endpoint redirects to {response.headers['location']}, and credentials are sent "
-            "to no other place: check GRAPHQL_ENDPOINT",
+            "to no other place: check the endpoint",
             operation=operation,
         )
     try:
@@ -313,9 +313,7 @@ def _data(response: requests.Response, operation: str) -> dict[str, Any]:
         kind, message = _judged(response.status_code, errors)
         raise kind(message, operation=operation, errors=errors, data=data)
     if not isinstance(data, dict):
-        raise TransportError(
-            "the answer is not GraphQL's: check GRAPHQL_ENDPOINT", operation=operation
-        )
+        raise TransportError("the answer is not GraphQL's: check the endpoint", operation=operation)
     return data
 
 

@@ -211,7 +211,7 @@ def test_explain_shows_what_is_stored_and_pending_of_an_hour_and_reads_no_rows(
 
 def test_explain_shows_a_breakdowns_hour_and_why_a_check_is_open(shell: Shell) -> None:
     break_down(shell.world, "card-1")
-    explain = f"show --explain {HOUR} --record-type scoreResultsByScorecard --scope card-1"
+    explain = f"show --explain {HOUR} --record-type scoreResultsByScorecard --breakdown-id card-1"
     hour = HourId(Series("acct-1", "scoreResultsByScorecard", "card-1"), minute(TEN))
     shell.world.pending().open_check(hour, "a limit stopped its reading", deferred=True)
     found = shell.json(explain)

@@ -84,7 +84,7 @@ def counted(model: Model, *given: rows.Attributes) -> list[MinuteTotal]:
     totals, uncountable = Totals(), Counter[str]()
     count(model, [image(row) for row in given], totals, uncountable)
     assert not uncountable
-    return [total for _, total in totals.items()]
+    return [total for _, minutes in totals.items() for total in minutes.values()]
 
 
 def test_a_row_is_known_by_its_models_identifier() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import boto3
 import pytest
-from aggregated_metrics.core.findings import Drift, Findings
+from aggregated_metrics.core.findings import Findings
 from aggregated_metrics.core.measures import Measures
 from aggregated_metrics.core.series import HourId, Series
 from botocore.exceptions import ClientError
@@ -26,8 +26,8 @@ STACK = {
 }
 RANGE = "--account a --start 2026-11-22 --end 2026-11-23"
 ASKED = {"accountId": "a", "start": "2026-11-22T00:00:00Z", "end": "2026-11-23T00:00:00Z"}
-SERIES = Series("a", "scoreResultsByScorecard", "card-1")
-DRIFT = Drift(HourId(SERIES, 0), 5, 1, Measures(7), Measures(3), ())
+HOUR = HourId(Series("a", "scoreResultsByScorecard", "card-1"), 0)
+DRIFT = (5, 1, {"count": 7}, {"count": 3})
 RIGHT = Findings(hours=24, minutes=90, rows=1_000).as_result()
 
 
@@ -154,7 +154,7 @@ def test_what_cannot_be_asked_is_refused_before_anything_starts(
         ({"drift": 300, "repaired": 300}, 0, "… and 100 more"),
         ({"in_flux": 2}, 1, "Run this again in a few minutes"),
         ({"unverified": 1}, 1, "could not be compared"),
-        ({"deferred": 1}, 1, "backfill --models"),
+        ({"deferred": {HOUR}}, 1, "backfill --models"),
         ({"still_uncountable": 3}, 1, "3 records in quarantine still cannot be counted: correct"),
         ({"not_reached": ["a: Item"], "not_reached_count": 1}, 2, "not reached: a: Item"),
         ({"failed": ["a: Task: no answer"]}, 2, "could not be checked: a: Task: no answer"),
@@ -166,7 +166,7 @@ def test_the_exit_code_and_the_lines_follow_the_report(
     rest: dict[str, Any] = {name: value for name, value in found.items() if name != "drift"}
     findings = Findings(minutes=90, **rest)
     for _ in range(found.get("drift", 0)):
-        findings.report_drift(DRIFT)
+        findings.report_drift(HOUR, DRIFT)
     shell.machine.ends["output"] = json.dumps(findings.as_result())
     assert shell.run(f"repair {RANGE}") == code
     assert says in " ".join(shell.out.split())

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from aggregated_metrics.core.measures import Measures
-from aggregated_metrics.core.series import HourId, Series, Target
+from aggregated_metrics.core.series import HourId, Series
 from aggregated_metrics.core.totals import (
     GroupKey,
     MinuteTotal,
@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 MINUTE = 29_000_040
+HOUR = HourId(Series("a", "items"), MINUTE)
 ONE = Measures(count=1)
 
 _TEXTS = st.sampled_from(["acct-1", "a#b", "ü\t\n\ud800", "7"])
@@ -50,10 +51,8 @@ def totals_of(counted: list[Row]) -> Totals:
 
 
 def one(row_id: str = "r", measures: Measures = ONE, *, indexed: bool = True) -> MinuteTotal:
-    series = Series("a", "items")
-    found = totals_of([(row_id, [series], MINUTE, measures, indexed)]).at(Target(series, MINUTE))
-    assert found is not None
-    return found
+    totals = totals_of([(row_id, [HOUR.series], MINUTE, measures, indexed)])
+    return totals.hour(HOUR)[MINUTE]
 
 
 def test_indexed_and_unindexed_rows_are_added_up_apart() -> None:
@@ -88,26 +87,25 @@ def test_the_order_in_which_rows_are_read_changes_nothing(counted: list[Row], ra
     whole = totals_of(counted)
     random.shuffle(counted)
     assert dict(totals_of(counted).items()) == dict(whole.items())
-    assert len(whole) == len(list(whole.items()))
+    assert len(whole) == sum(len(minutes) for _, minutes in whole.items())
 
 
-@given(_ROWS)
-def test_an_hour_is_read_and_removed_alone(counted: list[Row]) -> None:
+@given(_ROWS, st.randoms())
+def test_hours_are_taken_out_alone(counted: list[Row], random: Any) -> None:
     totals, whole = totals_of(counted), totals_of(counted)
-    for hour in whole.hours():
-        minutes = {t.minute: total for t, total in whole.items() if t.hour == hour}
-        assert totals.hour(hour) == totals.pop_hour(hour) == minutes
-        assert totals.hour(hour) == totals.pop_hour(hour) == {}
-    assert len(totals) == 0
-    assert list(totals.items()) == []
+    hours = {hour for hour in whole.hours() if random.random() < 0.5}
+    taken = totals.take(hours | {HOUR})
+    assert taken.hours() | totals.hours() == whole.hours()
+    assert taken.hours() & totals.hours() == set()
+    assert len(taken) + len(totals) == len(whole)
+    assert all(taken.hour(hour) == whole.hour(hour) for hour in hours)
 
 
 def test_rows_of_other_hours_than_those_asked_for_are_left_out() -> None:
-    items, tasks = Series("a", "items"), Series("a", "predictionItems")
-    wanted = {HourId(tasks, MINUTE - MINUTE % 60)}
     totals = Totals()
-    totals.add("r", [items, tasks], MINUTE, ONE, indexed=True, hours=wanted)
-    assert totals.hours() == wanted
+    series = [HOUR.series, Series("a", "predictionItems")]
+    totals.add("r", series, MINUTE, ONE, indexed=True, hours={HOUR})
+    assert totals.hours() == {HOUR}
 
 
 @given(_ROWS, st.integers(1, 9))
@@ -123,9 +121,9 @@ def test_packed_totals_are_read_back_in_the_order_of_their_keys_each_in_its_part
         assert keys == sorted(set(keys))
         for key, content in lines:
             assert partition_of(key.account_id, key.hour, partitions) == number
-            for target, total in read(key, content):
-                assert GroupKey("FeedbackItem", target.series.account_id, target.hour.start) == key
-                found.put(target, total)
+            for hour, minute, total in read(key, content):
+                assert GroupKey("FeedbackItem", hour.series.account_id, hour.start) == key
+                found.put(hour, minute, total)
     assert dict(found.items()) == dict(totals.items())
 
 

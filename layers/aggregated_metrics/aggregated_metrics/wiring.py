@@ -159,7 +159,7 @@ def reconciler(process: Process, context: Any) -> "Reconciler":
 
     settings, left = process.settings, time_left(context)
     return Reconciler(
-        recount=lambda rows_limit: recount(process, left, rows_limit),
+        recount=recount(process, left),
         pending=process.pending(left),
         quarantine=process.queue("QUARANTINE_QUEUE_URL"),
         failed_batches=process.queue("FAILED_BATCHES_QUEUE_URL"),
@@ -185,7 +185,7 @@ def backfiller(process: Process, context: Any) -> "Backfiller":
     return Backfiller(
         rows=TableRows(process.aws("dynamodb"), settings.streams),
         files=RunFiles(process.aws("s3"), settings.BACKFILL_BUCKET),
-        recount=recount(process, left, settings.CHECK_ROWS_LIMIT),
+        recount=recount(process, left),
         pending=process.pending(left),
         models=settings.models,
         clock=process.clock,
@@ -195,7 +195,7 @@ def backfiller(process: Process, context: Any) -> "Backfiller":
     )
 
 
-def recount(process: Process, left: Callable[[], float], rows_limit: int) -> "Recount":
+def recount(process: Process, left: Callable[[], float]) -> "Recount":
     """What counts again, compares and repairs, for one invocation."""
     from aggregated_metrics.adapters.consumers import load_as_of  # noqa: PLC0415 - cold start
     from aggregated_metrics.adapters.source_rows import index_pages  # noqa: PLC0415 - cold start
@@ -219,7 +219,6 @@ def recount(process: Process, left: Callable[[], float], rows_limit: int) -> "Re
         settle_seconds=settings.SETTLE_SECONDS,
         complete_until=complete_until,
         lifetimes=settings.SOURCE_LIFETIME_DAYS,
-        rows_limit=rows_limit,
     )
 
 

@@ -8,14 +8,14 @@ merges them without holding one of them whole.
 import json
 import zlib
 from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, ItemsView, Iterable, Iterator, Mapping
 from functools import cache
 from hashlib import blake2s
 from typing import Any, NamedTuple
 
 from aggregated_metrics.core.buckets import DAY, HOUR, floor
 from aggregated_metrics.core.measures import Measures, Sums, plus
-from aggregated_metrics.core.series import HourId, Series, Target
+from aggregated_metrics.core.series import HourId, Series
 
 _MOST = 2**64
 _CHUNK = 8192
@@ -61,12 +61,12 @@ def _zero(number: int) -> Measures:
 
 
 class Totals:
-    """Totals by series and minute, of any number of accounts."""
+    """Totals by hour and minute, of any number of accounts."""
 
-    __slots__ = ("_series", "_size")
+    __slots__ = ("_hours", "_size")
 
     def __init__(self) -> None:
-        self._series: dict[Series, dict[int, MinuteTotal]] = {}
+        self._hours: dict[HourId, dict[int, MinuteTotal]] = {}
         self._size = 0
 
     def add(
@@ -84,50 +84,39 @@ class Totals:
         mark = fingerprint(row_id, measures, indexed=indexed)
         total = MinuteTotal(measures, none, mark) if indexed else MinuteTotal(none, measures, mark)
         for each in series:
-            if hours is None or HourId(each, start) in hours:
-                self.put(Target(each, minute), total)
+            hour = HourId(each, start)
+            if hours is None or hour in hours:
+                self.put(hour, minute, total)
 
-    def put(self, target: Target, total: MinuteTotal) -> None:
+    def put(self, hour: HourId, minute: int, total: MinuteTotal) -> None:
         """Add totals to those of a minute."""
-        minutes = self._series.setdefault(target.series, {})
-        before = minutes.get(target.minute)
+        minutes = self._hours.setdefault(hour, {})
+        before = minutes.get(minute)
         self._size += before is None
-        minutes[target.minute] = total if before is None else before.merged(total)
+        minutes[minute] = total if before is None else before.merged(total)
 
-    def at(self, target: Target) -> MinuteTotal | None:
-        """Those of one minute; None without rows."""
-        return self._series.get(target.series, {}).get(target.minute)
-
-    def hour(self, hour: HourId) -> dict[int, MinuteTotal]:
+    def hour(self, hour: HourId) -> Mapping[int, MinuteTotal]:
         """Those of an hour's minutes that have rows."""
-        minutes = self._series.get(hour.series, {})
-        return {m: minutes[m] for m in range(hour.start, hour.start + HOUR) if m in minutes}
-
-    def pop_hour(self, hour: HourId) -> dict[int, MinuteTotal]:
-        """Remove an hour; returns what it had."""
-        found, minutes = self.hour(hour), self._series.get(hour.series, {})
-        for minute in found:
-            del minutes[minute]
-        self._size -= len(found)
-        if not minutes:
-            self._series.pop(hour.series, None)
-        return found
+        return self._hours.get(hour, {})
 
     def hours(self) -> set[HourId]:
         """Every hour with a row."""
-        return {
-            HourId(series, start)
-            for series, minutes in self._series.items()
-            for start in {floor(minute, HOUR) for minute in minutes}
-        }
+        return set(self._hours)
 
-    def items(self) -> Iterator[tuple[Target, MinuteTotal]]:
-        """Every minute with a row, and its totals."""
-        for series, minutes in self._series.items():
-            for minute, total in minutes.items():
-                yield Target(series, minute), total
+    def items(self) -> ItemsView[HourId, Mapping[int, MinuteTotal]]:
+        """Every hour with a row, and the totals of its minutes."""
+        return self._hours.items()
+
+    def take(self, hours: Iterable[HourId]) -> "Totals":
+        """Remove hours; returns what they had."""
+        taken = Totals()
+        taken._hours = {hour: self._hours.pop(hour) for hour in hours if hour in self._hours}
+        taken._size = sum(map(len, taken._hours.values()))
+        self._size -= taken._size
+        return taken
 
     def __len__(self) -> int:
+        """How many minutes have rows."""
         return self._size
 
 
@@ -149,32 +138,28 @@ def partition_of(account_id: str, minute: int, partitions: int) -> int:
     return _hash(f"{minute // DAY}#{account_id}") % partitions
 
 
-type _Line = dict[Series, list[Any]]
-
-
 def pack(totals: Totals, model: str, partitions: int) -> list[bytes]:
     """A compressed block for each partition, empty for one without totals.
 
     A line has the key, then for each series its names and [minute, fingerprint, indexed, unindexed]
     of each minute; `unindexed` is left out where it is zero.
     """
-    lines: dict[GroupKey, _Line] = defaultdict(dict)
-    for (series, minute), total in totals.items():
-        key = GroupKey(model, series.account_id, floor(minute, HOUR))
-        entry = [minute, total.fingerprint, total.indexed]
-        entry += [total.unindexed] if any(total.unindexed) else []
-        lines[key].setdefault(series, [*series[1:], []])[-1].append(entry)
-    blocks: list[list[GroupKey]] = [[] for _ in range(partitions)]
-    for key in sorted(lines):
-        blocks[partition_of(key.account_id, key.hour, partitions)].append(key)
-    return [_block({key: lines[key] for key in keys}) for keys in blocks]
+    blocks = [defaultdict[GroupKey, list[Any]](list) for _ in range(partitions)]
+    for ((account_id, *names), start), totals_of in totals.items():
+        minutes = [
+            [minute, total.fingerprint, total.indexed, *([total.unindexed] * any(total.unindexed))]
+            for minute, total in totals_of.items()
+        ]
+        block = blocks[partition_of(account_id, start, partitions)]
+        block[GroupKey(model, account_id, start)].append([*names, minutes])
+    return [_block(lines) for lines in blocks]
 
 
-def _block(lines: Mapping[GroupKey, _Line]) -> bytes:
+def _block(lines: Mapping[GroupKey, Any]) -> bytes:
     if not lines:
         return b""
     squeeze = zlib.compressobj(6, wbits=_WINDOW_BITS)
-    texts = (b"%b\t%b\n" % (_json(key), _json([*line.values()])) for key, line in lines.items())
+    texts = (b"%b\t%b\n" % (_json(key), _json(lines[key])) for key in sorted(lines))
     return b"".join(map(squeeze.compress, texts)) + squeeze.flush()
 
 
@@ -201,10 +186,10 @@ def _lines(block: bytes) -> Iterator[bytes]:
     yield from whole
 
 
-def read(key: GroupKey, content: bytes) -> Iterator[tuple[Target, MinuteTotal]]:
-    """The totals of a line."""
+def read(key: GroupKey, content: bytes) -> Iterator[tuple[HourId, int, MinuteTotal]]:
+    """The totals of a line: hour, minute and what its rows add."""
     for *names, minutes in json.loads(content):
-        series = Series(key.account_id, *names)
+        hour = HourId(Series(key.account_id, *names), key.hour)
         for minute, mark, indexed, *rest in minutes:
             unindexed = Measures(*rest[0]) if rest else _zero(len(indexed))
-            yield Target(series, minute), MinuteTotal(Measures(*indexed), unindexed, mark)
+            yield hour, minute, MinuteTotal(Measures(*indexed), unindexed, mark)

@@ -38,7 +38,7 @@ from aggregated_metrics.core.metadata import Pass
 from aggregated_metrics.core.models import Model, Models
 from aggregated_metrics.core.series import HourId, hour_key
 from aggregated_metrics.core.totals import GroupKey, Totals, pack, partition_of, read, unpack
-from aggregated_metrics.jobs.recount import Recount
+from aggregated_metrics.jobs.recount import Check, Recount
 
 PASSES = (1, 2)
 LINES_AT_ONCE = 320
@@ -310,17 +310,16 @@ class Backfiller:
         over = [hour for hour in hours if (hour.start + HOUR) * 60 <= first.began]
         if run.repair:
             self._expect(counted.difference(over), totals)
-        findings = Findings()
+        check = Check(run.repair, checks=known)
         try:
             if over:
                 over.sort(key=hour_key)
-                self.recount.settle(
-                    over, *totals, (first, second), known, findings, repair=run.repair
-                )
+                self.recount.settle(over, totals, (first, second), check)
         except Exception:
-            add_found(found, {"driftCount": findings.repaired, "repaired": findings.repaired})
+            repaired = check.findings.repaired
+            add_found(found, {"driftCount": repaired, "repaired": repaired})
             raise  # the next step finds the rest again
-        add_found(found, findings.as_result())
+        add_found(found, check.findings.as_result())
 
     def _expect(self, hours: Iterable[HourId], totals: Iterable[Totals]) -> None:
         """Leave hours with rows that were not over when pass 1 began to a later check."""
@@ -405,8 +404,8 @@ def _windows(lines: Iterable[_Line], after: GroupKey | None) -> Iterator[_Window
             after, keys, totals = keys[-1], [], (Totals(), Totals())
         keys.append(key)
         for _, number, content in same:
-            for target, total in read(key, content) if number else ():
-                totals[number - 1].put(target, total)
+            for total in read(key, content) if number else ():
+                totals[number - 1].put(*total)
     if keys:
         yield after, keys, totals
 

@@ -6,26 +6,21 @@ been read; so before hours are handed on, a *tail* reads what was updated meanwh
 it was first seen in the pass.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from aggregated_metrics.adapters.source_rows import (
-    UPDATED,
-    Page,
-    hours_condition,
-    prefix,
-    runs_of,
-)
+from aggregated_metrics.adapters import source_rows
+from aggregated_metrics.adapters.source_rows import UPDATED, Page, prefix
 from aggregated_metrics.core.buckets import HOUR, floor
 from aggregated_metrics.core.errors import UncountableError
 from aggregated_metrics.core.models import Model
-from aggregated_metrics.core.series import HourId, Target
+from aggregated_metrics.core.series import HourId, hour_key
 from aggregated_metrics.core.totals import Totals
 
 PART_HOURS = 300
 PART_MINUTES = 20_000
-"""So many hours, or minutes with rows, are handed on together."""
+"""About so many hours, or minutes with rows, are handed on together."""
 MOST_MINUTES = 100_000
 """So many minutes with rows are held at most; a reading that needs more stops."""
 TAIL_SECONDS = 10.0
@@ -35,8 +30,10 @@ _OVERLAP = timedelta(seconds=10)
 
 type ListRows = Callable[..., Iterator[Page]]
 """Lists an account's rows: source_rows.index_pages of one API."""
-type StoredHours = Callable[["Wanted", int, int], Collection[HourId]]
-"""The stored hours of breakdowns that start in a range of epoch minutes."""
+type StoredHours = Callable[[Iterable[tuple[str, str, int, int]]], Iterable[HourId]]
+"""The stored hours of accounts' breakdowns that start in a range of epoch minutes."""
+type Part = tuple[Sequence[HourId], Totals]
+"""Hours of which all rows are read, and totals that hold theirs."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ class Wanted:
             and (hour.series.record_type in self.breakdowns or hour in self.hours[hour.start])
         )
 
-    def only(self, hours: Collection[HourId]) -> "Wanted":
+    def only(self, hours: Iterable[HourId]) -> "Wanted":
         """Just these hours."""
         by_start: dict[int, set[HourId]] = {}
         for hour in hours:
@@ -82,7 +79,6 @@ class IndexPass:
         unverified: epoch minutes with a row that the API could not give.
         is_blind: whether not even the time of one is known: nothing further down may be lowered.
         is_over_limit: whether a limit, not the time, stopped it.
-        not_reached: the hours that it did not reach.
     """
 
     source: ListRows
@@ -95,89 +91,78 @@ class IndexPass:
     unverified: set[int] = field(default_factory=set)
     is_blind: bool = False
     is_over_limit: bool = False
-    not_reached: list[HourId] = field(default_factory=list)
     _totals: Totals = field(default_factory=Totals)
     _seen: set[int] = field(default_factory=set)
     _away: timedelta = timedelta()
-    _left: list[int] = field(init=False)
-    _tail_from: datetime = field(init=False)
 
     def __post_init__(self) -> None:
         self._left = sorted(self.wanted.hours)  # the next to be handed on is the last one
         self._tail_from = self._began = self.clock()
 
     @property
+    def not_reached(self) -> list[HourId]:
+        """The hours that it did not reach."""
+        return [hour for start in self._left for hour in self.wanted.hours[start]]
+
+    @property
     def is_slow(self) -> bool:
         """Whether reading alone took all the time, without what was done with its parts."""
-        alone = self.clock() - self._began - self._away
-        return self.pages > 0 and alone.total_seconds() >= self.seconds
+        return self.pages > 0 and self._elapsed() - self._away.total_seconds() >= self.seconds
 
-    def parts(self, stored: StoredHours) -> Iterator[tuple[Sequence[HourId], Totals]]:
-        """Hours of which all rows are read, newest first, and totals that hold theirs.
+    def parts(self, stored: StoredHours) -> Iterator[Part]:
+        """Hours of which all rows are read, newest first.
 
-        Args:
-            stored: finds the hours of the wanted breakdowns that have a bucket and may have no row.
+        `stored` finds the hours of the wanted breakdowns that have a bucket and may have no row.
 
         Raises:
             ApiError: the API refused, or did not answer.
         """
-        for part in self._parts(stored):
-            handed_on = self.clock()
-            yield part
-            self._away += self.clock() - handed_on
-
-    def _parts(self, stored: StoredHours) -> Iterator[tuple[Sequence[HourId], Totals]]:
         for bound in self._bounds():
-            stopped = self._must_stop()
-            passed = [start for start in self._left if prefix(start) > bound]
-            if passed and (stopped or self._is_enough(passed)) and self._read_tail():
-                yield self._hand_on(passed, stored)
-            if stopped or self._holds_too_much():
-                break
-        else:
-            # Nothing more can come: in parts all the same, and not once the time is short.
-            while self._left and not self._must_stop():
-                passed = self._left[-PART_HOURS:]
-                while len(passed) > 1 and self._number(passed) > PART_HOURS:
-                    passed = passed[len(passed) // 2 :]
-                if self._read_tail():
-                    yield self._hand_on(passed, stored)
-        self.not_reached = [h for start in self._left for h in self.wanted.hours[start]]
+            is_last = self._must_stop() or not bound
+            while (starts := self._passed(bound, is_last=is_last)) and self._read_tail():
+                part, handed_on = self._hand_on(starts, stored), self.clock()
+                yield part
+                self._away += self.clock() - handed_on
+                if self._must_stop():
+                    return
+            if self._must_stop():
+                return
 
     def _bounds(self) -> Iterator[str]:
-        """Read pages; after each, the sort-key text above which every row has been read."""
+        """Read pages; after each, the text of the index above which every row has been read."""
         model, account_id, starts = self.wanted.model, self.wanted.account_id, self._left
-        if model.listing is None or not starts:
-            return  # there is nothing to read: hours are handed on without totals
-        if self._must_stop():
-            yield "~"  # nothing has been read, therefore no hour may be handed on
+        if not starts or self._must_stop():
             return
-        if model.listing.by == UPDATED:
-            condition = {"ge": prefix(starts[0])}
+        conditions = [source_rows.hours_condition(*run) for run in source_rows.runs_of(starts)]
+        if model.listing and model.listing.by == UPDATED:
+            conditions = [{"ge": prefix(starts[0])}]
+        for condition in conditions if model.listing else ():
             for page in self.source(model, account_id, condition):
                 yield self._add(page) or "~"
-            return
-        for first, last in runs_of(starts):
-            for page in self.source(model, account_id, hours_condition(first, last)):
-                yield self._add(page) or "~"
-            yield prefix(first)[:-1]
+        yield ""
 
-    def _hand_on(
-        self, passed: Sequence[int], stored: StoredHours
-    ) -> tuple[Sequence[HourId], Totals]:
-        """Take hours out of what is held."""
-        starts = frozenset(passed)
-        hours = {hour for start in passed for hour in self.wanted.hours[start]}
-        if self.wanted.breakdowns:
-            hours |= {hour for hour in self._totals.hours() if hour.start in starts}
-            found = stored(self.wanted, min(passed), max(passed) + HOUR)
-            hours |= {hour for hour in found if hour.start in starts}
-        part = Totals()
-        for hour in hours:
-            for minute, total in self._totals.pop_hour(hour).items():
-                part.put(Target(hour.series, minute), total)
-        self._left = [start for start in self._left if start not in starts]
-        return sorted(hours, key=_order), part
+    def _passed(self, bound: str, *, is_last: bool) -> list[int]:
+        """The next hours above a bound, newest first; none if they are few and more may come."""
+        passed: list[int] = []
+        number = 0
+        for start in reversed(self._left):
+            if number >= PART_HOURS or prefix(start) <= bound:
+                break
+            passed.append(start)
+            number += max(1, len(self.wanted.hours[start]))
+        is_enough = number >= PART_HOURS or len(self._totals) >= PART_MINUTES
+        return passed if is_enough or is_last else []
+
+    def _hand_on(self, starts: Sequence[int], stored: StoredHours) -> Part:
+        """Take hours, the newest that are left, out of what is held."""
+        hours = {hour for start in starts for hour in self.wanted.hours[start]}
+        counted = self._totals.hours() if self.wanted.breakdowns else ()
+        hours.update(hour for hour in counted if hour.start >= starts[-1])
+        account_id, first, end = self.wanted.account_id, starts[-1], starts[0] + HOUR
+        found = stored((account_id, name, first, end) for name in self.wanted.breakdowns)
+        hours.update(hour for hour in found if hour in self.wanted)
+        self._left = self._left[: -len(starts)]
+        return sorted(hours, key=hour_key), self._totals.take(hours)
 
     def _read_tail(self) -> bool:
         """Read what was updated meanwhile; whether all of it is read. No hour is right before."""
@@ -220,25 +205,8 @@ class IndexPass:
         return last
 
     def _must_stop(self) -> bool:
-        if self.rows >= self.rows_limit:
-            self.is_over_limit = True
+        self.is_over_limit |= self.rows >= self.rows_limit or len(self._totals) >= MOST_MINUTES
         return self.is_over_limit or self._elapsed() >= self.seconds
 
     def _elapsed(self) -> float:
         return (self.clock() - self._began).total_seconds()
-
-    def _holds_too_much(self) -> bool:
-        if len(self._totals) >= MOST_MINUTES:
-            self.is_over_limit = True
-        return self.is_over_limit
-
-    def _is_enough(self, passed: Sequence[int]) -> bool:
-        return len(self._totals) >= PART_MINUTES or self._number(passed) >= PART_HOURS
-
-    def _number(self, starts: Sequence[int]) -> int:
-        return sum(max(1, len(self.wanted.hours[start])) for start in starts)
-
-
-def _order(hour: HourId) -> tuple[int, str, str, str]:
-    series = hour.series
-    return -hour.start, series.record_type, series.scorecard_id or "", series.score_id or ""

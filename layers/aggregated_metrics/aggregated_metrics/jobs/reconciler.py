@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -27,7 +28,7 @@ from aggregated_metrics.core.findings import Findings
 from aggregated_metrics.core.models import Models
 from aggregated_metrics.core.series import HourId, Series
 from aggregated_metrics.jobs.passes import Wanted
-from aggregated_metrics.jobs.recount import NOT_REACHED, REPAIRS_OFF, Known, Recount
+from aggregated_metrics.jobs.recount import NOT_REACHED, REPAIRS_OFF, Check, Recount
 
 MOST_ENTRIES = 100_000
 """So many pending hours are held at most in one run; the next run goes on."""
@@ -39,7 +40,12 @@ _DAY_SECONDS = 86_400
 _LOGGED = 10
 _SPARE_SECONDS = 120.0
 _SHAPES = "see events/reconciler/ for the events that this function takes"
-_RANGE = ("accountId", "start", "end", "recordTypes", "repair")
+_REPAIR = ("repair",)
+_NAMES = {
+    "range": ("accountId", "start", "end", "recordTypes", *_REPAIR),
+    "quarantine": _REPAIR,
+    "failedBatches": _REPAIR,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +53,13 @@ class Reconciler:
     """Carries out the reconciler's events.
 
     Attributes:
-        recount: makes the engine, with a limit of rows for each reading.
+        rows_limit: how many rows the hourly check reads of an account and model.
         models: those that are counted, with the breakdowns that are switched on.
         failed_batch: reads the event of a failed batch, by its note.
         grace: seconds after its end at which a bucket may be complete.
     """
 
-    recount: Callable[[int], Recount]
+    recount: Recount
     pending: PendingHours
     quarantine: Queue
     failed_batches: Queue
@@ -73,63 +79,51 @@ class Reconciler:
             RunError: some accounts and models could not be checked; the others were.
             AggregatedMetricsError: something could not be done; what was repaired is valid.
         """
-        kind, asked = _asked(event)
-        findings = Findings()
+        kind, asked, repair = _asked(event)
+        check = Check(repair, self.rows_limit)
         try:
             match kind:
                 case "range":
-                    self._range(asked, findings)
+                    self._range(asked, check)
                 case "quarantine":
-                    self._redrive(asked, findings, report)
+                    self._redrive(check, report)
                 case "failedBatches":
                     hours = self._take_up_failed_batches(report)
-                    self._check(hours, findings, repair=_repair(asked, otherwise=True))
+                    self._check(self._entries(hours, check.findings), check)
                 case _:
-                    self._pending(asked, findings, report)
+                    try:
+                        self._take_up_failed_batches(report)
+                    finally:  # whatever is wrong with the queue, the hours are checked
+                        self._check(self.pending.over(), check)
         finally:
-            report.update(_numbers(findings, kind))
-        if findings.failed:
+            report.update(_numbers(check.findings, kind))
+            if kind == "hourly":
+                report.update(self._open_checks())
+        if failed := check.findings.failed:
             raise RunError(
-                f"{len(findings.failed)} accounts and models could not be checked, the others "
-                f"were: {'; '.join(findings.failed[:_LOGGED])}"
+                f"{len(failed)} accounts and models could not be checked, the others were: "
+                f"{'; '.join(failed[:_LOGGED])}"
             )
-        return findings.as_result()
+        return check.findings.as_result()
 
     # The pending hours ----------------------------------------------------------------------------
 
-    def _pending(self, asked: Mapping[str, Any], findings: Findings, report: Report) -> None:
-        repair = _repair(asked, otherwise=False)
-        try:
-            try:
-                self._take_up_failed_batches(report)
-            finally:  # whatever is wrong with the queue, the hours are checked
-                self._check(None, findings, repair=repair)
-        finally:
-            report.update(self._open_checks())
-
-    def _check(self, only: Collection[HourId] | None, findings: Findings, *, repair: bool) -> None:
-        """Check the hours that have an entry and are over; `only` those."""
-        found = self.pending.over() if only is None else self._entries(only, findings)
-        listed = list(islice(found, MOST_ENTRIES))
-        entries = {
-            entry.hour: entry for entry in listed if self.pending.is_counted(entry, self.models)
-        }
-        checks = {
-            check.hour: check
-            for check in self.pending.open_checks()
-            if self.pending.is_counted(check, self.models)
-        }
-        now = self.clock().timestamp()
-        waiting = {
-            hour
-            for hour, check in checks.items()
-            if not repair and check.reason == REPAIRS_OFF and check.at > now - _DAY_SECONDS
-        }
-        first = {hour for hour, check in checks.items() if check.reason == NOT_REACHED}
-        todo = [hour for hour in entries if hour not in waiting]
-        known = Known(entries, checks, pending=True)
+    def _check(self, found: Iterable[Entry], check: Check) -> None:
+        """Check the hours of these entries, all of which are over."""
+        is_counted = partial(self.pending.is_counted, models=self.models)
+        entries = filter(is_counted, list(islice(found, MOST_ENTRIES)))
+        check.entries = {entry.hour: entry for entry in entries}
+        check.checks = {each.hour: each for each in filter(is_counted, self.pending.open_checks())}
+        yesterday = self.clock().timestamp() - _DAY_SECONDS
+        waiting, first = set[HourId](), set[HourId]()
+        for hour, known in check.checks.items():
+            if known.reason == NOT_REACHED:
+                first.add(hour)
+            elif known.reason == REPAIRS_OFF and known.at > yesterday and not check.repair:
+                waiting.add(hour)
+        todo = [hour for hour in check.entries if hour not in waiting]
         wanted = self._wanted(sorted(todo, key=lambda hour: hour not in first))
-        self.recount(self.rows_limit).check(wanted, known, findings, repair=repair)
+        self.recount.check(wanted, check)
 
     def _entries(self, hours: Collection[HourId], findings: Findings) -> Iterator[Entry]:
         """The entries of these hours; an hour that is not over is only named."""
@@ -142,22 +136,17 @@ class Reconciler:
 
     def _wanted(self, hours: Iterable[HourId]) -> list[Wanted]:
         """The hours by account and model, in the order of their first ones."""
-        groups: dict[tuple[str, str], dict[int, set[HourId]]] = {}
+        groups: dict[tuple[str, str], list[HourId]] = {}
         for hour in hours:
-            model = self.models.of(hour.series.record_type)
-            if model is not None:  # otherwise the sweeper deletes it
-                group = groups.setdefault((hour.series.account_id, model.name), {})
-                group.setdefault(hour.start, set()).add(hour)
+            if model := self.models.of(hour.series.record_type):
+                groups.setdefault((hour.series.account_id, model.name), []).append(hour)
         return [
-            Wanted(self.models[name], account_id, by_start)
-            for (account_id, name), by_start in groups.items()
+            Wanted(self.models[name], account_id, {}).only(group)
+            for (account_id, name), group in groups.items()
         ]
 
     def _open_checks(self) -> Report:
-        """What no check could settle: how many hours, and for how long (for the alarms).
-
-        Deferred ones are named by the models that a backfill has to count.
-        """
+        """What no check could settle, for the alarms; deferred hours by the models to backfill."""
         oldest = now = self.clock().timestamp()
         deferred = Counter[str]()
         for check in self.pending.open_checks():
@@ -174,32 +163,21 @@ class Reconciler:
 
     # Ranges ---------------------------------------------------------------------------------------
 
-    def _range(self, asked: Mapping[str, Any], findings: Findings) -> None:
-        if unknown := [name for name in asked if name not in _RANGE]:
-            raise EventError(f"range has the unknown name {unknown[0]!r}: use {', '.join(_RANGE)}")
-        repair = _repair(asked, otherwise=False)
-        account_id, hours = _hours(asked, until=self.clock().timestamp() - self.grace)
-        wanted = [
-            self._range_of(account_id, hours, names) for names in self._by_model(asked).values()
-        ]
-        known = Known(pending=repair)
-        self.recount(RANGE_ROWS).check(wanted, known, findings, repair=repair)
-        findings.not_reached = [
+    def _range(self, asked: Mapping[str, Any], check: Check) -> None:
+        account_id, starts = _hours(asked, until=self.clock().timestamp() - self.grace)
+        check.rows_limit = RANGE_ROWS
+        wanted = []
+        for model, names in self._by_model(asked).items():
+            by_breakdown = [name for name in names if name in self.models.breakdowns]
+            series = [Series(account_id, name) for name in names if name not in by_breakdown]
+            hours = {start: [HourId(each, start) for each in series] for start in starts}
+            wanted.append(Wanted(self.models[model], account_id, hours, by_breakdown))
+        self.recount.check(wanted, check)
+        check.findings.not_reached = [
             f"{name}: count its whole table: aggregated-metrics backfill --models "
             f"{name.rpartition(' ')[2]}"
-            for name in findings.not_reached
+            for name in check.findings.not_reached
         ]
-
-    def _range_of(self, account_id: str, hours: Sequence[int], names: Sequence[str]) -> Wanted:
-        whole = [name for name in names if name not in self.models.breakdowns]
-        model = self.models.of(names[0])
-        if model is None:
-            raise EventError(f"{names[0]} is not counted")
-        by_start = {
-            start: [HourId(Series(account_id, name), start) for name in whole] for start in hours
-        }
-        breakdowns = tuple(name for name in names if name not in whole)
-        return Wanted(model, account_id, by_start, breakdowns)
 
     def _by_model(self, asked: Mapping[str, Any]) -> dict[str, list[str]]:
         """The record types of a range, by model; without any all that an index lists."""
@@ -235,13 +213,10 @@ class Reconciler:
         hours: set[HourId] = set()
         errors: list[AggregatedMetricsError] = []
         number = uncountable = 0
-        while self.time_left() > _SPARE_SECONDS:
-            notes = self.failed_batches.receive(1)
-            if not notes:
-                break
+        while self.time_left() > _SPARE_SECONDS and (notes := self.failed_batches.receive(1)):
             try:
-                batch = self._fold(self.failed_batch(notes[0][0]))
-                hours |= self._expect(batch, LOST)
+                batch = self._expect(self.failed_batch(notes[0][0]), LOST)
+                hours |= batch.hours.keys()
                 now, kept = self.clock(), self.models.attributes
                 uncountable += send_rejects(self.quarantine, batch.rejects, now, kept)
                 self.failed_batches.delete(notes)
@@ -250,86 +225,59 @@ class Reconciler:
                 logger.warning("a lost batch is not taken up", extra={"reason": str(error)})
                 errors.append(error)
         report |= {"failedBatches": number, "quarantined": uncountable}
-        report["failedBatchErrors"] = len(errors)
         if errors:
             raise errors[0]
         return hours
 
-    def _redrive(self, asked: Mapping[str, Any], findings: Findings, report: Report) -> None:
-        """Give the hours of quarantined records entries, and check them.
-
-        A record that still cannot be counted stays in quarantine.
-        """
-        repair = _repair(asked, otherwise=True)
+    def _redrive(self, check: Check, report: Report) -> None:
+        """Give the hours of quarantined records entries, and check them; uncountable ones stay."""
         messages = self.quarantine.receive(MOST_MESSAGES)
         hours: set[HourId] = set()
         countable: list[Message] = []
         for message in messages:
             if (record := record_of(message[0])) is not None:
-                batch = self._fold({"Records": [record]})
-                hours |= self._expect(batch, REDRIVEN)
-                if not batch.rejects:
-                    countable.append(message)
-        done = countable if repair else []
+                batch = self._expect({"Records": [record]}, REDRIVEN)
+                hours |= batch.hours.keys()
+                countable += [] if batch.rejects else [message]
+        done = countable if check.repair else []
         self.quarantine.delete(done)
         self.quarantine.release([each for each in messages if each not in done])
-        findings.still_uncountable = len(messages) - len(countable)
-        report |= {"redriven": len(done), "stillUncountable": findings.still_uncountable}
-        self._check(hours, findings, repair=repair)
+        check.findings.still_uncountable = len(messages) - len(countable)
+        report["redriven"] = len(done)
+        self._check(self._entries(hours, check.findings), check)
 
-    def _fold(self, event: Any) -> Batch:
-        return fold(event, self.models, self.source_tables)
-
-    def _expect(self, batch: Batch, reason: str) -> set[HourId]:
+    def _expect(self, event: Any, reason: str) -> Batch:
         """Have the hours of records checked: by a Scan, where no index lists a row."""
+        batch = fold(event, self.models, self.source_tables)
         unindexed = batch.unindexed_hours()
 
         def expect(hour: HourId) -> None:
             deferred = hour in unindexed or not self.models.lists(hour.series.record_type)
             self.pending.expect(hour, reason, deferred=deferred)
 
-        for _ in map_concurrently(expect, sorted(batch.hours, key=str)):
-            pass
-        return set(batch.hours)
+        list(map_concurrently(expect, sorted(batch.hours, key=str)))
+        return batch
 
 
-def _asked(event: Any) -> tuple[str, Mapping[str, Any]]:
-    """What an event asks for, and its fields.
-
-    Raises:
-        EventError: nothing that this function does.
-    """
-    if isinstance(event, Mapping):
-        if set(event) <= {"repair"}:
-            return "hourly", event
-        ((kind, asked),) = [*event.items()][:1]
-        if len(event) == 1 and kind in {"range", "quarantine", "failedBatches"}:
-            if not isinstance(asked, Mapping):
-                raise EventError(f"{kind} is {asked!r}, not a JSON object: {_SHAPES}")
-            if kind != "range" and (unknown := sorted(set(asked) - {"repair"})):
-                raise EventError(f"{kind} has the unknown name {unknown[0]!r}: use repair")
-            return kind, asked
-    raise EventError(f"the event is none that this function takes: {_SHAPES}")
-
-
-def _repair(asked: Mapping[str, Any], *, otherwise: bool) -> bool:
-    """Whether drift is to be repaired; `otherwise` where it does not say.
-
-    Raises:
-        EventError: it says neither true nor false.
-    """
-    repair = asked.get("repair", otherwise)
+def _asked(event: Any) -> tuple[str, Mapping[str, Any], bool]:
+    """What an event asks for, its fields, and whether drift is to be repaired."""
+    kind, asked = "hourly", event
+    if isinstance(event, Mapping) and len(event) == 1 and not _NAMES.keys().isdisjoint(event):
+        ((kind, asked),) = event.items()
+    if not isinstance(asked, Mapping):
+        raise EventError(f"{kind} is {asked!r}, not a JSON object: {_SHAPES}")
+    names = _NAMES.get(kind, _REPAIR)
+    if unknown := [name for name in asked if name not in names]:
+        allowed = ", ".join(names)
+        raise EventError(f"{kind} has the unknown name {unknown[0]!r}: use {allowed}; {_SHAPES}")
+    repair = asked.get("repair", kind in {"quarantine", "failedBatches"})
     if not isinstance(repair, bool):
         raise EventError(f"repair is {repair!r}, not true or false")
-    return repair
+    return kind, asked, repair
 
 
 def _hours(asked: Mapping[str, Any], until: float) -> tuple[str, range]:
-    """The account and the hours of a range, widened to whole hours; those not over are left out.
-
-    Raises:
-        EventError: a field is missing or wrong.
-    """
+    """The account and the hours of a range, widened to whole hours; those not over are left out."""
     try:
         account_id = asked["accountId"]
         start, end = (buckets.parse(asked[name]) for name in ("start", "end"))
@@ -348,20 +296,12 @@ def _hours(asked: Mapping[str, Any], until: float) -> tuple[str, range]:
 
 
 def _numbers(findings: Findings, kind: str) -> Report:
+    renamed = {"driftCount": "drift", "notReachedCount": "notReached"}
     report: Report = {
-        "check": kind,
-        "hours": findings.hours,
-        "minutes": findings.minutes,
-        "rows": findings.rows,
-        "pages": findings.pages,
-        "drift": findings.drift_count,
-        "repaired": findings.repaired,
-        "inFlux": findings.in_flux,
-        "unverified": findings.unverified,
-        "completed": findings.completed,
-        "notReached": findings.not_reached_count,
-        "failedGroups": len(findings.failed),
+        renamed.get(name, name): number
+        for name, number in findings.as_result().items()
+        if isinstance(number, int)
     }
     if findings.drift:
-        report["drifted"] = [drift.as_json() for drift in findings.drift[:_LOGGED]]
-    return report
+        report["drifted"] = findings.drift[:_LOGGED]
+    return report | {"check": kind, "failedGroups": len(findings.failed)}

@@ -9,71 +9,60 @@ was written at or before T, which lies between the passes, and it is still the o
 docs/architecture.md has the rules, docs/limits.md what they cannot see.
 """
 
-import struct
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import batched
-from typing import NamedTuple
+from itertools import batched, chain
 
 from aggregated_metrics.adapters.hour_store import HOURS_PER_LOAD, HourStore
 from aggregated_metrics.adapters.observability import logger
 from aggregated_metrics.adapters.pending_hours import Entry, OpenCheck, PendingHours
 from aggregated_metrics.adapters.retries import map_concurrently
-from aggregated_metrics.core import buckets
-from aggregated_metrics.core.findings import (
-    Counted,
-    Findings,
-    IndexCounted,
-    ScanCounted,
-    Verdict,
-    differing,
-    judge,
-)
+from aggregated_metrics.core import buckets, findings
+from aggregated_metrics.core.findings import Counted, Findings, Verdict
 from aggregated_metrics.core.hour import Hour
-from aggregated_metrics.core.measures import plus, zero
 from aggregated_metrics.core.metadata import Pass, counted_until
 from aggregated_metrics.core.models import Models
-from aggregated_metrics.core.series import HourId, Target
-from aggregated_metrics.core.totals import MinuteTotal, Totals
-from aggregated_metrics.jobs.passes import IndexPass, ListRows, Wanted
+from aggregated_metrics.core.series import HourId
+from aggregated_metrics.core.totals import Totals
+from aggregated_metrics.jobs.passes import IndexPass, ListRows, Part, Wanted
 
 SPARE_SECONDS = 30.0
 """Kept at the end, for what must be saved and reported."""
 IN_FLUX = "its rows change while they are counted"
-FOREIGN = "the sums of its unindexed rows are not known"
+UNINDEXED = "the sums of its unindexed rows are not known"
 UNVERIFIED = "the API cannot give one of its rows"
 UNREADABLE = "a stored record could not be read"
 REPAIRS_OFF = "repairs are off"
 NOT_REACHED = "a reading did not reach it"
 
+type Marks = array[int]
+"""An hour's minutes that differed in the first pass, each followed by its fingerprint: all that is
+held between the passes. Of an hour without any only a rollup is wrong."""
+type _Compared = tuple[HourId, Marks | None, int, int, bool]
+"""An hour after the first pass: None if it is right, how many minutes it has and how many are
+unverified, and whether all of its buckets are complete."""
+
 
 @dataclass(slots=True)
-class Known:
-    """What was known of hours before the first pass: what was read under another token stays."""
+class Check:
+    """What a check is asked, and what it finds.
 
-    entries: Mapping[HourId, Entry] = field(default_factory=dict)
-    checks: Mapping[HourId, OpenCheck] = field(default_factory=dict)
-    pending: bool = False
-    """Whether what is not settled must be checked again: it keeps an entry and an open check."""
-
-
-type _Compared = tuple[HourId, bytes, int, int, bool, bool]
-"""An hour after the first pass: the fingerprints of its differing minutes, how many minutes it has
-and how many are unverified, whether a rollup is wrong, and whether all buckets are complete."""
-
-
-class _FirstPass(NamedTuple):
-    """What a first pass found: the differing minutes of each hour, with their fingerprints.
-
-    An hour without minutes has a rollup that is not their sum.
+    Attributes:
+        repair: whether drifting minutes are set. Otherwise a range changes nothing at all.
+        rows_limit: how many rows one reading may take.
+        entries, checks: of the hours before the first pass: what has another token since, stays.
+        findings: are added to, whatever happens after.
     """
 
-    wanted: Wanted
-    fingerprints: dict[HourId, bytes]
-    span: Pass
+    repair: bool
+    rows_limit: int = 0
+    entries: Mapping[HourId, Entry] = field(default_factory=dict)
+    checks: Mapping[HourId, OpenCheck] = field(default_factory=dict)
+    findings: Findings = field(default_factory=Findings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +74,6 @@ class Recount:
         settle_seconds: between the passes.
         complete_until: of a record type, until when its stream is applied (epoch seconds).
         lifetimes: model to how many days its rows live.
-        rows_limit: how many rows one reading may take.
     """
 
     store: HourStore
@@ -99,58 +87,43 @@ class Recount:
     settle_seconds: float
     complete_until: Callable[[str], float]
     lifetimes: Mapping[str, float]
-    rows_limit: int
 
     # Through an index -----------------------------------------------------------------------------
 
-    def check(
-        self, wanted: Sequence[Wanted], known: Known, findings: Findings, *, repair: bool
-    ) -> None:
-        """Check hours through the API's indexes; each account and model fails alone.
+    def check(self, wanted: Sequence[Wanted], check: Check) -> None:
+        """Check hours through the API's indexes, by account and model in the order of reading.
 
-        Args:
-            wanted: accounts and models with their hours, in the order of reading.
-            known: entries and open checks as they were before.
-            findings: are added to, whatever happens after.
-            repair: whether drifting minutes are set.
+        Each account and model fails alone.
         """
-        found: list[_FirstPass] = []
-        reserved = 0.0
+        found: list[tuple[Wanted, dict[HourId, Marks], Pass]] = []
+        reserved = SPARE_SECONDS + self.settle_seconds
         for each in wanted:
-            with _alone(each, findings):
+            with _alone(each, check.findings):
                 began = self._now()
-                end = SPARE_SECONDS + reserved + (self.settle_seconds if found else 0)
-                first = self._first_pass(each, known, findings, end, is_first=each is wanted[0])
-                if first.fingerprints:
-                    found.append(first)
+                # As much again is reserved for the second pass.
+                seconds = (self.time_left() - reserved) / 2
+                reading = IndexPass(self.pages, each, self.clock, check.rows_limit, seconds)
+                marks = self._first_pass(reading, check, is_first=each is wanted[0])
+                if marks:
+                    found.append((each, marks, Pass(began, self._now())))
                     reserved += self._now() - began
-        if not found:
-            return
-        self.sleep(max(0.0, found[-1].span.ended + self.settle_seconds - self._now()))
-        for first in found:
-            with _alone(first.wanted, findings):
-                self._second_pass(first, known, findings, repair=repair)
+        if found:
+            self.sleep(max(0.0, found[-1][-1].ended + self.settle_seconds - self._now()))
+        for each, marks, first in found:
+            with _alone(each, check.findings):
+                self._second_pass(each, marks, first, check)
 
     def _first_pass(
-        self, wanted: Wanted, known: Known, findings: Findings, end: float, *, is_first: bool
-    ) -> _FirstPass:
+        self, reading: IndexPass, check: Check, *, is_first: bool
+    ) -> dict[HourId, Marks]:
         """Read an account's rows, compare each hour once, and be done with those that are right."""
+        found: dict[HourId, Marks] = {}
         began = self._now()
-        left = self.time_left() - end
-        seconds = (left - self.settle_seconds) / 2  # as much again is reserved for the second pass
-        reading = IndexPass(self.pages, wanted, self.clock, self.rows_limit, seconds)
-        first = _FirstPass(wanted, {}, Pass(began, began))
-        try:
-            for hours, totals in reading.parts(self._breakdown_hours):
-                work = partial(self._compare, totals=totals, reading=reading)
-                groups = list(batched(hours, HOURS_PER_LOAD, strict=False))
-                for part in map_concurrently(work, groups):
-                    self._sort(part, first, known, findings)
-        finally:
-            findings.rows += reading.rows
-            findings.pages += reading.pages
-        self._report_not_reached(reading, known, findings, is_first=is_first)
-        return first._replace(span=Pass(began, self._now()))
+        for hours, totals in self._parts(reading, check, is_first=is_first):
+            compare = partial(self._compare, totals=totals, reading=reading)
+            for part in map_concurrently(compare, _groups(hours)):
+                found |= self._sort(part, began, check)
+        return found
 
     def _compare(
         self, hours: Sequence[HourId], totals: Totals, reading: IndexPass
@@ -159,242 +132,193 @@ class Recount:
         return [self._compare_one(hour, totals, reading) for hour in self.store.load(hours)]
 
     def _compare_one(self, hour: Hour, totals: Totals, reading: IndexPass) -> _Compared:
-        none, minutes = self._zero(hour.id), {}
+        minutes: dict[int, int] = {}
         if reading.wanted.model.listing:  # otherwise only a Scan counts rows
-            minutes = dict(differing(hour, totals, none, expired=self._is_expired(hour.id)))
-        unverified = {m for m in minutes if m in reading.unverified}
-        if reading.is_blind:
-            unverified |= {m for m in minutes if _is_lower(hour, m, totals, none)}
+            minutes = findings.differing(hour, totals, expired=self._is_expired(hour.id))
+        left = minutes.keys() & reading.unverified
+        if reading.is_blind:  # nothing is lowered
+            left |= minutes.keys() - findings.differing(hour, totals, expired=True).keys()
+        pairs = (pair for pair in minutes.items() if pair[0] not in left)
+        marks = array("Q", chain.from_iterable(pairs))
+        is_right = not (marks or hour.wrong_rollups() or any(bucket.unreadable for bucket in hour))
         number = len(totals.hour(hour.id).keys() | {b.start for b in hour if b.size == 1})
-        has_wrong_rollup = bool(hour.wrong_rollups()) or any(bucket.unreadable for bucket in hour)
-        fingerprints, is_complete = _pack(minutes, unverified), hour.due(self.grace) is None
-        return hour.id, fingerprints, number, len(unverified), has_wrong_rollup, is_complete
+        is_complete = hour.due(self.grace) is None
+        return hour.id, None if is_right else marks, number, len(left), is_complete
 
-    def _sort(
-        self, part: Sequence[_Compared], first: _FirstPass, known: Known, findings: Findings
-    ) -> None:
-        """Be done with the hours that are right; keep the others for the second pass."""
+    def _sort(self, part: Iterable[_Compared], began: float, check: Check) -> dict[HourId, Marks]:
+        """Be done with the hours that are right; returns the others, for the second pass."""
+        found: dict[HourId, Marks] = {}
         right: list[HourId] = []
-        forgotten: list[HourId] = []
-        for hour, fingerprints, minutes, unverified, has_wrong_rollup, is_complete in part:
-            findings.hours += 1
-            findings.minutes += minutes
-            findings.unverified += unverified
+        unknown: dict[HourId, int] = {}
+        for hour, marks, minutes, unverified, is_complete in part:
+            check.findings.hours += 1
+            check.findings.minutes += minutes
+            check.findings.unverified += unverified
             if unverified:
-                findings.deferred += 1
-                self._defer(hour, UNVERIFIED, known)
-            if fingerprints or has_wrong_rollup:
-                first.fingerprints[hour] = fingerprints
+                self._defer(hour, UNVERIFIED, check)
+            if marks is not None:
+                found[hour] = marks
             elif is_complete:
                 right.append(hour)
-            elif known.pending and hour not in known.entries:
-                forgotten.append(hour)
-        began = first.span.began
-        self._forget(right, began, known)
-        # Right, and not complete, and no entry says so: the sweeper is to come.
-        self.pending.touch(dict.fromkeys(forgotten, int(began)))
+            elif check.repair and hour not in check.entries:
+                unknown[hour] = int(began)  # the sweeper is to come
+        self._forget(right, began, check)
+        self.pending.touch(unknown)
+        return found
 
     def _second_pass(
-        self, first: _FirstPass, known: Known, findings: Findings, *, repair: bool
+        self, wanted: Wanted, marks: Mapping[HourId, Marks], first: Pass, check: Check
     ) -> None:
         """Count the differing minutes again, and settle those of which both passes are equal."""
         began = self._now()
-        again = first.wanted.only([hour for hour, found in first.fingerprints.items() if found])
+        until = counted_until(first, Pass(began, began))
+        again = wanted.only(hour for hour, minutes in marks.items() if minutes)
         seconds = self.time_left() - SPARE_SECONDS
-        reading = IndexPass(self.pages, again, self.clock, self.rows_limit, seconds)
-        until = counted_until(first.span, Pass(began, began))
+        reading = IndexPass(self.pages, again, self.clock, check.rows_limit, seconds)
+        rollups = [hour for hour, minutes in marks.items() if not minutes]  # they need no rows
+        parts = self._parts(reading, check, is_first=False)
+        for hours, totals in chain([(rollups, Totals())], parts):
+            counted = partial(findings.by_index, marks, totals)
+            self._settle(hours, _Work(check, counted, first.began, until, scan=False))
+
+    def _parts(self, reading: IndexPass, check: Check, *, is_first: bool) -> Iterator[Part]:
+        """A reading's parts; reports what it read, and what it did not reach."""
         try:
-            for hours, totals in self._parts_again(reading, first):
-                fingerprints = {hour: _unpacked(hour, first.fingerprints[hour]) for hour in hours}
-                counted = IndexCounted(fingerprints, totals, self._zero(hours[0]))
-                work = _Work(counted, until, known, findings, began, repair=repair)
-                self._settle(hours, work)
+            yield from reading.parts(self.store.stored_hours)
         finally:
-            findings.rows += reading.rows
-            findings.pages += reading.pages
-        self._report_not_reached(reading, known, findings, is_first=False)
+            check.findings.rows += reading.rows
+        if left := reading.not_reached:
+            check.findings.report_not_reached(reading.wanted.name, len(left))
+        # Only a Scan reaches them if a limit stopped the reading, or if it alone took all of a
+        # run's time. Those of a reading that did not begin are read in their turn.
+        deferred = reading.is_over_limit or (is_first and reading.is_slow)
+        if check.entries and (deferred or reading.pages):
+            list(map_concurrently(partial(self._leave, check, deferred=deferred), left))
 
-    def _parts_again(
-        self, reading: IndexPass, first: _FirstPass
-    ) -> Iterator[tuple[Sequence[HourId], Totals]]:
-        """The parts of a second pass; hours of which only a rollup is wrong need no rows."""
-        rollups = [hour for hour, minutes in first.fingerprints.items() if not minutes]
-        if rollups:
-            yield rollups, Totals()
-        if len(rollups) < len(first.fingerprints):
-            yield from reading.parts(lambda *_: ())
-
-    def _breakdown_hours(self, wanted: Wanted, first: int, last: int) -> Collection[HourId]:
-        """The stored hours of all of a model's breakdowns that start in `[first, last)`."""
-        return self.store.stored_hours(
-            (wanted.account_id, name, first, last) for name in wanted.breakdowns
-        )
+    def _leave(self, check: Check, hour: HourId, *, deferred: bool) -> None:
+        """Open a check of an hour that was not reached; without time its entry stands alone."""
+        if self.time_left() < SPARE_SECONDS:
+            return
+        if deferred:
+            self._defer(hour, NOT_REACHED, check)
+            self.pending.delete(check.entries[hour])
+        else:
+            self.pending.open_check(hour, NOT_REACHED)
 
     # By Scan --------------------------------------------------------------------------------------
 
     def settle(
         self,
         hours: Sequence[HourId],
-        first: Totals,
-        second: Totals,
+        totals: tuple[Totals, Totals],
         passes: tuple[Pass, Pass],
-        checks: Mapping[HourId, OpenCheck],
-        findings: Findings,
-        *,
-        repair: bool,
+        check: Check,
     ) -> None:
-        """Compare hours of one account and model with two passes by Scan, and repair them.
+        """Compare hours of one account and model with what two Scans counted, and repair them.
 
-        Args:
-            hours: those to judge.
-            first: what the first pass counted.
-            second: what the second one did.
-            passes: when.
-            checks: open checks as they were before the first pass: of an hour that comes out right
-                they are deleted, deferred or not.
-            findings: are added to, whatever happens after.
-            repair: whether drifting minutes are set.
+        Open checks of hours that come out right are deleted, deferred or not.
         """
-        findings.hours += len(hours)
-        counted = ScanCounted(first, second, self._zero(hours[0]), passes[0].began)
-        known = Known(checks=checks, pending=repair)
-        until = counted_until(*passes)
-        self._settle(hours, _Work(counted, until, known, findings, passes[0].began, repair=repair))
+        check.findings.hours += len(hours)
+        counted, until = partial(findings.by_scan, *totals), counted_until(*passes)
+        self._settle(hours, _Work(check, counted, passes[0].began, until, scan=True))
 
     # Both -----------------------------------------------------------------------------------------
 
     def _settle(self, hours: Sequence[HourId], work: "_Work") -> None:
-        if work.repair:
-            outcome = self.store.update(
+        if work.check.repair:
+            self.store.update(
                 hours,
                 partial(self._edit, work),
                 before_save=partial(self._claim, work),
                 done=partial(self._finish, work),
             )
-            for hour in outcome.left_out:
-                self._keep(hour, UNREADABLE, work.known)
         else:
-            parts = list(batched(hours, HOURS_PER_LOAD, strict=False))
-            for loaded in map_concurrently(self.store.load, parts):
-                for each in loaded:
-                    work.verdicts[each.id] = self._judge(each, work)
-                    self._finish(work, each)
+            for hour in chain.from_iterable(map_concurrently(self.store.load, _groups(hours))):
+                self._judge(work, hour)
+                self._finish(work, hour)
 
-    def _judge(self, hour: Hour, work: "_Work") -> Verdict:
-        expired = self._is_expired(hour.id)
-        return judge(hour, work.counted, work.until, self.clock(), expired=expired)
+    def _judge(self, work: "_Work", hour: Hour) -> Verdict:
+        counted, now, expired = work.counted(hour), self.clock(), self._is_expired(hour.id)
+        times = work.began, work.until
+        verdict = findings.judge(hour, counted, now, times, scan=work.scan, expired=expired)
+        work.verdicts[hour.id] = verdict
+        return verdict
 
     def _edit(self, work: "_Work", hour: Hour) -> None:
         """Set what is settled; complete what has elapsed, where something is written anyway."""
-        verdict = work.verdicts[hour.id] = self._judge(hour, work)
-        if (
-            any(bucket.unreadable and bucket.start in verdict.wrong for bucket in hour)
-            and not work.counted.scan
-        ):
-            work.unreadable.add(hour.id)
-        for minute, found in verdict.wrong.items():
-            unindexed = found.unindexed if work.counted.scan else None
-            hour.set_minute(minute, found.indexed, unindexed, work.until)
+        verdict = self._judge(work, hour)
+        for minute, rows in verdict.wrong.items():
+            unindexed = rows.unindexed if work.scan else None
+            hour.set_minute(minute, rows.indexed, unindexed, work.until)
         if verdict.drift:
-            until = self.complete_until(hour.id.series.record_type)
             hour.roll_up()
-            work.completed[hour.id] = hour.close(until, self.grace)
+            hour.close(self.complete_until(hour.id.series.record_type), self.grace)
 
     def _claim(self, work: "_Work", hours: Sequence[Hour]) -> None:
         """Put the entries before the hours are written, like every writer."""
+        for hour in hours:
+            if hour.has_unreadable_minutes and not work.scan:
+                self._defer(hour.id, UNREADABLE, work.check)
         new = [hour.id for hour in hours if hour.id not in work.claims]
         claims = map_concurrently(
-            lambda hour: self.pending.claim(hour, work.known.entries.get(hour)), new
+            lambda hour: self.pending.claim(hour, work.check.entries.get(hour)), new
         )
         work.claims.update(zip(new, claims, strict=True))
 
     def _finish(self, work: "_Work", hour: Hour) -> None:
         """Report an hour of which nothing more is written, and say what is left to do of it."""
-        verdict, findings = work.verdicts.pop(hour.id), work.findings
+        check, verdict = work.check, work.verdicts.pop(hour.id)
+        is_left_out = any(bucket.unreadable and not bucket.dirty for bucket in hour)
         for drift in verdict.drift:
-            findings.report_drift(drift)
-        is_saved = work.repair and all(bucket.dirty for bucket in hour if bucket.unreadable)
-        findings.repaired += len(verdict.drift) if is_saved else 0
-        findings.completed += work.completed.pop(hour.id, 0)
-        findings.in_flux += len(verdict.in_flux)
-        is_left = verdict.in_flux and not self.models.lists(hour.id.series.record_type)
-        if verdict.foreign or hour.id in work.unreadable or verdict.unindexed_in_flux or is_left:
-            findings.deferred += 1
-            self._defer(hour.id, FOREIGN if verdict.foreign else IN_FLUX, work.known)
+            check.findings.report_drift(hour.id, drift)
+        if check.repair and not is_left_out:
+            check.findings.repaired += len(verdict.drift)
+        check.findings.in_flux += len(verdict.in_flux)
+        is_listed = self.models.lists(hour.id.series.record_type)
+        if verdict.deferred or (verdict.in_flux and not is_listed):
+            self._defer(hour.id, UNINDEXED, check)
         if verdict.in_flux:
-            self._keep(hour.id, IN_FLUX, work.known)
-        elif verdict.drift and not work.repair:
-            self._keep(hour.id, REPAIRS_OFF, work.known)
+            self._keep(hour.id, IN_FLUX, check)
+        elif verdict.drift and not check.repair:
+            self._keep(hour.id, REPAIRS_OFF, check)
+        elif is_left_out:
+            self._keep(hour.id, UNREADABLE, check)
         elif hour.due(self.grace) is None:
             claimed = work.claims.pop(hour.id, None)
-            self._forget([hour.id], work.began, work.known, claimed, scan=work.counted.scan)
+            self._forget([hour.id], work.began, check, claimed, scan=work.scan)
 
-    def _keep(self, hour: HourId, reason: str, known: Known) -> None:
+    def _keep(self, hour: HourId, reason: str, check: Check) -> None:
         """Leave an hour to the next check."""
-        if known.pending:
-            keep = self.pending.open_check if hour in known.entries else self.pending.expect
+        if check.repair or check.entries:
+            keep = self.pending.open_check if hour in check.entries else self.pending.expect
             keep(hour, reason)
 
-    def _defer(self, hour: HourId, reason: str, known: Known) -> None:
+    def _defer(self, hour: HourId, reason: str, check: Check) -> None:
         """Leave an hour to a Scan."""
-        if known.pending:
+        check.findings.deferred.add(hour)
+        if check.repair or check.entries:
             self.pending.open_check(hour, reason, deferred=True)
 
     def _forget(
         self,
-        hours: Sequence[HourId],
+        hours: Iterable[HourId],
         began: float,
-        known: Known,
+        check: Check,
         claimed: Entry | None = None,
         *,
         scan: bool = False,
     ) -> None:
         """Delete what is known of hours that are right and complete, under the tokens read before.
 
-        Not while the invocation that touched an hour may still write it.
+        Not while the invocation that touched an hour may still write it. Without time it stands.
         """
-        entries = [known.entries[hour] for hour in hours if hour in known.entries]
-        ended = [claimed] if claimed else [entry for entry in entries if entry.until <= began]
-        checks = [known.checks[hour] for hour in hours if hour in known.checks]
-        for _ in map_concurrently(self._delete_in_time, ended):
-            pass
-        for check in checks:
-            if (scan or not check.deferred) and self.time_left() >= SPARE_SECONDS:
-                self.pending.delete(check)
-
-    def _delete_in_time(self, entry: Entry) -> None:
-        """Delete an entry. Without time it stands, and its hour is checked again."""
-        if self.time_left() >= SPARE_SECONDS:
-            self.pending.delete(entry)
-
-    def _report_not_reached(
-        self, reading: IndexPass, known: Known, findings: Findings, *, is_first: bool
-    ) -> None:
-        """Name the hours that a reading did not reach.
-
-        Only a Scan reaches them if a limit stopped the reading, or if it alone took all of a run's
-        time; where deletes took it the next check goes on.
-        """
-        left = reading.not_reached
-        if not left:
-            return
-        findings.report_not_reached(reading.wanted.name, len(left))
-        if not known.entries:
-            return  # a range: what it does not reach is only named
-        deferred = reading.is_over_limit or (is_first and reading.is_slow)
-        if not (deferred or reading.pages):
-            return  # not begun: its entries stand, and are read in their turn
-
-        def leave(hour: HourId) -> None:
-            if self.time_left() < SPARE_SECONDS:
-                return  # its entry stands
-            self.pending.open_check(hour, NOT_REACHED, deferred=deferred)
-            if deferred and hour in known.entries:
-                self.pending.delete(known.entries[hour])
-
-        for _ in map_concurrently(leave, left):
-            pass
-        findings.deferred += len(left) if deferred else 0
+        entries = [check.entries[hour] for hour in hours if hour in check.entries]
+        entries = [claimed] if claimed else [each for each in entries if each.until <= began]
+        checks = [check.checks[hour] for hour in hours if hour in check.checks]
+        ended: list[Entry | OpenCheck] = [*entries]
+        ended += [each for each in checks if scan or not each.deferred]
+        delete = self.pending.delete
+        list(map_concurrently(lambda item: self.time_left() < SPARE_SECONDS or delete(item), ended))
 
     def _is_expired(self, hour: HourId) -> bool:
         """Whether rows of its age are gone by themselves: what happened still happened."""
@@ -402,10 +326,6 @@ class Recount:
         days = self.lifetimes.get(model.name) if model else None
         ended = buckets.to_datetime(hour.start)
         return days is not None and ended < self.clock() - timedelta(days=days)
-
-    def _zero(self, hour: HourId) -> MinuteTotal:
-        none = zero(self.models.extra_measures(hour.series.record_type))
-        return MinuteTotal(none, none, 0)
 
     def _now(self) -> float:
         return self.clock().timestamp()
@@ -415,47 +335,25 @@ class Recount:
 class _Work:
     """What settling some hours needs, and what it leaves for when they are saved."""
 
-    counted: Counted
-    until: float
-    known: Known
-    findings: Findings
+    check: Check
+    counted: Callable[[Hour], Counted]
     began: float
-    repair: bool
+    until: float
+    scan: bool
     verdicts: dict[HourId, Verdict] = field(default_factory=dict)
     claims: dict[HourId, Entry | None] = field(default_factory=dict)
-    completed: dict[HourId, int] = field(default_factory=dict)
-    unreadable: set[HourId] = field(default_factory=set)
 
 
 @contextmanager
-def _alone(wanted: Wanted, findings: Findings) -> Iterator[None]:
+def _alone(wanted: Wanted, found: Findings) -> Iterator[None]:
     """Whatever goes wrong with one account and model, the others go on."""
     try:
         yield
     except Exception as error:  # noqa: BLE001 - it is reported, and the invocation fails in the end
         logger.warning("a check failed", exc_info=True)
-        findings.failed.append(f"{wanted.name}: {error}")
+        found.failed.append(f"{wanted.name}: {error}")
 
 
-_MINUTE = struct.Struct("<BQ")
-
-
-def _pack(minutes: Mapping[int, int], but: Collection[int]) -> bytes:
-    """The fingerprints of an hour's minutes: what is held between the passes, nine bytes each."""
-    return b"".join(
-        _MINUTE.pack(minute % buckets.HOUR, found)
-        for minute, found in minutes.items()
-        if minute not in but
-    )
-
-
-def _unpacked(hour: HourId, packed: bytes) -> dict[int, int]:
-    return {hour.start + minute: found for minute, found in _MINUTE.iter_unpack(packed)}
-
-
-def _is_lower(hour: Hour, minute: int, totals: Totals, none: MinuteTotal) -> bool:
-    """Whether a minute would be lowered."""
-    bucket = hour.get_or_new(minute)
-    found = totals.at(Target(hour.id.series, minute)) or none
-    wanted = plus(found.indexed, bucket.unindexed)
-    return any(a < b for a, b in zip(wanted, bucket.measures, strict=True))
+def _groups(hours: Sequence[HourId]) -> list[tuple[HourId, ...]]:
+    """Hours as one query loads them."""
+    return list(batched(hours, HOURS_PER_LOAD, strict=False))

@@ -1,4 +1,4 @@
-"""The models that a user declares, held against the application's schema and completed by it."""
+"""The models that a user declares, compared with the application's schema and completed from it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches

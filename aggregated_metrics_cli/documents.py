@@ -1,4 +1,4 @@
-"""The documents that this project sends, held against the application's own schema."""
+"""The documents that this project sends, validated against the application's own schema."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator

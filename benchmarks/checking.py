@@ -60,7 +60,7 @@ class History:
         return {key: sums for key, sums in found.items() if any(sums)}
 
     def demand(self) -> None:
-        """Raise if a bucket is not what the rows come to."""
+        """Raise if a bucket differs from the rows' totals."""
         truth = oracle.buckets_of((model, row) for model in _MODELS for row in self.api.rows(model))
         if self.stored() != truth:
             raise AssertionError("not every hour was compared and set")

@@ -101,7 +101,7 @@ def evaluation(id: str = "evaluation-1", **changes: Any) -> Attributes:  # noqa:
 
 
 def feedback_item(id: str = "feedback-1", **changes: Any) -> Attributes:  # noqa: A002
-    """A FeedbackItem: somebody has agreed with a score result."""
+    """A FeedbackItem that agrees with a score result."""
     defaults = {
         "id": id,
         "scorecardId": "scorecard-1",

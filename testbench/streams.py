@@ -12,7 +12,7 @@ type Record = dict[str, Any]
 type Event = dict[str, Any]
 
 # Real sequence numbers have 21 digits and more, and more as time goes on. The default ones soon
-# get their 22nd: whoever compares them as strings is found out.
+# get their 22nd: code that compares them as strings fails.
 FIRST_SEQUENCE_NUMBER = 999_999_999_999_999_999_995
 SHARD_ID = "shardId-00000001795000000000-a1b2c3d4"
 CREATED = datetime(2026, 11, 22, 10, 5, 31, tzinfo=UTC)

@@ -114,8 +114,8 @@ def _changes(
 ) -> list[Row | None]:
     """What happens to a row after it was written; None at the end for its removal."""
     if spoiled:
-        mended = {name: row[name] for name in spoiled}
-        return [mended] if draw.random() < 0.4 else []
+        corrected = {name: row[name] for name in spoiled}
+        return [corrected] if draw.random() < 0.4 else []
     changes = _usual(draw, model, at)
     if draw.random() < 0.03:
         changes += [None]

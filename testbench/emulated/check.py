@@ -91,7 +91,7 @@ def sweep(stack: EmulatedStack) -> tuple[datetime, int]:
     """Sweep until nothing is due; returns when the last sweep began and what was written.
 
     Raises:
-        StepError: a sweep failed, or sweeping comes to no end.
+        StepError: a sweep failed, or sweeping does not end.
     """
     written = 0
     for _ in range(_SWEEPS):

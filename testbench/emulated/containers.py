@@ -121,11 +121,11 @@ def answer(stdout: str, stderr: str) -> dict[str, Any]:
 def relay(host: str, port: int) -> Iterator[None]:
     """While it is entered, containers reach the emulator's port at this address of the machine.
 
-    The emulator listens to the loopback alone, because whoever reaches it may do anything in it. A
+    The emulator listens to the loopback alone, because every client of it may do anything in it. A
     bridge is no loopback, so its port is opened for so long; a name is Docker Desktop's own.
 
     Raises:
-        OSError: the address is none of this machine's, or the port is taken.
+        OSError: the address is none of this machine's, or the port is in use.
     """
     try:
         ipaddress.ip_address(host)

@@ -39,7 +39,7 @@ CALM = Disturbance()
 
 
 class ConnectionDroppedError(Exception):
-    """The connection ends without an answer, and nobody is told what was carried out."""
+    """The connection ends without an answer, and the client does not learn what was carried out."""
 
 
 class Endpoint(Protocol):

@@ -10,7 +10,7 @@ from typing import Any
 from graphql import GraphQLError
 
 # Beyond 2**53 a number does not survive being an IEEE double, which is what JSON is to the
-# resolvers' world: whoever stores a sequence number as a JSON number should see it change here.
+# resolvers' world: a sequence number that is stored as a JSON number changes here, too.
 _EXACT_DIGITS = 15
 
 _DATE_TIME = re.compile(

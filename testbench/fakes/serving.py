@@ -79,7 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_OPTIONS = do_POST = do_PUT = _answer
 
     def log_message(self, *_: Any) -> None:
-        """Nobody reads it."""
+        """Log nothing."""
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What breaks while rows are written, and is mended: the counts come out exact."""
+"""After faults during writes, the counts are exact."""
 
 import socket
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def test_an_api_that_cannot_be_reached_loses_and_doubles_nothing(
 
 @contextmanager
 def refused() -> Iterator[str]:
-    """An endpoint where nobody listens: the port is taken and stays so."""
+    """An endpoint without a server: its port stays reserved."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}/graphql"

@@ -1,4 +1,4 @@
-"""What readers are told while streams are late or stand still: no confident zero, as of when."""
+"""Readers report as of when while streams are late or stand still, and no confident zero."""
 
 from datetime import datetime
 

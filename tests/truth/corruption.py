@@ -1,4 +1,4 @@
-"""What others do to buckets while the truth test runs: harm that is set right, and what is none."""
+"""What another writer does to buckets during a run: repaired damage, and harmless changes."""
 
 import random
 from collections.abc import Collection, Mapping
@@ -37,7 +37,7 @@ def corrupt(
     """Corrupt some buckets that begin at `since` or later, of any model but those spared.
 
     Returns the hours that they are in. What only a bucket knows (where its rows are listed) stays:
-    nobody could bring it back.
+    no check could bring it back.
     """
     first = since.strftime(_SECONDS)
     stored = oracle.buckets_in(api)

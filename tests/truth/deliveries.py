@@ -47,7 +47,7 @@ class Cursor:
         return self.written[self.position :]
 
     def hidden(self, since: float) -> set[Minute]:
-        """The minutes with a row of which nobody knew where it is listed, then or later.
+        """The minutes with a row whose place in the index is not known, then or later.
 
         Only its record tells. It may be written and delivered while a check is under way.
         """
@@ -77,7 +77,7 @@ class Cursor:
 
     def _make_again(self, number: int) -> None:
         """The mapping is deleted and made again: it begins with the oldest record there is."""
-        if self.trouble.renamed and number > self.trouble.mended:
+        if self.trouble.renamed and number > self.trouble.ended:
             for first in range(self.skipped.start, self.skipped.stop, self.run.plan.batch):
                 end = min(self.skipped.stop, first + self.run.plan.batch)
                 self.run.surely(self._call(first, end, f"again-{self.shard.number}"))

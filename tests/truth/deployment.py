@@ -59,13 +59,13 @@ class SharedClock:
 
     @contextlib.contextmanager
     def slow(self) -> Iterator[None]:
-        """Meanwhile time only passes as it really does: nobody's wait moves it on."""
+        """Meanwhile time passes as it really does: no wait advances it."""
         with self.ahead.get_lock():
             yield
 
 
 class _Watched:
-    """An API with somebody who learns of every answer before it is given."""
+    """An API with an observer that sees every answer before it is sent."""
 
     def __init__(self, api: Faults) -> None:
         self._api = api

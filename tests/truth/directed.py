@@ -1,7 +1,7 @@
 """Small histories, each of which leads straight to a rule that random plans rarely meet.
 
 A history gives what is wrong in the end: nothing, unless its rule is removed (mutations.py). The
-functions run in one process, against ports in memory; time moves only when it is told to.
+functions run in one process, against ports in memory; time advances only by explicit calls.
 """
 
 from functools import partial
@@ -95,7 +95,7 @@ def a_lost_unindexed_row() -> list[str]:
 
 
 def rows_that_expired() -> list[str]:
-    """A check comes to an hour of which the rows have expired."""
+    """A check reads an hour whose rows have expired."""
     world = World(["Task"], environment={"SOURCE_LIFETIME_DAYS": '{"Task": 0.1}'})
     world.insert("Task", "expires")
     counted = world.counted()

@@ -79,7 +79,7 @@ class Judge:
                     self._say(minute, stored, "complete before its stream was applied")
 
     def judge_minutes(self) -> None:
-        """Judge what nobody but the functions has touched, when every marked hour is checked."""
+        """Judge what only the functions have written, when every pending hour is checked."""
         stored = self._run.deployment.stored()
         for minute in sorted(self._wrong_minutes(stored)):
             if minute in self._run.lost or is_in(minute, self._run.corrupted):

@@ -53,7 +53,7 @@ class Act(Enum):
 
 
 class Meddler:
-    """Writes rows while `watch` is told what the API is asked for; `end` delivers what waits.
+    """Writes rows while `watch` sees the requests to the API; `end` delivers what waits.
 
     All of these rows are in minutes whose counts a repair is about to set.
     """
@@ -77,7 +77,7 @@ class Meddler:
         stored = self._run.deployment.stored()
         for minute in sorted(self._run.lost):
             is_wrong = self._run.tables.must_be(minute) != sums_of(stored.get((*minute, 1)))
-            if minute[1] in _MODELS and is_wrong:  # others have been set right by an hourly check
+            if minute[1] in _MODELS and is_wrong:  # an hourly check has repaired the others
                 days.setdefault(_day_of(minute), []).append(minute)
         chosen = self._draw.sample(sorted(days), min(_DAYS, len(days)))
         self._acts = dict(zip(chosen, self._run.acts, strict=False))
@@ -202,7 +202,7 @@ def _day_of(minute: Minute) -> tuple[str, str]:
 
 
 class Source:
-    """A shard whose records come when they are told to."""
+    """A shard whose records come on demand."""
 
     def __init__(self, run: "Run", shard: Shard) -> None:
         self._run, self._shard = run, shard

@@ -95,7 +95,7 @@ def _without_status(real: Any) -> Any:
 
 
 def _whichever_token(_: Any) -> Any:
-    """What was read before is deleted, whoever has put it again since."""
+    """What was read before is deleted, even if it was put again since."""
     return lambda _: {
         "ConditionExpression": "#token BETWEEN :least AND :most",
         "ExpressionAttributeNames": {"#token": "token"},

@@ -30,9 +30,9 @@ class Repairs(StrEnum):
     """What checks do while a run goes on.
 
     Attributes:
-        OFF: nobody checks: the streams alone are exact.
+        OFF: no check runs: the streams alone are exact.
         ON: checks repair all the while, and streams lose what only a repair can bring back.
-        CORRUPTION: as ON, and somebody corrupts buckets: all of it must be set right.
+        CORRUPTION: as ON, and another writer corrupts buckets, which must be repaired.
     """
 
     OFF = "off"

@@ -26,11 +26,11 @@ _DAY = timedelta(days=1)
 _LOST_MARKS = 7
 """The epoch before which the table of pending hours is lost."""
 _RETIRED, _RETIRED_AT = "retiredThings", 29_000_040
-"""A record type that nobody counts, and an hour of it (epoch minutes)."""
+"""A record type that is not counted, and an hour of it (epoch minutes)."""
 
 
 def prepare(run: "Run") -> None:
-    """A mark of a record type that nobody counts any more: it must cost the others nothing."""
+    """An entry of a record type that is not counted any more: it must not affect the others."""
     table = run.deployment.table
     item = seams.entry(ACCOUNTS[0], _RETIRED, _RETIRED_AT)
     table.items[item["hour"]["S"]] = item
@@ -52,12 +52,12 @@ def disturb(run: "Run", number: int) -> None:
         prepare(run)
         for worker in run.workers:
             worker.begin_again()
-        # What waited for its next check waits for somebody who checks the range, or the table.
+        # What waited for its next check now waits for a check of the range, or of the table.
         waiting = run.judge.healing | run.waiting["check"]
         run.corrupted |= {(a, series, f"{start[:14]}00:00Z") for a, series, start in waiting}
 
 
-def mend(run: "Run", number: int) -> None:
+def repair_troubles(run: "Run", number: int) -> None:
     """Repair what the streams have lost by the end of an epoch."""
     run.deployment.clock.pass_by(_QUIET_SECONDS)
     for place, event in enumerate(run.given_up):
@@ -65,16 +65,16 @@ def mend(run: "Run", number: int) -> None:
     if run.given_up:
         _until_settled(run, seams.REPAIR_LOST_BATCHES)
     run.given_up.clear()
-    mended = [model for model, trouble in run.troubles.items() if number == trouble.mended > 0]
-    if any(run.troubles[model].misnamed for model in mended):
+    ended = [model for model, trouble in run.troubles.items() if number == trouble.ended > 0]
+    if any(run.troubles[model].misnamed for model in ended):
         _until_settled(run, seams.REPAIR_QUARANTINE)
         run.waiting["check"] |= {minute for each in run.refused for minute in each.minutes}
-    if any(run.troubles[model].skipped for model in mended):
-        _mend_skipped(run, number, mended)
+    if any(run.troubles[model].skipped for model in ended):
+        _repair_skipped(run, number, ended)
     _end_waiting(run)
 
 
-def _mend_skipped(run: "Run", number: int, mended: Collection[str]) -> None:
+def _repair_skipped(run: "Run", number: int, ended: Collection[str]) -> None:
     """Repair the epochs that a mapping has skipped, while rows are written at the worst moments."""
     meddler = Meddler(run, number)
     meddler.begin()
@@ -89,7 +89,7 @@ def _mend_skipped(run: "Run", number: int, mended: Collection[str]) -> None:
     run.waiting["range"] |= {
         minute
         for cursor in run.cursors
-        if cursor.shard.model in mended
+        if cursor.shard.model in ended
         for place in cursor.skipped
         for minute in cursor.written[place].minutes
     }
@@ -203,4 +203,4 @@ def _until_settled(run: "Run", call: seams.Call) -> None:
             return
         is_hidden = result is None
         run.deployment.clock.pass_by(_QUIET_SECONDS)
-    run.verdict.wrong.append(f"{call[0]} does not come to an end: {str(call[1])[:90]}")
+    run.verdict.wrong.append(f"{call[0]} does not end: {str(call[1])[:90]}")

@@ -47,7 +47,7 @@ class Change(NamedTuple):
     """One write to a table. `new` is None for a removal.
 
     `stamp` is who sets updatedAt, and how: the API (`api`), in another zone (`offset`), a client to
-    some hours before createdAt (`early`), or nobody (`none`: written past the API).
+    some hours before createdAt (`early`), or not at all (`none`: written past the API).
     """
 
     at: datetime
@@ -75,7 +75,7 @@ class Life(NamedTuple):
         if lifetime is None:
             return Life(self.model, (*before, last._replace(expired=False)))
         counted = moment_of(self.model, last.old)
-        if self.model == "FeedbackItem":  # counted when it was updated, if nobody has edited it
+        if self.model == "FeedbackItem":  # counted when it was updated, if it was never edited
             counted = max(counted, before[-1].at) if counted else None
         own = lifetime * (1 + last.at.microsecond % 3)
         over = last.at if counted is None else counted + own + timedelta(hours=1)
@@ -84,7 +84,7 @@ class Life(NamedTuple):
     def plain(self, when: Callable[[datetime], bool]) -> "Life":
         """The same, but what is written at such times is listed in its hour's own range.
 
-        Nobody can find a row that is listed elsewhere, if no record tells where.
+        No check can find a row that is listed elsewhere, if no record says where.
         """
         changes = (_plain(self.model, c) if when(c.at) else c for c in self.changes)
         return Life(self.model, tuple(changes))

@@ -46,7 +46,7 @@ class Run:
         lost: minutes that the streams alone do not make right any more, until they are repaired.
         cancelled_out: minutes in which a loss and a change that a check did not see, or that was
             not delivered, may cancel out for a while.
-        corrupted: hours in which somebody has corrupted a bucket.
+        corrupted: hours with a corrupted bucket.
         given_up: the events of batches that have aged out and are not repaired yet.
         acts: what happens next at the worst moments of a check, one after another.
         refused: the records that were quarantined although their rows can be counted.
@@ -142,7 +142,7 @@ class Run:
             with self.checks_and_sweeps(), ThreadPoolExecutor(plan.workers) as shards:
                 list(shards.map(deliver, self.cursors))
             if self.repairs:
-                repairing.mend(self, number)
+                repairing.repair_troubles(self, number)
             outstanding = {m for cursor in self.cursors for m in cursor.outstanding()}
             self.judge.judge_at_once(outstanding)
             self.judge.judge_complete()
@@ -238,6 +238,6 @@ class Run:
             self.verdict.given_up += 1
 
     def refuse(self, written: Sequence[Written]) -> None:
-        """Records have gone to quarantine because nobody knew their table."""
+        """Records have gone to quarantine because their table was not known."""
         with self._lock:
             self.refused += written

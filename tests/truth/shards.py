@@ -46,7 +46,7 @@ class Troubles:
     ages_out: float = 0.0
 
     @property
-    def mended(self) -> int:
+    def ended(self) -> int:
         """The epoch at whose end everything that was lost is repaired."""
         return max(self.skipped.stop, self.misnamed.stop)
 

@@ -26,7 +26,7 @@ class Written(NamedTuple):
     """One change as it was carried out.
 
     `countable` tells whether its new image can be counted; `elsewhere` whether an image of it is
-    not listed in its hour's own range, which nobody knows before its record has come.
+    not listed in its hour's own range, which is not known before its record has come.
     """
 
     record: streams.Record

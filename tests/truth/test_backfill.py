@@ -1,4 +1,4 @@
-"""Whole tables are counted exactly, whatever goes on meanwhile and whoever dies."""
+"""Whole tables are counted exactly, while rows change and processes die."""
 
 import pytest
 
@@ -9,5 +9,5 @@ from tests.truth.backfill import backfill
 def test_a_run_is_exact_while_rows_change_and_scanners_die(seed: int) -> None:
     done = backfill(200, seed, die=0.05)
     assert done.wrong == []
-    assert done.deaths, "nobody died: the test has lost its teeth"
+    assert done.deaths, "no process died: the test proves nothing"
     assert done.repaired

@@ -1,7 +1,7 @@
 """Sixteen and sixty-four shards that write the same minutes at the same time.
 
 Each writer is a shard that flushes a batch every ten simulated seconds, in a phase of its own. An
-answer takes 20 ms, and a request reaches the API after half of that; nobody really waits.
+answer takes 20 ms, and a request reaches the API after half of that; no thread really waits.
 """
 
 import heapq

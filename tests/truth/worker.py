@@ -1,6 +1,6 @@
 """One worker: a process of its own that runs the handlers as they are deployed.
 
-It is told what to do through a pipe, and may be told to die at its n-th request, before it is sent
+It gets its work through a pipe, and may have to die at its n-th request, before it is sent
 or after its answer has come: as a Lambda sandbox that vanishes would.
 """
 
@@ -97,7 +97,7 @@ def _wait(clock: "Synchronized[float]", pace: float, seconds: float) -> None:
 
 
 def _engine(environment: Mapping[str, str], clock: Any, manner: Manner) -> seams.Engine:
-    ahead = clock.get_obj()  # without the lock, so that nobody waits for the time
+    ahead = clock.get_obj()  # without the lock, so that no process waits for the time
     return seams.Engine(
         environment,
         clock=lambda: datetime.now(UTC) + timedelta(seconds=ahead.value + manner.skew),
@@ -113,7 +113,7 @@ def work(
 ) -> None:
     """Carry out jobs until the pipe is closed; answer each with (error or None, result)."""
     os.environ.update(environment)
-    sys.stdout = io.StringIO()  # metrics and log lines; nobody reads them
+    sys.stdout = io.StringIO()  # metrics and log lines; not read
     logging.disable(logging.CRITICAL)
     if manner.mutation:
         mutations.apply(manner.mutation)

@@ -1,4 +1,4 @@
-"""Hours are loaded and saved in few requests, exactly once, whoever else writes them."""
+"""Hours are loaded and saved in few requests, exactly once, beside other writers."""
 
 import json
 from collections.abc import Callable, Sequence

@@ -90,8 +90,8 @@ class Client(Protocol):
 class AppSyncClient:
     """Carries out GraphQL documents at one endpoint, within the seconds that the caller has left.
 
-    `request_bytes` is how large a request may be (a firewall's limit; 0 for any size): whoever
-    builds documents obeys it.
+    `request_bytes` is how large a request may be (a firewall's limit; 0 for any size), for
+    the callers that build documents.
     """
 
     def __init__(

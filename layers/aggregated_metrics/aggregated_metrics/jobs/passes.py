@@ -22,7 +22,7 @@ PART_HOURS = 300
 PART_MINUTES = 20_000
 """About so many hours, or minutes with rows, are handed on together."""
 MOST_MINUTES = 100_000
-"""So many minutes with rows are held at most; a reading that needs more stops."""
+"""A pass keeps at most so many minutes with rows; a reading that needs more stops."""
 TAIL_SECONDS = 10.0
 """So long a tail may go on after the reading's time: rows may be updated faster than it reads."""
 _OVERLAP = timedelta(seconds=10)
@@ -154,7 +154,7 @@ class IndexPass:
         return passed if is_enough or is_last else []
 
     def _hand_on(self, starts: Sequence[int], stored: StoredHours) -> Part:
-        """Take hours, the newest that are left, out of what is held."""
+        """Take hours, the newest that are left, out of the pass."""
         hours = {hour for start in starts for hour in self.wanted.hours[start]}
         counted = self._totals.hours() if self.wanted.breakdowns else ()
         hours.update(hour for hour in counted if hour.start >= starts[-1])

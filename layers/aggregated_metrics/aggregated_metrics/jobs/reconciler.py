@@ -5,8 +5,8 @@
     {"quarantine": {"repair"?}}              the hours of the records in quarantine
     {"failedBatches": {"repair"?}}           the hours of the batches that aged out
 
-The schedule asks for the first, the state machine for the others. A batch that aged out is taken up
-by whichever comes next: its hours get entries, and are checked like any other.
+The schedule asks for the first, the state machine for the others. The next run of any kind puts
+entries for the hours of a batch that aged out.
 """
 
 from collections import Counter
@@ -31,7 +31,7 @@ from aggregated_metrics.jobs.passes import Wanted
 from aggregated_metrics.jobs.recount import NOT_REACHED, REPAIRS_OFF, Check, Recount
 
 MOST_ENTRIES = 100_000
-"""So many pending hours are held at most in one run; the next run goes on."""
+"""One run reads at most so many pending hours; the next run continues."""
 MOST_MESSAGES = 1_000
 RANGE_ROWS = 1_000_000
 LOST = "a batch with it was lost"
@@ -88,11 +88,11 @@ class Reconciler:
                 case "quarantine":
                     self._redrive(check, report)
                 case "failedBatches":
-                    hours = self._take_up_failed_batches(report)
+                    hours = self._expect_failed_batches(report)
                     self._check(self._entries(hours, check.findings), check)
                 case _:
                     try:
-                        self._take_up_failed_batches(report)
+                        self._expect_failed_batches(report)
                     finally:  # whatever is wrong with the queue, the hours are checked
                         self._check(self.pending.over(), check)
         finally:
@@ -202,7 +202,7 @@ class Reconciler:
 
     # Records that were not counted ----------------------------------------------------------------
 
-    def _take_up_failed_batches(self, report: Report) -> set[HourId]:
+    def _expect_failed_batches(self, report: Report) -> set[HourId]:
         """Give the hours of lost batches entries; their uncountable records go to quarantine.
 
         A batch that cannot be read keeps its note, and the others go on.
@@ -222,7 +222,9 @@ class Reconciler:
                 self.failed_batches.delete(notes)
                 number += 1
             except AggregatedMetricsError as error:
-                logger.warning("a lost batch is not taken up", extra={"reason": str(error)})
+                logger.warning(
+                    "a lost batch is left for the next run", extra={"reason": str(error)}
+                )
                 errors.append(error)
         report |= {"failedBatches": number, "quarantined": uncountable}
         if errors:

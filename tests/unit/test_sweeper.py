@@ -213,6 +213,21 @@ def test_nothing_is_completed_while_a_stream_may_not_be_applied(world: World) ->
     assert as_of(world)["asOf"] == {"tasks": "2026-11-22T13:25:00Z"}
 
 
+@pytest.mark.parametrize(("before", "seconds"), [("12:12:59", 1), ("12:16:57", 4)])
+def test_what_elapses_after_as_of_was_asked_for_is_due_at_the_next_sweep(
+    world: World, before: str, seconds: int
+) -> None:
+    count(world)
+    sweep(world, "12:13:00" if before > "12:13" else None)
+    sizes = incomplete(world)
+    world.at("save", lambda: world.clock.advance(seconds))  # of as of
+    sweep(world, before)
+    assert incomplete(world) == sizes
+    assert max(due for due in dues(world) if due is not None) <= 0
+    sweep(world)
+    assert len(incomplete(world)) < len(sizes)
+
+
 def test_a_late_batch_holds_back_what_may_be_missing(world: World) -> None:
     """The batch began with a record of 12:20; more of the kind may still be on their way."""
     world.insert("Task", "first")

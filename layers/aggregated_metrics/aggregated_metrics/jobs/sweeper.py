@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from aggregated_metrics.core.series import BucketId, HourId
 
 HOURS_PER_RUN = 10_000
+SWEEP_SECONDS = 60
+"""Between two sweeps: as of that is older stands still."""
 _SPARE_SECONDS = 5.0
 
 type _Visited = tuple[Outcome, int, Exception | None]
@@ -113,6 +115,9 @@ class Sweeper:
         """
         now = int(self.clock().timestamp())
         if due is not None:
-            return due if due > now else now + self.hold_seconds
+            until = self.complete_until(entry.hour.series.record_type)
+            # What has elapsed since as of was asked for: the next sweep completes it.
+            is_held = due <= now and until < now - SWEEP_SECONDS
+            return now + self.hold_seconds if is_held else due
         quiet = max(entry.until, entry.over)
         return quiet if quiet > now else None

@@ -134,7 +134,9 @@ def counts(bench: Bench) -> dict[oracle.Key, tuple[int, ...]]:
     return {key: measures_of(each) for key, each in bench.stored(TENANT).items()}
 
 
-def test_a_model_is_counted_checked_and_backfilled(bench: Bench, reviewed: list[Any]) -> None:
+def test_a_model_is_counted_checked_backfilled_and_charted(
+    bench: Bench, reviewed: list[Any], tmp_path: Path
+) -> None:
     counted = oracle.buckets_of((("Review", row) for row in reviewed), breakdowns=True)
     wait(lambda: counts(bench) == counted)
     for each in bench.stored(TENANT).values():
@@ -147,3 +149,8 @@ def test_a_model_is_counted_checked_and_backfilled(bench: Bench, reviewed: list[
     asked = ("--account", TENANT, *RANGE, "--record-type", "reviews")
     code, report = bench.command("verify", *asked)
     assert (code, report["hours"], report["rows"] > 0) == (DONE, 1, True), report
+    page = tmp_path / "page.html"
+    day = ("--account", TENANT, "--day", "2026-11-22")
+    code, said = bench.command("report", *day, "--output", str(page))
+    assert code == DONE, said
+    assert "phoneReviews" in page.read_text("utf-8")

@@ -38,7 +38,11 @@ class _Recorder:
     def __init__(self) -> None:
         self.asked = [_ANY]
 
-    def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:  # noqa: ARG002
+    def execute(
+        self,
+        query: str,
+        variables: dict[str, Any] | None = None,  # noqa: ARG002 - only documents are looked at
+    ) -> dict[str, Any]:
         self.asked.append(query)
         return defaultdict(lambda: {"items": [], "nextToken": None})
 

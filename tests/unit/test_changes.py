@@ -239,7 +239,10 @@ def test_a_final_invocation_may_have_no_records() -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [{}, {"Records": None}, {"Records": "x"}, {"Records": [1]}, [], None, "x", {"detail": {}}],
+    [
+        *[{"Records": None}, {"Records": "x"}, {"Records": [1]}, {"Records": {}}],
+        *[{"Records": {"dynamodb": {}}}, {}, [], None, "x", {"detail": {}}],
+    ],
 )
 def test_what_is_no_stream_event_is_refused_with_a_place_to_look(given: Any) -> None:
     with pytest.raises(EventError, match="events/stream_aggregator"):

@@ -91,7 +91,7 @@ def _records(event: Any) -> tuple[str, Sequence[Mapping[str, Any]]]:
     """The stream's ARN, and its records: a tumbling window's last event may have none."""
     given = event if isinstance(event, Mapping) else {}
     records = given.get("Records", [] if given.get("isFinalInvokeForWindow") else None)
-    kinds = {*map(type, records)} if isinstance(records, list) else {type(records)}
+    kinds = {*map(type, records)} if isinstance(records, list) else {object}
     if not all(issubclass(kind, Mapping) for kind in kinds):
         raise EventError(
             "the event has no list of Records: this function takes the events of a DynamoDB stream "

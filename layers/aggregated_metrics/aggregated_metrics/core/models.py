@@ -107,7 +107,8 @@ class Model:
     def _usual(self) -> Callable[[Row], Usual] | None:
         """What reads its usual images; None if these are not as simple."""
         paths = [path for read in self._reads for path in read.paths]
-        if len(self.times) > 1 or self.declaration.types or max(map(len, paths), default=0) > 2:  # noqa: PLR2004
+        is_deep = any(path[2:] for path in paths)
+        if len(self.times) > 1 or self.declaration.types or is_deep:
             return None
         by = self.times[0] if self.listing is None else self.listing.by
         return compiled((*self.times, by), self._places, self.declaration.required, self._reads)

@@ -76,6 +76,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(answer.body)
         self.wfile.flush()
 
+    def handle_expect_100(self) -> bool:
+        # botocore waits a second for this before it sends the body of a PUT.
+        is_wanted = super().handle_expect_100()
+        self.wfile.flush()
+        return is_wanted
+
     do_GET = do_OPTIONS = do_POST = do_PUT = _answer
 
     def log_message(self, *_: Any) -> None:

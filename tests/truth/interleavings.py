@@ -6,10 +6,16 @@ die before or after any of its requests; then its batch comes again, in any shap
 
 Two steps meet if one of them changes what the other one asks. Of orders that differ only in which
 of two steps that do not meet comes first, one is run: a step that was tried at a choice sleeps in
-what follows from its other steps, until one comes that it meets ("sleep sets").
+what follows from its other steps, until one comes that it meets ("sleep sets"). Of orders that have
+led to the same state, one goes on: a process's state is what it was answered so far ("state
+caching"; Godefroid's thesis of 1996 has both, and why they go together).
 """
 
 import itertools
+import json
+import re
+import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -33,6 +39,7 @@ NOW = datetime(2026, 11, 22, 10, 7, 30, tzinfo=UTC)
 
 _LATER = timedelta(hours=1, seconds=90)
 _READS = ("get_item", "query")
+_TOKEN = re.compile(r"\b[0-9a-f]{32}\b")
 
 
 class Death(NamedTuple):
@@ -90,6 +97,7 @@ class SharedHour:
     alone: bool = False
     requests: dict[greenlet, int] = field(default_factory=dict)
     deaths: dict[greenlet, Death] = field(default_factory=dict)
+    answers: defaultdict[greenlet, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def meet(self, step: Step, request: Callable[[], Any]) -> Any:
         """One request of the running process: wait for the scheduler, die or carry it out."""
@@ -102,10 +110,23 @@ class SharedHour:
         death = self.deaths.get(me)
         if death == (number, False):
             raise _Died
-        answer = request()
+        try:
+            answer = request()
+        except Exception as error:
+            self.answers[me].append(repr(error))
+            raise
+        self.answers[me].append(repr(answer))
         if death == (number, True):
             raise _Died
         return answer
+
+    def state(self, running: Sequence[greenlet]) -> str:
+        """What is stored, and what those that are not done have been answered; tokens by number."""
+        heard = [(i, self.answers[each]) for i, each in enumerate(running) if not each.dead]
+        stored = [oracle.buckets_in(self.api), self.table.items]
+        text = json.dumps([stored, heard], sort_keys=True, default=str)
+        numbers: dict[str, str] = {}
+        return _TOKEN.sub(lambda found: numbers.setdefault(found[0], f"{len(numbers)}"), text)
 
     def answer(self, request: Request) -> Answer:
         """The API; no request but a failed condition may be refused."""
@@ -224,61 +245,75 @@ class _Choice:
     chosen: int
 
 
-def schedules(
-    processes: Sequence[Process], meet: Callable[[Step, Step], bool] = Step.meets
-) -> Iterator[SharedHour]:
+def schedules(processes: Sequence[Process], *, reduced: bool = True) -> Iterator[SharedHour]:
     """Run every order of the processes' requests; yields what they share after each.
 
     Args:
         processes: who meets.
-        meet: whether it matters which of two steps comes first.
+        reduced: whether one is enough of the orders that are known to end in the same state.
     """
-    choices: list[_Choice] = []
+    search = _Search(processes, reduced)
     while True:
-        shared = SharedHour()
-        if _run(shared, processes, choices, meet):
+        if shared := search.run():
             yield shared
-        while choices:
-            last = choices[-1]
-            last.asleep.add(last.chosen)
-            if awake := last.steps.keys() - last.asleep:
-                last.chosen = min(awake)
-                break
-            choices.pop()
-        else:
+        if not search.turn():
             return
 
 
-def _run(
-    shared: SharedHour,
-    processes: Sequence[Process],
-    choices: list[_Choice],
-    meet: Callable[[Step, Step], bool],
-) -> bool:
-    """Follow the choices and make further ones; whether that ends in an order of its own."""
-    running = [greenlet(process) for process in processes]
-    steps = [process.switch(shared) for process in running]  # up to its first request
-    for depth in itertools.count():
-        left = {i: steps[i] for i, process in enumerate(running) if not process.dead}
-        if not left:
-            return True
-        if depth == len(choices):
-            asleep = _still_asleep(choices[-1], meet) if choices else set()
-            awake = left.keys() - asleep
-            if not awake:
-                for i in left:
-                    running[i].throw()
-                return False
-            choices.append(_Choice(left, asleep, min(awake)))
-        chosen = choices[depth].chosen
-        steps[chosen] = running[chosen].switch()
-    raise AssertionError
+class _Search:
+    """Goes through the orders, depth first."""
 
+    def __init__(self, processes: Sequence[Process], reduced: bool) -> None:
+        self._processes = processes
+        self._reduced = reduced
+        self._choices: list[_Choice] = []
+        # By state, those that slept each time it was reached.
+        self._untried: dict[str, set[int]] = {}
 
-def _still_asleep(before: _Choice, meet: Callable[[Step, Step], bool]) -> set[int]:
-    """Those whose step does not meet the one that was taken: before it or after is the same."""
-    taken = before.steps[before.chosen]
-    return {i for i in before.asleep if not meet(before.steps[i], taken)}
+    def turn(self) -> bool:
+        """Choose otherwise at the last point where that is possible; whether there is one."""
+        while self._choices:
+            last = self._choices[-1]
+            last.asleep.add(last.chosen)
+            if awake := last.steps.keys() - last.asleep:
+                last.chosen = min(awake)
+                return True
+            self._choices.pop()
+        return False
+
+    def run(self) -> SharedHour | None:
+        """Follow the choices and make further ones; None where it ends as an earlier one."""
+        shared = SharedHour()
+        running = [greenlet(process) for process in self._processes]
+        steps = [process.switch(shared) for process in running]  # up to its first request
+        for depth in itertools.count():
+            left = {i: steps[i] for i, process in enumerate(running) if not process.dead}
+            if depth == len(self._choices):
+                state = shared.state(running) if self._reduced else uuid.uuid4().hex
+                if not left and state not in self._untried:
+                    self._untried[state] = set()
+                    return shared
+                asleep = self._asleep(state, left) if self._reduced else set()
+                awake = left.keys() - asleep
+                if not awake:
+                    for i in left:
+                        running[i].throw()
+                    return None
+                self._choices.append(_Choice(left, asleep, min(awake)))
+            chosen = self._choices[depth].chosen
+            steps[chosen] = running[chosen].switch()
+        raise AssertionError
+
+    def _asleep(self, state: str, left: Mapping[int, Step]) -> set[int]:
+        """Those whose step leads nowhere that was not reached before."""
+        asleep: set[int] = set()
+        if self._choices:
+            last = self._choices[-1]
+            taken = last.steps[last.chosen]
+            asleep = {i for i in last.asleep if not last.steps[i].meets(taken)}
+        untried = self._untried.get(state, left.keys())
+        self._untried[state] = untried & asleep
+        return asleep | (left.keys() - untried)
 
 
 def stored(shared: SharedHour) -> dict[tuple[str, str, str, int], tuple[int, bool]]:

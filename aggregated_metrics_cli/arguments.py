@@ -45,7 +45,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         command.add_argument("--region", help="AWS region; default: AWS_REGION, then the profile's")
         command.add_argument("--profile", help="AWS profile; default: AWS_PROFILE")
         command.add_argument("--json", action="store_true", help="JSON for machines on stdout")
-    return parser.parse_args(arguments)
+    return parser.parse_args(arguments or ["--help"])
 
 
 def _attach(command: argparse.ArgumentParser) -> None:

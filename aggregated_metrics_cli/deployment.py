@@ -65,13 +65,9 @@ class Deployment:
             raise CommandError(
                 "the API is not known: name the stack with --stack, or the API with --endpoint"
             )
-        credentials = self.session.get_credentials()
-        if credentials is None:
-            raise CommandError(
-                "there are no AWS credentials: sign in, or choose some with --profile"
-            )
         settings = Settings.from_environment(variables)
-        return Process(settings, open_session(credentials, settings.region), self.aws)
+        http = open_session(self.session.get_credentials(), settings.region)
+        return Process(settings, http, self.aws)
 
     @cached_property
     def client(self) -> AppSyncClient:
@@ -97,7 +93,7 @@ def session_of(
     boto3 itself does not read AWS_REGION, which the AWS CLI and the SAM CLI prefer.
 
     Raises:
-        CommandError: none of them names a region, or there is no such profile.
+        CommandError: none of them names a region, there is no such profile, or no credentials.
     """
     region = region or environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
     try:
@@ -109,11 +105,13 @@ def session_of(
             "no region is named: pass --region (make: REGION=…), set AWS_REGION, or give the "
             "profile one"
         )
+    if session.get_credentials() is None:
+        raise CommandError("there are no AWS credentials: sign in, or choose some with --profile")
     return session
 
 
 def acting_on(session: boto3.Session, sts: Any | None = None) -> str:
-    """Such as `account 123456789012, eu-central-1`; without credentials it says so."""
+    """Such as `account 123456789012, eu-central-1`; it says where that is not known."""
     try:
         account = (sts or session.client("sts", config=_CONFIG)).get_caller_identity()["Account"]
     except (BotoCoreError, ClientError) as error:
@@ -144,7 +142,7 @@ def connect(options: Namespace, environment: Mapping[str, str]) -> Deployment:
     """What a command works with, made from the credentials of boto3's default chain.
 
     Raises:
-        CommandError: no region is named, or there is no such stack.
+        CommandError: no region is named, there is no such stack, or there are no credentials.
     """
     stack = getattr(options, "stack", None)
     session = session_of(options.profile, options.region, environment)

@@ -22,7 +22,7 @@ def test_a_date_is_its_midnight_in_utc_and_offsets_are_converted() -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ([], "COMMAND"),
+        (["--json"], "COMMAND"),
         (["count"], "'count'"),
         (["redrive", *ON], "'redrive'"),
         (["backfill"], "--stack"),
@@ -49,6 +49,13 @@ def test_wrong_usage_is_2_and_one_line(
     assert ended.value.code == 2
     assert says in err
     assert (err.count("\n"), "\x1b" in err) == (1, False)
+
+
+def test_without_a_command_the_list_of_them_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse([])
+    assert ended.value.code == 0
+    assert "backfill" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["attach", "show", "report", "verify", "repair", "backfill"])

@@ -35,9 +35,13 @@ def test_the_region_is_the_one_asked_for_then_the_environments_then_the_profiles
     assert session_of(None, None, {}).region_name == "us-west-2"
 
 
-def test_without_any_region_or_an_unknown_profile_the_message_says_what_to_pass(
+def test_without_a_region_credentials_or_a_known_profile_the_message_says_what_to_pass(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    with monkeypatch.context() as without:
+        without.setattr("botocore.session.Session.get_credentials", lambda _: None)
+        with pytest.raises(CommandError, match=r"no AWS credentials: sign in, or .* --profile"):
+            session_of(None, None, {})
     with pytest.raises(CommandError, match=r"nobody.*--profile"):
         session_of("nobody", None, {})
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))

@@ -265,7 +265,8 @@ def _exports(stack: EmulatedStack) -> str:
     """What a shell needs to run the commands on the kept stack."""
     path = f"{ROOT / '.venv' / 'bin'}:$PATH"
     keys = stack.person("you", "ReadOnlyPolicy", "RepairPolicy")
-    variables: Mapping[str, str] = stack.variables(keys) | {"STACK": APP_STACK}
+    names = {"STACK": APP_STACK, "GRAPHQL_ENDPOINT": stack.graphql_endpoint}
+    variables: Mapping[str, str] = stack.variables(keys) | names
     lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
     return "\n".join([*lines, f'export PATH="{path}"', ""])
 

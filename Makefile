@@ -188,5 +188,6 @@ pre-commit: .venv/.synced ## run the same checks before every commit of this clo
 
 clean: ## remove everything that was brought or built
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m testbench.emulated.stack; fi
-	rm -rf .tools .venv .aws-sam .local dist .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@rm -rf .tools .venv .aws-sam .local dist .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo "removed .tools, .venv, .aws-sam, .local, dist and every cache"

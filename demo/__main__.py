@@ -8,27 +8,33 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from aggregated_metrics.adapters.appsync import AppSyncClient
-from aggregated_metrics.core.errors import ApiError
+from botocore.credentials import Credentials
 from rich.console import Console
 from rich.status import Status
 
+from aggregated_metrics_cli.exit_codes import DONE
 from aggregated_metrics_cli.overview import collect
 from aggregated_metrics_cli.overview_tables import overview
 from aggregated_metrics_cli.page import render
 from demo import report
 from demo.report import show_line
 from testbench.emulated import check, corruption
-from testbench.emulated.check import Buckets, Verdict
-from testbench.emulated.corruption import Damage
-from testbench.emulated.functions import StepError, StreamLog, execute, persistently
-from testbench.emulated.stack import APP_STACK, LOCAL, Credentials, EmulatedStack, StackError
+from testbench.emulated.check import Buckets
+from testbench.emulated.functions import StreamLog, command, persistently
+from testbench.emulated.stack import (
+    APP_STACK,
+    BACKEND_STACK,
+    LOCAL,
+    ROOT_CREDENTIALS,
+    EmulatedStack,
+    StepError,
+)
 from testbench.emulated.writing import write
 from testbench.templates import ROOT
 from testbench.traffic import ACCOUNTS, Traffic, traffic
@@ -47,10 +53,10 @@ _MINUTES = 10
 """Each half of the rows is written as if within so many minutes: a bucket costs 10 ms here."""
 _STEP = timedelta(minutes=15)
 _STEPS = {
-    "sam build (app)": "building the stack, with the packages of its layer",
-    "sam build (backend)": "building the back end that stands for an Amplify application",
-    f"sam deploy ({APP_STACK}-backend)": "deploying the back end (1 of 2)",
-    f"sam deploy ({APP_STACK})": "deploying the stack (2 of 2)",
+    f"sam build {APP_STACK}": "building the stack, with the packages of its layer",
+    f"sam build {BACKEND_STACK}": "building the back end that stands for an Amplify application",
+    f"sam deploy {BACKEND_STACK}": "deploying the back end (1 of 2)",
+    f"sam deploy {APP_STACK}": "deploying the stack (2 of 2)",
 }
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -62,6 +68,7 @@ class Demo:
     Attributes:
         end: the traffic's last minute.
         step: what is being done, for a message when it fails.
+        keys: a person's who may read and repair.
     """
 
     console: Console
@@ -71,11 +78,17 @@ class Demo:
     seed: int
     end: datetime
     step: str = "the start of the stack"
+    keys: Credentials = ROOT_CREDENTIALS
 
     @property
     def hour(self) -> datetime:
         """The hour of the first half of the rows."""
         return last_hour(self.end)
+
+    @property
+    def hours(self) -> tuple[str, str]:
+        """That hour's start and end, as the commands take them."""
+        return f"{self.hour:{_TIME}}", f"{self.hour + timedelta(hours=1):{_TIME}}"
 
     def run(self) -> bool:
         """All steps after the start of the stack; returns whether everything was right."""
@@ -85,12 +98,12 @@ class Demo:
             traffic(self.rows - self.rows // 2, self.seed, self.end, minutes=_MINUTES),
         )
         self._write(halves)
-        keys = self.stack.user("reader", *check.READ_FIELDS)
-        good, buckets = self._compare(keys)
+        self.keys = self.stack.person("you", "ReadOnlyPolicy", "RepairPolicy")
+        good, buckets = self._compare()
         good = self._quarantine(halves[0].uncountable | halves[1].uncountable) and good
         good = self._corrupt_and_repair(buckets) and good
-        good = self._compare(keys)[0] and good
-        self._show(keys)
+        good = self._compare()[0] and good
+        self._show()
         return good
 
     def _write(self, halves: tuple[Traffic, ...]) -> None:
@@ -105,14 +118,11 @@ class Demo:
         again = f"; {len(log.failures)} batches failed and came again" if log.failures else ""
         self._say(f"all applied from the tables' streams{again}", took)
 
-    def _compare(self, keys: Credentials) -> tuple[bool, Buckets]:
+    def _compare(self) -> tuple[bool, Buckets]:
         """Sweep, read everything back, and compare it with a group-by of the rows."""
         with self.timed("sweeping, and reading every bucket back") as took:
-            swept, _ = check.sweep(self.stack)
-            client = check.api_client(self.stack, keys)
-            buckets = retried(lambda: check.stored(client, ACCOUNTS))
-            counted = check.counted(self.stack)
-            verdict: Verdict = check.compare(counted, buckets, swept=swept, grace=GRACE)
+            client = check.api_client(self.stack, self.keys)
+            verdict, buckets = check.judge(self.stack, client, GRACE)
         report.show_verdict(self.console, verdict, took())
         return verdict.is_good, buckets
 
@@ -128,46 +138,36 @@ class Demo:
         return exact
 
     def _corrupt_and_repair(self, buckets: Buckets) -> bool:
-        """Corrupt buckets of an hour that is over, and have the state machine repair it."""
-        writer = check.api_client(self.stack, self.stack.user("vandal", *check.WRITE_FIELDS))
+        """Corrupt minutes of an hour that is over, and repair it with the command."""
         mine = {key: bucket for key, bucket in buckets.items() if key[0] == ACCOUNT}
-        damages = self._corrupt(writer, mine)
-        good = self._repair(damages)
-        if good is None:  # on a busy machine a sweep, which sets rollups, may come in between
-            self.console.print("    a sweep had set a rollup before it: once more")
-            good = self._repair(self._corrupt(writer, mine))
-        return bool(good)
-
-    def _corrupt(self, writer: AppSyncClient, mine: Buckets) -> list[Damage]:
-        with self.timed("corrupting buckets") as took:
-            damages = corruption.corrupt(writer, mine, self.hour, self.seed)
-        where = f"of {ACCOUNT}, {self.hour:%H:%M} to {self.hour + timedelta(hours=1):%H:%M} UTC"
-        self._say(f"{len(damages)} buckets corrupted {where}", took)
-        return damages
-
-    def _repair(self, damages: Sequence[Damage]) -> bool | None:
-        """Whether exactly these are found; None where only rollups are missing, or too many."""
-        asked = corruption.asked(ACCOUNT, self.hour, repair=True)
+        start, end = self.hours
+        with self.timed("corrupting minutes") as took:
+            damages = corruption.chosen(mine, self.hour, self.seed)
+            corruption.corrupt(self.stack, damages)
+        where = f"of {ACCOUNT}, {start[11:16]} to {end[11:16]} UTC"
+        self._say(f"{len(damages)} minutes corrupted {where}", took)
+        asked = ("repair", "--account", ACCOUNT, "--start", start, "--end", end)
         with self.timed("an execution that repairs the hour") as took:
-            found: dict[str, Any] = persistently(lambda: execute(self.stack, asked))
+            code, found = command(self.stack, *asked, who=self.keys)
+        if not isinstance(found, dict):
+            raise StepError(found)
         drift = corruption.drifted(found)
-        odd = drift.keys() ^ {each.key for each in damages}
-        good = not odd and not found["inFlux"] and found["repaired"] == len(damages)
+        good = drift.keys() == {each.key for each in damages} and code == DONE
         show_line(
             self.console,
             f"one execution compared {found['minutes']:,} minutes with their rows, found these "
-            f"{len(drift)} buckets and no other, and repaired {found['repaired']}",
+            f"{len(drift)} and no other, and repaired them",
             good=good,
             seconds=took(),
         )
         report.show_damage(self.console, damages, drift)
-        return None if odd and all(key[3] > 1 for key in odd) else good
+        return good
 
-    def _show(self, keys: Credentials) -> None:
+    def _show(self) -> None:
         """What a dashboard would show of one account, here and as a page that stays."""
         with self.timed("reading as a dashboard does"):
-            client = check.api_client(self.stack, keys)
-            found = retried(lambda: collect(client, ACCOUNT, self.hour, self.end, step=_STEP))
+            client = check.api_client(self.stack, self.keys)
+            found = persistently(lambda: collect(client, ACCOUNT, self.hour, self.end, step=_STEP))
         for part in overview(found):
             self.console.print(part)
         PAGE.write_text(render(found, APP_STACK), "utf-8")
@@ -194,18 +194,6 @@ def last_hour(now: datetime) -> datetime:
     return now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
 
 
-def retried[Result](work: Callable[[], Result]) -> Result:
-    """Read again what a busy machine has answered too late."""
-
-    def attempt() -> Result:
-        try:
-            return work()
-        except ApiError as error:
-            raise StepError(str(error)) from error
-
-    return persistently(attempt)
-
-
 def main() -> int:
     """Run the demonstration; 0 if every bucket was right, 130 after Ctrl-C."""
     console = Console(highlight=False, width=min(report.WIDTH, Console().width))
@@ -223,7 +211,7 @@ def main() -> int:
     except KeyboardInterrupt:
         console.print(f"interrupted during {demo.step}; everything that was started is stopped")
         return 130
-    except (StackError, StepError) as error:
+    except StepError as error:
         console.print(f"{demo.step}: {error}", style="bold red", markup=False, soft_wrap=True)
     except Exception as error:  # noqa: BLE001 - whatever it is, say during which step
         text = f"{demo.step}: {type(error).__name__}: {error}. Its log: {stack.emulator_log}"
@@ -250,23 +238,20 @@ def _run(demo: Demo) -> int:
         kept = bool(os.environ.get("KEEP"))
         if kept:
             demo.stack.keep()
-            KEYS.write_text(_exports(demo.stack))
-            demo.console.print("\nThe stack is up; make stop stops it. To try:\n")
+            KEYS.write_text(_exports(demo))
+            demo.console.print("\nThe stack is up; make stop stops it. To try it in this shell:\n")
             demo.console.print(f"  . {KEYS.relative_to(ROOT)}", markup=False)
-        else:
-            demo.console.print("\nTo try:\n")
-        hours = (demo.hour.strftime(_TIME), (demo.hour + timedelta(hours=1)).strftime(_TIME))
-        for command in report.next_steps(kept, ACCOUNT, *hours, PAGE.relative_to(ROOT)):
-            demo.console.print(f"  {command}", markup=False, soft_wrap=True)
+        demo.console.print()
+        for what, line in report.next_steps(kept, ACCOUNT, *demo.hours, PAGE.relative_to(ROOT)):
+            demo.console.print(f"{what}:\n  {line}", markup=False, soft_wrap=True)
     return 0 if good else 1
 
 
-def _exports(stack: EmulatedStack) -> str:
+def _exports(demo: Demo) -> str:
     """What a shell needs to run the commands on the kept stack."""
     path = f"{ROOT / '.venv' / 'bin'}:$PATH"
-    keys = stack.person("you", "ReadOnlyPolicy", "RepairPolicy")
-    names = {"STACK": APP_STACK, "GRAPHQL_ENDPOINT": stack.graphql_endpoint}
-    variables: Mapping[str, str] = stack.variables(keys) | names
+    names = {"STACK": APP_STACK, "GRAPHQL_ENDPOINT": demo.stack.graphql_endpoint}
+    variables = demo.stack.variables(demo.keys) | names
     lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
     return "\n".join([*lines, f'export PATH="{path}"', ""])
 

@@ -80,8 +80,10 @@ def _said(drift: Mapping[str, Any] | None) -> str:
     return f"${stored['cost'] / 1e6:,.4f} → ${counted['cost'] / 1e6:,.4f}"
 
 
-def next_steps(kept: bool, account: str, hour: str, end: str, page: Path) -> Iterable[str]:
-    """Commands that work where the demonstration has ended, each with what it does.
+def next_steps(
+    kept: bool, account: str, hour: str, end: str, page: Path
+) -> Sequence[tuple[str, str]]:
+    """Commands that work where the demonstration has ended, each behind what it does.
 
     Args:
         kept: whether the stack was left up.
@@ -91,16 +93,21 @@ def next_steps(kept: bool, account: str, hour: str, end: str, page: Path) -> Ite
         page: the report.
     """
     if not kept:
-        yield f"python3 -m webbrowser {page}    # the same as a page"
-        yield "make demo KEEP=1    # leaves the stack up, to look around"
-        yield "make help           # everything else"
-        return
-    yield f"aggregated-metrics show --stack $STACK --account {account} --day {hour[:10]}"
-    yield (
-        f"aggregated-metrics verify --stack $STACK --account {account} \\\n"
-        f"    --start {hour} --end {end}"
-    )
-    yield "aggregated-metrics repair --stack $STACK --quarantine"
+        return [
+            ("Open the report", f"python3 -m webbrowser {page}"),
+            ("Run this again and leave the stack up", "make demo KEEP=1"),
+            ("List everything else", "make help"),
+        ]
+    on = f"--stack $STACK --account {account}"
+    span = f"--start {hour} --end {end}"
+    return [
+        ("Show the day's counts", f"aggregated-metrics show {on} --day {hour[:10]}"),
+        ("Compare the hour with its rows", f"aggregated-metrics verify {on} \\\n    {span}"),
+        (
+            "Check what is in quarantine again",
+            "aggregated-metrics repair --stack $STACK --quarantine",
+        ),
+    ]
 
 
 def _table(*columns: str, right: Sequence[str] = ()) -> Table:

@@ -1,72 +1,63 @@
 """The local stack with rows in its tables, and what an end-to-end test does to it."""
 
-import io
 import json
-import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aggregated_metrics.adapters.appsync import AppSyncClient
 from aggregated_metrics.model import AggregatedMetrics
 
-from aggregated_metrics_cli.main import main
 from testbench import oracle, rows
 from testbench.emulated import check
-from testbench.emulated.check import Buckets, Verdict
-from testbench.emulated.stack import APP_STACK, ROOT_CREDENTIALS, Credentials, EmulatedStack
-from testbench.emulated.writing import put_all, write
-from testbench.traffic import ACCOUNTS, Traffic, Write, traffic
+from testbench.emulated.check import Verdict
+from testbench.emulated.stack import EmulatedStack
+from testbench.emulated.writing import update, write
+from testbench.streams import event, image
+from testbench.traffic import Traffic, traffic
 
 GRACE = timedelta(seconds=2)
 HOUR = datetime(2026, 11, 22, 10, tzinfo=UTC)
 """Of rows that are made by testbench/rows.py."""
-_STREAMS = {
-    "accountId": {"S": "_streams"},
-    "compositeKey": {"S": "_streams#1970-01-01T00:00:00Z#60"},
-}
+MINUTE = "items#2026-11-22T10:05:00Z#1"
+"""The key of those rows' minute."""
+RANGE = ("--start", "2026-11-22T10:00:00Z", "--end", "2026-11-22T11:00:00Z")
+"""Their hour, as the commands take it."""
 _LOOK_SECONDS = 0.25
 _PATIENCE_SECONDS = 600
 
 
 @dataclass
 class Bench:
-    """The stack, and what has been written to its tables by now."""
+    """The stack, and a reader of its API."""
 
     stack: EmulatedStack
     reader: AppSyncClient
-    vandal: AppSyncClient
-    now: datetime = field(
-        default_factory=lambda: datetime.now(UTC).replace(second=0, microsecond=0)
-    )
-    uncountable: set[tuple[str, str]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.dynamodb = self.stack.client("dynamodb")
 
     def traffic(self, name: str, rows: int, *, minutes: int, hours_ago: float) -> Traffic:
-        end = self.now - timedelta(hours=hours_ago)
-        return traffic(rows, 7, end, minutes=minutes, name=name)
+        now = datetime.now(UTC).replace(second=0, microsecond=0)
+        return traffic(rows, 7, now - timedelta(hours=hours_ago), minutes=minutes, name=name)
 
     def write(self, made: Traffic) -> int:
-        self.uncountable |= made.uncountable
         return write(self.stack, made)
 
-    def stored(self, *accounts: str) -> dict[oracle.Key, AggregatedMetrics]:
-        return check.stored(self.reader, accounts or ACCOUNTS)
+    def stored(self, account: str) -> dict[oracle.Key, AggregatedMetrics]:
+        return check.stored(self.reader, [account])
 
-    def judge(self) -> tuple[Verdict, Buckets]:
-        """Sweep, and compare every bucket with all rows of the traffic's accounts by now."""
-        swept, _ = check.sweep(self.stack)
-        buckets, counted = self.stored(), check.counted(self.stack)
-        counted = {key: measures for key, measures in counted.items() if key[0] in ACCOUNTS}
-        return check.compare(counted, buckets, swept=swept, grace=GRACE), buckets
+    def judge(self) -> Verdict:
+        """The comparison of every bucket with the rows."""
+        return check.judge(self.stack, self.reader, GRACE)[0]
 
     def put(self, model: str, row: dict[str, Any]) -> None:
         """Write a new row."""
-        write_ = Write(self.now, model, row["id"], row, is_new=True)
-        put_all(self.stack.client("dynamodb"), self.stack.tables, [write_])
+        self.dynamodb.put_item(TableName=self.stack.tables[model], Item=image(row))
 
     def counts(self, account: str) -> set[int]:
         """The counts of an account's items in the hour of `corrupted`."""
@@ -79,79 +70,67 @@ class Bench:
         account = f"acct-{uuid.uuid4()}"
         self.put("Item", rows.item(f"item-{account}", accountId=account))
         wait(lambda: self.counts(account) == {1})
-        self.corrupt(account)
+        self.change(account, MINUTE, {"count": 5})
         return account
 
-    def corrupt(self, account: str) -> None:
-        """Have that minute say five again."""
-        start = HOUR.replace(minute=5)
-        AggregatedMetrics.create_or_update(
-            self.vandal, account, "items", start, start.replace(minute=6), 1, 5
+    def change(self, account: str, key: str, changes: dict[str, Any] | None) -> None:
+        """Change or delete a stored bucket, behind the API's back."""
+        table = self.stack.backend["AggregatedMetricsTableName"]
+        update(self.dynamodb, table, {"accountId": account, "compositeKey": key}, changes)
+
+    def lose_batch(self, *records: dict[str, Any]) -> None:
+        """Have a batch age out: Lambda writes it to the bucket, and a rule notes the object."""
+        batch = {"payload": json.dumps(event(*records))}
+        self.stack.client("s3").put_object(
+            Bucket=self.stack.app["OnFailureBucket"],
+            Key=f"aws/lambda/{uuid.uuid4()}",
+            Body=json.dumps(batch).encode(),
         )
+
+    def quarantine(self, record: dict[str, Any]) -> None:
+        """Put a stream record into quarantine."""
+        body = json.dumps({"reason": "a test", "record": record})
+        queue = self.stack.app["QuarantineQueueUrl"]
+        self.stack.client("sqs").send_message(QueueUrl=queue, MessageBody=body)
 
     def as_of(self) -> dict[str, str | None]:
         """Up to when each record type is known to be counted, as the last sweep has stored it."""
-        found = self.stack.client("dynamodb").get_item(
-            TableName=self.stack.backend["AggregatedMetricsTableName"], Key=_STREAMS
+        found = self.dynamodb.get_item(
+            TableName=self.stack.backend["AggregatedMetricsTableName"],
+            Key=image(
+                {"accountId": "_streams", "compositeKey": "_streams#1970-01-01T00:00:00Z#60"}
+            ),
         )
         known = found["Item"]["metadata"]["M"]["asOf"]["M"]
         return {name: value.get("S") for name, value in known.items()}
 
-    def command(self, *given: str, who: Credentials = ROOT_CREDENTIALS) -> tuple[int, Any]:
-        """Run a command on the stack; gives its exit code, and its JSON or what it said."""
-        out, err = io.StringIO(), io.StringIO()
-        stack = () if given[0] == "attach" else ("--stack", APP_STACK)
-        variables = os.environ | self.stack.variables(who)
-        with _environment(variables):
-            code = main([*given, *stack, "--json"], environment=variables, out=out, err=err)
-        return code, json.loads(out.getvalue()) if out.getvalue() else err.getvalue()
-
     def resources(self, stack: str) -> list[dict[str, Any]]:
         """What a stack has, as CloudFormation describes it."""
-        formation = self.stack.client("cloudformation")
-        found: list[dict[str, Any]] = formation.describe_stack_resources(StackName=stack)[
-            "StackResources"
-        ]
+        described = self.stack.client("cloudformation").describe_stack_resources(StackName=stack)
+        found: list[dict[str, Any]] = described["StackResources"]
         return found
 
     def physical_id(self, stack: str, name: str) -> str:
         """The id of a resource, by its name in the template."""
-        (found,) = (
-            each["PhysicalResourceId"]
-            for each in self.resources(stack)
-            if each["LogicalResourceId"] == name
-        )
-        return str(found)
+        ids = {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in self.resources(stack)}
+        return str(ids[name])
 
     @contextmanager
-    def configured(self, function: str, **changes: Any) -> Iterator[None]:
-        """The function with another configuration; `Environment` names only what differs."""
+    def configured(self, function: str, **changes: str) -> Iterator[None]:
+        """The function with other variables."""
         client, name = self.stack.client("lambda"), self.stack.app[function]
-        before = client.get_function_configuration(FunctionName=name)
-        variables = before["Environment"]["Variables"]
-        if "Environment" in changes:
-            changes["Environment"] = {"Variables": variables | changes["Environment"]}
-        client.update_function_configuration(FunctionName=name, **changes)
+        before = client.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+
+        def put(variables: dict[str, str]) -> None:
+            client.update_function_configuration(
+                FunctionName=name, Environment={"Variables": variables}
+            )
+
+        put(before | changes)
         try:
             yield
         finally:
-            client.update_function_configuration(
-                FunctionName=name,
-                Timeout=before["Timeout"],
-                Environment={"Variables": variables},
-            )
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set this process's variables for a while: boto3 has no other way to take an endpoint."""
-    before = dict(os.environ)
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+            put(before)
 
 
 def wait(condition: Callable[[], Any]) -> None:
@@ -165,8 +144,7 @@ def wait(condition: Callable[[], Any]) -> None:
 @contextmanager
 def table(bench: Bench, name: str) -> Iterator[str]:
     """A table with a stream; gives the stream's ARN."""
-    dynamodb = bench.stack.client("dynamodb")
-    made = dynamodb.create_table(
+    made = bench.dynamodb.create_table(
         TableName=name,
         BillingMode="PAY_PER_REQUEST",
         AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
@@ -174,4 +152,4 @@ def table(bench: Bench, name: str) -> Iterator[str]:
         StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
     )
     yield made["TableDescription"]["LatestStreamArn"]
-    dynamodb.delete_table(TableName=name)
+    bench.dynamodb.delete_table(TableName=name)

@@ -1,101 +1,73 @@
-"""Corrupts stored buckets through the API, to see the damage found and repaired."""
+"""Corrupts stored buckets behind the API's back, to see the damage found and repaired."""
 
 import random
+from collections import defaultdict
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 
-from aggregated_metrics.adapters.appsync import AppSyncClient
 from aggregated_metrics.model import AggregatedMetrics
 
-from testbench.emulated.check import Buckets, key_of
-from testbench.emulated.functions import StepError
+from testbench.emulated.check import Buckets
+from testbench.emulated.stack import EmulatedStack, StepError
+from testbench.emulated.writing import update
 from testbench.oracle import Key, series_of
 
-DELETE = """
-mutation DeleteBucket($input: DeleteAggregatedMetricsInput!) {
-  deleteAggregatedMetrics(input: $input) { accountId compositeKey }
-}
-"""
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
-_KINDS = ("wrong count", "wrong cost", "deleted minute", "wrong rollup")
+_KINDS = ("wrong count", "wrong cost", "deleted minute")
 
 
 class Damage(NamedTuple):
-    """One corrupted bucket; counts before and after, None where there is no bucket."""
+    """One minute, and what is done to it."""
 
     what: str
     key: Key
-    before: int
-    after: int | None
+    bucket: AggregatedMetrics
 
 
-def corrupt(client: AppSyncClient, buckets: Buckets, hour: datetime, seed: int) -> list[Damage]:
-    """Corrupt one account's bucket in every way, each of another record type.
+def chosen(buckets: Buckets, hour: datetime, seed: int) -> list[Damage]:
+    """A minute for every kind of damage, each of another record type.
+
+    Rollups are spared: the next sweep may set them before a check does.
 
     Args:
-        client: one that may create, update and delete buckets.
         buckets: what is stored of one account.
-        hour: the hour, which is over.
-        seed: chooses the buckets.
+        hour: the hour that the minutes are of.
+        seed: chooses them.
 
     Raises:
         StepError: too few record types have rows in that hour.
     """
     draw = random.Random(f"damage/{seed}")
-    of_type: dict[str, list[AggregatedMetrics]] = {}
-    for record in buckets.values():
+    of_type: dict[str, list[Key]] = defaultdict(list)
+    for key, bucket in sorted(buckets.items()):
         # Those of breakdowns are reported with their scope apart, which a key has in it.
-        if record.count and not record.scorecardId and _hour(record) == hour:
-            of_type.setdefault(record.recordType, []).append(record)
+        is_minute = key[3] == 1 and "#" not in key[1]
+        if is_minute and bucket.count and bucket.timeRangeStart.replace(minute=0) == hour:
+            of_type[key[1]].append(key)
     if len(of_type) < len(_KINDS):
         raise StepError(f"{len(of_type)} record types are too few to corrupt: write more rows")
-    chosen = draw.sample(sorted(of_type), len(_KINDS))
-    return [
-        _damage(client, kind, draw, of_type[name])
-        for kind, name in zip(_KINDS, chosen, strict=True)
-    ]
+    names = draw.sample(sorted(of_type), len(_KINDS))
+    keys = [draw.choice(of_type[name]) for name in names]
+    return [Damage(kind, key, buckets[key]) for kind, key in zip(_KINDS, keys, strict=True)]
 
 
-def _hour(record: AggregatedMetrics) -> datetime:
-    return record.timeRangeStart.replace(minute=0)
-
-
-def _damage(
-    client: AppSyncClient, kind: str, draw: random.Random, hour: list[AggregatedMetrics]
-) -> Damage:
-    is_rollup = kind == "wrong rollup"
-    record = draw.choice([each for each in hour if (each.numberOfMinutes > 1) == is_rollup])
-    if kind == "deleted minute":
-        key = {"accountId": record.accountId, "compositeKey": record.compositeKey}
-        client.execute(DELETE, {"input": key})
-        return Damage(kind, key_of(record), record.count, None)
-    by = draw.randrange(2, 40)
-    after = record.count if kind == "wrong cost" else record.count + by
-    AggregatedMetrics.create_or_update(
-        client,
-        record.accountId,
-        record.recordType,
-        record.timeRangeStart,
-        record.timeRangeEnd,
-        record.numberOfMinutes,
-        after,
-        record.complete,
-        cost=(record.cost or 0) + by * 10_000 if kind == "wrong cost" else record.cost,
-    )
-    return Damage(kind, key_of(record), record.count, after)
-
-
-def asked(account: str, hour: datetime, *, repair: bool) -> dict[str, Any]:
-    """What the state machine is asked for: to check one hour of an account."""
-    end = hour + timedelta(hours=1)
-    span = {"start": hour.strftime(_TIME), "end": end.strftime(_TIME)}
-    return {"range": {"accountId": account, **span, "repair": repair}}
+def corrupt(stack: EmulatedStack, damages: list[Damage]) -> None:
+    """Do the damage."""
+    dynamodb, table = stack.client("dynamodb"), stack.backend["AggregatedMetricsTableName"]
+    for kind, _, bucket in damages:
+        key = {"accountId": bucket.accountId, "compositeKey": bucket.compositeKey}
+        changes: dict[str, dict[str, int] | None] = {
+            "wrong count": {"count": bucket.count + 7},
+            "wrong cost": {"cost": (bucket.cost or 0) + 70_000},
+            "deleted minute": None,
+        }
+        update(dynamodb, table, key, changes[kind])
 
 
 def drifted(report: Mapping[str, Any]) -> dict[Key, Mapping[str, Any]]:
-    """The buckets that a report names."""
+    """The minutes that a report names; a sweep may have summed wrong ones up in rollups."""
     return {
-        (each["accountId"], series_of(each), each["timeRangeStart"], each["numberOfMinutes"]): each
+        (each["accountId"], series_of(each), each["timeRangeStart"], 1): each
         for each in report["drift"]
+        if each["numberOfMinutes"] == 1
     }

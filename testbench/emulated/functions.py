@@ -1,36 +1,34 @@
-"""What is deployed, seen from outside: invocations, executions, and the lines that are logged."""
+"""What is deployed, seen from outside: invocations, commands, and the lines that are logged."""
 
+import io
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
+from unittest.mock import patch
 
-from botocore.config import Config
+from aggregated_metrics.core.errors import ApiError
+from botocore.credentials import Credentials
 
-from testbench.emulated.stack import EmulatedStack
+from aggregated_metrics_cli.main import main
+from testbench.emulated.stack import APP_STACK, ROOT_CREDENTIALS, EmulatedStack, StepError
 
 _LOOK_SECONDS = 0.5
 _PATIENCE_SECONDS = 300  # a machine may be busy; waiting ends as soon as everything is in
-_LONGEST_SECONDS = 900  # no function may take longer
-_OVERLAP_MILLISECONDS = 10_000
 _TRIES = 3
-
-
-class StepError(Exception):
-    """A step after the start of the stack failed; says which, why, and where its log is."""
 
 
 def persistently[Result](work: Callable[[], Result]) -> Result:
     """Do what may be done again; on a busy machine an answer may come too late.
 
     Raises:
-        StepError: it failed each time.
+        StepError, ApiError: it failed each time.
     """
     for _ in range(_TRIES - 1):
         try:
             return work()
-        except StepError:
+        except (StepError, ApiError):
             time.sleep(_LOOK_SECONDS)
     return work()
 
@@ -41,38 +39,28 @@ def invoke(stack: EmulatedStack, function: str, event: Mapping[str, Any]) -> dic
     Raises:
         StepError: the function raised.
     """
-    client = stack.client(
-        "lambda", config=Config(read_timeout=_LONGEST_SECONDS, retries={"total_max_attempts": 1})
+    answer = stack.client("lambda").invoke(
+        FunctionName=stack.app[function], Payload=json.dumps(event).encode()
     )
-    answer = client.invoke(FunctionName=stack.app[function], Payload=json.dumps(event).encode())
     result: dict[str, Any] = json.loads(answer["Payload"].read())
     if answer.get("FunctionError"):
-        raise StepError(
-            f"{function} failed: {result.get('errorType')}: {result.get('errorMessage')}. "
-            f"Its log: {stack.emulator_log}"
-        )
+        why = f"{function} failed: {result.get('errorType')}: {result.get('errorMessage')}"
+        raise StepError(why, stack.emulator_log)
     return result
 
 
-def execute(stack: EmulatedStack, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Have the state machine do what is asked; its report.
-
-    Raises:
-        StepError: the execution failed.
-    """
-    states = stack.client("stepfunctions")
-    arn = states.start_execution(
-        stateMachineArn=stack.app["BackfillStateMachine"], input=json.dumps(asked)
-    )["executionArn"]
-    while (found := states.describe_execution(executionArn=arn))["status"] == "RUNNING":
-        time.sleep(_LOOK_SECONDS)
-    if found["status"] != "SUCCEEDED":
-        raise StepError(f"the execution failed: {found.get('error')}: {found.get('cause')}")
-    report: dict[str, Any] = json.loads(found["output"])
-    return report
+def command(
+    stack: EmulatedStack, *given: str, who: Credentials = ROOT_CREDENTIALS
+) -> tuple[int, Any]:
+    """Run a command on the stack; gives its exit code, and its JSON or what it said."""
+    out, err = io.StringIO(), io.StringIO()
+    named = () if given[0] == "attach" else ("--stack", APP_STACK)
+    # boto3 has no other way to take an endpoint
+    with patch.dict(os.environ, stack.variables(who)):
+        code = main([*given, *named, "--json"], out=out, err=err)
+    return code, json.loads(out.getvalue()) if out.getvalue() else err.getvalue()
 
 
-@dataclass
 class StreamLog:
     """What stream_aggregator has logged since this object was made.
 
@@ -81,32 +69,20 @@ class StreamLog:
         failures: the errors of the batches that failed.
     """
 
-    stack: EmulatedStack
-    records: int = 0
-    failures: list[str] = field(default_factory=list)
+    def __init__(self, stack: EmulatedStack) -> None:
+        self.records, self.failures = 0, list[str]()
+        self._stack = stack
+        self._began = int(time.time() * 1000)
 
-    def __post_init__(self) -> None:
-        self._logs = self.stack.client("logs")
-        self._seen: set[tuple[str, str]] = set()
-        self._began = self._from = int(time.time() * 1000)
-        self._looked = 0.0
-
-    def look(self, at_most_every: float = 0.0) -> None:
-        """Read what is new, unless that was done within so many seconds."""
-        if time.monotonic() < self._looked + at_most_every:
-            return
-        self._looked = time.monotonic()
-        pages = self._logs.get_paginator("filter_log_events").paginate(
-            logGroupName=self.stack.app["StreamAggregatorLogs"],
-            startTime=max(self._began, self._from - _OVERLAP_MILLISECONDS),
-        )
-        for page in pages:
+    def look(self) -> Self:
+        """Read the log again."""
+        self.records, self.failures = 0, []
+        pages = self._stack.client("logs").get_paginator("filter_log_events")
+        group = self._stack.app["StreamAggregatorLogs"]
+        for page in pages.paginate(logGroupName=group, startTime=self._began):
             for event in page["events"]:
-                self._from = max(self._from, event["timestamp"])
-                identity = (event["logStreamName"], event["message"])
-                if identity not in self._seen:
-                    self._seen.add(identity)
-                    self._add(event["message"])
+                self._add(event["message"])
+        return self
 
     def drain(self, expected: int, on_progress: Callable[[int], None] = lambda _: None) -> None:
         """Wait until so many records have been applied.
@@ -118,8 +94,7 @@ class StreamLog:
         Raises:
             StepError: nothing has been applied for a while, although records are missing.
         """
-        last = self.records
-        deadline = time.monotonic() + _PATIENCE_SECONDS
+        last, deadline = -1, 0.0
         while True:
             self.look()
             on_progress(self.records)
@@ -131,8 +106,8 @@ class StreamLog:
                 why = self.failures[-1] if self.failures else "no batch has failed"
                 raise StepError(
                     f"the streams are not drained: {self.records} of {expected} records are in, "
-                    f"and nothing has moved for {_PATIENCE_SECONDS} s ({why}). "
-                    f"Its log: {self.stack.emulator_log}"
+                    f"and nothing has moved for {_PATIENCE_SECONDS} s ({why})",
+                    self._stack.emulator_log,
                 )
             time.sleep(_LOOK_SECONDS)
 

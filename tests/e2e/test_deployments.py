@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import batched
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,11 @@ import pytest
 
 from testbench import rows
 from testbench.emulated.bench import Bench, table, wait
-from testbench.emulated.events import FUNCTIONS
 from testbench.emulated.functions import StreamLog
-from testbench.emulated.stack import APP_STACK, REGION, SOURCE_MODELS, TOOLS
-from testbench.emulated.writing import put_all
+from testbench.emulated.stack import APP_STACK, BUILDS, REGION, SOURCE_MODELS, TOOLS
+from testbench.streams import image
 from testbench.templates import ROOT, resources
-from testbench.traffic import Traffic, Write
+from testbench.traffic import Traffic
 
 UNDERWAY = 20
 """So many records are on their way while a deployment is."""
@@ -45,26 +45,24 @@ def test_upgrades_while_rows_are_written_lose_and_double_nothing(
     bench: Bench, stream_log: StreamLog, tmp_path: Path
 ) -> None:
     made = bench.traffic("upgrade", 300, minutes=120, hours_ago=12)
-    left = (replace(made, writes=minute) for minute in made.minutes())
-    built = bench.stack.app_template.parent
+    left = (replace(made, writes=[*part]) for part in batched(made.writes, 6, strict=False))
     expected = 0
     with ThreadPoolExecutor(1) as pool:
         for release in ("first", "second"):
             runs, taken_in = running(bench), stream_log.records
-            template = changed(built, tmp_path / release)
+            template = changed(tmp_path / release)
             deployed = pool.submit(
-                bench.stack.deploy, APP_STACK, template, bench.stack.app_parameters()
+                bench.stack.deploy, APP_STACK, bench.stack.app_parameters(), template
             )
             expected = write_until(deployed, bench, stream_log, left, expected)
             assert deployed.result() == bench.stack.app
             assert not runs & running(bench)
             assert stream_log.records > taken_in
-    for minute in left:
-        expected += bench.write(minute)
+    for part in left:
+        expected += bench.write(part)
     stream_log.drain(expected)
     assert stream_log.records == expected
-    verdict, _ = bench.judge()
-    assert verdict.differences == []
+    assert bench.judge().differences == []
 
 
 @pytest.mark.thorough  # a minute: two builds from nothing
@@ -91,7 +89,7 @@ def second(bench: Bench) -> Iterator[dict[str, str]]:
     with ExitStack() as made:
         streams = [made.enter_context(table(bench, name)) for name in (TABLE, *OTHERS[:2])]
         own = stack.app_parameters() | stack.attached(*streams)
-        yield stack.deploy(SECOND, stack.app_template, own)
+        yield stack.deploy(SECOND, own)
 
 
 def test_two_stacks_of_one_account_do_not_touch(bench: Bench, second: dict[str, str]) -> None:
@@ -114,7 +112,7 @@ def test_adding_and_removing_a_table_leaves_the_other_mappings(
     with table(bench, OTHERS[2]) as arn:
         for now in ({OTHERS[2]: arn} | streams, streams):
             attached = stack.app_parameters() | stack.attached(*now.values())
-            assert stack.deploy(SECOND, stack.app_template, attached) == second
+            assert stack.deploy(SECOND, attached) == second
             after = mappings(bench, second)
             assert after.keys() == now.keys()
             assert {name: after[name] for name in streams} == {
@@ -126,9 +124,8 @@ def test_removing_a_stack_leaves_the_counts_and_what_is_nowhere_else(
     bench: Bench, second: dict[str, str]
 ) -> None:
     stack = bench.stack
-    dynamodb, s3 = stack.client("dynamodb"), stack.client("s3")
-    row = rows.task("task-1", accountId="removed")
-    put_all(dynamodb, {"Task": TABLE}, [Write(bench.now, "Task", row["id"], row, is_new=True)])
+    dynamodb, s3 = bench.dynamodb, stack.client("s3")
+    dynamodb.put_item(TableName=TABLE, Item=image(rows.task(accountId="removed")))
     wait(lambda: len(bench.stored("removed")) == 4)
     s3.put_object(Bucket=second["OnFailureBucket"], Key="batch", Body=b"{}")
     assert remove(bench) == LEFT
@@ -176,23 +173,17 @@ def running(bench: Bench) -> set[str]:
     client = bench.stack.client("lambda")
     found = [
         client.get_function_configuration(FunctionName=bench.stack.app[name])
-        for name in FUNCTIONS.values()
+        for name in resources("template.yaml", "AWS::Serverless::Function")
     ]
     return {run for each in found for run in (each["CodeSha256"], each["Layers"][0]["Arn"])}
 
 
-def copy_of(built: Path, folder: Path) -> Path:
-    """A copy of a build; gives its template."""
-    shutil.copytree(built, folder)
+def changed(folder: Path) -> Path:
+    """The build with another line in the layer and in each function; gives its template."""
+    shutil.copytree(BUILDS[APP_STACK].parent, folder)
     template = folder / "template.yaml"
     text = re.sub(r"(DefinitionUri: )\S*(statemachines/\S+)", rf"\1{ROOT}/\2", template.read_text())
     template.write_text(text)
-    return template
-
-
-def changed(built: Path, folder: Path) -> Path:
-    """The build with another line in the layer and in each function; gives its template."""
-    template = copy_of(built, folder)
     package = folder / "AggregatedMetricsLayer" / "python" / "aggregated_metrics"
     for module in (package / "__init__.py", *folder.glob("*Function/app.py")):
         with module.open("a") as file:
@@ -201,20 +192,16 @@ def changed(built: Path, folder: Path) -> Path:
 
 
 def write_until(
-    deployed: Future[Any], bench: Bench, log: StreamLog, minutes: Iterator[Traffic], expected: int
+    deployed: Future[Any], bench: Bench, log: StreamLog, left: Iterator[Traffic], expected: int
 ) -> int:
-    """Write minute after minute while a deployment is underway; gives how many records there are.
+    """Write part after part while a deployment is underway; gives how many records there are.
 
     As fast as they are applied, so that some are on their way at each moment.
     """
-
-    def keeps_up() -> bool:
-        log.look()
-        return log.records >= expected - UNDERWAY or deployed.done()
-
     while not deployed.done():
-        expected += bench.write(next(minutes))
-        wait(keeps_up)
+        expected += bench.write(next(left))
+        least = expected - UNDERWAY
+        wait(lambda: log.look().records >= least or deployed.done())  # noqa: B023 - called at once
     return expected
 
 

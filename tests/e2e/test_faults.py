@@ -15,15 +15,15 @@ def test_an_api_that_cannot_be_reached_loses_and_doubles_nothing(
         bench.traffic(name, 120, minutes=10, hours_ago=3) for name in ("before", "while")
     )
     expected = bench.write(first)
-    with refused() as endpoint:
-        changes = {"Environment": {"GRAPHQL_ENDPOINT": endpoint}}
-        with bench.configured("StreamAggregatorFunction", **changes):
-            expected += bench.write(then)
-            wait(lambda: failures(stream_log))
+    with (
+        refused() as endpoint,
+        bench.configured("StreamAggregatorFunction", GRAPHQL_ENDPOINT=endpoint),
+    ):
+        expected += bench.write(then)
+        wait(lambda: stream_log.look().failures)
     stream_log.drain(expected)
     assert stream_log.records == expected
-    verdict, _ = bench.judge()
-    assert verdict.differences == []
+    assert bench.judge().differences == []
 
 
 @contextmanager
@@ -32,9 +32,3 @@ def refused() -> Iterator[str]:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}/graphql"
-
-
-def failures(log: StreamLog) -> list[str]:
-    """The batches that have failed by now."""
-    log.look()
-    return log.failures

@@ -7,41 +7,38 @@ from typing import Any
 from aggregated_metrics_cli.exit_codes import DONE, LEFT
 from testbench import rows
 from testbench.emulated import check
-from testbench.emulated.bench import Bench, wait
-from testbench.emulated.functions import execute
+from testbench.emulated.bench import RANGE, Bench, wait
+from testbench.emulated.functions import command
 from testbench.emulated.stack import APP_STACK
-from testbench.streams import Stream, event
-
-HOUR = ("--start", "2026-11-22T10:00:00Z", "--end", "2026-11-22T11:00:00Z")
+from testbench.streams import Stream
 
 
 def test_a_range_is_verified_and_repaired(bench: Bench) -> None:
     account = bench.corrupted()
-    asked = ("--account", account, *HOUR, "--record-type", "items")
-    code, report = bench.command("verify", *asked)
+    asked = ("--account", account, *RANGE, "--record-type", "items")
+    code, report = command(bench.stack, "verify", *asked)
     assert code == LEFT, report
     (wrong,) = report["drift"]
     assert (wrong["stored"]["count"], wrong["counted"]["count"]) == (5, 1)
     assert bench.counts(account) == {5, 1}
-    code, report = bench.command("repair", *asked)
+    code, report = command(bench.stack, "repair", *asked)
     assert (code, report["repaired"]) == (DONE, 1), report
     assert bench.counts(account) == {1}
-    code, report = bench.command("verify", *asked)
+    code, report = command(bench.stack, "verify", *asked)
     assert (code, report["driftCount"]) == (DONE, 0)
 
 
 def test_an_execution_is_refused_where_it_asks_for_nothing_that_is_known(bench: Bench) -> None:
-    states = bench.stack.client("stepfunctions")
-    machine = bench.stack.app["BackfillStateMachine"]
     wrong: tuple[Any, ...] = ({}, {"repair": True}, {"range": {}, "tables": {}}, {"tables": "Item"})
     for asked in wrong:
-        arn = states.start_execution(stateMachineArn=machine, input=json.dumps(asked))
-        ended = ended_of(bench, arn["executionArn"])
+        ended = executed(bench, json.dumps(asked))
         assert (ended["status"], ended["error"]) == ("FAILED", "EventError"), asked
 
 
-def ended_of(bench: Bench, arn: str) -> Mapping[str, Any]:
-    states = bench.stack.client("stepfunctions")
+def executed(bench: Bench, asked: str) -> Mapping[str, Any]:
+    """An execution of the state machine that has ended."""
+    states, machine = bench.stack.client("stepfunctions"), bench.stack.app["BackfillStateMachine"]
+    arn = states.start_execution(stateMachineArn=machine, input=asked)["executionArn"]
     wait(lambda: states.describe_execution(executionArn=arn)["status"] != "RUNNING")
     found: Mapping[str, Any] = states.describe_execution(executionArn=arn)
     return found
@@ -55,27 +52,17 @@ def test_a_backfill_counts_whole_tables_and_a_deep_verify_only_says_what_is_wron
     timer = bench.physical_id(APP_STACK, "BackfillStateMachineDeepVerify")
     schedule = bench.stack.client("scheduler").get_schedule(Name=timer)
     assert schedule["State"] == "DISABLED"
-    report = execute(bench.stack, json.loads(schedule["Target"]["Input"]))
+    report = json.loads(executed(bench, schedule["Target"]["Input"])["output"])
     assert (report["repair"], report["repaired"]) == (False, 0)
     assert account in {each["accountId"] for each in report["drift"]}
     assert bench.counts(account) == {5, 1}
-    code, report = bench.command("backfill", "--yes")
+    code, report = command(bench.stack, "backfill", "--yes")
     assert code == DONE, report
     assert report["rows"] > 0
     assert report["repaired"] == report["driftCount"] > 0
     assert bench.counts(account) == {1}
-    code, report = bench.command("verify", "--models", "Item", "--yes")
+    code, report = command(bench.stack, "verify", "--models", "Item", "--yes")
     assert (code, report["driftCount"]) == (DONE, 0), report
-
-
-def lost(bench: Bench, account: str) -> None:
-    """Have a batch age out: Lambda writes it to the bucket, and a rule notes the object."""
-    batch = event(Stream("Item").insert(rows.item(accountId=account)))
-    bench.stack.client("s3").put_object(
-        Bucket=bench.stack.app["OnFailureBucket"],
-        Key=f"aws/lambda/{account}",
-        Body=json.dumps({"payload": json.dumps(batch)}).encode(),
-    )
 
 
 def waiting(bench: Bench, queue: str) -> int:
@@ -88,9 +75,9 @@ def waiting(bench: Bench, queue: str) -> int:
 
 def test_a_failed_batch_is_noted_and_its_hours_are_repaired(bench: Bench) -> None:
     account = bench.corrupted()
-    lost(bench, account)
+    bench.lose_batch(Stream("Item").insert(rows.item(accountId=account)))
     wait(lambda: waiting(bench, "FailedBatchesQueueUrl"))
-    code, report = bench.command("repair", "--failed-batches")
+    code, report = command(bench.stack, "repair", "--failed-batches")
     assert code == DONE, report
     assert report["repaired"] > 0
     assert waiting(bench, "FailedBatchesQueueUrl") == 0
@@ -102,12 +89,9 @@ def test_a_record_in_quarantine_that_can_be_counted_by_now_is_taken_out(bench: B
     account = bench.corrupted()
     good = Stream("Item").insert(rows.item(f"item-{account}", accountId=account))
     bad = Stream("Item").insert(rows.item(f"bad-{account}", createdAt="yesterday"))
-    for record in (good, bad):
-        bench.stack.client("sqs").send_message(
-            QueueUrl=bench.stack.app["QuarantineQueueUrl"],
-            MessageBody=json.dumps({"reason": "a test", "record": record}),
-        )
-    code, report = bench.command("repair", "--quarantine")
+    bench.quarantine(good)
+    bench.quarantine(bad)
+    code, report = command(bench.stack, "repair", "--quarantine")
     assert (code, report["repaired"]) == (LEFT, 1), report
     assert report["stillUncountable"] > 0
     assert bench.counts(account) == {1}

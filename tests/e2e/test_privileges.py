@@ -5,27 +5,25 @@ delivers failed batches without asking the role: those statements are compared b
 alone.
 """
 
-import copy
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from aggregated_metrics.adapters.pending_hours import PendingHours
-from aggregated_metrics.core.errors import ConditionFailedError
 from aggregated_metrics.core.series import HourId, Series, hour_key
 
 from testbench import rows
-from testbench.emulated.bench import Bench, wait
-from testbench.emulated.corruption import DELETE
-from testbench.emulated.functions import StepError, invoke
+from testbench.emulated.bench import HOUR, MINUTE, Bench, wait
+from testbench.emulated.functions import invoke
+from testbench.emulated.stack import StepError
+from testbench.engine import walk_backfill
 from testbench.privileges import DOCUMENTS, statements
 from testbench.streams import Stream, event
 
-HOUR = datetime(2026, 11, 22, 10, tzinfo=UTC)
 RANGE = {"start": "2026-11-22T10:00:00Z", "end": "2026-11-22T11:00:00Z"}
 LISTINGS = {"!Ref": "ListingFieldArns"}
 ITEMS = "listItemByAccountIdAndCreatedAt"
@@ -54,53 +52,27 @@ PROBES = [(function, name) for function in DOCUMENTS for name in permissions(fun
 def without(bench: Bench, function: str, permission: str) -> Iterator[None]:
     """The function's role without one permission."""
     iam, role = bench.stack.client("iam"), bench.stack.app[f"{function}Role"]
-    whole = {
-        name: iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-        for name in iam.list_role_policies(RoleName=role)["PolicyNames"]
-    }
-
-    def put(policies: Mapping[str, Any]) -> None:
-        for name, document in policies.items():
-            if document["Statement"]:
-                text = json.dumps(document)
-                iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=text)
-            else:
-                iam.delete_role_policy(RoleName=role, PolicyName=name)
-
-    less = copy.deepcopy(whole)
-    for document in less.values():
-        document["Statement"] = list(filter(None, map(_less(permission), document["Statement"])))
-    assert less != whole
-    put(less)
+    field = f"{bench.stack.backend['GraphQLApiArn']}/types/*/fields/{permission}"
+    denied = (permission, "*") if ":" in permission else ("appsync:GraphQL", field)
+    statement = {"Effect": "Deny"} | dict(zip(("Action", "Resource"), denied, strict=True))
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_role_policy(RoleName=role, PolicyName="without", PolicyDocument=document)
     try:
         yield
     finally:
-        put(whole)
-
-
-def _less(permission: str) -> Callable[[dict[str, Any]], dict[str, Any] | None]:
-    def take(statement: dict[str, Any]) -> dict[str, Any] | None:
-        for key in ("Action", "Resource"):
-            given = statement[key] if isinstance(statement[key], list) else [statement[key]]
-            kept = [one for one in given if one.rpartition("/")[2].rstrip("*") != permission]
-            if not kept:
-                return None
-            statement[key] = kept
-        return statement
-
-    return take
+        iam.delete_role_policy(RoleName=role, PolicyName="without")
 
 
 class Account:
     """An account with one row, whose minute says five."""
 
     def __init__(self, bench: Bench) -> None:
-        self.bench, self.stack, self.vandal = bench, bench.stack, bench.vandal
+        self.bench, self.stack = bench, bench.stack
         wait(self.is_current)
         self.id = bench.corrupted()
         self.stream = Stream("Item")
         self.pending = PendingHours(
-            self.stack.client("dynamodb"),
+            bench.dynamodb,
             self.stack.app["PendingHoursTable"],
             clock=lambda: datetime.now(UTC),
             grace=0,
@@ -119,13 +91,11 @@ class Account:
 
     def delete_rollup(self) -> None:
         """Delete a rollup, which a scheduled sweep makes again in its next minute."""
-        key = {"accountId": self.id, "compositeKey": "items#2026-11-22T10:05:00Z#5"}
-        with suppress(ConditionFailedError):
-            self.vandal.execute(DELETE, {"input": key})
+        self.bench.change(self.id, "items#2026-11-22T10:05:00Z#5", None)
 
     def delete_entry(self) -> bool:
         """Forget the hour: only the entry of a repair is deleted by it. Whether it was there."""
-        found = self.stack.client("dynamodb").delete_item(
+        found = self.bench.dynamodb.delete_item(
             TableName=self.stack.app["PendingHoursTable"],
             Key={"hour": {"S": hour_key(self.hour())}},
             ReturnValues="ALL_OLD",
@@ -134,11 +104,7 @@ class Account:
 
     def poison(self) -> None:
         """A minute that the API cannot give: a required field is missing."""
-        key = {"accountId": self.id, "compositeKey": "items#2026-11-22T10:07:00Z#1"}
-        self.stack.client("dynamodb").put_item(
-            TableName=self.stack.backend["AggregatedMetricsTableName"],
-            Item={name: {"S": value} for name, value in key.items()},
-        )
+        self.bench.change(self.id, "items#2026-11-22T10:07:00Z#1", {"cost": 1})
 
     def count(self) -> None:
         """New buckets, changed ones, a refused record, and an hour that cannot be read."""
@@ -166,26 +132,14 @@ class Account:
         asked = {"range": {"accountId": self.id, **RANGE, "repair": True}}
         found = invoke(self.stack, "ReconcilerFunction", asked)
         assert found["repaired"] == found["driftCount"] > 0
-        self.bench.corrupt(self.id)
+        self.bench.change(self.id, MINUTE, {"count": 5})
         self.pending.touch({self.hour(): int(time.time())})
         invoke(self.stack, "ReconcilerFunction", {"repair": True})
-        self.lose(self.row("a"), self.row("b", createdAt=None))
+        lost = (self.row("a"), self.row("b", createdAt=None))
+        self.bench.lose_batch(*map(self.stream.insert, lost))
         wait(lambda: invoke(self.stack, "ReconcilerFunction", {"failedBatches": {}})["hours"])
-        record = self.stream.insert(self.row("c"))
-        self.stack.client("sqs").send_message(
-            QueueUrl=self.stack.app["QuarantineQueueUrl"],
-            MessageBody=json.dumps({"record": record}),
-        )
+        self.bench.quarantine(self.stream.insert(self.row("c")))
         assert invoke(self.stack, "ReconcilerFunction", {"quarantine": {}})["hours"]
-
-    def lose(self, *made: dict[str, Any]) -> None:
-        """Have a batch age out."""
-        batch = event(*map(self.stream.insert, made))
-        self.stack.client("s3").put_object(
-            Bucket=self.stack.app["OnFailureBucket"],
-            Key=f"aws/lambda/{self.id}",
-            Body=json.dumps({"payload": json.dumps(batch)}).encode(),
-        )
 
     def backfill(self) -> None:
         """Every step of a run, as the state machine calls them: it would try again for minutes."""
@@ -196,24 +150,15 @@ class Account:
         self.bench.put("Item", row)
         self.delete_rollup()
         self.delete_entry()
-        run = {"run": f"run-{self.id}"}
-        plan = self.step(prepare={**run, "models": ["Item", "FeedbackItem"]})
-        for number in (1, 2):
-            for unit in plan["units"]:
-                assert self.step(scan={**unit, "pass": number})["done"]
-            time.sleep(2)  # the passes lie a second apart
-        self.step(gather=run)
-        for partition in plan["partitions"]:
-            following = partition
-            while following:
-                following = self.step(reduce=following)["next"]
-        found = self.step(report=run)
+        found = walk_backfill(
+            lambda call: invoke(self.stack, "BackfillerFunction", call[1]),
+            lambda: time.sleep(2),  # the passes lie a second apart
+            run=f"run-{self.id}",
+            models=["Item", "FeedbackItem"],
+        )
         assert (found["repaired"] == found["driftCount"] > 0, found["failed"]) == (True, [])
         if self.delete_entry():
             raise StepError("the entry of an hour that came out right still stands")
-
-    def step(self, **asked: Any) -> dict[str, Any]:
-        return invoke(self.stack, "BackfillerFunction", asked)
 
     def do(self, function: str) -> None:
         ways = {

@@ -12,10 +12,10 @@ from rich.console import Console
 
 from aggregated_metrics_cli import arguments
 from demo import report
-from demo.__main__ import last_hour, retried
+from demo.__main__ import last_hour
 from testbench.emulated.check import Difference, Quarantined, Verdict
 from testbench.emulated.corruption import Damage
-from testbench.emulated.functions import StepError
+from testbench.emulated.functions import persistently
 from testbench.templates import ROOT
 
 HOUR, END = "2026-11-22T10:00:00Z", "2026-11-22T11:00:00Z"
@@ -28,9 +28,9 @@ def test_three_commands_are_named_that_exist_and_fit_80_columns(*, kept: bool) -
     page, targets = Path(".local/demo-report.html"), (ROOT / "Makefile").read_text()
     commands = [*report.next_steps(kept, "acme", HOUR, END, page)]
     assert len(commands) == 3
-    for command in commands:
+    for _, command in commands:
         assert max(map(len, command.splitlines())) <= report.WIDTH - 2
-        program, *given = shlex.split(command.replace("\\\n", ""), comments=True)
+        program, *given = shlex.split(command.replace("\\\n", ""))
         if kept:
             assert program == "aggregated-metrics"
             assert arguments.parse(given).stack == "$STACK"
@@ -43,9 +43,9 @@ def test_everything_fits_80_columns_with_every_label() -> None:
     console = Console(file=out, width=report.WIDTH, highlight=False)
     verdict = Verdict(1_234, [Difference(KEY, (1, 2, 3), (4, 5, 6))], [KEY], [], 1_000)
     report.show_verdict(console, verdict, 12.3)
-    report.show_damage(console, [Damage("deleted minute", KEY, 5, None)] * 2, {KEY: DRIFT})
+    report.show_damage(console, [Damage("deleted minute", KEY, Mock())] * 2, {KEY: DRIFT})
     reason = "createdAt … is more than a day after the record's own creation, so not counted"
-    report.show_quarantine(console, [Quarantined(reason, "ScoreResult-abc-dev", "row")])
+    report.show_quarantine(console, [Quarantined("ScoreResult", "row", reason)])
     text = out.getvalue()
     assert max(map(len, text.splitlines())) <= report.WIDTH
     for label in ("evaluationScoreResults", "1,234,567 → 1,234,560", "ScoreResult", "12 s"):
@@ -67,7 +67,7 @@ def test_what_a_busy_machine_answers_too_late_is_read_again(
     monkeypatch.setattr("testbench.emulated.functions._LOOK_SECONDS", 0)
     read = Mock(side_effect=[TransportError("late", operation="Read")] * late + ["buckets"])
     if is_read:
-        assert retried(read) == "buckets"
+        assert persistently(read) == "buckets"
     else:
-        with pytest.raises(StepError, match="late"):
-            retried(read)
+        with pytest.raises(TransportError, match="late"):
+            persistently(read)

@@ -102,6 +102,15 @@ class LocalPorts:
         return self._clients[service]
 
 
+def keep_lost_batch(bucket: FakeBucket, notes: MemoryQueue, event: Mapping[str, Any]) -> None:
+    """Keep a batch that has aged out, as Lambda does: whole in S3, and a note of it in a queue."""
+    key = f"lost/{len(bucket.objects)}"
+    body = json.dumps({"payload": json.dumps(event)}).encode()
+    bucket.put_object(Bucket="lost", Key=key, Body=body)
+    detail = {"detail": {"bucket": {"name": "lost"}, "object": {"key": key}}}
+    notes.send_message(json.dumps(detail))
+
+
 def is_about_streams(request: Request) -> bool:
     """Whether a request is about the record that says how far the streams are applied."""
     return b'"_streams"' in request.body

@@ -8,10 +8,10 @@ after. What happens at a request to the API is `World.before` and `World.after`.
 
 import json
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import requests
 from aggregated_metrics.adapters.appsync import AppSyncClient, open_session
@@ -25,7 +25,7 @@ from testbench.fakes.appsync import FakeAppSync
 from testbench.fakes.endpoint import CALM, Answer
 from testbench.fakes.signatures import Request, Signatures
 from testbench.fakes.transport import Exchange, FakeAdapter, Log, carry_out
-from testbench.streams import Stream, window_event
+from testbench.streams import Record, Stream, window_event
 
 type Numbers = tuple[int, ...]
 
@@ -52,13 +52,6 @@ class Clock:
 
     def set(self, text: str) -> None:
         self.now = datetime.fromisoformat(text)
-
-
-class Change(NamedTuple):
-    """A stream record that waits for delivery."""
-
-    model: str
-    record: dict[str, Any]
 
 
 class World:
@@ -124,7 +117,7 @@ class World:
         self.aws = aws or self.ports.aws
         self.makers = dict(rows.MAKERS)
         self.streams: dict[str, Stream] = {}
-        self.undelivered: deque[Change] = deque()
+        self.undelivered: deque[Record] = deque()
         self.moments: dict[str, deque[Callable[[], object]]] = {}
         self.seconds_left = 900.0
         self.reports: list[dict[str, Any]] = []
@@ -185,14 +178,14 @@ class World:
         now = self.now()
         row = self.makers[model](id, **({"createdAt": now, "updatedAt": now} | changes))
         self.api.put(model, row)
-        self._wait(model, self.stream(model).insert(row, created=self.clock.now))
+        self.undelivered.append(self.stream(model).insert(row, created=self.clock.now))
 
     def update(self, model: str, id: str, **changes: Any) -> None:  # noqa: A002
         """Change a row."""
         old = self.row(model, id)
         new = old | {"updatedAt": self.now()} | changes
         self.api.put(model, new)
-        self._wait(model, self.stream(model).modify(old, new, created=self.clock.now))
+        self.undelivered.append(self.stream(model).modify(old, new, created=self.clock.now))
 
     def remove(self, model: str, id: str, *, expired: bool = False) -> None:  # noqa: A002
         """Remove a row, or let its time-to-live do it."""
@@ -200,7 +193,7 @@ class World:
         self.api.remove(model, id)
         stream = self.stream(model)
         made = stream.expire if expired else stream.remove
-        self._wait(model, made(old, created=self.clock.now))
+        self.undelivered.append(made(old, created=self.clock.now))
 
     def row(self, model: str, id: str) -> rows.Attributes:  # noqa: A002
         """A row as it is now."""
@@ -221,9 +214,6 @@ class World:
         """The time as a row has it."""
         return self.clock.now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
-    def _wait(self, model: str, record: dict[str, Any]) -> None:
-        self.undelivered.append(Change(model, record))
-
     # The functions --------------------------------------------------------------------------------
 
     def invoke(self, function: str, event: Any) -> Any:
@@ -238,8 +228,7 @@ class World:
         for _ in range(most):
             if not self.undelivered:
                 return
-            change = self.undelivered.popleft()
-            self.invoke("stream_aggregator", window_event(change.record))
+            self.invoke("stream_aggregator", window_event(self.undelivered.popleft()))
 
     def sweep(self, times: int = 2, seconds: float = 3_600) -> None:
         """Let the sweeper run, an hour later each time: everything that may complete does."""
@@ -269,14 +258,10 @@ class World:
         result: dict[str, Any] = self.invoke("reconciler", event)
         return result
 
-    def lose_batch(self, records: Sequence[Mapping[str, Any]], shard: str = "lost") -> None:
-        """Have a batch age out: Lambda keeps it whole in S3, and a note in a queue says so."""
-        key = f"lost/{len(self.ports.bucket.objects)}"
+    def lose_batch(self, records: Iterable[Record], shard: str = "lost") -> None:
+        """Have a batch age out."""
         event = {"Records": list(records), "shardId": shard, "state": {}, "window": {}}
-        body = json.dumps({"payload": json.dumps(event)}).encode()
-        self.ports.bucket.put_object(Bucket="lost", Key=key, Body=body)
-        detail = {"detail": {"bucket": {"name": "lost"}, "object": {"key": key}}}
-        self.ports.failed_batches.send_message(json.dumps(detail))
+        local.keep_lost_batch(self.ports.bucket, self.ports.failed_batches, event)
 
     def backfill(self, *, repair: bool = True, **asked: Any) -> dict[str, Any]:
         """The report of a run over whole tables, step by step as the state machine walks them."""
@@ -348,17 +333,6 @@ class World:
         on = bool(self.environment["BREAKDOWNS"])
         found = oracle.buckets_of(written, breakdowns=on)
         return {key: sums for key, sums in found.items() if key[3] in (sizes or oracle.SIZES)}
-
-    def metadata(self, record_type: str, start: str, minutes: int = 1) -> dict[str, Any]:
-        """The metadata of a bucket of the world's account."""
-        (row,) = (
-            row
-            for row in self.api.rows("AggregatedMetrics")
-            if oracle.key_of(row) == (rows.ACCOUNT, record_type, start, minutes)
-        )
-        given = row.get("metadata")
-        found: dict[str, Any] = json.loads(given) if isinstance(given, str) else given or {}
-        return found
 
     def items(self, kind: str) -> dict[str, dict[str, Any]]:
         """The pending-hours table's items of a kind (entry, check, note), as plain values."""

@@ -69,7 +69,7 @@ def test_every_function_works_with_aws_own_requests(aws: Aws, world: World) -> N
     assert {item["kind"]["S"] for item in items(aws)} == {"entry"}
     # 2. Lost, in a batch that Lambda has kept in S3.
     world.insert("Item", "lost")
-    record = world.undelivered[-1].record
+    record = world.undelivered[-1]
     kept = {"payload": json.dumps({"Records": [record], "shardId": "lost"})}
     aws("s3").put_object(Bucket="lost", Key="a/b", Body=json.dumps(kept).encode())
     note = {"detail": {"bucket": {"name": "lost"}, "object": {"key": "a/b"}}}

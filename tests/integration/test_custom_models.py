@@ -104,7 +104,7 @@ def test_lost_rows_are_repaired_once_whatever_the_index_sorts_by(
     for name in "abc":
         at = world.now()
         world.insert("Review", name, reviewedAt=at, createdAt=at, updatedAt=at)
-    world.lose_batch([change.record for change in world.undelivered])
+    world.lose_batch(world.undelivered)
     world.lose()
     over(world)
     world.check()

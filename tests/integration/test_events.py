@@ -71,7 +71,7 @@ def lose_rows(world: World) -> None:
     world.insert("Item", "counted")
     world.deliver()
     world.insert("Item", "lost")
-    record = world.undelivered[-1].record
+    record = world.undelivered[-1]
     world.lose_batch([record])
     world.queue.send_message(json.dumps({"record": record, "reason": "no model was known"}))
     world.lose()

@@ -251,17 +251,17 @@ class _History:
             name, at = f"{model}-{self.made}", found[number % len(found)]["createdAt"]
             self.changed.add(name)
             self.world.insert(model, name, createdAt=at)
-            record = self.world.undelivered.pop().record
+            record = self.world.undelivered.pop()
             self.world.invoke("stream_aggregator", window_event(record, shard_id=name))
 
     def _again(self) -> None:
         """Lambda delivers what it has delivered again."""
         for change in self.delivered[-4:]:
-            self.world.invoke("stream_aggregator", window_event(change.record))
+            self.world.invoke("stream_aggregator", window_event(change))
 
     def _lose(self) -> None:
         """A batch of each table ages out."""
-        lost = [change.record for change in self.world.undelivered]
+        lost = list(self.world.undelivered)
         for arn in sorted({record["eventSourceARN"] for record in lost}):
             self.world.lose_batch([each for each in lost if each["eventSourceARN"] == arn])
         self.world.lose()

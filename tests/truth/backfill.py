@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from testbench import oracle
-from testbench.world import START, Change, World
+from testbench.world import START, World
 from tests.truth import seams
 from tests.truth.row_histories import lives, moment_of
 from tests.truth.source_tables import SourceTables
@@ -69,7 +69,7 @@ class _Changing(World):
         for change, model in islice(self._changes, number):
             self.clock.now = max(self.clock.now, change.at)
             written = self.tables.write(model, change, self.stream(model))
-            self.undelivered.append(Change(model, written.record))
+            self.undelivered.append(written.record)
             self.left -= 1
 
     def begin(self) -> None:

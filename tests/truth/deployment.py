@@ -1,7 +1,6 @@
 """What the workers work with: the Fakes over HTTP, a clock that all share, and worker processes."""
 
 import contextlib
-import json
 import multiprocessing
 import threading
 import time
@@ -146,13 +145,6 @@ class FakeDeployment:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
-
-    def keep_lost_batch(self, name: str, event: Mapping[str, Any]) -> None:
-        """Keep a batch that has aged out, as Lambda does: whole, and a note of it."""
-        body = json.dumps({"payload": json.dumps(event)}).encode()
-        self.bucket.put_object(Bucket="lost", Key=name, Body=body)
-        place = {"bucket": {"name": "lost"}, "object": {"key": name}}
-        self.failed_batches.send_message(json.dumps({"detail": place}))
 
     def stored(self) -> dict[oracle.Key, Mapping[str, Any]]:
         """Every bucket of the API."""

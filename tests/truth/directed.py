@@ -87,7 +87,7 @@ def a_lost_unindexed_row() -> list[str]:
     """A lost batch has a row that no index lists: checks find its hour right."""
     world = _counted("Item")
     world.insert("Item", "lost", createdAt=_OTHER_ZONE)
-    world.lose_batch([world.undelivered.pop().record])
+    world.lose_batch([world.undelivered.pop()])
     _check_when_over(world)
     world.insert("Item", "touches its hour", createdAt="2026-11-22T12:20:00.000Z")
     world.deliver()

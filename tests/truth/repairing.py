@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from testbench import oracle
+from testbench import local, oracle
 from testbench.fakes.faults import Rates
 from tests.truth import corruption, seams
 from tests.truth.judging import hour_of
@@ -60,8 +60,8 @@ def disturb(run: "Run", number: int) -> None:
 def repair_troubles(run: "Run", number: int) -> None:
     """Repair what the streams have lost by the end of an epoch."""
     run.deployment.clock.pass_by(_QUIET_SECONDS)
-    for place, event in enumerate(run.given_up):
-        run.deployment.keep_lost_batch(f"{number}/{place}", event)
+    for event in run.given_up:
+        local.keep_lost_batch(run.deployment.bucket, run.deployment.failed_batches, event)
     if run.given_up:
         _until_settled(run, seams.REPAIR_LOST_BATCHES)
     run.given_up.clear()

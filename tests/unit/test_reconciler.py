@@ -159,8 +159,8 @@ def test_open_checks_are_reported_for_the_alarms() -> None:
     world = World(["Item", "Task"])
     world.insert("Item", "unindexed", createdAt=UNINDEXED)
     world.insert("Task", "unindexed", updatedAt="2026-11-20T10:00:00.000Z")
-    for change in world.undelivered:
-        world.lose_batch([change.record])
+    for record in world.undelivered:
+        world.lose_batch([record])
     world.lose()
     over(world)
     world.check()
@@ -232,7 +232,7 @@ def test_a_failed_batch_gives_its_hours_entries_and_is_then_forgotten() -> None:
     world = World(["Item"])
     world.insert("Item", "lost")
     world.insert("Item", "uncountable", accountId="")
-    world.lose_batch([change.record for change in world.undelivered])
+    world.lose_batch(world.undelivered)
     world.lose()
     assert world.check()["hours"] == 0, "its hour is not over yet"
     assert {entry["recordType"] for entry in world.items("entry").values()} == {
@@ -254,9 +254,9 @@ def test_what_every_failed_batch_sends_to_quarantine_is_reported() -> None:
     world = World(["Item"])
     for name in ("a", "b"):
         world.insert("Item", name, accountId="")
-        world.lose_batch([world.undelivered.pop().record])
+        world.lose_batch([world.undelivered.pop()])
     world.insert("Item", "countable")
-    world.lose_batch([world.undelivered.pop().record])
+    world.lose_batch([world.undelivered.pop()])
     world.check()
     assert world.reports[-1]["quarantined"] == len(world.quarantined()) == 2
 
@@ -279,7 +279,7 @@ def test_records_are_repaired_in_the_same_execution_unless_it_says_otherwise(eve
     (kind,) = event
     world = World(["Item"])
     world.insert("Item", "lost")
-    record = world.undelivered.pop().record
+    record = world.undelivered.pop()
     for repair in (False, True):
         if kind == "quarantine":
             body = {"reason": "", "at": "", "truncated": False, "record": record}
@@ -298,11 +298,11 @@ def test_exactly_the_hours_of_the_records_are_checked() -> None:
     world.insert("Item", "another", createdAt="2026-11-22T10:05:30.000Z")
     world.deliver()
     world.insert("Item", "lost", createdByType="upload")
-    world.lose_batch([world.undelivered.pop().record])
+    world.lose_batch([world.undelivered.pop()])
     over(world)
     assert world.invoke("reconciler", {"failedBatches": {}})["hours"] == 1
     world.insert("Item", "too early", createdByType="upload")
-    world.lose_batch([world.undelivered.pop().record])
+    world.lose_batch([world.undelivered.pop()])
     result = world.invoke("reconciler", {"failedBatches": {}})
     assert result["notReached"] == [f"items#{world.now()[:13]}: is not over"]
 
@@ -311,7 +311,7 @@ def test_a_quarantined_record_is_deleted_only_when_it_can_be_counted() -> None:
     world = World(["Item"])
     for name, changes in (("good", {}), ("bad", {"accountId": ""})):
         world.insert("Item", name, **changes)
-        record = world.undelivered.pop().record
+        record = world.undelivered.pop()
         world.queue.send_message(json.dumps({"reason": "", "record": record}))
     world.queue.send_message("not JSON")
     over(world)

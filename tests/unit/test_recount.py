@@ -137,7 +137,7 @@ def test_t_lies_in_the_middle_between_the_passes() -> None:
 
     world.at("page", *[takes_a_while] * 4)  # a page and a tail in each pass
     world.check()
-    counted_until = world.metadata("tasks", "2026-11-22T12:10:00Z")["countedUntil"]
+    counted_until = world.bucket("tasks#2026-11-22T12:10:00Z#1")["metadata"]["countedUntil"]
     assert counted_until == [(times[1] + SETTLE / 2) * 1000, None]
 
 
@@ -148,7 +148,7 @@ def test_what_a_repair_has_counted_is_not_counted_again_and_later_changes_are(as
         world.insert("Task", f"row-{n}")
     replay = list(world.undelivered)
     if asked == "hourly":
-        world.lose_batch([change.record for change in replay])
+        world.lose_batch(replay)
     world.lose()
     world.clock.advance(23 * 3_600)
     at = world.row("Task", "row-0")["createdAt"]
@@ -428,7 +428,7 @@ def test_a_check_through_an_index_leaves_unindexed_rows_counted(
     assert world.check()["unverified"] == 0
     assert is_done(world)
     (name, *_) = BUILT_IN[model].counts_into
-    assert world.metadata(name, "2026-11-22T12:10:00Z")["unindexed"]["count"] == "1"
+    assert world.bucket(f"{name}#2026-11-22T12:10:00Z#1")["metadata"]["unindexed"]["count"] == "1"
 
 
 @pytest.mark.parametrize("is_older", [False, True], ids=["lost", "older than the stream"])
@@ -444,7 +444,7 @@ def test_an_unindexed_row_that_the_stream_missed_waits_for_a_scan(
         world.remove(model, "missed")
         world.deliver()
     else:
-        world.lose_batch([world.undelivered.pop().record])
+        world.lose_batch([world.undelivered.pop()])
     over(world)
     for _ in range(2):
         world.check()
@@ -469,14 +469,15 @@ def test_sums_that_another_writer_stored_are_left_to_a_scan(model: str) -> None:
             world.api.put("AggregatedMetrics", bucket | {"metadata": theirs})
     late(world, "after", model)
     world.deliver()
-    minute = partial(world.metadata, BUILT_IN[model].record_type, "2026-11-22T12:10:00Z")
-    assert minute()["foreign"] is True
+    key = f"{BUILT_IN[model].record_type}#2026-11-22T12:10:00Z#1"
+    assert world.bucket(key)["metadata"]["foreign"] is True
     over(world)
     assert world.check()["deferred"] > 0
     assert not is_right(world)
     world.backfill()
     assert is_done(world)
-    assert (minute()["theirs"], "foreign" in minute()) == (1, False)
+    metadata = world.bucket(key)["metadata"]
+    assert (metadata["theirs"], "foreign" in metadata) == (1, False)
 
 
 def test_expired_rows_lower_nothing() -> None:
@@ -514,7 +515,7 @@ def test_a_row_that_comes_between_the_scans_stands_for_no_lost_one(
     """The stream has counted it when the hour is judged: the sums are those of the first Scan."""
     world = counted()
     late(world, "lost", **changes)
-    world.lose_batch([world.undelivered.pop().record])
+    world.lose_batch([world.undelivered.pop()])
     over(world)
     if deferred:
         world.check()

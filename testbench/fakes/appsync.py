@@ -23,7 +23,7 @@ from testbench.fakes.endpoint import CALM, Answer, Disturbance, refusal
 from testbench.fakes.execution import execute
 from testbench.fakes.models import document, mistakes, models
 from testbench.fakes.scalars import Json
-from testbench.fakes.signatures import AccessDeniedError, Request, Signatures
+from testbench.fakes.signatures import Request, Signatures
 from testbench.fakes.tables import Attributes, Behaviour, Row, Table, attributes_of
 
 
@@ -114,11 +114,8 @@ class FakeAppSync:
 
     def answer(self, request: Request, disturbance: Disturbance = CALM) -> Answer:
         """Answer an HTTP request."""
-        if self._signatures is not None:
-            try:
-                self._signatures.check(request)
-            except AccessDeniedError as error:
-                return refusal(error.status, error.error_type, error.message)
+        if self._signatures is not None and (denial := self._signatures.denial(request)):
+            return refusal(*denial)
         return self._answer_body(request.body, disturbance)
 
     def _answer_body(self, body: bytes, disturbance: Disturbance) -> Answer:

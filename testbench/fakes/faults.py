@@ -1,16 +1,16 @@
 """Faults in front of an API: what goes wrong between a client and its answer, by a seed."""
 
+import itertools
 import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 from testbench.fakes.appsync import FakeAppSync
 from testbench.fakes.endpoint import Answer, ConnectionDroppedError, Disturbance, refusal
 from testbench.fakes.signatures import Request
-from testbench.fakes.tables import Row
 
 
 class Rates(NamedTuple):
@@ -33,6 +33,30 @@ class Rates(NamedTuple):
     row_share: float = 0.5
     longest: float = 0.5
     staleness: float = 1.0
+
+
+# All kinds are drawn for each request, in this order: one rate does not shift the others.
+_KINDS = Rates._fields[:8]
+
+# What refuses a request before it is carried out. What stands between a client and the API answers
+# in its own way, not always in JSON.
+_REFUSALS = {
+    "too_many_requests": [refusal(429, "TooManyRequestsException", "Rate exceeded")],
+    "server_error": [
+        refusal(500, "InternalFailure", "An internal failure occurred."),
+        refusal(503, "ServiceUnavailableException", "Service unavailable."),
+        Answer(502, b"<html><body>502 Bad Gateway</body></html>"),
+        Answer(504, b""),
+    ],
+    "throttled_request": [
+        Answer(
+            200,
+            b'{"data":null,'
+            b'"errors":[{"errorType":"ThrottlingException","message":"Rate exceeded"}]}',
+            error_types=("ThrottlingException",),
+        )
+    ],
+}
 
 
 class Faults:
@@ -59,109 +83,55 @@ class Faults:
         self.api = api
         self.rates = rates
         self.counts: Counter[str] = Counter()
-        self._seed = seed
+        self._draws = (random.Random(f"{seed}/{number}") for number in itertools.count(1))
         self._sleep = sleep
         self._lock = threading.Lock()
-        self._requests = 0
 
     def answer(self, request: Request) -> Answer:
         """Answer, or raise ConnectionDroppedError."""
-        rates = self.rates
-        draw = self._draw()
-        # All kinds are drawn first and in one order, so that one rate does not shift the others.
-        struck = {kind: draw.random() < getattr(rates, kind) for kind in _KINDS}
-        delay = draw.random() * rates.longest if struck["slow"] else 0.0
-        late = draw.random() < 0.5
-        if struck["slow"]:
+        with self._lock:
+            draw = next(self._draws)
+        struck = {kind for kind in _KINDS if draw.random() < getattr(self.rates, kind)}
+        delay, is_late = draw.random() * self.rates.longest, draw.random() < 0.5
+        if "slow" in struck:
             self._count("slow")
-        if delay and not late:
-            self._sleep(delay)
-        answer = self._not_carried_out(struck, draw)
-        if answer is None:
-            answer = self._carried_out(request, struck, draw)
-        if delay and late:
+            if not is_late:
+                self._sleep(delay)
+        answer = self._refused(struck, draw) or self._carried_out(request, struck, draw)
+        if "slow" in struck and is_late:
             self._sleep(delay)
         return answer
 
-    def _not_carried_out(self, struck: Mapping[str, bool], draw: random.Random) -> Answer | None:
-        if struck["drop_before"]:
+    def _refused(self, struck: set[str], draw: random.Random) -> Answer | None:
+        if "drop_before" in struck:
             self._count("drop_before")
             raise ConnectionDroppedError
-        if struck["too_many_requests"]:
-            self._count("too_many_requests")
-            return refusal(429, "TooManyRequestsException", "Rate exceeded")
-        if struck["server_error"]:
-            self._count("server_error")
-            return draw.choice(_SERVER_ERRORS)
-        if struck["throttled_request"]:
-            self._count("throttled_request")
-            return _THROTTLED
+        for kind, answers in _REFUSALS.items():
+            if kind in struck:
+                self._count(kind)
+                return draw.choice(answers)
         return None
 
-    def _carried_out(
-        self, request: Request, struck: Mapping[str, bool], draw: random.Random
-    ) -> Answer:
+    def _carried_out(self, request: Request, struck: set[str], draw: random.Random) -> Answer:
         rates, met = self.rates, set()
 
-        def throttles(_: str) -> bool:
-            hit = draw.random() < rates.alias_share
-            if hit:
-                met.add("throttled_aliases")
+        def strikes(kind: str, share: float) -> bool:
+            hit = kind in struck and draw.random() < share
+            met.update([kind] if hit else [])
             return hit
 
         oldest = self.api.monotonic() - rates.staleness
-
-        def stale(row: Row) -> bool:
-            hit = row.written > oldest and draw.random() < rates.row_share
-            if hit:
-                met.add("stale_read")
-            return hit
-
-        answer = self.api.answer(
-            request,
-            Disturbance(
-                throttles=throttles if struck["throttled_aliases"] else None,
-                stale=stale if struck["stale_read"] else None,
-            ),
+        disturbance = Disturbance(
+            throttles=lambda _: strikes("throttled_aliases", rates.alias_share),
+            stale=lambda row: row.written > oldest and strikes("stale_read", rates.row_share),
         )
-        for kind in met:
+        answer = self.api.answer(request, disturbance)
+        for kind in met | (struck & {"drop_after"}):
             self._count(kind)
-        if struck["drop_after"]:
-            self._count("drop_after")
+        if "drop_after" in struck:
             raise ConnectionDroppedError
         return answer
-
-    def _draw(self) -> random.Random:
-        with self._lock:
-            self._requests += 1
-            return random.Random(f"{self._seed}/{self._requests}")
 
     def _count(self, kind: str) -> None:
         with self._lock:
             self.counts[kind] += 1
-
-
-_KINDS = (
-    "drop_before",
-    "drop_after",
-    "too_many_requests",
-    "server_error",
-    "throttled_request",
-    "throttled_aliases",
-    "slow",
-    "stale_read",
-)
-
-# What stands between a client and the API answers in its own way, not always in JSON.
-_SERVER_ERRORS = (
-    refusal(500, "InternalFailure", "An internal failure occurred."),
-    refusal(503, "ServiceUnavailableException", "Service unavailable."),
-    Answer(502, b"<html><body>502 Bad Gateway</body></html>"),
-    Answer(504, b""),
-)
-
-_THROTTLED = Answer(
-    200,
-    b'{"data":null,"errors":[{"errorType":"ThrottlingException","message":"Rate exceeded"}]}',
-    error_types=("ThrottlingException",),
-)

@@ -1,6 +1,5 @@
 """Who may call: SigV4 signatures for service appsync, and API keys, checked as AppSync does."""
 
-import hmac
 import re
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
@@ -14,10 +13,15 @@ _AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256 Credential=([^/]+)/\d{8}/([^/]+)/([^/]+)/aws4_request,\s*"
     r"SignedHeaders=([^,]+),\s*Signature=([0-9a-f]{64})"
 )
+_UNKNOWN = "The security token included in the request is invalid."
+_SCOPE = "Credential should be scoped to a valid region / correct service: 'appsync' (got {}/{})."
 _MISMATCH = (
     "The request signature we calculated does not match the signature you provided. Check your "
     "AWS Secret Access Key and signing method. Consult the service documentation for details."
 )
+
+type Denial = tuple[int, str, str]
+"""Why a request is refused before anybody looks at its body: status, errorType and message."""
 
 
 class Request(NamedTuple):
@@ -36,16 +40,6 @@ class Request(NamedTuple):
         return cls(content, lower, lower.get("host", parts.netloc), parts.path or "/")
 
 
-class AccessDeniedError(Exception):
-    """The request is refused before anybody looks at its body."""
-
-    def __init__(self, status: int, error_type: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.error_type = error_type
-        self.message = message
-
-
 class Signatures:
     """The known access keys with their secrets, and the known API keys."""
 
@@ -53,43 +47,27 @@ class Signatures:
         self._secrets = dict(secrets)
         self._api_keys = frozenset(api_keys)
 
-    def check(self, request: Request) -> None:
-        """Raise AccessDeniedError unless the request is signed or carries a known API key."""
-        api_key = request.headers.get("x-api-key")
-        authorization = request.headers.get("authorization")
-        if authorization is None and api_key is None:
-            raise _unauthorized("Missing authorization")
+    def denial(self, request: Request) -> Denial | None:
+        """None for a request that is signed, or carries a known API key."""
+        api_key, authorization = map(request.headers.get, ("x-api-key", "authorization"))
         if authorization is None:
-            if api_key not in self._api_keys:
-                raise _unauthorized("Invalid API key")
-            return
+            reason = "Missing authorization" if api_key is None else "Invalid API key"
+            return None if api_key in self._api_keys else _unauthorized(reason)
         parts = _AUTHORIZATION.fullmatch(authorization)
         if parts is None:
-            raise _unauthorized("Unable to parse authorization header")
-        self._check_signature(request, parts)
-
-    def _check_signature(self, request: Request, parts: re.Match[str]) -> None:
+            return _unauthorized("Unable to parse authorization header")
         key_id, region, service, names, signature = parts.groups()
-        secret = self._secrets.get(key_id)
-        if secret is None:
-            raise AccessDeniedError(
-                403,
-                "UnrecognizedClientException",
-                "The security token included in the request is invalid.",
-            )
+        if key_id not in self._secrets:
+            return 403, "UnrecognizedClientException", _UNKNOWN
         if service != "appsync":
-            raise AccessDeniedError(
-                403,
-                "InvalidSignatureException",
-                "Credential should be scoped to a valid region / correct service: 'appsync' "
-                f"(got {region}/{service}).",
-            )
-        if not hmac.compare_digest(_signature(request, names, secret, region), signature):
-            raise AccessDeniedError(403, "InvalidSignatureException", _MISMATCH)
+            return 403, "InvalidSignatureException", _SCOPE.format(region, service)
+        if signature != _signature(request, names, self._secrets[key_id], region):
+            return 403, "InvalidSignatureException", _MISMATCH
+        return None
 
 
-def _unauthorized(reason: str) -> AccessDeniedError:
-    return AccessDeniedError(401, "UnauthorizedException", f"UnauthorizedException: {reason}")
+def _unauthorized(reason: str) -> Denial:
+    return 401, "UnauthorizedException", f"UnauthorizedException: {reason}"
 
 
 def _signature(request: Request, names: str, secret: str, region: str) -> str:

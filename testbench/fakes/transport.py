@@ -10,7 +10,7 @@ from http.client import RemoteDisconnected
 from typing import Any, NamedTuple
 
 import urllib3
-from requests import PreparedRequest, Response
+from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
 
 from testbench.fakes.endpoint import Answer, ConnectionDroppedError, Endpoint
@@ -60,60 +60,29 @@ class FakeAdapter(HTTPAdapter):
     def __init__(self, api: Endpoint, *, max_retries: urllib3.Retry | int = 0) -> None:
         super().__init__(max_retries=max_retries)
         self.log: Log = []
-        self._pools: dict[str, _Pool] = {}
         self._api = api
 
     def get_connection_with_tls_context(self, request: PreparedRequest, *_: Any, **__: Any) -> Any:
-        # The pool gets a path only; what the client calls the host decides about its signature.
-        base = "/".join(str(request.url).split("/", 3)[:3])
-        pool = self._pools.get(base)
-        if pool is None:
-            pool = self._pools[base] = _Pool(self._api, self.log, base)
-        return pool
-
-    def cert_verify(self, *_: Any, **__: Any) -> None:
-        """Nothing to verify: no socket is opened."""
-
-    def build_response(self, req: PreparedRequest, resp: Any) -> Response:
-        response = super().build_response(req, resp)
-        # Without a socket there is nothing to stream: have the content at once.
-        response.content  # noqa: B018
-        return response
+        return _Pool(self._api, self.log, str(request.url))
 
 
 class _Pool(urllib3.HTTPConnectionPool):
-    def __init__(self, api: Endpoint, log: Log, base: str) -> None:
+    def __init__(self, api: Endpoint, log: Log, url: str) -> None:
         super().__init__("fake")
-        self.api, self.log, self.base = api, log, base
+        self._api, self._log, self._url = api, log, url
 
-    def _new_conn(self) -> Any:
-        return _Connection(self)
-
-
-class _Connection(urllib3.connection.HTTPConnection):
-    def __init__(self, pool: _Pool) -> None:
-        super().__init__("fake")
-        self._pool = pool
-        self._answer: Answer | None = None
-
-    def request(
-        self, method: str, url: str, body: Any = None, headers: Any = None, **_: Any
-    ) -> None:
-        request = Request.of(self._pool.base + url, headers or {}, body)
+    def _make_request(  # type: ignore[override]
+        self, *_: Any, body: Any, headers: Any, **__: Any
+    ) -> urllib3.HTTPResponse:
         try:
-            self._answer = carry_out(self._pool.api, request, self._pool.log)
-        except ConnectionDroppedError:
-            self._answer = None
-
-    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
-        if self._answer is None:
-            raise RemoteDisconnected("Remote end closed connection without response")
+            answer = carry_out(self._api, Request.of(self._url, headers, body), self._log)
+        except ConnectionDroppedError as error:
+            raise RemoteDisconnected("Remote end closed connection without response") from error
         return urllib3.HTTPResponse(
-            body=io.BytesIO(self._answer.body),
-            headers={"content-type": "application/json", **self._answer.headers},
-            status=self._answer.status,
+            body=io.BytesIO(answer.body),
+            headers={"content-type": "application/json", **answer.headers},
+            status=answer.status,
             preload_content=False,
-            request_method="POST",
         )
 
 

@@ -103,7 +103,7 @@ def by_scan(days: int, each: int) -> float:
     wait = partial(history.pass_by, _SETTLE)
     seams.walk_backfill(history.invoke, wait, run="run", segments=2, partitions=3)
     history.demand()
-    return history.ports.tables.read / number
+    return history.ports.table.read / number
 
 
 def _uncounted(days: int, each: int) -> tuple[History, int]:

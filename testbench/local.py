@@ -9,7 +9,6 @@ import requests
 from testbench.fakes import scans
 from testbench.fakes.appsync import FakeAppSync
 from testbench.fakes.aws import FakeMappings, MemoryQueue, Queues
-from testbench.fakes.dynamodb import MemoryTable
 from testbench.fakes.scans import FakeBucket, FakeTables
 from testbench.fakes.signatures import Request
 
@@ -57,41 +56,31 @@ class Session:
         return response
 
 
-class DynamoDb:
-    """The pending-hours table, and source tables that can be scanned."""
-
-    def __init__(self, pending: MemoryTable, sources: FakeTables) -> None:
-        self._pending, self._sources = pending, sources
-
-    def scan(self, **arguments: Any) -> Any:
-        return self._sources.scan(**arguments)
-
-    def describe_table(self, *, TableName: str) -> Any:
-        return self._sources.describe_table(TableName=TableName)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._pending, name)
-
-
 class LocalPorts:
     """One API, one pending-hours table, source tables, a bucket and a queue.
 
     Args:
-        api: the API; its rows are what the source tables hold.
+        api: the API.
+        rows: what the source tables hold; by default the API's rows.
         page: rows of a page when tables are scanned.
         on_page: called before each of these pages.
     """
 
     def __init__(
-        self, api: FakeAppSync, *, page: int = 100, on_page: Callable[[], None] = lambda: None
+        self,
+        api: FakeAppSync,
+        *,
+        rows: scans.Rows | None = None,
+        page: int = 100,
+        on_page: Callable[[], None] = lambda: None,
     ) -> None:
         self.api = api
-        self.table, self.bucket, self.queue = MemoryTable(), FakeBucket(), MemoryQueue()
-        self.failed_batches, self.mappings = MemoryQueue(), FakeMappings()
-        self.tables = FakeTables(api, page=page, on_page=on_page)
+        self.table = FakeTables(rows or api, page=page, on_page=on_page)
+        self.bucket, self.queue, self.failed_batches = FakeBucket(), MemoryQueue(), MemoryQueue()
+        self.mappings = FakeMappings()
         self.session = Session(api.answer)
         self._clients = {
-            "dynamodb": DynamoDb(self.table, self.tables),
+            "dynamodb": self.table,
             "s3": self.bucket,
             "sqs": Queues({QUARANTINE: self.queue, FAILED_BATCHES: self.failed_batches}),
             "lambda": self.mappings,

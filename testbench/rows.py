@@ -7,6 +7,8 @@ argument of REMOVED leaves an attribute out.
 """
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
+from functools import partial
 from typing import Any
 
 type Attributes = dict[str, Any]
@@ -16,33 +18,21 @@ CREATED_AT = "2026-11-22T10:05:30.000Z"
 
 REMOVED = object()
 
-
-def _row(defaults: Attributes, changes: Attributes) -> Attributes:
-    row = {"accountId": ACCOUNT, "createdAt": CREATED_AT, "updatedAt": CREATED_AT}
-    row |= defaults | changes
-    return {name: value for name, value in row.items() if value is not REMOVED}
-
-
-def item(id: str = "item-1", **changes: Any) -> Attributes:  # noqa: A002 (the attribute's name)
-    """An Item: a call transcript to be scored."""
-    defaults = {
-        "id": id,
-        "externalId": f"call-{id}",
+_SCOPE = {"scorecardId": "scorecard-1", "scoreId": "score-1"}
+_LIFELIKE: Mapping[str, Attributes] = {
+    "Item": {
+        "id": "item-1",
+        "externalId": "call-1",
         "description": "Call of 4 minutes",
         "isEvaluation": False,
         "createdByType": "prediction",
         "identifiers": [{"name": "Call", "value": "20417"}],
         "metadata": {"channel": "phone", "seconds": 241},
         "text": "Agent: Good morning, how can I help you?",
-        "__typename": "Item",
-    }
-    return _row(defaults, changes)
-
-
-def score_result(id: str = "result-1", **changes: Any) -> Attributes:  # noqa: A002
-    """A ScoreResult with its costs in dollars: 0.00123 for two calls, one of them cached."""
-    defaults = {
-        "id": id,
+    },
+    "ScoreResult": {  # in dollars 0.00123 for two calls, one of them cached
+        **_SCOPE,
+        "id": "result-1",
         "value": "Yes",
         "explanation": "The agent greeted the caller.",
         "confidence": 0.93,
@@ -50,8 +40,6 @@ def score_result(id: str = "result-1", **changes: Any) -> Attributes:  # noqa: A
         "status": "COMPLETED",
         "code": "200",
         "itemId": "item-1",
-        "scorecardId": "scorecard-1",
-        "scoreId": "score-1",
         "scoringJobId": "job-1",
         "cost": {
             "total_cost": 0.00123,
@@ -60,15 +48,9 @@ def score_result(id: str = "result-1", **changes: Any) -> Attributes:  # noqa: A
             "prompt_tokens": 1804,
         },
         "metadata": {"model": "large", "attempts": 1},
-        "__typename": "ScoreResult",
-    }
-    return _row(defaults, changes)
-
-
-def task(id: str = "task-1", **changes: Any) -> Attributes:  # noqa: A002
-    """A Task that has been started."""
-    defaults = {
-        "id": id,
+    },
+    "Task": {
+        "id": "task-1",
         "type": "Prediction",
         "status": "RUNNING",
         "target": "prediction/item-1",
@@ -76,15 +58,10 @@ def task(id: str = "task-1", **changes: Any) -> Attributes:  # noqa: A002
         "dispatchStatus": "DISPATCHED",
         "metadata": {"priority": 3},
         "startedAt": CREATED_AT,
-        "__typename": "Task",
-    }
-    return _row(defaults, changes)
-
-
-def evaluation(id: str = "evaluation-1", **changes: Any) -> Attributes:  # noqa: A002
-    """An Evaluation of a score; its cost is a float of dollars."""
-    defaults = {
-        "id": id,
+    },
+    "Evaluation": {  # its cost is a float of dollars
+        **_SCOPE,
+        "id": "evaluation-1",
         "type": "accuracy",
         "status": "COMPLETED",
         "accuracy": 93.5,
@@ -93,61 +70,39 @@ def evaluation(id: str = "evaluation-1", **changes: Any) -> Attributes:  # noqa:
         "metrics": [{"name": "precision", "value": 0.91}],
         "totalItems": 200,
         "processedItems": 200,
-        "scorecardId": "scorecard-1",
-        "scoreId": "score-1",
-        "__typename": "Evaluation",
-    }
-    return _row(defaults, changes)
-
-
-def feedback_item(id: str = "feedback-1", **changes: Any) -> Attributes:  # noqa: A002
-    """A FeedbackItem that agrees with a score result."""
-    defaults = {
-        "id": id,
-        "scorecardId": "scorecard-1",
-        "scoreId": "score-1",
+    },
+    "FeedbackItem": {  # it agrees with a score result
+        **_SCOPE,
+        "id": "feedback-1",
         "itemId": "item-1",
-        "cacheKey": f"score-1:{id}",
+        "cacheKey": "score-1:feedback-1",
         "initialAnswerValue": "Yes",
         "finalAnswerValue": "Yes",
         "editorName": "Kim",
         "isAgreement": True,
         "isInvalid": False,
-        "__typename": "FeedbackItem",
-    }
-    return _row(defaults, changes)
-
-
-def procedure(id: str = "procedure-1", **changes: Any) -> Attributes:  # noqa: A002
-    """A Procedure."""
-    return _row({"id": id, "name": "Alignment", "__typename": "Procedure"}, changes)
-
-
-def chat_session(id: str = "session-1", **changes: Any) -> Attributes:  # noqa: A002
-    """A ChatSession."""
-    return _row({"id": id, "status": "ACTIVE", "__typename": "ChatSession"}, changes)
-
-
-def chat_message(id: str = "message-1", **changes: Any) -> Attributes:  # noqa: A002
-    """A ChatMessage."""
-    defaults = {
-        "id": id,
+    },
+    "Procedure": {"id": "procedure-1", "name": "Alignment"},
+    "ChatSession": {"id": "session-1", "status": "ACTIVE"},
+    "ChatMessage": {
+        "id": "message-1",
         "sessionId": "session-1",
         "role": "USER",
         "content": "How many calls were scored?",
-        "__typename": "ChatMessage",
-    }
-    return _row(defaults, changes)
+    },
+}
+
+
+def _row(model: str, id: str | None = None, **changes: Any) -> Attributes:  # noqa: A002 (its name)
+    row = {"accountId": ACCOUNT, "createdAt": CREATED_AT, "updatedAt": CREATED_AT}
+    row |= deepcopy(_LIFELIKE[model]) | {"__typename": model} | ({"id": id} if id else {}) | changes
+    return {name: value for name, value in row.items() if value is not REMOVED}
 
 
 MAKERS: Mapping[str, Callable[..., Attributes]] = {
-    "Item": item,
-    "ScoreResult": score_result,
-    "Task": task,
-    "Evaluation": evaluation,
-    "FeedbackItem": feedback_item,
-    "Procedure": procedure,
-    "ChatSession": chat_session,
-    "ChatMessage": chat_message,
+    model: partial(_row, model) for model in _LIFELIKE
 }
-"""What makes a row of a model."""
+"""What makes a row of a model; its first argument is the row's id."""
+item, score_result, task, evaluation, feedback_item = (
+    MAKERS[model] for model in ("Item", "ScoreResult", "Task", "Evaluation", "FeedbackItem")
+)

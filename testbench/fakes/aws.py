@@ -1,4 +1,4 @@
-"""The calls of SQS that the functions make, on a list; and both services over HTTP.
+"""The calls of SQS and Lambda that the functions make, in memory; and all services' for others.
 
 For the truth test and the property tests: moto's queue gets slower by every message. That the real
 calls work is tested on moto (tests/integration).
@@ -6,28 +6,26 @@ calls work is tested on moto (tests/integration).
 
 import contextlib
 import hashlib
-import json
+import pickle
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
-from xml.sax.saxutils import escape
 
+import urllib3
 from botocore import xform_name
 from botocore.exceptions import ClientError
 
-from testbench.fakes.dynamodb import ConditionalCheckFailedError, MemoryTable
+from testbench.fakes.dynamodb import Client
 from testbench.fakes.endpoint import Answer
-from testbench.fakes.scans import FakeBucket, FakeTables
+from testbench.fakes.scans import refused
 from testbench.fakes.serving import Asked, Server, serving
+from testbench.streams import table_arn
 
 _ENTRIES = 10
 _BYTES = 262_144
-
-
-class _TooLargeError(Exception):
-    pass
 
 
 class MemoryQueue:
@@ -68,7 +66,7 @@ class MemoryQueue:
 
     def send_message_batch(self, *, Entries: Sequence[Mapping[str, Any]], **_: Any) -> Any:
         if len(Entries) > _ENTRIES or sum(len(entry["MessageBody"]) for entry in Entries) > _BYTES:
-            raise _TooLargeError
+            raise refused("BatchRequestTooLong", "SendMessageBatch")
         self.bodies += [entry["MessageBody"] for entry in Entries]
         return {
             "Successful": [
@@ -89,7 +87,7 @@ class Queues:
         return lambda *, QueueUrl, **asked: getattr(self._queues[QueueUrl], call)(**asked)
 
 
-class FakeMappings:
+class FakeMappings(Client):
     """Lambda's client, as far as it describes the stream function's mappings.
 
     Attributes:
@@ -108,26 +106,11 @@ class FakeMappings:
     def get_function_concurrency(self, *, FunctionName: str) -> dict[str, Any]:
         return {"ReservedConcurrentExecutions": 0} if self.throttled else {}
 
-    def get_paginator(self, _: str) -> "FakeMappings":
-        return self
-
-    def answer(self, path: str) -> dict[str, Any]:
-        """What Lambda answers over the wire."""
-        if path.endswith("/concurrency"):
-            return self.get_function_concurrency(FunctionName="")
-        (page,) = self.paginate(FunctionName="")
+    def list_event_source_mappings(self, *, FunctionName: str) -> dict[str, Any]:
         return {
             "EventSourceMappings": [
-                each | {"LastModified": each["LastModified"].timestamp()}
-                for each in page["EventSourceMappings"]
-            ]
-        }
-
-    def paginate(self, *, FunctionName: str) -> Iterator[dict[str, Any]]:
-        yield {
-            "EventSourceMappings": [
                 {
-                    "EventSourceArn": _arn(stream),
+                    "EventSourceArn": table_arn(stream.replace("/", "/stream/")),
                     "State": state,
                     "LastProcessingResult": result,
                     "LastModified": modified,
@@ -137,92 +120,41 @@ class FakeMappings:
         }
 
 
-def _arn(stream: str) -> str:
-    table, label = stream.split("/")
-    return f"arn:aws:dynamodb:us-east-1:123456789012:table/{table}/stream/{label}"
-
-
 def _md5(entry: Mapping[str, Any]) -> str:
     return hashlib.md5(entry["MessageBody"].encode(), usedforsecurity=False).hexdigest()
 
 
-class _Services:
-    """AWS's protocols, as far as it takes for these calls."""
-
-    def __init__(
-        self,
-        table: MemoryTable,
-        queues: Mapping[str, MemoryQueue],
-        tables: FakeTables,
-        bucket: FakeBucket,
-        mappings: FakeMappings,
-    ) -> None:
-        self._table, self._tables, self._queues = table, tables, queues
-        self._bucket, self._mappings = bucket, mappings
-        self._lock = threading.Lock()
-
-    def answer(self, asked: Asked) -> Answer:
-        with self._lock:
-            if asked.method == "POST":
-                return self._json(asked)
-            if asked.method == "PUT":
-                none = asked.headers.get("if-none-match", "")
-                return self._s3("put_object", asked, Body=asked.body, IfNoneMatch=none)
-            if "/event-source-mappings" in asked.target or asked.target.endswith("/concurrency"):
-                return Answer(200, json.dumps(self._mappings.answer(asked.target)).encode())
-            prefix = parse_qs(urlsplit(asked.target).query).get("prefix")
-            if prefix is None:
-                return self._s3("get_object", asked, Range=asked.headers.get("range", ""))
-            return self._listed(prefix[0])
-
-    def _json(self, asked: Asked) -> Answer:
-        given = json.loads(asked.body)
-        queue = given.pop("QueueUrl", "").rpartition("/")[2]
-        name = xform_name(asked.headers["x-amz-target"].rpartition(".")[2])
-        table = self._tables if name in ("scan", "describe_table") else self._table
-        try:
-            found = getattr(self._queues[queue] if queue else table, name)(**given)
-        except ConditionalCheckFailedError:
-            kind = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"
-            return _refused(kind, "The conditional request failed")
-        except _TooLargeError:
-            kind = "com.amazonaws.sqs#BatchRequestTooLong"
-            return _refused(kind, "The length of all the messages is too great")
-        return Answer(200, json.dumps(found or {}).encode())
-
-    def _listed(self, prefix: str) -> Answer:
-        pages = self._bucket.paginate(Bucket="", Prefix=prefix)
-        keys = [escape(found["Key"]) for page in pages for found in page["Contents"]]
-        listed = "".join(f"<Contents><Key>{key}</Key></Contents>" for key in keys)
-        return Answer(200, f"<ListBucketResult>{listed}</ListBucketResult>".encode())
-
-    def _s3(self, call: str, asked: Asked, **more: Any) -> Answer:
-        bucket, _, key = unquote(urlsplit(asked.target).path).lstrip("/").partition("/")
-        try:
-            found = getattr(self._bucket, call)(Bucket=bucket, Key=key, **more)
-        except ClientError as error:
-            code = error.response["Error"]["Code"]
-            status = {"PreconditionFailed": 412}.get(code, 404)
-            return Answer(status, f"<Error><Code>{code}</Code></Error>".encode())
-        return Answer(200, found["Body"].read() if found else b"")
-
-
-def _refused(kind: str, message: str) -> Answer:
-    return Answer(400, json.dumps({"__type": kind, "message": message}).encode())
-
-
 @contextlib.contextmanager
-def serve(
-    table: MemoryTable,
-    queues: Mapping[str, MemoryQueue],
-    tables: FakeTables,
-    bucket: FakeBucket,
-    mappings: FakeMappings,
-) -> Iterator[str]:
-    """Serve these to other processes; gives the URL of all services.
+def serve(clients: Callable[[str], Any]) -> Iterator[str]:
+    """Let other processes ask these clients, by service (`redirect`); gives the URL."""
+    lock = threading.Lock()
 
-    A queue's URL is that one and `/123456789012/` and its name.
-    """
-    services = _Services(table, queues, tables, bucket, mappings)
-    with serving(Server(services.answer)) as server:
+    def answer(asked: Asked) -> Answer:
+        service, call, arguments = pickle.loads(asked.body)
+        try:
+            with lock:
+                found = getattr(clients(service), call)(**arguments) or {}
+        except ClientError as error:
+            return Answer(400, pickle.dumps(error.response))
+        return Answer(200, pickle.dumps(found))
+
+    with serving(Server(answer)) as server:
         yield server.url
+
+
+def redirect(client: Any, url: str) -> Any:
+    """Have each call of a botocore client answered at this URL; it still checks and raises."""
+    events, pool = client.meta.events, urllib3.PoolManager(retries=False)
+    events.register("provide-client-params", _note_arguments, unique_id="fake-arguments")
+    events.register("before-call", partial(_ask, pool, url), unique_id="fake-call")
+    return client
+
+
+def _note_arguments(*, params: Any, context: dict[str, Any], **_: Any) -> None:
+    context["arguments"] = dict(params)
+
+
+def _ask(pool: urllib3.PoolManager, url: str, *, model: Any, context: Any, **_: Any) -> Any:
+    asked = (model.service_model.service_name, xform_name(model.name), context["arguments"])
+    answer = pool.request("POST", url, body=pickle.dumps(asked))
+    return SimpleNamespace(status_code=answer.status), pickle.loads(answer.data)

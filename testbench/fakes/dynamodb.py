@@ -4,8 +4,9 @@ moto takes ten milliseconds a call. That the real calls work is tested on moto (
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from types import SimpleNamespace
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -34,7 +35,15 @@ class _Exceptions:
     ConditionalCheckFailedException = ConditionalCheckFailedError
 
 
-class MemoryTable:
+class Client:
+    """What all clients of services have."""
+
+    def get_paginator(self, call: str) -> Any:
+        """Pages of a call; everything is on the first."""
+        return SimpleNamespace(paginate=lambda **asked: [getattr(self, call)(**asked)])
+
+
+class MemoryTable(Client):
     """The pending-hours table, with the key and the indexes that template.yaml gives it."""
 
     exceptions = _Exceptions
@@ -88,9 +97,6 @@ class MemoryTable:
         found = [deepcopy(item) for item in there if _holds(KeyConditionExpression, item, asked)]
         return {"Items": sorted(found, key=lambda item: _comparable(item[sort]))}
 
-    def get_paginator(self, call: str) -> "_Paginator":
-        return _Paginator(getattr(self, call))
-
     def _check(self, key: Asked, asked: Asked) -> Item:
         """The item that is there, or an empty one; raises unless it meets the condition."""
         item = self.items.get(self._id(key), {})
@@ -101,14 +107,6 @@ class MemoryTable:
     def _id(self, key: Asked) -> str:
         text: str = key[self._key]["S"]
         return text
-
-
-class _Paginator:
-    def __init__(self, call: Callable[..., dict[str, Any]]) -> None:
-        self._call = call
-
-    def paginate(self, **asked: Any) -> Iterator[dict[str, Any]]:
-        yield self._call(**asked)
 
 
 def _holds(expression: str, item: Item, asked: Asked) -> bool:

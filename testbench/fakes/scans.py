@@ -2,13 +2,14 @@
 
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha1
 from typing import Any, Protocol
 
 from botocore.exceptions import ClientError
 
+from testbench.fakes.dynamodb import Client, MemoryTable
 from testbench.streams import image
 
 LABEL = "2026-11-01T00:00:00.000"
@@ -25,11 +26,13 @@ class Rows(Protocol):
     def row(self, model: str, *key: str) -> Mapping[str, Any] | None: ...
 
 
-class FakeTables:
-    """DynamoDB's Scan of tables that are named after their models, in the order of ids' hashes.
+class FakeTables(MemoryTable):
+    """The pending-hours table, and source tables that are named after their models.
+
+    DynamoDB scans these in the order of their ids' hashes.
 
     Args:
-        rows: what is in the tables.
+        rows: what is in the source tables.
         page: how many rows a page has.
         on_page: called before each page is read.
     """
@@ -41,6 +44,7 @@ class FakeTables:
         page: int = 100,
         on_page: Callable[[], None] = lambda: None,
     ) -> None:
+        super().__init__()
         self._rows = rows
         self._page = page
         self.on_page = on_page
@@ -89,7 +93,7 @@ def _hash(row_id: str) -> bytes:
     return sha1(row_id.encode(), usedforsecurity=False).digest()
 
 
-class FakeBucket:
+class FakeBucket(Client):
     """S3's put, get by range and list, as far as RunFiles uses them; strongly consistent."""
 
     def __init__(self) -> None:
@@ -99,26 +103,23 @@ class FakeBucket:
     def put_object(self, *, Bucket: str, Key: str, Body: bytes, IfNoneMatch: str = "") -> None:
         self.on_put(Key)
         if IfNoneMatch and Key in self.objects:
-            raise _error("PreconditionFailed", "PutObject")
+            raise refused("PreconditionFailed", "PutObject")
         self.objects[Key] = Body
 
     def get_object(self, *, Bucket: str, Key: str, Range: str = "") -> dict[str, Any]:
         if Key not in self.objects:
-            raise _error("NoSuchKey", "GetObject")
+            raise refused("NoSuchKey", "GetObject")
         content = self.objects[Key]
         if Range:
             first, last = map(int, Range.removeprefix("bytes=").split("-"))
             content = content[first : last + 1]
         return {"Body": io.BytesIO(content)}
 
-    def get_paginator(self, _: str) -> "FakeBucket":
-        return self
-
-    def paginate(self, *, Bucket: str, Prefix: str) -> Iterator[dict[str, Any]]:
+    def list_objects_v2(self, *, Bucket: str, Prefix: str) -> dict[str, Any]:
         keys = sorted(key for key in self.objects if key.startswith(Prefix))
-        for first in range(0, len(keys), 1000):
-            yield {"Contents": [{"Key": key} for key in keys[first : first + 1000]]}
+        return {"Contents": [{"Key": key} for key in keys]}
 
 
-def _error(code: str, operation: str) -> ClientError:
+def refused(code: str, operation: str) -> ClientError:
+    """What a client raises for a service's refusal."""
     return ClientError({"Error": {"Code": code, "Message": code}}, operation)

@@ -67,7 +67,7 @@ def test_every_account_is_counted_and_each_pass_reads_each_row_once(world: World
     write(world)
     report = world.backfill(segments=2, partitions=3)
     assert world.stored() == world.counted()
-    assert world.ports.tables.read == 2 * 160
+    assert world.ports.table.read == 2 * 160
     assert report["rows"] == 160
     assert report["driftCount"] == report["repaired"] > 0
     assert all(bucket["complete"] for bucket in world.buckets())
@@ -311,13 +311,13 @@ def test_a_plan_that_is_made_again_is_the_one_that_is_carried_out(
     write(world, 4)
     for size in sizes:
         described = {"Table": {"ItemCount": size}}
-        monkeypatch.setattr(world.ports.tables, "describe_table", lambda d=described, **_: d)
+        monkeypatch.setattr(world.ports.table, "describe_table", lambda d=described, **_: d)
         plan = world.invoke("backfiller", {"prepare": {"run": "r", "models": ["Item"]}})
     scan(world, plan, 1)
     world.clock.advance(SETTLE)
     scan(world, plan, 2)
     world.invoke("backfiller", {"gather": {"run": "r"}})
-    assert world.ports.tables.read == 2 * 4
+    assert world.ports.table.read == 2 * 4
 
 
 def test_passes_that_are_not_complete_or_too_close_are_refused(world: World) -> None:

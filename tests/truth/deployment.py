@@ -11,11 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 from testbench import local, oracle, reviews
 from testbench.fakes import aws, models, transport
 from testbench.fakes.appsync import FakeAppSync
-from testbench.fakes.aws import FakeMappings, MemoryQueue
-from testbench.fakes.dynamodb import MemoryTable
 from testbench.fakes.endpoint import Answer
 from testbench.fakes.faults import Faults, Rates
-from testbench.fakes.scans import FakeBucket, FakeTables
 from testbench.fakes.signatures import Request
 from tests.truth import seams, worker
 from tests.truth.row_histories import MODELS
@@ -120,23 +117,17 @@ class FakeDeployment:
 
     def __enter__(self) -> Self:
         self.server = self._stack.enter_context(transport.serve(self.watched))
-        self.table, self.queue = MemoryTable(), MemoryQueue()
-        self.failed_batches, self.mappings = MemoryQueue(), FakeMappings()
+        ports = local.LocalPorts(self.api, rows=_SourceTables(self.api), page=_PAGE)
+        self.table, self.queue, self.bucket = ports.table, ports.queue, ports.bucket
+        self.failed_batches, self.mappings = ports.failed_batches, ports.mappings
         streams = self._settings["STREAM_ARNS"].split(",")
         self.mappings.enable(streams, self.clock.now() - timedelta(days=365))
-        tables, self.bucket = FakeTables(_SourceTables(self.api), page=_PAGE), FakeBucket()
-        queues = {"quarantine": self.queue, "failed-batches": self.failed_batches}
-        url = self._stack.enter_context(
-            aws.serve(self.table, queues, tables, self.bucket, self.mappings)
-        )
         self.environment = {
             **local.ENVIRONMENT,
             "GRAPHQL_ENDPOINT": self.server.url,
-            "QUARANTINE_QUEUE_URL": f"{url}/123456789012/quarantine",
-            "FAILED_BATCHES_QUEUE_URL": f"{url}/123456789012/failed-batches",
             "BREAKDOWNS": "all",
             "BACKFILL_READ_UNITS": "1000000",
-            "AWS_ENDPOINT_URL": url,
+            "AWS_ENDPOINT_URL": self._stack.enter_context(aws.serve(ports.aws)),
             "POWERTOOLS_SERVICE_NAME": "truth",
             "POWERTOOLS_METRICS_NAMESPACE": "truth",
             **self._settings,

@@ -19,7 +19,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from greenlet import GreenletExit, getcurrent, greenlet
@@ -28,7 +27,7 @@ from testbench import local, oracle, rows
 from testbench.fakes import scans
 from testbench.fakes.appsync import FakeAppSync
 from testbench.fakes.aws import FakeMappings, MemoryQueue
-from testbench.fakes.dynamodb import MemoryTable
+from testbench.fakes.dynamodb import Client, MemoryTable
 from testbench.fakes.endpoint import Answer
 from testbench.fakes.signatures import Request
 from testbench.streams import Record, Stream
@@ -207,7 +206,7 @@ def _context() -> seams.Context:
     return seams.Context(lambda: 60.0, report={})
 
 
-class _Meeting:
+class _Meeting(Client):
     """A table whose every call is a meeting."""
 
     def __init__(self, shared: SharedHour) -> None:
@@ -216,10 +215,6 @@ class _Meeting:
 
     def describe_table(self, **_: Any) -> Any:
         return {"Table": scans.STREAM}
-
-    def get_paginator(self, name: str) -> Any:
-        call = getattr(self, name)
-        return SimpleNamespace(paginate=lambda **arguments: [call(**arguments)])
 
     def __getattr__(self, name: str) -> Any:
         call = getattr(self._shared.table, name)

@@ -12,12 +12,13 @@ import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import urllib3.connectionpool
 
+from testbench.fakes import aws
 from tests.truth import mutations, seams
 
 if TYPE_CHECKING:
@@ -98,11 +99,14 @@ def _wait(clock: "Synchronized[float]", pace: float, seconds: float) -> None:
 
 def _engine(environment: Mapping[str, str], clock: Any, manner: Manner) -> seams.Engine:
     ahead = clock.get_obj()  # without the lock, so that no process waits for the time
-    return seams.Engine(
+    engine = seams.Engine(
         environment,
         clock=lambda: datetime.now(UTC) + timedelta(seconds=ahead.value + manner.skew),
         sleep=partial(_wait, clock, manner.pace),
     )
+    deployed, url = engine.process.aws, environment["AWS_ENDPOINT_URL"]
+    engine.process.aws = cache(lambda service: aws.redirect(deployed(service), url))
+    return engine
 
 
 def work(

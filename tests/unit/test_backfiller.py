@@ -26,7 +26,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     """A world with a large table, and a small one with provisioned capacity."""
     limits = {"BACKFILL_READ_UNITS": "1000", "BACKFILL_CONCURRENCY": "8"}
     made = World([*TABLES], environment=limits)
-    described = made.ports.tables
+    described = made.ports.table
     monkeypatch.setattr(described, "describe_table", lambda TableName: {"Table": TABLES[TableName]})
     return made
 

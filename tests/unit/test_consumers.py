@@ -108,7 +108,7 @@ def test_a_refusal_names_the_operation_and_the_settings(
         error: Any = {"Error": {"Code": "AccessDeniedException", "Message": "no"}}
         raise ClientError(error, "ListEventSourceMappings")
 
-    monkeypatch.setattr(world.ports.mappings, "paginate", refuse)
+    monkeypatch.setattr(world.ports.mappings, "list_event_source_mappings", refuse)
     with pytest.raises(ServiceError, match=r"ListEventSourceMappings.*STREAM_FUNCTION"):
         state(world)
     assert state(world, streams={}) == {}  # without streams nothing is asked

@@ -1,8 +1,8 @@
 """The functions in this process, as one Lambda sandbox runs them; their ports are arguments."""
 
-import importlib.util
 import json
 import os
+import runpy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -91,12 +91,7 @@ def _deployed(environment: tuple[tuple[str, str], ...]) -> wiring.Process:
 @cache
 def _handler(function: str) -> Callable[[Any, Any], Any]:
     path = _ROOT / "functions" / function / "app.py"
-    spec = importlib.util.spec_from_file_location(f"functions_{function}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    handler: Callable[[Any, Any], Any] = module.lambda_handler
+    handler: Callable[[Any, Any], Any] = runpy.run_path(str(path))["lambda_handler"]
     return handler
 
 

@@ -128,10 +128,7 @@ def window_event(
     *records: Record,
     arn: str | None = None,
     shard_id: str = SHARD_ID,
-    window: tuple[str, str] = ("2026-11-22T10:00:00Z", "2026-11-22T10:15:00Z"),
-    state: Mapping[str, Any] | None = None,
     final: bool = False,
-    terminated_early: bool = False,
 ) -> Event:
     """An event of a mapping with a tumbling window: only these name their shard.
 
@@ -141,8 +138,8 @@ def window_event(
         "Records": list(records),
         "shardId": shard_id,
         "eventSourceARN": arn or (records[0]["eventSourceARN"] if records else stream_arn("Item")),
-        "window": {"start": window[0], "end": window[1]},
-        "state": dict(state or {}),
+        "window": {"start": "2026-11-22T10:00:00Z", "end": "2026-11-22T10:15:00Z"},
+        "state": {},
         "isFinalInvokeForWindow": final,
-        "isWindowTerminatedEarly": terminated_early,
+        "isWindowTerminatedEarly": False,
     }

@@ -27,10 +27,6 @@ from testbench.fakes.signatures import Request, Signatures
 from testbench.fakes.tables import Attributes, Behaviour, Row, Table, attributes_of
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class FakeAppSync:
     """The API.
 
@@ -52,7 +48,7 @@ class FakeAppSync:
     def __init__(
         self,
         *,
-        clock: Callable[[], datetime] = _utc_now,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
         seed: int = 0,
         equal_put_succeeds: bool = False,
@@ -68,7 +64,7 @@ class FakeAppSync:
         self.resolvers = Operations(
             self._tables.values(),
             now=clock,
-            new_id=lambda: str(uuid.UUID(int=ids.getrandbits(128), version=4)),
+            new_id=lambda: uuid.UUID(int=ids.getrandbits(128), version=4),
         ).by_field
         self._lock = threading.Lock()
         self._signatures = signatures

@@ -21,7 +21,8 @@ from botocore.exceptions import ClientError
 from testbench.fakes.dynamodb import Client
 from testbench.fakes.endpoint import Answer
 from testbench.fakes.scans import refused
-from testbench.fakes.serving import Asked, Server, serving
+from testbench.fakes.serving import Server, serving
+from testbench.fakes.signatures import Request
 from testbench.streams import table_arn
 
 _ENTRIES = 10
@@ -129,8 +130,8 @@ def serve(clients: Callable[[str], Any]) -> Iterator[str]:
     """Let other processes ask these clients, by service (`redirect`); gives the URL."""
     lock = threading.Lock()
 
-    def answer(asked: Asked) -> Answer:
-        service, call, arguments = pickle.loads(asked.body)
+    def answer(request: Request) -> Answer:
+        service, call, arguments = pickle.loads(request.body)
         try:
             with lock:
                 found = getattr(clients(service), call)(**arguments) or {}

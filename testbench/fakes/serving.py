@@ -4,20 +4,12 @@ import contextlib
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from testbench.fakes.endpoint import Answer, ConnectionDroppedError
-
-
-class Asked(NamedTuple):
-    """A request as it arrives; `target` is its path and query."""
-
-    method: str
-    target: str
-    headers: Mapping[str, str]
-    body: bytes
+from testbench.fakes.signatures import Request
 
 
 class Server(ThreadingHTTPServer):
@@ -26,7 +18,7 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
 
-    def __init__(self, answer: Callable[[Asked], Answer]) -> None:
+    def __init__(self, answer: Callable[[Request], Answer]) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answer = answer
         self.connections: set[socket.socket] = set()
@@ -61,10 +53,11 @@ class _Handler(BaseHTTPRequestHandler):
         if len(body) < length:  # the client died while it was sending
             self.close_connection = True
             return
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        asked = Asked(self.command, self.path, headers, body)
+        server = cast("Server", self.server)
+        url = server.url + self.path
+        request = Request.of(url, dict(self.headers), body)._replace(method=self.command)
         try:
-            answer = cast("Server", self.server).answer(asked)
+            answer = server.answer(request)
         except ConnectionDroppedError:
             self.close_connection = True
             return
@@ -76,13 +69,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(answer.body)
         self.wfile.flush()
 
-    def handle_expect_100(self) -> bool:
-        # botocore waits a second for this before it sends the body of a PUT.
-        is_wanted = super().handle_expect_100()
-        self.wfile.flush()
-        return is_wanted
-
-    do_GET = do_OPTIONS = do_POST = do_PUT = _answer
+    do_GET = do_OPTIONS = do_POST = _answer
 
     def log_message(self, *_: Any) -> None:
         """Log nothing."""

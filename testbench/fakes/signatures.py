@@ -25,12 +25,13 @@ type Denial = tuple[int, str, str]
 
 
 class Request(NamedTuple):
-    """An HTTP POST as it arrives: header names in lower case, host as the client wrote it."""
+    """An HTTP request as it arrives: header names in lower case, host as the client wrote it."""
 
     body: bytes
     headers: Mapping[str, str]
     host: str
     path: str
+    method: str = "POST"
 
     @classmethod
     def of(cls, url: str, headers: Mapping[str, str], body: bytes | str | None) -> "Request":

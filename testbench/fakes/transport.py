@@ -6,6 +6,7 @@ way, and both keep a log of what was asked.
 
 import contextlib
 import io
+from functools import partial
 from http.client import RemoteDisconnected
 from typing import Any, NamedTuple
 
@@ -91,11 +92,7 @@ class ApiServer(Server):
 
     def __init__(self, api: Endpoint) -> None:
         self.log: Log = []
-        super().__init__(
-            lambda asked: carry_out(
-                api, Request.of(self.url + asked.target, asked.headers, asked.body), self.log
-            )
-        )
+        super().__init__(partial(carry_out, api, log=self.log))
 
 
 def serve(api: Endpoint) -> contextlib.AbstractContextManager[ApiServer]:

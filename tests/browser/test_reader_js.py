@@ -13,7 +13,8 @@ from playwright.sync_api import Browser, Page
 
 from testbench.counted import SCORECARDS, FakeClient, busy_day, keep_up
 from testbench.fakes.endpoint import Answer
-from testbench.fakes.serving import Asked, Server, serving
+from testbench.fakes.serving import Server, serving
+from testbench.fakes.signatures import Request
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(
@@ -23,14 +24,14 @@ NOW = datetime.now(UTC)
 ACCOUNT = "acct <1>"
 
 
-def _answer(client: FakeClient, asked: Asked) -> Answer:
+def _answer(client: FakeClient, asked: Request) -> Answer:
     """reader-js/ as files, and the API, for a page of any origin."""
     headers = {
         "access-control-allow-origin": "*",
         "access-control-allow-headers": "*, authorization",
     }
     if asked.method == "GET":
-        script = (ROOT / asked.target.lstrip("/")).read_bytes()
+        script = (ROOT / asked.path.lstrip("/")).read_bytes()
         return Answer(200, script, headers | {"content-type": "text/javascript"})
     data = client.execute(**json.loads(asked.body)) if asked.body else None
     return Answer(200, json.dumps({"data": data}).encode(), headers)

@@ -1,7 +1,6 @@
 """The stand-in's transports and faults do what they say: later tests build on them."""
 
 import json
-import socket
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -209,15 +208,6 @@ def test_served_over_http_it_answers_other_connections_and_keeps_them() -> None:
         assert len(server.log) == 13
         assert {exchange.status for exchange in server.log} == {200}
     assert len(api.rows("Item")) == 13
-
-
-def test_a_client_that_asks_whether_to_send_its_body_is_told_at_once() -> None:
-    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
-    with serve(FakeAppSync()) as server, socket.socket() as connection:
-        connection.settimeout(5)
-        connection.connect(server.server_address)
-        connection.sendall(head)
-        assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
 
 
 def test_a_connection_dropped_by_the_server_is_a_connection_error_at_the_client() -> None:

@@ -8,7 +8,7 @@ from boto3.dynamodb.conditions import Attr
 from botocore.exceptions import ClientError
 
 from amplify_api.conditions import all_of, condition_of, key_condition
-from amplify_api.errors import ResolverError, dynamodb_refusal
+from amplify_api.errors import dynamodb_refusal
 from amplify_api.models import Model
 from amplify_api.ports import Condition, Key, Page, PageRequest, Values
 from amplify_api.values import exact, plain
@@ -17,16 +17,6 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBServiceResource
 
 type Record = dict[str, Any]
-
-_LEGACY_OPERATORS = {
-    "eq": "EQ",
-    "le": "LE",
-    "lt": "LT",
-    "ge": "GE",
-    "gt": "GT",
-    "beginsWith": "BEGINS_WITH",
-    "between": "BETWEEN",
-}
 
 
 class DynamoTable:
@@ -163,26 +153,20 @@ def _partition(request: PageRequest) -> dict[str, Any]:
 
 
 def _legacy(operator: str, values: tuple[Any, ...]) -> dict[str, Any]:
-    return {
-        "ComparisonOperator": _LEGACY_OPERATORS[operator],
-        "AttributeValueList": list(values),
-    }
+    name = {"beginsWith": "BEGINS_WITH"}.get(operator, operator.upper())
+    return {"ComparisonOperator": name, "AttributeValueList": list(values)}
 
 
 def _call(operation: Callable[..., Any], **request: Any) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = operation(**request)
     except ClientError as error:
-        raise _refusal(error) from error
+        reported: Mapping[str, Any] = error.response["Error"]
+        about: Mapping[str, Any] = error.response["ResponseMetadata"]
+        raise dynamodb_refusal(
+            reported["Code"],
+            reported.get("Message", reported["Code"]),
+            str(about.get("RequestId")),
+            about.get("HTTPStatusCode", 400),
+        ) from error
     return answer
-
-
-def _refusal(error: ClientError) -> ResolverError:
-    reported: Mapping[str, Any] = error.response["Error"]
-    about: Mapping[str, Any] = error.response["ResponseMetadata"]
-    return dynamodb_refusal(
-        reported["Code"],
-        reported.get("Message", reported["Code"]),
-        str(about.get("RequestId")),
-        about.get("HTTPStatusCode", 400),
-    )

@@ -19,14 +19,6 @@ type Arguments = Mapping[str, Any]
 type Operation[Record] = Callable[[Arguments], Record | Page[Record] | None]
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-def _new_id() -> str:
-    return str(uuid.uuid4())
-
-
 class Operations[Record]:
     """Answers the fields of Query and Mutation over the tables of all models.
 
@@ -44,8 +36,8 @@ class Operations[Record]:
         self,
         tables: Iterable[Table[Record]],
         *,
-        now: Callable[[], datetime] = _now,
-        new_id: Callable[[], str] = _new_id,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        new_id: Callable[[], object] = uuid.uuid4,
     ) -> None:
         self._now = now
         self._new_id = new_id
@@ -69,7 +61,7 @@ class Operations[Record]:
         model, now = table.model, self._time()
         values = {"createdAt": now, "updatedAt": now} | arguments["input"]
         if model.key == ("id",) and values.get("id") is None:
-            values["id"] = self._new_id()
+            values["id"] = str(self._new_id())
         _demand_composite_keys(model, values, "creating")
         # An index has no row without its partition key: a null there is left out, not stored.
         for index in model.indexes.values():

@@ -54,20 +54,15 @@ class Table[Record](Protocol):
 
     def get(self, key: Key) -> Record | None:
         """The record of that key, or None."""
-        ...
 
     def put(self, values: Values, condition: Condition) -> Record:
         """Put a record whose key is absent, and give it back."""
-        ...
 
     def update(self, key: Key, changes: Values, condition: Condition) -> Record:
         """Change the record, which is there, and give it back; None removes an attribute."""
-        ...
 
     def delete(self, key: Key, condition: Condition) -> Record:
         """Delete the record, which is there, and give back what it was."""
-        ...
 
     def page(self, request: PageRequest) -> Page[Record]:
         """Read one page."""
-        ...

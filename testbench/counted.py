@@ -3,14 +3,14 @@
 import json
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import GraphQLError
 from aggregated_metrics.core.hour import Hour, Write
-from aggregated_metrics.core.measures import ZERO, Measures, clamped, minus, plus, total, zero
+from aggregated_metrics.core.measures import ZERO, Measures, clamped, minus, total, zero
 from aggregated_metrics.core.models import BUILT_IN
 from aggregated_metrics.core.series import HourId, Series
 
@@ -143,41 +143,36 @@ def every(first: str, last: str, measures: Measures, step: int = 1) -> dict[int,
 
 def busy_day(api: FakeAppSync, account: str, start: datetime, now: datetime) -> None:
     """A day of an application from `start` to `now`, with splits, scorecards and scores."""
-    draw = random.Random(7)
-    first, last = buckets.to_minute(start), buckets.to_minute(now)
-    sums: dict[Series, dict[int, Measures]] = {}
-
-    def add(minute: int, name: str, measures: Measures, *scope: str) -> None:
-        series = sums.setdefault(Series(account, name, *scope), {})
-        series[minute] = plus(series.get(minute, measured(name)), measures)
-
-    for at in range(first, last, 3):
+    draw, first = random.Random(7), buckets.to_minute(start)
+    counted: dict[Series, dict[int, Measures]] = {}
+    for at in range(first, buckets.to_minute(now), 3):
         rush = 0.35 + math.sin(math.pi * (at - first) / 1440) ** 2
-        kind = draw.choices(("prediction", "evaluation", ""), (6, 3, 2))[0]
-        rows = max(1, round(rush * draw.randint(2, 14)))
-        for base in ("items", "scoreResults"):
-            failed = int(draw.random() < 0.08)
-            cost = draw.randint(200, 2600) * rows
-            each = (
-                measured(base, rows)
-                if base == "items"
-                else measured(base, rows, cost, rows - failed, rows, rows // 4, failed)
-            )
-            add(at, base, each)
-            if kind:
-                add(at, f"{kind}{base[0].upper()}{base[1:]}", each)
-            if base == "scoreResults":
-                card = draw.choices(SCORECARDS, (8, 5, 3, 1))[0]
-                add(at, "scoreResultsByScorecard", each, card)
-                score = f"{card}: {draw.choice(('tone', 'greeting', 'compliance'))}"
-                add(at, "scoreResultsByScore", each, card, score)
-        if at % 15 == 0:
-            failed = int(draw.random() < 0.1)
-            add(at, "tasks", measured("tasks", rows // 2 + 1, 0, 0, 0, 0, failed))
-        if at % 120 == 0:
-            add(at, "evaluations", measured("evaluations", 1, draw.randint(10_000, 90_000)))
-    for series, counted in sums.items():
-        store(api, series, counted, now)
+        for measures, names in _busy_minute(draw, at, rush):
+            counted.setdefault(Series(account, *names), {})[at] = measures
+    for series, minutes in counted.items():
+        store(api, series, minutes, now)
+
+
+def _busy_minute(
+    draw: random.Random, at: int, rush: float
+) -> Iterator[tuple[Measures, tuple[str, ...]]]:
+    rows, failed = max(1, round(rush * draw.randint(2, 14))), int(draw.random() < 0.08)
+    cost = draw.randint(200, 2600) * rows
+    items = measured("items", rows)
+    results = measured("scoreResults", rows, cost, rows - failed, rows, rows // 4, failed)
+    card = draw.choices(SCORECARDS, (8, 5, 3, 1))[0]
+    yield items, ("items",)
+    yield results, ("scoreResults",)
+    yield results, ("scoreResultsByScorecard", card)
+    score = draw.choice(("tone", "greeting", "compliance"))
+    yield results, ("scoreResultsByScore", card, f"{card}: {score}")
+    if kind := draw.choices(("prediction", "evaluation", ""), (6, 3, 2))[0]:
+        yield items, (f"{kind}Items",)
+        yield results, (f"{kind}ScoreResults",)
+    if at % 15 == 0:
+        yield measured("tasks", rows // 2 + 1, 0, 0, 0, 0, failed), ("tasks",)
+    if at % 120 == 0:
+        yield measured("evaluations", 1, draw.randint(10_000, 90_000)), ("evaluations",)
 
 
 SCORECARDS = (

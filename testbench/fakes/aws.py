@@ -5,7 +5,6 @@ calls work is tested on moto (tests/integration).
 """
 
 import contextlib
-import hashlib
 import pickle
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +23,8 @@ from testbench.fakes.scans import refused
 from testbench.fakes.serving import Server, serving
 from testbench.fakes.signatures import Request
 from testbench.streams import table_arn
+
+type Entries = Sequence[Mapping[str, Any]]
 
 _ENTRIES = 10
 _BYTES = 262_144
@@ -47,35 +48,23 @@ class MemoryQueue:
         ]
         return {"Messages": messages} if messages else {}
 
-    def delete_message(self, *, ReceiptHandle: str, **_: Any) -> None:
-        self._gone.add(int(ReceiptHandle))
+    def delete_message_batch(self, *, Entries: Entries, **_: Any) -> dict[str, Any]:
+        self._gone |= {int(entry["ReceiptHandle"]) for entry in Entries}
+        return {}
 
-    def delete_message_batch(self, *, Entries: Sequence[Mapping[str, Any]], **_: Any) -> Any:
-        for entry in Entries:
-            self.delete_message(ReceiptHandle=entry["ReceiptHandle"])
-        return {"Successful": [{"Id": entry["Id"]} for entry in Entries], "Failed": []}
-
-    def change_message_visibility_batch(
-        self, *, Entries: Sequence[Mapping[str, Any]], **_: Any
-    ) -> Any:
+    def change_message_visibility_batch(self, *, Entries: Entries, **_: Any) -> dict[str, Any]:
         self._hidden -= {int(entry["ReceiptHandle"]) for entry in Entries}
-        return {"Successful": [{"Id": entry["Id"]} for entry in Entries], "Failed": []}
+        return {}
 
     def send_message(self, body: str) -> None:
         """A message of another service's."""
         self.bodies.append(body)
 
-    def send_message_batch(self, *, Entries: Sequence[Mapping[str, Any]], **_: Any) -> Any:
+    def send_message_batch(self, *, Entries: Entries, **_: Any) -> dict[str, Any]:
         if len(Entries) > _ENTRIES or sum(len(entry["MessageBody"]) for entry in Entries) > _BYTES:
             raise refused("BatchRequestTooLong", "SendMessageBatch")
         self.bodies += [entry["MessageBody"] for entry in Entries]
-        return {
-            "Successful": [
-                {"Id": entry["Id"], "MessageId": entry["Id"], "MD5OfMessageBody": _md5(entry)}
-                for entry in Entries
-            ],
-            "Failed": [],
-        }
+        return {}
 
 
 class Queues:
@@ -119,10 +108,6 @@ class FakeMappings(Client):
                 for stream, (state, result, modified) in self.mappings.items()
             ]
         }
-
-
-def _md5(entry: Mapping[str, Any]) -> str:
-    return hashlib.md5(entry["MessageBody"].encode(), usedforsecurity=False).hexdigest()
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """Serves a Fake over HTTP, to other processes and to real sockets."""
 
 import contextlib
-import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -21,19 +20,10 @@ class Server(ThreadingHTTPServer):
     def __init__(self, answer: Callable[[Request], Answer]) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answer = answer
-        self.connections: set[socket.socket] = set()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self.connections.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        self.connections.discard(request)
-        super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         # A client that went away is no news: processes are killed here on purpose.
@@ -85,7 +75,4 @@ def serving[S: Server](server: S) -> Iterator[S]:
     finally:
         server.shutdown()
         thread.join()
-        for connection in list(server.connections):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
         server.server_close()

@@ -72,25 +72,19 @@ class Stream:
         self._view = view
 
     def insert(self, new: Attributes, *, created: datetime = CREATED) -> Record:
-        return self._record("INSERT", new=new, created=created)
+        return self._record("INSERT", None, new, created)
 
     def modify(self, old: Attributes, new: Attributes, *, created: datetime = CREATED) -> Record:
-        return self._record("MODIFY", old=old, new=new, created=created)
+        return self._record("MODIFY", old, new, created)
 
     def remove(self, old: Attributes, *, created: datetime = CREATED) -> Record:
-        return self._record("REMOVE", old=old, created=created)
+        return self._record("REMOVE", old, None, created)
 
     def expire(self, old: Attributes, *, created: datetime = CREATED) -> Record:
-        return self._record("REMOVE", old=old, created=created, expired=True)
+        return self.remove(old, created=created) | {"userIdentity": _EXPIRY}
 
     def _record(
-        self,
-        name: str,
-        *,
-        old: Attributes | None = None,
-        new: Attributes | None = None,
-        created: datetime,
-        expired: bool = False,
+        self, name: str, old: Attributes | None, new: Attributes | None, created: datetime
     ) -> Record:
         number = self._next
         # Numbers of a shard are not consecutive: other shards take theirs from the same range.
@@ -107,7 +101,7 @@ class Stream:
         if old is not None and self._view in ("OLD_IMAGE", "NEW_AND_OLD_IMAGES"):
             change["OldImage"] = image(old)
         change["SizeBytes"] = len(json.dumps(change))
-        made: Record = {
+        return {
             "eventID": hashlib.md5(f"{self.arn}/{number}".encode()).hexdigest(),
             "eventName": name,
             "eventVersion": "1.1",
@@ -116,7 +110,6 @@ class Stream:
             "dynamodb": change,
             "eventSourceARN": self.arn,
         }
-        return made | {"userIdentity": _EXPIRY} if expired else made
 
 
 def event(*records: Record) -> Event:

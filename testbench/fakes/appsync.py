@@ -146,8 +146,7 @@ class FakeAppSync:
 
 
 def _row(attributes: Mapping[str, Any]) -> Attributes:
-    return {name: _plain(value) for name, value in attributes.items()}
-
-
-def _plain(value: Any) -> Any:
-    return value.parsed() if isinstance(value, Json) else value
+    return {
+        name: value.parsed() if isinstance(value, Json) else value
+        for name, value in attributes.items()
+    }

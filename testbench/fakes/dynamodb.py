@@ -4,7 +4,7 @@ moto takes ten milliseconds a call. That the real calls work is tested on moto (
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from types import SimpleNamespace
 from typing import Any
@@ -21,32 +21,34 @@ _CONDITION = re.compile(
 )
 _ASSIGNED = re.compile(r"(#\w+) = (?:if_not_exists\(#\w+, (:\w+)\)|(:\w+))")
 _REMOVED = re.compile(r"REMOVE (#\w+)")
+_FAILED: Any = {
+    "Error": {
+        "Code": "ConditionalCheckFailedException",
+        "Message": "The conditional request failed",
+    }
+}
 
 
 class ConditionalCheckFailedError(ClientError):
     """A condition does not hold."""
-
-    def __init__(self) -> None:
-        code = "ConditionalCheckFailedException"
-        super().__init__({"Error": {"Code": code, "Message": "The conditional request failed"}}, "")
-
-
-class _Exceptions:
-    ConditionalCheckFailedException = ConditionalCheckFailedError
 
 
 class Client:
     """What all clients of services have."""
 
     def get_paginator(self, call: str) -> Any:
-        """Pages of a call; everything is on the first."""
-        return SimpleNamespace(paginate=lambda **asked: [getattr(self, call)(**asked)])
+        """Pages of a call, which is made when they are asked for; everything is on the first."""
+
+        def paginate(**asked: Any) -> Iterator[dict[str, Any]]:
+            yield getattr(self, call)(**asked)
+
+        return SimpleNamespace(paginate=paginate)
 
 
 class MemoryTable(Client):
     """The pending-hours table, with the key and the indexes that template.yaml gives it."""
 
-    exceptions = _Exceptions
+    exceptions = SimpleNamespace(ConditionalCheckFailedException=ConditionalCheckFailedError)
 
     def __init__(self) -> None:
         (properties,) = (
@@ -101,7 +103,7 @@ class MemoryTable(Client):
         """The item that is there, or an empty one; raises unless it meets the condition."""
         item = self.items.get(self._id(key), {})
         if not _holds(asked.get("ConditionExpression", ""), item, asked):
-            raise ConditionalCheckFailedError
+            raise ConditionalCheckFailedError(_FAILED, "")
         return item
 
     def _id(self, key: Asked) -> str:

@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from testbench.fakes.scalars import Json
@@ -18,28 +19,24 @@ _KINDS: dict[type, str] = {
 }
 
 
-def _compare(test: Callable[[Any, Any], Any]) -> Callable[[Any, Any], bool]:
-    def compare(stored: Any, wanted: Any) -> bool:
-        # DynamoDB compares within one type only; another type, or no attribute, is no match.
-        if stored is _ABSENT or isinstance(stored, str) != isinstance(wanted, str):
-            return False
-        return bool(test(stored, wanted))
-
-    return compare
+def _compare(test: Callable[[Any, Any], bool], stored: Any, wanted: Any) -> bool:
+    # DynamoDB compares within one type only; another type, or no attribute, is no match.
+    is_same = stored is not _ABSENT and isinstance(stored, str) == isinstance(wanted, str)
+    return is_same and test(stored, wanted)
 
 
 def _contains(stored: Any, wanted: Any) -> bool:
     return isinstance(stored, (str, list)) and wanted in stored
 
 
-_not_below, _not_above = _compare(operator.ge), _compare(operator.le)
+_not_below, _not_above = partial(_compare, operator.ge), partial(_compare, operator.le)
 _OPERATIONS: dict[str, Callable[[Any, Any], bool]] = {
     "eq": lambda stored, wanted: stored is not _ABSENT and stored == wanted,
     # An absent attribute differs from every value.
     "ne": lambda stored, wanted: stored is _ABSENT or stored != wanted,
-    "lt": _compare(operator.lt),
+    "lt": partial(_compare, operator.lt),
     "le": _not_above,
-    "gt": _compare(operator.gt),
+    "gt": partial(_compare, operator.gt),
     "ge": _not_below,
     "between": lambda stored, ends: _not_below(stored, ends[0]) and _not_above(stored, ends[1]),
     "beginsWith": lambda stored, wanted: isinstance(stored, str) and stored.startswith(wanted),
@@ -57,17 +54,17 @@ def _holds(operations: Mapping[str, Any], stored: Any) -> bool:
 
 def matches(condition: Mapping[str, Any], attributes: Mapping[str, Any]) -> bool:
     """Whether a row's attributes satisfy a condition; everything named in it must hold."""
-    for name, wanted in condition.items():
-        if wanted is None:
-            continue
-        if name == "and":
-            holds = all(matches(part, attributes) for part in wanted)
-        elif name == "or":
-            holds = any(matches(part, attributes) for part in wanted)
-        elif name == "not":
-            holds = not matches(wanted, attributes)
-        else:
-            holds = _holds(wanted, attributes.get(name, _ABSENT))
-        if not holds:
-            return False
-    return True
+    return all(_part(*part, attributes) for part in condition.items())
+
+
+def _part(name: str, wanted: Any, attributes: Mapping[str, Any]) -> bool:
+    match name, wanted:
+        case _, None:
+            return True
+        case "and" | "or", _:
+            holds = all if name == "and" else any
+            return holds(matches(part, attributes) for part in wanted)
+        case "not", _:
+            return not matches(wanted, attributes)
+        case _:
+            return _holds(wanted, attributes.get(name, _ABSENT))

@@ -76,11 +76,9 @@ def _canonical(text: str) -> Json:
 def read_json(value: Any) -> Json:
     """Read AWSJSON; raises GraphQLError for anything but a JSON text."""
     try:
-        if isinstance(value, str):
-            return _canonical(value)
-    except ValueError as error:
+        return _canonical(value)
+    except (ValueError, TypeError) as error:
         raise GraphQLError(f"Unable to parse {value} as valid JSON.") from error
-    raise GraphQLError(f"Unable to parse {value!r} as valid JSON.")
 
 
 def _write_json(value: Any) -> str:

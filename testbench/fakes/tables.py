@@ -165,9 +165,7 @@ class Table:
     def _failed(self, stored: Row | None, wanted: Values) -> Row:
         if self._behaviour.equal_put_succeeds and stored and stored.attributes == wanted:
             return stored
-        raise dynamodb_refusal(
-            "ConditionalCheckFailedException", "The conditional request failed", _REQUEST_ID
-        )
+        return _refuse("The conditional request failed", "ConditionalCheckFailedException")
 
     def _move(self, key: Key, old: Attributes | None, new: Attributes | None) -> None:
         names = self.model.key_fields
@@ -186,11 +184,8 @@ class Table:
                 insort(partitions.setdefault(after[0], []), (after[1], key))
 
 
-_REQUEST_ID = "F4584E38-7EB3-4AE9-B735-8BD6C9FD8F4B"
-
-
-def _refuse(message: str) -> NoReturn:
-    raise dynamodb_refusal("ValidationException", message, _REQUEST_ID)
+def _refuse(message: str, code: str = "ValidationException") -> NoReturn:
+    raise dynamodb_refusal(code, message, "F4584E38-7EB3-4AE9-B735-8BD6C9FD8F4B")
 
 
 # "\0" makes the next greater string, so every condition is a half-open range.

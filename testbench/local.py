@@ -90,14 +90,13 @@ class LocalPorts:
         """The client for a service."""
         return self._clients[service]
 
-
-def keep_lost_batch(bucket: FakeBucket, notes: MemoryQueue, event: Mapping[str, Any]) -> None:
-    """Keep a batch that has aged out, as Lambda does: whole in S3, and a note of it in a queue."""
-    key = f"lost/{len(bucket.objects)}"
-    body = json.dumps({"payload": json.dumps(event)}).encode()
-    bucket.put_object(Bucket="lost", Key=key, Body=body)
-    detail = {"detail": {"bucket": {"name": "lost"}, "object": {"key": key}}}
-    notes.send_message(json.dumps(detail))
+    def keep_lost_batch(self, event: Mapping[str, Any]) -> None:
+        """Keep a batch that has aged out, as Lambda does: whole in S3, and a note in a queue."""
+        key = f"lost/{len(self.bucket.objects)}"
+        body = json.dumps({"payload": json.dumps(event)}).encode()
+        self.bucket.put_object(Bucket="lost", Key=key, Body=body)
+        detail = {"detail": {"bucket": {"name": "lost"}, "object": {"key": key}}}
+        self.failed_batches.send_message(json.dumps(detail))
 
 
 def is_about_streams(request: Request) -> bool:

@@ -261,7 +261,7 @@ class World:
     def lose_batch(self, records: Iterable[Record], shard: str = "lost") -> None:
         """Have a batch age out."""
         event = {"Records": list(records), "shardId": shard, "state": {}, "window": {}}
-        local.keep_lost_batch(self.ports.bucket, self.ports.failed_batches, event)
+        self.ports.keep_lost_batch(event)
 
     def backfill(self, *, repair: bool = True, **asked: Any) -> dict[str, Any]:
         """The report of a run over whole tables, step by step as the state machine walks them."""

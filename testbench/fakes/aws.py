@@ -1,7 +1,7 @@
-"""The calls of SQS and Lambda that the functions make, in memory; and all services' for others.
+"""The calls of SQS and Lambda that the functions make, in memory; and how other processes call.
 
-For the truth test and the property tests: moto's queue gets slower by every message. That the real
-calls work is tested on moto (tests/integration).
+moto's queue gets slower by every message. That the real calls work is tested on moto
+(tests/integration).
 """
 
 import contextlib
@@ -131,8 +131,8 @@ def serve(clients: Callable[[str], Any]) -> Iterator[str]:
 def redirect(client: Any, url: str) -> Any:
     """Have each call of a botocore client answered at this URL; it still checks and raises."""
     events, pool = client.meta.events, urllib3.PoolManager(retries=False)
-    events.register("provide-client-params", _note_arguments, unique_id="fake-arguments")
-    events.register("before-call", partial(_ask, pool, url), unique_id="fake-call")
+    events.register("provide-client-params", _note_arguments)
+    events.register("before-call", partial(_ask, pool, url))
     return client
 
 

@@ -117,17 +117,15 @@ class FakeDeployment:
 
     def __enter__(self) -> Self:
         self.server = self._stack.enter_context(transport.serve(self.watched))
-        ports = local.LocalPorts(self.api, rows=_SourceTables(self.api), page=_PAGE)
-        self.table, self.queue, self.bucket = ports.table, ports.queue, ports.bucket
-        self.failed_batches, self.mappings = ports.failed_batches, ports.mappings
+        self.ports = local.LocalPorts(self.api, rows=_SourceTables(self.api), page=_PAGE)
         streams = self._settings["STREAM_ARNS"].split(",")
-        self.mappings.enable(streams, self.clock.now() - timedelta(days=365))
+        self.ports.mappings.enable(streams, self.clock.now() - timedelta(days=365))
         self.environment = {
             **local.ENVIRONMENT,
             "GRAPHQL_ENDPOINT": self.server.url,
             "BREAKDOWNS": "all",
             "BACKFILL_READ_UNITS": "1000000",
-            "AWS_ENDPOINT_URL": self._stack.enter_context(aws.serve(ports.aws)),
+            "AWS_ENDPOINT_URL": self._stack.enter_context(aws.serve(self.ports.aws)),
             "POWERTOOLS_SERVICE_NAME": "truth",
             "POWERTOOLS_METRICS_NAMESPACE": "truth",
             **self._settings,
@@ -146,7 +144,7 @@ class FakeDeployment:
 
         Where nothing checks them, those that are complete are done.
         """
-        entries = seams.entries(list(self.table.items.values()))
+        entries = seams.entries(list(self.ports.table.items.values()))
         return {entry[:3] for entry in entries if checked or not entry.complete}
 
 

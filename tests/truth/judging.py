@@ -112,7 +112,10 @@ class Judge:
                     may.add(written.record["eventID"])
                     if number not in cursor.skipped:
                         must.add(written.record["eventID"])
-        kept = {json.loads(body)["record"]["eventID"] for body in self._run.deployment.queue.bodies}
+        kept = {
+            json.loads(body)["record"]["eventID"]
+            for body in self._run.deployment.ports.queue.bodies
+        }
         self._run.verdict.quarantined = len(kept)
         if not must <= kept <= may:
             line = f"quarantine: {len(kept - may)} too many, {len(must - kept)} missing"

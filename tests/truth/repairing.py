@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from testbench import local, oracle
+from testbench import oracle
 from testbench.fakes.faults import Rates
 from tests.truth import corruption, seams
 from tests.truth.judging import hour_of
@@ -31,7 +31,7 @@ _RETIRED, _RETIRED_AT = "retiredThings", 29_000_040
 
 def prepare(run: "Run") -> None:
     """An entry of a record type that is not counted any more: it must not affect the others."""
-    table = run.deployment.table
+    table = run.deployment.ports.table
     item = seams.entry(ACCOUNTS[0], _RETIRED, _RETIRED_AT)
     table.items[item["hour"]["S"]] = item
 
@@ -47,8 +47,8 @@ def disturb(run: "Run", number: int) -> None:
         run.verdict.corrupted += len(hours)
     corruption.write_foreign_metadata(deployment.api, run.draw, now)
     if number == _LOST_MARKS:
-        run.corrupted |= seams.deferred(list(deployment.table.items.values()))
-        deployment.table.items.clear()
+        run.corrupted |= seams.deferred(list(deployment.ports.table.items.values()))
+        deployment.ports.table.items.clear()
         prepare(run)
         for worker in run.workers:
             worker.begin_again()
@@ -61,7 +61,7 @@ def repair_troubles(run: "Run", number: int) -> None:
     """Repair what the streams have lost by the end of an epoch."""
     run.deployment.clock.pass_by(_QUIET_SECONDS)
     for event in run.given_up:
-        local.keep_lost_batch(run.deployment.bucket, run.deployment.failed_batches, event)
+        run.deployment.ports.keep_lost_batch(event)
     if run.given_up:
         _until_settled(run, seams.REPAIR_LOST_BATCHES)
     run.given_up.clear()
@@ -130,7 +130,7 @@ def _check_pending(run: "Run") -> None:
 
 def scan_deferred(run: "Run") -> None:
     """Scan the tables of which an hour is deferred, as its alarm asks an operator to."""
-    hours = seams.deferred(list(run.deployment.table.items.values()))
+    hours = seams.deferred(list(run.deployment.ports.table.items.values()))
     if models := {oracle.model_of(series) for _, series, _ in hours}:
         run.scan(models)
 

@@ -151,7 +151,7 @@ class Run:
 
     def _switch_mappings(self, number: int) -> None:
         """Switch mappings off and on."""
-        mappings, now = self.deployment.mappings.mappings, self.deployment.clock.now()
+        mappings, now = self.deployment.ports.mappings.mappings, self.deployment.clock.now()
         for cursor in self.cursors:
             stream = "/".join(cursor.shard.stream.arn.split("/")[1::2])
             is_off = number in self.troubles[cursor.shard.model].off

@@ -45,50 +45,40 @@ def _function(loader: yaml.CSafeLoader, tag: str, node: yaml.Node) -> Any:
 _Loader.add_multi_constructor("!", _function)
 
 
-class _Expansion:
-    """One template's loops written out."""
+def _expanded(node: Any, maps: Mapping[str, Any], values: Mapping[str, str]) -> Any:
+    """A node of a template with these mappings, where the loops around it have these values."""
+    if isinstance(node, list):
+        return [_expanded(each, maps, values) for each in node]
+    if not isinstance(node, dict):
+        return node
+    entries: dict[str, Any] = {}
+    for key, value in node.items():
+        if not key.startswith(_LOOP):
+            entries[_filled(key, values)] = _expanded(value, maps, values)
+            continue
+        name, over, body = value
+        for each in LISTS[over["!Ref"]] if isinstance(over, dict) else over:
+            entries |= _expanded(body, maps, {**values, name: each})
+    return _resolved(entries, maps, values)
 
-    def __init__(self, raw: Mapping[str, Any]) -> None:
-        self._maps = raw.get("Mappings", {})
 
-    def of(self, node: Any, values: Mapping[str, str]) -> Any:
-        """The node, where the loops around it have these values."""
-        match node:
-            case dict():
-                return self._resolved(self._entries(node, values), values)
-            case list():
-                return [self.of(each, values) for each in node]
-            case _:
-                return node
-
-    def _entries(self, node: Mapping[str, Any], values: Mapping[str, str]) -> dict[str, Any]:
-        entries: dict[str, Any] = {}
-        for key, value in node.items():
-            if not key.startswith(_LOOP):
-                entries[_filled(key, values)] = self.of(value, values)
-                continue
-            name, over, body = value
-            for each in LISTS[over["!Ref"]] if isinstance(over, dict) else over:
-                entries |= self._entries(body, {**values, name: each})
-        return entries
-
-    def _resolved(self, node: dict[str, Any], values: Mapping[str, str]) -> Any:
-        result: Any = node
-        match node:
-            case {"!Ref": str(name)}:
-                result = values.get(name, node)
-            case {"Ref": str(name)}:
-                result = {"!Ref": name}
-            case {"!GetAtt": [str(name), str(attribute)]}:
-                result = {"!GetAtt": f"{name}.{attribute}"}
-            case {"!Sub": str(text)}:
-                filled = _filled(text, values)
-                result = {"!Sub": filled} if "${" in filled else filled
-            case {"!FindInMap": [str(table), str(row), str(name), *other]}:
-                result = self._maps[table][row].get(name, *(each["DefaultValue"] for each in other))
-            case {"!Select": [int(index), list(parts)]}:
-                result = parts[index]
-        return result
+def _resolved(node: dict[str, Any], maps: Mapping[str, Any], values: Mapping[str, str]) -> Any:
+    result: Any = node
+    match node:
+        case {"!Ref": str(name)}:
+            result = values.get(name, node)
+        case {"Ref": str(name)}:
+            result = {"!Ref": name}
+        case {"!GetAtt": [str(name), str(attribute)]}:
+            result = {"!GetAtt": f"{name}.{attribute}"}
+        case {"!Sub": str(text)}:
+            filled = _filled(text, values)
+            result = {"!Sub": filled} if "${" in filled else filled
+        case {"!FindInMap": [str(table), str(row), str(name), *other]}:
+            result = maps[table][row].get(name, *(each["DefaultValue"] for each in other))
+        case {"!Select": [int(index), list(parts)]}:
+            result = parts[index]
+    return result
 
 
 def _filled(text: str, values: Mapping[str, str]) -> str:
@@ -102,7 +92,7 @@ def _filled(text: str, values: Mapping[str, str]) -> str:
 def template(path: str) -> dict[str, Any]:
     """The template at that path of the project, its loops written out; not to be changed."""
     raw = yaml.load((ROOT / path).read_text(), Loader=_Loader)
-    expanded: dict[str, Any] = _Expansion(raw).of(raw, {})
+    expanded: dict[str, Any] = _expanded(raw, raw.get("Mappings", {}), {})
     return expanded
 
 

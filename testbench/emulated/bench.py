@@ -1,9 +1,8 @@
 """The local stack with rows in its tables, and what an end-to-end test does to it."""
 
 import json
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ from aggregated_metrics.model import AggregatedMetrics
 from testbench import oracle, rows
 from testbench.emulated import check
 from testbench.emulated.check import Verdict
+from testbench.emulated.functions import wait
 from testbench.emulated.stack import EmulatedStack
 from testbench.emulated.writing import update, write
 from testbench.streams import event, image
@@ -27,8 +27,6 @@ MINUTE = "items#2026-11-22T10:05:00Z#1"
 """The key of those rows' minute."""
 RANGE = ("--start", "2026-11-22T10:00:00Z", "--end", "2026-11-22T11:00:00Z")
 """Their hour, as the commands take it."""
-_LOOK_SECONDS = 0.25
-_PATIENCE_SECONDS = 600
 
 
 @dataclass
@@ -54,6 +52,26 @@ class Bench:
     def judge(self) -> Verdict:
         """The comparison of every bucket with the rows."""
         return check.judge(self.stack, self.reader, GRACE)[0]
+
+    def table(self, name: str, *attributes: str, **more: Any) -> str:
+        """A new table with the key `id`, and a stream; gives the stream's ARN.
+
+        Args:
+            name: the table's name.
+            attributes: of the keys of its indexes.
+            more: what else CreateTable is asked for.
+        """
+        made = self.dynamodb.create_table(
+            TableName=name,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[
+                {"AttributeName": each, "AttributeType": "S"} for each in ("id", *attributes)
+            ],
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
+            **more,
+        )
+        return str(made["TableDescription"]["LatestStreamArn"])
 
     def put(self, model: str, row: dict[str, Any]) -> None:
         """Write a new row."""
@@ -116,40 +134,15 @@ class Bench:
         return str(ids[name])
 
     @contextmanager
-    def configured(self, function: str, **changes: str) -> Iterator[None]:
-        """The function with other variables."""
-        client, name = self.stack.client("lambda"), self.stack.app[function]
-        before = client.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
-
-        def put(variables: dict[str, str]) -> None:
-            client.update_function_configuration(
-                FunctionName=name, Environment={"Variables": variables}
-            )
-
-        put(before | changes)
+    def without(self, function: str, permission: str) -> Iterator[None]:
+        """A function's role without one permission: an action, or a field of the API."""
+        iam, role = self.stack.client("iam"), self.stack.app[f"{function}Role"]
+        field = f"{self.stack.backend['GraphQLApiArn']}/types/*/fields/{permission}"
+        action, resource = (permission, "*") if ":" in permission else ("appsync:GraphQL", field)
+        denied = {"Effect": "Deny", "Action": action, "Resource": resource}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [denied]})
+        iam.put_role_policy(RoleName=role, PolicyName="without", PolicyDocument=document)
         try:
             yield
         finally:
-            put(before)
-
-
-def wait(condition: Callable[[], Any]) -> None:
-    """Wait until it holds, however slow the machine is just now."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"not so after {_PATIENCE_SECONDS} s"
-        time.sleep(_LOOK_SECONDS)
-
-
-@contextmanager
-def table(bench: Bench, name: str) -> Iterator[str]:
-    """A table with a stream; gives the stream's ARN."""
-    made = bench.dynamodb.create_table(
-        TableName=name,
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
-    )
-    yield made["TableDescription"]["LatestStreamArn"]
-    bench.dynamodb.delete_table(TableName=name)
+            iam.delete_role_policy(RoleName=role, PolicyName="without")

@@ -95,14 +95,13 @@ def source_rows(stack: EmulatedStack) -> Iterator[tuple[str, oracle.Row]]:
 
 
 def counted(stack: EmulatedStack) -> dict[oracle.Key, tuple[int, ...]]:
-    """What every bucket must hold."""
-    names = stack.app_parameters()["Breakdowns"].split(",")
-    latest = datetime.now(UTC) + _DAY
-    found = oracle.buckets_of(source_rows(stack), latest, breakdowns=True)
+    """What every bucket of the traffic's accounts must hold."""
+    broken_down = stack.app_parameters()["Breakdowns"].split(",")
+    found = oracle.buckets_of(source_rows(stack), datetime.now(UTC) + _DAY, breakdowns=True)
     return {
-        key: measures
-        for key, measures in found.items()
-        if "#" not in key[1] or key[1].partition("#")[0] in names
+        key: sums
+        for key, sums in found.items()
+        if key[0] in ACCOUNTS and ("#" not in key[1] or key[1].partition("#")[0] in broken_down)
     }
 
 
@@ -126,8 +125,7 @@ def judge(stack: EmulatedStack, client: AppSyncClient, grace: timedelta) -> tupl
     """
     swept = sweep(stack)
     buckets = persistently(lambda: stored(client, ACCOUNTS))
-    expected = {key: sums for key, sums in counted(stack).items() if key[0] in ACCOUNTS}
-    verdict, now = Verdict(), datetime.now(UTC)
+    expected, verdict, now = counted(stack), Verdict(), datetime.now(UTC)
     for key in sorted(expected.keys() | buckets.keys()):
         verdict.compared += 1
         record = buckets.get(key)

@@ -1,7 +1,7 @@
 """`make invoke`: every test event through `sam local invoke`, each in a container of its own.
 
-The containers talk to the stack that `make demo KEEP=1` has left up, as the deployed functions do:
-with the deployed functions' variables, signing as their roles.
+The containers talk to the stack that `make demo KEEP=1` has left up, with the deployed functions'
+variables.
 
 CONTAINER_HOST is this machine's name as containers reach it; SAM_INVOKE_FLAGS are more flags for
 `sam local invoke`; EVENT is what the names of the events begin with. Docker is whichever there is
@@ -46,15 +46,14 @@ _CHUNK = 65_536
 def invoke(stack: EmulatedStack, host: str, template: Path, name: str) -> dict[str, Any]:
     """Invoke an event's function; gives its answer. What is printed goes to a log."""
     function, variables = FUNCTIONS[name.partition("/")[0]], _FOLDER / "env.json"
-    deployed = stack.client("lambda").get_function_configuration(FunctionName=stack.app[function])
-    variables.write_text(json.dumps({function: _variables(stack, host, deployed)}, indent=2))
+    variables.write_text(json.dumps({function: _variables(stack, host, function)}, indent=2))
     # without the extensions it cannot read the template's loops
     command = ["sam", "local", "invoke", function, "--language-extensions"]
     command += ["--event", str(EVENTS / f"{name}.json"), "--env-vars", str(variables)]
     command += ["--template-file", str(template)]
     done = subprocess.run(
         command + shlex.split(os.environ.get("SAM_INVOKE_FLAGS", "")),
-        env=stack.sam_environment | _session(stack, deployed["Role"]),
+        env=stack.sam_environment,
         cwd=_FOLDER,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -66,23 +65,13 @@ def invoke(stack: EmulatedStack, host: str, template: Path, name: str) -> dict[s
     return answer(done.stdout, done.stderr)
 
 
-def _variables(stack: EmulatedStack, host: str, deployed: Mapping[str, Any]) -> dict[str, str]:
-    """A function's variables, with the emulator as containers reach it."""
+def _variables(stack: EmulatedStack, host: str, function: str) -> dict[str, str]:
+    """A deployed function's variables, with the emulator as containers reach it."""
+    deployed = stack.client("lambda").get_function_configuration(FunctionName=stack.app[function])
+    variables = deployed["Environment"]["Variables"] | {"AWS_ENDPOINT_URL": stack.endpoint}
     here = urlsplit(stack.endpoint).netloc
     there = here.replace("localhost", host)
-    variables = deployed["Environment"]["Variables"] | {"AWS_ENDPOINT_URL": stack.endpoint}
     return {name: text.replace(here, there) for name, text in variables.items()}
-
-
-def _session(stack: EmulatedStack, role: str) -> dict[str, str]:
-    """The variables that sign as a role."""
-    sts = stack.client("sts")
-    keys = sts.assume_role(RoleArn=role, RoleSessionName="local")["Credentials"]
-    return {
-        "AWS_ACCESS_KEY_ID": keys["AccessKeyId"],
-        "AWS_SECRET_ACCESS_KEY": keys["SecretAccessKey"],
-        "AWS_SESSION_TOKEN": keys["SessionToken"],
-    }
 
 
 def _template(built: Path) -> Path:

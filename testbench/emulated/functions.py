@@ -15,7 +15,7 @@ from aggregated_metrics_cli.main import main
 from testbench.emulated.stack import APP_STACK, ROOT_CREDENTIALS, EmulatedStack, StepError
 
 _LOOK_SECONDS = 0.5
-_PATIENCE_SECONDS = 300  # a machine may be busy; waiting ends as soon as everything is in
+_PATIENCE_SECONDS = 900  # a machine may be busy
 _TRIES = 3
 
 
@@ -31,6 +31,19 @@ def persistently[Result](work: Callable[[], Result]) -> Result:
         except (StepError, ApiError):
             time.sleep(_LOOK_SECONDS)
     return work()
+
+
+def wait(condition: Callable[[], Any], found: Callable[[], str] = str) -> None:
+    """Wait until it holds, however slow the machine is just now.
+
+    Raises:
+        StepError: it does not hold after a long time; says what is found instead.
+    """
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise StepError(f"not so after {_PATIENCE_SECONDS} s. {found()}")
+        time.sleep(_LOOK_SECONDS)
 
 
 def invoke(stack: EmulatedStack, function: str, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,24 +105,14 @@ class StreamLog:
             on_progress: called with how many there are by now.
 
         Raises:
-            StepError: nothing has been applied for a while, although records are missing.
+            StepError: records are missing after a long time.
         """
-        last, deadline = -1, 0.0
-        while True:
-            self.look()
-            on_progress(self.records)
-            if self.records >= expected:
-                return
-            if self.records > last:
-                last, deadline = self.records, time.monotonic() + _PATIENCE_SECONDS
-            if time.monotonic() > deadline:
-                why = self.failures[-1] if self.failures else "no batch has failed"
-                raise StepError(
-                    f"the streams are not drained: {self.records} of {expected} records are in, "
-                    f"and nothing has moved for {_PATIENCE_SECONDS} s ({why})",
-                    self._stack.emulator_log,
-                )
-            time.sleep(_LOOK_SECONDS)
+
+        def is_drained() -> bool:
+            on_progress(self.look().records)
+            return self.records >= expected
+
+        wait(is_drained, lambda: f"{self.records} of {expected} records, failed: {self.failures}")
 
     def _add(self, message: str) -> None:
         if "Task timed out" in message:

@@ -3,8 +3,8 @@
 import time
 from typing import Any
 
-from testbench.emulated.bench import Bench, wait
-from testbench.emulated.functions import invoke, persistently
+from testbench.emulated.bench import Bench
+from testbench.emulated.functions import invoke, persistently, wait
 
 
 def sweep(bench: Bench) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from amplify_api.models import Model, read_models
 
 from aggregated_metrics_cli.exit_codes import DONE
 from testbench import oracle, reviews
-from testbench.emulated.bench import RANGE, Bench, wait
-from testbench.emulated.functions import command, persistently
+from testbench.emulated.bench import RANGE, Bench
+from testbench.emulated.functions import command, persistently, wait
 from testbench.emulated.stack import APP_STACK, BACKEND_STACK, BUILDS, SCHEMA, StepError
 from testbench.streams import image
 
@@ -51,24 +51,13 @@ def application(bench: Bench, model: Model, folder: Path) -> str:
     deployed = functions.get_function_configuration(FunctionName=resolver)
     table = f"Review-{deployed['Environment']['Variables']['TABLE_SUFFIX']}"
     (index,) = model.indexes.values()
-    names = ("id", index.hash_key, index.attribute)
-    bench.dynamodb.create_table(
-        TableName=table,
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in names],
-        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-        GlobalSecondaryIndexes=[
-            {
-                "IndexName": index.name,
-                "KeySchema": [
-                    {"AttributeName": index.hash_key, "KeyType": "HASH"},
-                    {"AttributeName": index.attribute, "KeyType": "RANGE"},
-                ],
-                "Projection": {"ProjectionType": "ALL"},
-            }
-        ],
-        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
-    )
+    keys = {index.hash_key: "HASH", index.attribute: "RANGE"}
+    listing = {
+        "IndexName": index.name,
+        "KeySchema": [{"AttributeName": name, "KeyType": kind} for name, kind in keys.items()],
+        "Projection": {"ProjectionType": "ALL"},
+    }
+    bench.table(table, *keys, GlobalSecondaryIndexes=[listing])
     functions.update_function_code(FunctionName=resolver, ZipFile=resolver_code(folder))
     allowed = '{"Effect": "Allow", "Action": "dynamodb:*", "Resource": "*"}'
     stack.client("iam").put_role_policy(

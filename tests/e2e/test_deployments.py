@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import replace
 from itertools import batched
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import Any
 import pytest
 
 from testbench import rows
-from testbench.emulated.bench import Bench, table, wait
-from testbench.emulated.functions import StreamLog
+from testbench.emulated.bench import Bench
+from testbench.emulated.functions import StreamLog, wait
 from testbench.emulated.stack import APP_STACK, BUILDS, REGION, SOURCE_MODELS, TOOLS
 from testbench.streams import image
 from testbench.templates import ROOT, resources
@@ -83,13 +82,11 @@ def test_the_readmes_commands_build_and_deploy(bench: Bench, tmp_path: Path) -> 
 
 
 @pytest.fixture(scope="module")
-def second(bench: Bench) -> Iterator[dict[str, str]]:
+def second(bench: Bench) -> dict[str, str]:
     """The outputs of a second stack on the same API, over tables of its own: the first goes on."""
     stack = bench.stack
-    with ExitStack() as made:
-        streams = [made.enter_context(table(bench, name)) for name in (TABLE, *OTHERS[:2])]
-        own = stack.app_parameters() | stack.attached(*streams)
-        yield stack.deploy(SECOND, own)
+    streams = map(bench.table, (TABLE, *OTHERS[:2]))
+    return stack.deploy(SECOND, stack.app_parameters() | stack.attached(*streams))
 
 
 def test_two_stacks_of_one_account_do_not_touch(bench: Bench, second: dict[str, str]) -> None:
@@ -109,15 +106,12 @@ def test_adding_and_removing_a_table_leaves_the_other_mappings(
     stack, before = bench.stack, mappings(bench, second)
     assert before.keys() == {TABLE, *OTHERS[:2]}
     streams = {name: arn for name, (_, arn) in before.items() if name != OTHERS[0]}
-    with table(bench, OTHERS[2]) as arn:
-        for now in ({OTHERS[2]: arn} | streams, streams):
-            attached = stack.app_parameters() | stack.attached(*now.values())
-            assert stack.deploy(SECOND, attached) == second
-            after = mappings(bench, second)
-            assert after.keys() == now.keys()
-            assert {name: after[name] for name in streams} == {
-                name: before[name] for name in streams
-            }
+    for now in ({OTHERS[2]: bench.table(OTHERS[2])} | streams, streams):
+        attached = stack.app_parameters() | stack.attached(*now.values())
+        assert stack.deploy(SECOND, attached) == second
+        after = mappings(bench, second)
+        assert after.keys() == now.keys()
+        assert {name: after[name] for name in streams} == {name: before[name] for name in streams}
 
 
 def test_removing_a_stack_leaves_the_counts_and_what_is_nowhere_else(

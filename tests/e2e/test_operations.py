@@ -7,8 +7,8 @@ from typing import Any
 from aggregated_metrics_cli.exit_codes import DONE, LEFT
 from testbench import rows
 from testbench.emulated import check
-from testbench.emulated.bench import RANGE, Bench, wait
-from testbench.emulated.functions import command
+from testbench.emulated.bench import RANGE, Bench
+from testbench.emulated.functions import command, wait
 from testbench.emulated.stack import APP_STACK
 from testbench.streams import Stream
 

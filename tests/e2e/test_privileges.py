@@ -5,10 +5,8 @@ delivers failed batches without asking the role: those statements are compared b
 alone.
 """
 
-import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,8 +15,8 @@ from aggregated_metrics.adapters.pending_hours import PendingHours
 from aggregated_metrics.core.series import HourId, Series, hour_key
 
 from testbench import rows
-from testbench.emulated.bench import HOUR, MINUTE, Bench, wait
-from testbench.emulated.functions import invoke
+from testbench.emulated.bench import HOUR, MINUTE, Bench
+from testbench.emulated.functions import invoke, wait
 from testbench.emulated.stack import StepError
 from testbench.engine import walk_backfill
 from testbench.privileges import DOCUMENTS, statements
@@ -46,21 +44,6 @@ def permissions(function: str) -> Iterator[str]:
 
 
 PROBES = [(function, name) for function in DOCUMENTS for name in permissions(function)]
-
-
-@contextmanager
-def without(bench: Bench, function: str, permission: str) -> Iterator[None]:
-    """The function's role without one permission."""
-    iam, role = bench.stack.client("iam"), bench.stack.app[f"{function}Role"]
-    field = f"{bench.stack.backend['GraphQLApiArn']}/types/*/fields/{permission}"
-    denied = (permission, "*") if ":" in permission else ("appsync:GraphQL", field)
-    statement = {"Effect": "Deny"} | dict(zip(("Action", "Resource"), denied, strict=True))
-    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    iam.put_role_policy(RoleName=role, PolicyName="without", PolicyDocument=document)
-    try:
-        yield
-    finally:
-        iam.delete_role_policy(RoleName=role, PolicyName="without")
 
 
 class Account:
@@ -181,5 +164,5 @@ def test_a_function_fails_without_any_one_permission(
     bench: Bench, function: str, permission: str
 ) -> None:
     account = Account(bench)
-    with without(bench, function, permission), pytest.raises(StepError):
+    with bench.without(function, permission), pytest.raises(StepError):
         account.do(function)

@@ -6,7 +6,8 @@ import pytest
 from aggregated_metrics import complete_until, connect, summarize
 
 from testbench import rows
-from testbench.emulated.bench import HOUR, Bench, wait
+from testbench.emulated.bench import HOUR, Bench
+from testbench.emulated.functions import wait
 from testbench.emulated.stack import APP_STACK
 
 

@@ -1,9 +1,10 @@
 """What a check finds: stored hours compared with the totals of their rows. Pure."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import batched
+from itertools import accumulate, batched, compress
 from typing import Any, NamedTuple
 
 from aggregated_metrics.core import buckets
@@ -13,7 +14,8 @@ from aggregated_metrics.core.series import HourId
 from aggregated_metrics.core.totals import MinuteTotal, Totals
 
 LISTED = 200
-"""At most so many buckets and hours are named in a result, which may have 256 KB."""
+_LIST_BYTES = 100_000
+"""A list of a result, which may have 256 KB, has at most so many items and bytes."""
 
 type Sums = Mapping[str, int]
 type Drift = tuple[int, int, Sums, Sums]
@@ -84,16 +86,22 @@ class Findings:
             "minutes": self.minutes,
             "rows": self.rows,
             "driftCount": self.drift_count,
-            "drift": self.drift,
+            "drift": fitting(self.drift),
             "repaired": self.repaired,
             "inFlux": self.in_flux,
             "unverified": self.unverified,
             "deferred": len(self.deferred),
             "stillUncountable": self.still_uncountable,
             "notReachedCount": self.not_reached_count,
-            "notReached": self.not_reached,
+            "notReached": fitting(self.not_reached),
             "failed": self.failed[:LISTED],
         }
+
+
+def fitting(items: Sequence[Any]) -> list[Any]:
+    """The first items, as far as a result takes them: ids may be long."""
+    sizes = accumulate(len(json.dumps(item)) for item in items)
+    return list(compress(items, (size <= _LIST_BYTES for size in sizes)))
 
 
 class Verdict(NamedTuple):

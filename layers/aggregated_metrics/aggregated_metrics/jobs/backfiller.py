@@ -20,7 +20,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from itertools import accumulate, chain, compress, groupby
+from itertools import chain, groupby
 from math import inf
 from operator import itemgetter
 from typing import Annotated, Any
@@ -33,7 +33,7 @@ from aggregated_metrics.adapters.run_files import Part, Run, RunFiles
 from aggregated_metrics.adapters.source_rows import TableRows
 from aggregated_metrics.core.buckets import DAY, HOUR
 from aggregated_metrics.core.errors import EventError, RunError, UncountableError
-from aggregated_metrics.core.findings import Findings
+from aggregated_metrics.core.findings import Findings, fitting
 from aggregated_metrics.core.metadata import Pass
 from aggregated_metrics.core.models import Model, Models
 from aggregated_metrics.core.series import HourId, hour_key
@@ -371,10 +371,7 @@ def add_found(found: dict[str, Any], more: Mapping[str, Any]) -> None:
     """Add numbers, and lists as far as they fit half a result."""
     for name, value in more.items():
         if isinstance(value, list):
-            items = [*found.get(name, ()), *value]
-            sizes = accumulate(len(json.dumps(item)) for item in items)
-            fitting = (size <= MOST_BYTES // 2 for size in sizes)
-            found[name] = list(compress(items, fitting))
+            found[name] = fitting([*found.get(name, ()), *value])
         else:
             found[name] = found.get(name, 0) + value
 

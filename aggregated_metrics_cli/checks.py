@@ -16,16 +16,16 @@ from aggregated_metrics_cli.overview import must_be_stored
 from aggregated_metrics_cli.plan import lines, plan_of
 from aggregated_metrics_cli.tables import difference, table
 
-_SUMMARY = "{hours:,} hours, {rows:,} rows, {driftCount:,} drifting, {repaired:,} repaired"
+_SUMMARY = "hours: {hours:,}, rows: {rows:,}, drifting: {driftCount:,}, repaired: {repaired:,}"
 _HINTS = {
-    "inFlux": "{} minutes are in flux: they changed while they were compared. Run this again in a "
+    "inFlux": "minutes in flux: {}. They changed while they were compared. Run this again in a "
     "few minutes.",
-    "unverified": "{} minutes could not be compared: the API cannot give one of their rows. See "
-    "the reconciler's log.",
-    "deferred": "{} hours are deferred: only a scan of the table may settle them: "
+    "unverified": "minutes that could not be compared: {}. The API cannot give one of their rows. "
+    "See the reconciler's log.",
+    "deferred": "deferred hours: {}. Only a scan of the table may settle them: "
     "aggregated-metrics backfill --models …",
-    "stillUncountable": "{} records in quarantine still cannot be counted: correct their rows, and "
-    "delete their messages. Each message has its reason (docs/operations.md, QuarantinedAlarm).",
+    "stillUncountable": "records in quarantine that still cannot be counted: {}. Correct their "
+    "rows, and delete their messages. Each has its reason (docs/operations.md, QuarantinedAlarm).",
 }
 """What a report counts besides drift that may be wrong."""
 
@@ -105,7 +105,7 @@ def _drawn(report: Mapping[str, Any]) -> Iterator[RenderableType]:
     for name, title in (("notReached", "not reached"), ("failed", "could not be checked")):
         yield from (styled(f"{title}: {each}") for each in report[name])
     for reason, number in report.get("uncountable", {}).items():
-        yield styled(f"{number:,} rows are not counted: {reason}")
+        yield styled(f"rows that are not counted: {number:,}: {reason}")
     yield styled(_SUMMARY.format(**report), "bold red" if exit_code(report) else "bold green")
     for name, hint in _HINTS.items():
         if number := report[name]:

@@ -148,14 +148,14 @@ def test_what_cannot_be_asked_is_refused_before_anything_starts(
 @pytest.mark.parametrize(
     ("found", "code", "says"),
     [
-        ({"hours": 24, "rows": 1_000}, 0, "24 hours, 1,000 rows, 0 drifting, 0 repaired"),
+        ({"hours": 24, "rows": 1_000}, 0, "hours: 24, rows: 1,000, drifting: 0, repaired: 0"),
         ({"drift": 1}, 1, "a scoreResultsByScorecard card-1 1970-01-01T00:05:00Z 1 count 7 → 3"),
-        ({"drift": 1, "repaired": 1}, 0, "1 drifting, 1 repaired"),
+        ({"drift": 1, "repaired": 1}, 0, "drifting: 1, repaired: 1"),
         ({"drift": 300, "repaired": 300}, 0, "… and 100 more"),
         ({"in_flux": 2}, 1, "Run this again in a few minutes"),
-        ({"unverified": 1}, 1, "could not be compared"),
+        ({"unverified": 1}, 1, "minutes that could not be compared: 1."),
         ({"deferred": {HOUR}}, 1, "backfill --models"),
-        ({"still_uncountable": 3}, 1, "3 records in quarantine still cannot be counted: correct"),
+        ({"still_uncountable": 3}, 1, "still cannot be counted: 3. Correct"),
         ({"not_reached": ["a: Item"], "not_reached_count": 1}, 2, "not reached: a: Item"),
         ({"failed": ["a: Task: no answer"]}, 2, "could not be checked: a: Task: no answer"),
     ],
@@ -190,7 +190,7 @@ def test_a_range_of_an_account_without_anything_stored_is_2(shell: Shell, comman
 def test_rows_that_are_not_counted_are_named_by_their_reason(shell: Shell) -> None:
     shell.machine.ends["output"] = json.dumps(RIGHT | {"uncountable": {"createdAt is missing": 3}})
     assert shell.run("backfill --yes") == 0
-    assert "3 rows are not counted: createdAt is missing" in shell.out
+    assert "rows that are not counted: 3: createdAt is missing" in shell.out
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def interrupt(_: object, executionArn: str) -> None:
 def test_an_execution_is_followed_or_stopped_by_its_name(shell: Shell) -> None:
     shell.machine.denied = True  # the caller may not read the maps
     assert shell.run("backfill --follow backfill-1") == 0
-    assert "1,000 rows" in shell.out
+    assert "rows: 1,000" in shell.out
     assert shell.run("verify --stop verify-1") == 0
     assert shell.machine.started == []
     assert shell.machine.stopped == [f"{MACHINE.replace('stateMachine', 'execution')}:verify-1"]

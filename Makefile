@@ -27,6 +27,7 @@ ifneq ($(filter output-sync,$(.FEATURES)),)
 ifneq ($(MAKECMDGOALS),)
 ifeq ($(filter-out sync lint test,$(MAKECMDGOALS)),)
 MAKEFLAGS += --jobs=2 --output-sync=target --keep-going
+$(info running two targets at a time: each prints when it is done, which tests are after minutes)
 endif
 endif
 endif
@@ -50,8 +51,8 @@ $(UV):
 	|| { rm -rf .tools/uv; \
 	     $(PYTHON) -m pip install -q --target .tools/uv uv==$(UV_VERSION); } \
 	|| { rm -rf .tools/uv; \
-	     echo "make: uv could not be installed with $(PYTHON): it needs its venv or pip module"; \
-	     echo "      (Debian: apt install python3-venv), or name another one: make PYTHON=..."; \
+	     echo "make: uv could not be installed with $(PYTHON): it needs a package index, and"; \
+	     echo "      its venv or pip module (Debian: apt install python3-venv), or name another one: make PYTHON=..."; \
 	     exit 1; }
 
 .venv/.synced: $(UV) uv.lock pyproject.toml

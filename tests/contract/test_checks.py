@@ -1,6 +1,7 @@
 """The Makefile is the one place that says what is checked; whatever runs checks calls it."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import yaml
@@ -40,3 +41,10 @@ def test_an_action_is_pinned_by_commit_with_its_version_beside_it() -> None:
     assert used
     for action in used:
         assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action), action
+
+
+def test_make_says_what_it_waits_for_and_what_it_lacks(tmp_path: Path) -> None:
+    assert re.search(r"--output-sync=target.*\n\$\(info .* when it is done", MAKEFILE)
+    make = ["make", "--file", str(ROOT / "Makefile"), ".tools/uv/bin/uv", "PYTHON=false"]
+    done = subprocess.run(make, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "it needs a package index" in done.stdout

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.cover import edges
-from aggregated_metrics.core.measures import Measures
 from aggregated_metrics.core.models import BUILT_IN
 from aggregated_metrics.core.series import Series
 
@@ -111,7 +110,7 @@ def test_a_day_is_complete_when_it_is_over_and_every_bucket_is_closed(
     written: datetime, complete: bool
 ) -> None:
     client = FakeClient()
-    counted = {minute("2026-11-21 22:59"): Measures(1)}
+    counted = {minute("2026-11-21 22:59"): measured("tasks", 1)}
     store(client.api, Series("acme", "tasks"), counted, written)
     keep_up(client.api, NOW)
     made = collect(client, "acme", START - DAY, START, UTC, NOW)

@@ -4,8 +4,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
-from testbench.emulated.stack import stop_kept
+import pytest
+
+from testbench.emulated.stack import EmulatedStack, stop_kept
 
 EMULATOR = """
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -31,6 +34,20 @@ def test_the_stack_that_was_kept_is_stopped(tmp_path: Path) -> None:
         assert stop_kept(noted(tmp_path, process, int(process.stdout.readline()))) is True
     assert process.returncode != 0
     assert stop_kept(tmp_path) is False
+
+
+def test_another_start_says_that_it_stops_the_stack_that_was_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in ("build", "_start_emulator"):
+        monkeypatch.setattr(EmulatedStack, step, Mock(side_effect=NotImplementedError))
+    said: list[str] = []
+    with started(EMULATOR) as process:
+        assert process.stdout is not None
+        folder = noted(tmp_path, process, int(process.stdout.readline()))
+        with pytest.raises(NotImplementedError):
+            EmulatedStack(folder, on_step=said.append).__enter__()
+    assert said == ["stopping the stack that KEEP=1 left up"]
 
 
 def test_another_process_that_has_its_id_by_now_is_left_alone(tmp_path: Path) -> None:

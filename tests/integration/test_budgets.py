@@ -83,11 +83,13 @@ def test_an_old_day_of_a_large_account_keeps_no_other_waiting(
     }
 
 
-@pytest.mark.parametrize("removed", [False, True], ids=["with rows", "all rows are gone"])
+@pytest.mark.parametrize(
+    ("removed", "part"), [(False, 5), (True, 300)], ids=["with rows", "all rows are gone"]
+)
 def test_forgetting_right_hours_is_in_the_budget(
-    world: World, monkeypatch: pytest.MonkeyPatch, *, removed: bool
+    world: World, monkeypatch: pytest.MonkeyPatch, *, removed: bool, part: int
 ) -> None:
-    monkeypatch.setattr(passes, "PART_HOURS", 5)
+    monkeypatch.setattr(passes, "PART_HOURS", part)
     monkeypatch.setattr(retries, "GROUPS_AT_ONCE", 1)  # the world's clock adds up what waits
     for n in range(100):
         at = (START - timedelta(hours=n)).isoformat().replace("+00:00", "Z")

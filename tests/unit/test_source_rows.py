@@ -146,6 +146,18 @@ def test_of_another_row_that_it_cannot_give_only_the_minute_is_unverified(
     assert (ids([only]), only[2:]) == (["first"], ([TEN + 7], False))
 
 
+def test_both_queries_ask_for_the_models_own_identifier() -> None:
+    model = Model(ITEM.declaration.model_copy(update={"identifier": ("key",)}))
+    asked: list[str] = []
+
+    def execute(query: str, _: Any) -> dict[str, Any]:
+        asked.append(query)
+        return {"page": page({"key": "a"}, None)}
+
+    list(index_pages(execute, model, rows.ACCOUNT, DAY))
+    assert [query.count("items { key ") for query in asked] == [1, 1]
+
+
 AT_ITS_TYPE = flawed({"page": page({"id": "a"}, None)}, ("page", "items", 1, "createdByType"))
 BESIDE = flawed({"page": page({"id": "a"}, None, None)}, ("page", "items", 1, "createdAt"))
 

@@ -89,14 +89,16 @@ def test_the_stored_scores_of_a_day_are_found_once_a_run() -> None:
     assert world.stored() == world.counted()
 
 
-def test_a_run_that_does_not_repair_writes_nothing_and_measures_drift(world: World) -> None:
+def test_a_run_that_does_not_repair_writes_nothing_and_measures_what_it_finds(world: World) -> None:
     write(world)
+    world.at("wait", lambda: world.update("Task", "Task-0", status="FAILED"))
     report = world.backfill(repair=False)
     assert world.stored() == {}
     assert report["repaired"] == 0
     measured = [each for each in world.reports if "drift" in each]
     assert {each["check"] for each in measured} == {"deep"}
     assert sum(each["drift"] for each in measured) == report["driftCount"] > 0
+    assert sum(each["inFlux"] for each in measured) == report["inFlux"] == 1
     world.backfill()
     more = [each for each in world.reports if "drift" in each][len(measured) :]
     assert {each["check"] for each in more} == {"backfill"}

@@ -160,7 +160,7 @@ def test_any_mix_of_damage_is_reported_exactly_and_repaired_exactly(
 # Histories ----------------------------------------------------------------------------------------
 
 _MODEL = st.sampled_from(["Item", "ScoreResult"])
-_CHANGE = st.sampled_from(["remove", "move", "value", "touch", "flip"])
+_CHANGE = st.sampled_from(["remove", "move", "account", "value", "touch", "flip"])
 _ACTION = st.one_of(
     st.tuples(st.just("insert"), _MODEL, _AGO, st.booleans()),
     st.tuples(st.just("change"), _MODEL, st.integers(0, 9), _CHANGE, _AGO),
@@ -180,13 +180,18 @@ _TRAFFIC = st.lists(
     st.tuples(st.sampled_from(["page", "page", "wait", "save", "save", "saved"]), _ACTIONS),
     max_size=8,
 )
+_DEATHS = st.lists(st.tuples(st.just("page"), st.just([("die",)])), max_size=2)
+
+
+class Died(BaseException):
+    """The process is gone."""
 
 
 class _History:
     """Changes of a few rows of two models, whose records come late, again, or not at all."""
 
     def __init__(self, *, flips: bool = True, once: bool = False) -> None:
-        self.world = World(["Item", "ScoreResult"], breakdowns="all")
+        self.world = World(["Item", "ScoreResult"], breakdowns="all", page=2)
         self.world.invoke("bucket_sweeper", {})
         self.flips, self.once = flips, once
         self.changed: set[str] = set()
@@ -229,6 +234,7 @@ class _History:
             return
         changes = {
             "move": {"createdAt": _text(ago)},
+            "account": {"accountId": "acct-2" if number % 2 else rows.ACCOUNT},
             "value": {"createdByType": "evaluation", "value": "ERROR", "scoreId": f"score-{ago}"},
             "touch": {"description": self.world.now(), "explanation": self.world.now()},
             "flip": self._listed(model, ago, number % 2 == 0),
@@ -289,6 +295,27 @@ class _History:
     def _scan(self) -> None:
         self._unharmed(self.world.backfill)
 
+    def _die(self) -> None:
+        raise Died
+
+    def amid(self, traffic: Sequence[Any], check: Callable[[], Any]) -> None:
+        """Check while rows change, and begin again where the process has died."""
+        for moment, actions in traffic:
+            self.world.at(moment, partial(self.act, actions))
+        invoke = self.world.invoke
+
+        def surely(function: str, event: Any) -> Any:
+            while True:
+                try:
+                    return invoke(function, event)
+                except Died:
+                    self.world.new_engine()
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self.world, "invoke", surely)
+            check()
+        self.world.moments.clear()
+
     def _unharmed(self, check: Callable[[], Any]) -> None:
         """No check changes a minute that is right, if all records have come."""
         world = self.world
@@ -303,27 +330,32 @@ class _History:
 
     def settle(self) -> None:
         """What happens by itself: the stream catches up, the sweeper and the hourly check run."""
-        self.world.moments.clear()
         self._deliver(1_000)
         for _ in range(3):
             self.world.sweep()
             self.world.check()
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
-@given(steps=st.lists(_STEP, max_size=25), traffic=_TRAFFIC, later=st.lists(_STEP, max_size=10))
+_EITHER = pytest.mark.parametrize("whole", [False, True], ids=["by index", "whole tables"])
+
+
+@_EITHER
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    steps=st.lists(_STEP, max_size=25),
+    traffic=_TRAFFIC,
+    deaths=_DEATHS,
+    later=st.lists(_STEP, max_size=10),
+)
 def test_nothing_is_wrong_once_every_record_has_come_and_checks_have_followed(
-    steps: list[Any], traffic: list[Any], later: list[Any]
+    whole: bool, steps: list[Any], traffic: list[Any], deaths: list[Any], later: list[Any]
 ) -> None:
     """What no check through an index can settle is deferred, and the next Scan settles it."""
     history = _History()
     world = history.world
     history.act(steps)
     world.clock.advance(3_600)
-    for moment, actions in traffic:
-        world.at(moment, partial(history.act, actions))
-    world.check()
-    world.moments.clear()
+    history.amid([*traffic, *deaths], world.backfill if whole else world.check)
     history.act(later)
     history.settle()
     assert {hour_of(key) for key in wrong(world)} <= open_hours(world, "check")
@@ -332,28 +364,27 @@ def test_nothing_is_wrong_once_every_record_has_come_and_checks_have_followed(
     assert (wrong(world), open_hours(world, "entry", "check")) == (set(), set())
 
 
-@settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
+@_EITHER
+@settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 @given(before=st.lists(_ACTION, min_size=2, max_size=6), damage=_DAMAGE, traffic=_TRAFFIC)
 def test_what_a_check_has_set_is_right_without_any_later_check(
-    before: list[Any], damage: list[Any], traffic: list[Any]
+    whole: bool, before: list[Any], damage: list[Any], traffic: list[Any]
 ) -> None:
     """Each row changes at most once meanwhile: none is created and removed between the passes."""
-    history = _History(flips=False)
+    history = _History(flips=whole)
     world = history.world
     history.act(before)
     _damage(world, damage)
     world.clock.advance(3_600)
     history.once, history.changed = True, set()
-    for moment, actions in traffic:
-        world.at(moment, partial(history.act, actions))
     at = world.clock.timestamp() * 1000
-    world.check_range(*_HOURS, repair=True)
-    world.moments.clear()
+    check = world.backfill if whole else partial(world.check_range, *_HOURS, repair=True)
+    history.amid(traffic, check)
     was_set = {
         oracle.key_of(row)
         for row in world.buckets()
-        if ((row.get("metadata") or {}).get("countedUntil") or [0])[0] > at
+        if ((row.get("metadata") or {}).get("countedUntil") or [0, 0])[whole] > at
     }
-    still_open = open_hours(world, "check")
+    still_open = open_hours(world, "check", *(["entry"] if whole else []))
     world.deliver()
     assert [key for key in wrong(world) & was_set if hour_of(key) not in still_open] == []

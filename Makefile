@@ -134,7 +134,7 @@ e2e-thorough: sync ## minutes more on the local stack: each function without eac
 
 TRUTH := $(BIN)/python -m tests.truth
 
-truth: .venv/.synced ## random histories with faults against a group-by: ROWS=2000 SEED=0 (fresh) SEEDS=3 WORKERS=6 REPAIRS=off|on|corruption (in turn)
+truth: .venv/.synced ## random histories with faults against a group-by: ROWS=2000 SEED=0 (fresh) SEEDS=3 WORKERS=6 REPAIRS=off|on (in turn)
 	@$(TRUTH) --rows $(or $(ROWS),2000) --seed $(or $(SEED),0) --seeds $(or $(SEEDS),3) \
 	  --workers $(or $(WORKERS),6) $(if $(REPAIRS),--repairs $(REPAIRS))
 
@@ -142,7 +142,7 @@ truth-mutations: .venv/.synced ## each rule removed in turn: the truth test must
 	@$(TRUTH) --mutations --workers $(or $(WORKERS),3)
 
 truth-backfill: .venv/.synced ## whole tables counted while rows change, scanners die and streams are late: ROWS=2000 SEED=0 SEEDS=1
-	@$(TRUTH).backfill --rows $(or $(ROWS),2000) --seed $(or $(SEED),0) --seeds $(or $(SEEDS),1)
+	@$(TRUTH) --backfill --rows $(or $(ROWS),2000) --seed $(or $(SEED),0) --seeds $(or $(SEEDS),1)
 
 bench: .venv/.synced ## measure everything (half an hour): QUICK=1 JSON=PATH ONLY="requests memory"
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON)) $(if $(ONLY),--only $(ONLY))

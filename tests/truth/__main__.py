@@ -1,84 +1,109 @@
-"""`make truth`: random histories with faults, until a bucket is wrong or the seeds are done.
+"""`make truth`: random histories with faults, each compared with a group-by of its rows.
 
-python -m tests.truth --rows 20000 --seeds 10 --seed 1      the kinds of repairs in turn
-python -m tests.truth --mutations            each rule removed: the run must fail
+python -m tests.truth --rows 20000 --seeds 10 --seed 1   without and with repairs in turn
+python -m tests.truth --backfill                         whole tables counted meanwhile
+python -m tests.truth --mutations                        each rule removed: the run must fail
 """
 
 import argparse
+import logging
+import multiprocessing
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from functools import partial
 
-from tests.truth import deployment, verdicts
+from tests.truth import deployment
+from tests.truth.backfill import backfill
 from tests.truth.mutations import MUTATIONS
-from tests.truth.plans import Plan, Repairs, Verdict
+from tests.truth.plans import Plan
+from tests.truth.run import Run
+
+_AT_ONCE = 2
+_SEEDS = 3
+"""Within so many a removed rule must be missed."""
+
+type Judged = tuple[bool, str]
+"""Whether it is as it should be, and what to print of it."""
 
 
 def main() -> int:
     """Run the truth test; 0 if every run was exact (with --mutations: if every run was not)."""
-    options = _options()
-    if options.mutations:
-        whole = {each[1:]: name for name, each in MUTATIONS.items()}.values()
-        checks = (
-            partial(verdicts.judge_mutation, name, options.workers, removed=removed)
-            for removed, names in ((False, whole), (True, MUTATIONS))
-            for name in names
-        )
-        done = verdicts.run_all(checks, options.jobs)
-        return min(1, sum(not _say(line, is_ok=is_ok) for is_ok, line in done))
-    for verdict, line in verdicts.run_all(_runs(options), options.jobs):
-        if not _say(line, is_ok=verdict.exact):
-            _explain(verdict, shrinking=options.shrink)
-            return 1
-    return 0
-
-
-def _runs(options: argparse.Namespace) -> Iterator[partial[tuple[Verdict, str]]]:
-    first = options.seed or secrets.randbelow(10**6)
-    kinds = [options.repairs] if options.repairs else list(Repairs)
-    for i in range(options.seeds):
-        plan = Plan(
-            rows=options.rows,
-            seed=first + i,
-            workers=options.workers,
-            shards=options.shards,
-            batch=min(1000, max(100, options.rows // 40)),
-            page=min(1000, max(5, options.rows // 20)),
-            repairs=kinds[i % len(kinds)],
-        )
-        yield partial(verdicts.judge, plan)
-
-
-def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make truth", description=__doc__)
     parser.add_argument("--rows", type=int, default=2000, help="rows a run")
     parser.add_argument("--seed", type=int, default=0, help="the first seed; 0 draws fresh ones")
     parser.add_argument("--seeds", type=int, default=1, help="runs, each with the next seed")
     parser.add_argument("--workers", type=int, default=6, help="batches at once")
-    parser.add_argument("--shards", type=int, default=4, help="shards a table")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at once")
-    parser.add_argument(
-        "--repairs", type=Repairs, choices=list(Repairs), help="only this kind (plans.py)"
-    )
+    parser.add_argument("--repairs", choices=["off", "on"], help="only these")
+    parser.add_argument("--backfill", action="store_true", help="count whole tables meanwhile")
     parser.add_argument("--mutations", action="store_true", help="remove each rule in turn")
-    parser.add_argument("--no-shrink", dest="shrink", action="store_false")
-    return parser.parse_args()
+    options = parser.parse_args()
+    works = _mutations(options.workers) if options.mutations else _runs(options)
+    # Each in a new process, in which nothing is replaced yet.
+    context = multiprocessing.get_context("spawn")
+    failed = 0
+    with ProcessPoolExecutor(_AT_ONCE, context, _begin, max_tasks_per_child=1) as pool:
+        for done in as_completed([pool.submit(work) for work in works]):
+            is_ok, text = done.result()
+            print("ok   " if is_ok else "WRONG", text, flush=True)  # noqa: T201
+            failed += not is_ok
+    return min(1, failed)
 
 
-def _explain(verdict: Verdict, *, shrinking: bool) -> None:
-    for line in verdict.wrong[:10]:
-        _say(line)
-    _say(f"failures: {dict(verdict.failures)}, faults: {dict(verdict.faults)}")
-    if shrinking:
-        deployment.preload()
-        for life in verdicts.shrink(verdict.plan):
-            _say(str(life))
+def _begin() -> None:
+    logging.disable(logging.CRITICAL)
+    deployment.preload()
 
 
-def _say(line: str, *, is_ok: bool | None = None) -> bool:
-    mark = {True: "ok   ", False: "WRONG ", None: "   "}[is_ok]
-    print(mark + line, flush=True)  # noqa: T201 - a command's output
-    return bool(is_ok)
+def _runs(options: argparse.Namespace) -> Iterator[Callable[[], Judged]]:
+    first = options.seed or secrets.randbelow(10**6)
+    for number, seed in enumerate(range(first, first + options.seeds)):
+        repairs = number % 2 > 0 if options.repairs is None else options.repairs == "on"
+        plan = Plan(options.rows, seed, repairs, options.workers, shards=4)
+        yield partial(judge_backfill if options.backfill else judge, plan)
+
+
+def judge(plan: Plan) -> Judged:
+    """Run a plan."""
+    began, run = time.monotonic(), Run(plan)
+    wrong = run.go()
+    line = f"{plan}: {len(wrong)} wrong, {dict(run.counts)}, {time.monotonic() - began:.0f} s"
+    return not wrong, "\n    ".join([line, *wrong[:10]])
+
+
+def judge_backfill(plan: Plan) -> Judged:
+    """Count whole tables of so many rows."""
+    began = time.monotonic()
+    wrong, counts = backfill(plan.rows, plan.seed)
+    line = f"seed {plan.seed}: {len(wrong)} wrong, {counts}, {time.monotonic() - began:.0f} s"
+    return not wrong, "\n    ".join([line, *wrong[:10]])
+
+
+def _mutations(workers: int) -> Iterator[Callable[[], Judged]]:
+    whole = {each.misses: name for name, each in MUTATIONS.items()}.values()
+    for removed, names in ((False, whole), (True, MUTATIONS)):
+        for name in names:
+            yield partial(judge_mutation, name, workers, removed=removed)
+
+
+def judge_mutation(name: str, workers: int, *, removed: bool) -> Judged:
+    """Whether a rule is missed when it is removed, and nothing is wrong when it is not."""
+    mutation, began = MUTATIONS[name], time.monotonic()
+    if isinstance(mutation.misses, Plan):
+        plan = replace(mutation.misses, workers=workers, mutation=name if removed else None)
+        for seed in range(plan.seed, plan.seed + (_SEEDS if removed else 1)):
+            if wrong := Run(replace(plan, seed=seed)).go():
+                break
+        where = f"{plan.rows} rows, seed {seed}, repairs {plan.repairs}"
+    else:
+        if removed:
+            mutation.remove()
+        where, wrong = mutation.misses.__name__, mutation.misses()
+    found = wrong[0][:120] if wrong else "exact"
+    line = f"{'without' if removed else 'with'} {name} ({where}): {found}"
+    return bool(wrong) is removed, f"{line}, {time.monotonic() - began:.0f} s"
 
 
 if __name__ == "__main__":

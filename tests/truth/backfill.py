@@ -1,4 +1,4 @@
-"""A run over whole tables while everything else goes on (`make truth-backfill`).
+"""A run over whole tables while everything else goes on.
 
 Most rows were there before anything counted, and some changes were lost. While the run scans, waits
 and reduces, rows are inserted, updated, moved and deleted, the streams deliver late and in pieces,
@@ -6,12 +6,8 @@ and scanners and reducers die at random. Once the streams have caught up, the ho
 there and what it has deferred is scanned, every bucket must be what a group-by of the rows says.
 """
 
-import argparse
-import logging
 import random
-import time
 from contextlib import nullcontext
-from dataclasses import dataclass
 from itertools import islice
 from types import SimpleNamespace
 from typing import Any
@@ -24,16 +20,8 @@ from tests.truth.source_tables import SourceTables
 
 _UNDELIVERED = 400
 """The streams are never further behind than this many changes."""
-
-
-@dataclass
-class Backfilled:
-    """What came of it; the truth is in `wrong`, sentences of what is not exact."""
-
-    wrong: list[str]
-    deaths: int
-    repaired: int
-    summary: str
+_DIE = 0.05
+"""The probability of a death at a page or a file."""
 
 
 class Died(BaseException):
@@ -46,13 +34,13 @@ class _Changing(World):
     `goes_on` tells whether they change just now.
     """
 
-    def __init__(self, number: int, seed: int, die: float) -> None:
+    def __init__(self, number: int, seed: int) -> None:
         super().__init__(
             breakdowns="all",
             page=max(10, number // 200),
             environment={"BACKFILL_READ_UNITS": "1000000"},
         )
-        self._draw, self._die = random.Random(f"backfill/{seed}"), die
+        self._draw = random.Random(f"backfill/{seed}")
         self.ports.bucket.on_put = lambda _: self._maybe_die()
         clock: Any = SimpleNamespace(now=lambda: self.clock.now, slow=nullcontext)
         self.tables = SourceTables(self.api, clock, skew=0.0)
@@ -123,18 +111,18 @@ class _Changing(World):
             self.deliver(self._draw.randrange(1, 60))
 
     def _maybe_die(self) -> None:
-        if self._draw.random() < self._die:
+        if self._draw.random() < _DIE:
             raise Died
 
 
-def backfill(number: int, seed: int, *, die: float = 0.05) -> Backfilled:
-    """Run once over so many rows; `die` is the probability of a death at a page or a file."""
-    world, began = _Changing(number, seed, die), time.monotonic()
+def backfill(number: int, seed: int) -> tuple[list[str], dict[str, int]]:
+    """Run once over so many rows; gives what is wrong, and what happened how often."""
+    world = _Changing(number, seed)
     world.begin()
     world.goes_on = True
     with seams.pages(scanned=max(20, number // 50)):
         report = world.backfill(segments=3, partitions=7)
-    changed, left = len(world.tables.rows), world.left
+    counts = {"deaths": world.deaths, "repaired": report["repaired"], "after the run": world.left}
     world.settle()
     there = ((model, row) for model, row in world.tables.counted() if moment_of(model, row))
     truth, stored = oracle.buckets_of(there, breakdowns=True), world.stored()
@@ -143,30 +131,4 @@ def backfill(number: int, seed: int, *, die: float = 0.05) -> Backfilled:
         for key in sorted(truth.keys() | stored.keys())
         if truth.get(key) != stored.get(key)
     ]
-    summary = (
-        f"seed {seed}: {changed:,} rows, {left:,} changes after the run, {world.deaths} deaths, "
-        f"{report['repaired']:,} buckets repaired, {report['inFlux']:,} in flux; {len(wrong)} of "
-        f"{len(truth):,} buckets are wrong, {time.monotonic() - began:.0f} s"
-    )
-    return Backfilled(wrong, world.deaths, report["repaired"], summary)
-
-
-def main() -> int:
-    """Run so many seeds; 1 if any was not exact."""
-    parser = argparse.ArgumentParser(prog="make truth-backfill", description=__doc__)
-    parser.add_argument("--rows", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=0, help="the first seed; 0 draws a fresh one")
-    parser.add_argument("--seeds", type=int, default=1)
-    options = parser.parse_args()
-    logging.disable(logging.CRITICAL)
-    first = options.seed or random.SystemRandom().randrange(10**6)
-    failed = 0
-    for seed in range(first, first + options.seeds):
-        done = backfill(options.rows, seed)
-        print("\n   ".join([done.summary, *done.wrong[:10]]), flush=True)  # noqa: T201
-        failed += bool(done.wrong)
-    return min(1, failed)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+    return wrong, counts | {"inFlux": report["inFlux"], "buckets": len(truth)}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 60
 _MORTAL = 12
+_REDELIVER = 0.15
 _REMEMBERED = timedelta(hours=23, minutes=30)
 
 
@@ -100,7 +101,7 @@ class Cursor:
                 if misnamed:
                     self._lose(first, first + size)
                     self.run.refuse(self.written[first : first + size])
-                if self._draw.random() >= self.run.plan.redeliver:
+                if self._draw.random() >= _REDELIVER:
                     break
             elif not misnamed and self._draw.random() < self.trouble.ages_out:
                 self._lose(first, first + size)

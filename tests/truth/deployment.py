@@ -4,17 +4,16 @@ import contextlib
 import multiprocessing
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from testbench import local, oracle, reviews
 from testbench.fakes import aws, models, transport
 from testbench.fakes.appsync import FakeAppSync
-from testbench.fakes.endpoint import Answer
-from testbench.fakes.faults import Faults, Rates
-from testbench.fakes.signatures import Request
+from testbench.fakes.faults import Faults
 from tests.truth import seams, worker
+from tests.truth.plans import RATES, Plan
 from tests.truth.row_histories import MODELS
 
 if TYPE_CHECKING:
@@ -60,24 +59,6 @@ class SharedClock:
             yield
 
 
-class _Watched:
-    """An API with an observer that sees every answer before it is sent."""
-
-    def __init__(self, api: Faults) -> None:
-        self._api = api
-        self.watchers: list[Callable[[Request, Answer], None]] = []
-        self.failures: list[str] = []
-
-    def answer(self, request: Request) -> Answer:
-        answer = self._api.answer(request)
-        for watch in list(self.watchers):
-            try:
-                watch(request, answer)
-            except Exception as error:  # noqa: BLE001 - a server's thread would swallow it
-                self.failures.append(f"the harness itself fails: {error!r}")
-        return answer
-
-
 class _SourceTables:
     """An API's rows by the names of their tables."""
 
@@ -100,7 +81,7 @@ def _model(table: str) -> str:
 class FakeDeployment:
     """One API with faults, one table of pending hours, one quarantine queue."""
 
-    def __init__(self, rates: Rates, seed: int, *, settings: Mapping[str, str]) -> None:
+    def __init__(self, seed: int, settings: Mapping[str, str]) -> None:
         self.clock = SharedClock()
         self.api = FakeAppSync(
             clock=self.clock.now,
@@ -109,14 +90,13 @@ class FakeDeployment:
             seed=seed,
             longest=_LONGEST,
         )
-        self.faults = Faults(self.api, rates, seed=seed)
-        self.watched = _Watched(self.faults)
+        self.faults = Faults(self.api, RATES, seed=seed)
         self._settings = settings
         self._stack = contextlib.ExitStack()
         self.environment: dict[str, str] = {}
 
     def __enter__(self) -> Self:
-        self.server = self._stack.enter_context(transport.serve(self.watched))
+        self.server = self._stack.enter_context(transport.serve(self.faults))
         self.ports = local.LocalPorts(self.api, rows=_SourceTables(self.api), page=_PAGE)
         streams = self._settings["STREAM_ARNS"].split(",")
         self.ports.mappings.enable(streams, self.clock.now() - timedelta(days=365))
@@ -154,16 +134,11 @@ def sums_of(bucket: Mapping[str, Any] | None) -> tuple[int, ...] | None:
 
 
 class Worker:
-    """A worker process, begun again when it has died.
+    """A worker process, begun again when it has died; `skew` is its clock's, in seconds."""
 
-    Args:
-        deployment: what it works with.
-        manner: how this worker differs from one that is deployed.
-    """
-
-    def __init__(self, deployment: FakeDeployment, manner: worker.Manner) -> None:
+    def __init__(self, deployment: FakeDeployment, plan: Plan, skew: float) -> None:
         self._deployment = deployment
-        self._manner = manner
+        self._plan, self._skew = plan, skew
         self._lock = threading.Lock()
         self.deaths = 0
         self._begin()
@@ -173,7 +148,7 @@ class Worker:
         self._pipe, theirs = CONTEXT.Pipe()
         self._process = CONTEXT.Process(
             target=worker.work,
-            args=(theirs, deployment.environment, deployment.clock.ahead, self._manner),
+            args=(theirs, deployment.environment, deployment.clock.ahead, self._plan, self._skew),
             daemon=True,
         )
         self._process.start()

@@ -9,6 +9,7 @@ from functools import partial
 from greenlet import getcurrent, greenlet
 
 from testbench import oracle
+from testbench.fakes.signatures import Request
 from testbench.world import Numbers, World
 from tests.truth import seams
 
@@ -53,6 +54,38 @@ def a_row_that_no_pass_has_read() -> list[str]:
     world.check()
     world.deliver()
     return _wrong(world)
+
+
+def a_row_that_is_counted_before_the_save() -> list[str]:
+    """A row is written, and counted by its stream, after a check has loaded its hour."""
+    world = _with_a_lost_row()
+    at = str(world.row("Item", "counted")["createdAt"])
+    world.insert("Item", "lost, too", createdAt=at)
+    world.lose()
+    world.sweep(3)
+
+    def count() -> None:
+        world.insert("Item", "new", createdAt=at)
+        world.deliver()
+
+    world.at("save", count)
+    return _wrong_at_once(world)
+
+
+def two_rows_that_count_alike() -> list[str]:
+    """A row goes before T, and another one that counts alike comes after it."""
+    world = _with_a_lost_row()
+    world.sweep(3)
+    at = str(world.row("Item", "counted")["createdAt"])
+
+    def remove(request: Request) -> None:
+        if b"query Count" in request.body:
+            world.after = lambda _: None
+            world.remove("Item", "counted")
+
+    world.after = remove
+    world.at("wait", partial(world.insert, "Item", "new", createdAt=at))
+    return _wrong_at_once(world)
 
 
 def one_repair_of_two_subtotals() -> list[str]:
@@ -146,6 +179,13 @@ def _check_when_over(world: World) -> World:
     world.sweep(3)
     world.check()
     return world
+
+
+def _wrong_at_once(world: World) -> list[str]:
+    """What a check sets must be right as soon as the streams have caught up."""
+    repaired = world.check()["repaired"]
+    world.deliver()
+    return _wrong(world) if repaired else []
 
 
 def _scan_deferred(world: World) -> World:

@@ -24,8 +24,7 @@ class Judge:
     """Judges one run.
 
     `healing` are minutes that may be wrong until the next check of their hours, because no check
-    can know better: rows were born and gone within it; or what was lost and what was on its way
-    cancelled out just when it looked, so that it found nothing to set.
+    can know better: rows were born and gone within it.
     """
 
     def __init__(self, run: "Run") -> None:
@@ -40,14 +39,14 @@ class Judge:
         see. What it cannot see the stream still adds, or the repair of what was lost.
         """
         self._checks.append((first - _MARGIN, last + _MARGIN))
-        verdict, tables = self._run.verdict, self._run.tables
-        verdict.repaired += seams.repaired_number(result)
+        run, tables = self._run, self._run.tables
+        run.counts["repaired"] += seams.repaired_number(result)
         for minute, size, sums in seams.repaired(result):
-            odd = oracle.model_of(minute[1]) in self._run.odd
-            if size > 1 or odd or minute in self._run.lost | hidden:
+            odd = oracle.model_of(minute[1]) in run.odd
+            if size > 1 or odd or minute in run.lost | hidden:
                 continue
             if not tables.has_held(minute, sums, first - _MARGIN, last + _MARGIN):
-                verdict.wrong.append(f"repaired to what was never right: {minute}: {sums}")
+                run.wrong.append(f"repaired to what was never right: {minute}: {sums}")
 
     def judge_at_once(self, outstanding: AbstractSet[Minute]) -> None:
         """Judge every minute whose streams have caught up: nothing is in flight."""
@@ -59,12 +58,10 @@ class Judge:
                 continue
             if minute in self.healing:
                 continue
-            excused = any(run.tables.born_and_gone(minute, *check) for check in self._checks) or (
-                minute in run.cancelled_out and not seams.is_repaired(stored.get((*minute, 1)))
-            )
+            excused = any(run.tables.born_and_gone(minute, *check) for check in self._checks)
             if excused and hour_of(minute) in marked:
                 self.healing.add(minute)
-                run.verdict.healed += 1
+                run.counts["healed"] += 1
             else:
                 self._say(minute, stored, "at once")
 
@@ -88,7 +85,7 @@ class Judge:
 
     def judge_everything(self) -> None:
         """Judge every bucket of every size, and that what has elapsed is complete."""
-        run, wrong = self._run, self._run.verdict.wrong
+        run, wrong = self._run, self._run.wrong
         stored, expected = run.deployment.stored(), self._expected()
         now = run.deployment.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
         wrong += [
@@ -100,7 +97,7 @@ class Judge:
             found, none = sums_of(stored.get(key)), zero(key[1])
             if expected.get(key, none) != (found or none):
                 wrong.append(f"{key}: {found} stored, {expected.get(key)} expected")
-        run.verdict.buckets = len(expected)
+        run.counts["buckets"] = len(expected)
 
     def judge_quarantine(self, cursors: Iterable["Cursor"], refused: AbstractSet[str]) -> None:
         """Judge that exactly what could not be counted is in quarantine."""
@@ -112,14 +109,12 @@ class Judge:
                     may.add(written.record["eventID"])
                     if number not in cursor.skipped:
                         must.add(written.record["eventID"])
-        kept = {
-            json.loads(body)["record"]["eventID"]
-            for body in self._run.deployment.ports.queue.bodies
-        }
-        self._run.verdict.quarantined = len(kept)
+        bodies = self._run.deployment.ports.queue.bodies
+        kept = {json.loads(body)["record"]["eventID"] for body in bodies}
+        self._run.counts["quarantined"] = len(kept)
         if not must <= kept <= may:
             line = f"quarantine: {len(kept - may)} too many, {len(must - kept)} missing"
-            self._run.verdict.wrong.append(line)
+            self._run.wrong.append(line)
 
     def judge_requests(self) -> None:
         """Judge that the API was asked nothing invalid."""
@@ -134,7 +129,7 @@ class Judge:
         ]
         if invalid:
             line = f"{len(invalid)} requests were invalid, the first: {invalid[0]}"
-            self._run.verdict.wrong.append(line)
+            self._run.wrong.append(line)
 
     def _wrong_minutes(self, stored: Mapping[oracle.Key, Mapping[str, Any]]) -> set[Minute]:
         tables = self._run.tables
@@ -155,9 +150,7 @@ class Judge:
     ) -> None:
         found = sums_of(stored.get((*minute, 1)))
         must = self._run.tables.must_be(minute)
-        self._run.verdict.wrong.append(
-            f"{minute} is not right {when}: {found} stored, {must} expected"
-        )
+        self._run.wrong.append(f"{minute} is not right {when}: {found} stored, {must} expected")
 
 
 def is_in(minute: Minute, hours: AbstractSet[Minute]) -> bool:

@@ -6,6 +6,7 @@ Another engine brings another table, and nothing else of tests/truth changes.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from math import inf
 from typing import Any, NamedTuple
 
@@ -15,17 +16,12 @@ from aggregated_metrics.core import changes, findings, hour, metadata, totals
 from aggregated_metrics.jobs import passes, recount
 
 from tests.truth import directed
-from tests.truth.plans import Plan, Repairs
+from tests.truth.plans import Plan
 
 type History = Callable[[], list[str]]
 
 _FINDINGS: Any = findings
 _RECOUNT: Any = recount.Recount
-
-
-def apply(name: str) -> None:
-    """Remove one rule from this process."""
-    MUTATIONS[name].remove()
 
 
 def _replace(owner: Any, name: str, make: Callable[[Any], Any]) -> Callable[[], None]:
@@ -104,42 +100,30 @@ def _whichever_token(_: Any) -> Any:
 
 
 class Mutation(NamedTuple):
-    """A rule that can be removed, and what misses it.
-
-    `history` leads straight to it; without one a random plan does: of this kind of repairs, with so
-    many rows and shards a table, from this seed on.
-    """
+    """How a rule is removed, and what misses it: a history, or a random plan from its seed on."""
 
     remove: Callable[[], None]
-    history: History | None = None
-    repairs: str = "off"
-    rows: int = 150
-    shards: int = 4
-    seed: int = 5
-
-    def plan(self, name: str | None, workers: int) -> Plan:
-        """The random plan, with the mutation of this name."""
-        kind = Repairs(self.repairs)
-        return Plan(
-            self.rows, self.seed, workers, self.shards, repairs=kind, mutation=name, pace=0.1
-        )
+    misses: History | Plan
 
 
-def _random_repairs(remove: Callable[[], None]) -> Mutation:
-    return Mutation(remove, None, "on", rows=80, shards=2, seed=3)
-
+_STREAMS = Plan(rows=150, seed=5, shards=4)
+_REPAIRS = Plan(rows=80, seed=3, repairs=True)
 
 MUTATIONS: Mapping[str, Mutation] = {
-    "checkpoint": Mutation(_replace(hour.Hour, "apply", _without_checkpoint)),
-    "sequence numbers": Mutation(_replace(hour.Hour, "apply", _by_name_only)),
+    "checkpoint": Mutation(_replace(hour.Hour, "apply", _without_checkpoint), _STREAMS),
+    "sequence numbers": Mutation(_replace(hour.Hour, "apply", _by_name_only), _STREAMS),
     "condition on update": Mutation(
         _replace(
             hour.Hour, "_write", lambda real: lambda *args: real(*args)._replace(condition=None)
         ),
-        rows=500,
+        replace(_STREAMS, rows=500),
     ),
-    "second create": Mutation(_replace(hour_store.HourStore, "_send", _believing_creates)),
-    "entry before the write": Mutation(_replace(hour_store.HourStore, "update", _without_entry)),
+    "second create": Mutation(
+        _replace(hour_store.HourStore, "_send", _believing_creates), _STREAMS
+    ),
+    "entry before the write": Mutation(
+        _replace(hour_store.HourStore, "update", _without_entry), _STREAMS
+    ),
     "as of": Mutation(
         _replace(wiring, "_complete_until", lambda _: lambda _: lambda _: inf),
         directed.a_mapping_that_is_off,
@@ -147,21 +131,25 @@ MUTATIONS: Mapping[str, Mutation] = {
     "tokens": Mutation(
         _replace(pending_hours, "_under", _whichever_token), directed.a_batch_beside_a_sweep
     ),
-    "T": _random_repairs(
-        _replace(metadata.CountedUntil, "holds", lambda _: lambda *_, **__: False)
+    "T": Mutation(
+        _replace(metadata.CountedUntil, "holds", lambda _: lambda *_, **__: False), _REPAIRS
     ),
     "one T for both": Mutation(
         _replace(metadata.CountedUntil, "holds", _holds_for_both),
         directed.one_repair_of_two_subtotals,
     ),
-    "version": _random_repairs(_replace(hour.Bucket, "was_written_by", lambda _: lambda *_: True)),
+    "version": Mutation(
+        _replace(hour.Bucket, "was_written_by", lambda _: lambda *_: True),
+        directed.a_row_that_is_counted_before_the_save,
+    ),
     "second pass": Mutation(_without_second_pass, directed.a_row_that_no_pass_has_read),
-    "fingerprint": _random_repairs(
+    "fingerprint": Mutation(
         _replace(
             totals,
             "fingerprint",
             lambda real: lambda _, measures, *, indexed: real("", measures, indexed=indexed),
-        )
+        ),
+        directed.two_rows_that_count_alike,
     ),
     "tail before judging": Mutation(
         _replace(passes.IndexPass, "_read_tail", lambda _: lambda _: True),

@@ -10,7 +10,6 @@ from testbench import oracle
 from testbench.fakes.faults import Rates
 from tests.truth import corruption, seams
 from tests.truth.judging import hour_of
-from tests.truth.meddling import Meddler
 from tests.truth.row_histories import ACCOUNTS
 
 if TYPE_CHECKING:
@@ -39,12 +38,12 @@ def prepare(run: "Run") -> None:
 def disturb(run: "Run", number: int) -> None:
     """What others do between two epochs: nothing is in flight."""
     deployment, now = run.deployment, run.deployment.clock.now()
-    if run.plan.repairs == "corruption":
+    if run.plan.corrupting:
         hours = corruption.corrupt(
             deployment.api, run.draw, now, since=run.plan.start, spared=run.odd
         )
         run.corrupted |= hours
-        run.verdict.corrupted += len(hours)
+        run.counts["corrupted"] += len(hours)
     corruption.write_foreign_metadata(deployment.api, run.draw, now)
     if number == _LOST_MARKS:
         run.corrupted |= seams.deferred(list(deployment.ports.table.items.values()))
@@ -70,22 +69,13 @@ def repair_troubles(run: "Run", number: int) -> None:
         _until_settled(run, seams.REPAIR_QUARANTINE)
         run.waiting["check"] |= {minute for each in run.refused for minute in each.minutes}
     if any(run.troubles[model].skipped for model in ended):
-        _repair_skipped(run, number, ended)
+        _repair_skipped(run, ended)
     _end_waiting(run)
 
 
-def _repair_skipped(run: "Run", number: int, ended: Collection[str]) -> None:
-    """Repair the epochs that a mapping has skipped, while rows are written at the worst moments."""
-    meddler = Meddler(run, number)
-    meddler.begin()
-    run.deployment.clock.pass_by(_QUIET_SECONDS)
-    days = meddler.days
-    run.deployment.watched.watchers.append(meddler.watch)
-    for day in sorted(days):
-        _until_settled(run, _ranges(run)[day])
-    run.deployment.watched.watchers.remove(meddler.watch)
-    meddler.end()
-    check_ranges(run, but=days)
+def _repair_skipped(run: "Run", ended: Collection[str]) -> None:
+    """Repair the epochs that a mapping has skipped."""
+    check_ranges(run)
     run.waiting["range"] |= {
         minute
         for cursor in run.cursors
@@ -138,7 +128,8 @@ def scan_deferred(run: "Run") -> None:
 def finish(run: "Run") -> None:
     """Let every pending hour be swept and checked: the clock is past everything."""
     deployment = run.deployment
-    deployment.faults.rates = run.plan.rates if not run.repairs else Rates()
+    if run.repairs:
+        deployment.faults.rates = Rates()
     _settle_everything(run)
     if run.repairs:
         scan_deferred(run)
@@ -159,7 +150,7 @@ def _settle_everything(run: "Run") -> None:
         left = _unsettled(run)
         if not left:
             return
-    run.verdict.wrong.append(f"{len(left)} hours are still to be checked, so {left[:3]}")
+    run.wrong.append(f"{len(left)} hours are still to be checked, so {left[:3]}")
 
 
 def _unsettled(run: "Run") -> list[tuple[str, str, int]]:
@@ -169,9 +160,9 @@ def _unsettled(run: "Run") -> list[tuple[str, str, int]]:
     return sorted(hour for hour in left if hour[2] * 60 < now)
 
 
-def check_ranges(run: "Run", but: Collection[tuple[str, str]] = ()) -> None:
+def check_ranges(run: "Run") -> None:
     """Have every day that has a row or a bucket checked and repaired, until nothing moves."""
-    asked = [call for day, call in sorted(_ranges(run).items()) if day not in but]
+    asked = [call for _, call in sorted(_ranges(run).items())]
     with ThreadPoolExecutor(run.plan.workers) as pool:
         for _ in pool.map(partial(_until_settled, run), asked):
             pass
@@ -203,4 +194,4 @@ def _until_settled(run: "Run", call: seams.Call) -> None:
             return
         is_hidden = result is None
         run.deployment.clock.pass_by(_QUIET_SECONDS)
-    run.verdict.wrong.append(f"{call[0]} does not end: {str(call[1])[:90]}")
+    run.wrong.append(f"{call[0]} does not end: {str(call[1])[:90]}")

@@ -4,11 +4,11 @@ Shards go side by side, sweeps and repairs in between. Time goes on in epochs: b
 nothing is in flight, and every minute whose streams have caught up must be exact.
 """
 
-import itertools
 import json
 import queue
 import random
 import threading
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,18 +21,17 @@ from tests.truth import corruption, repairing, seams
 from tests.truth.deliveries import Cursor
 from tests.truth.deployment import FakeDeployment, Worker
 from tests.truth.judging import Judge
-from tests.truth.meddling import Act
-from tests.truth.plans import EPOCH, Plan, Repairs, Verdict, lives_of, odd_models
-from tests.truth.row_histories import Life
+from tests.truth.plans import EPOCH, Plan, lives_of
 from tests.truth.shards import LIFETIME, no_troubles, shards_of, source_tables, troubles
 from tests.truth.source_tables import Minute, SourceTables, Written
-from tests.truth.worker import Job, Manner
+from tests.truth.worker import Job
 
 SKEW_SECONDS = 2.5
 """Of each clock against the stream's: those of writers and functions are up to 5 s apart."""
 SETTLE_SECONDS = 20
 _SECONDS = {"reconciler": 600.0, "backfiller": 600.0}
 _ATTEMPTS = 60
+_DIE = 0.06
 _INVOCATION_SECONDS = 25.0
 _SPARE_WORKERS = 3
 _EPOCHS_WITH_TROUBLES = 12
@@ -42,48 +41,41 @@ class Run:
     """Delivers one history to workers.
 
     Attributes:
+        wrong: what is not exact, in sentences.
+        counts: how often what happened.
         odd: the models whose rows no check may take for absent.
         lost: minutes that the streams alone do not make right any more, until they are repaired.
-        cancelled_out: minutes in which a loss and a change that a check did not see, or that was
-            not delivered, may cancel out for a while.
         corrupted: hours with a corrupted bucket.
         given_up: the events of batches that have aged out and are not repaired yet.
-        acts: what happens next at the worst moments of a check, one after another.
         refused: the records that were quarantined although their rows can be counted.
         waiting: lost minutes that the next check, or the next repair of a range, sets: their hours
             were not over when they were to be repaired.
         late: those that have waited since an earlier epoch.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        given: Sequence[Life] | None = None,
-    ) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.repairs = plan.repairs is not Repairs.OFF
+        self.repairs = plan.repairs
         self.troubles = troubles(plan.seed) if self.repairs else no_troubles()
-        self.odd = odd_models(self.troubles)
-        given = lives_of(plan) if given is None else given
-        self._shards = shards_of(given, plan.seed, plan.shards, self.troubles)
-        self.verdict = Verdict(plan, records=sum(len(shard.changes) for shard in self._shards))
+        self.odd = [model for model, trouble in self.troubles.items() if trouble.odd]
+        self._shards = shards_of(lives_of(plan), plan.seed, plan.shards, self.troubles)
+        self.wrong: list[str] = []
+        self.counts = Counter(records=sum(len(shard.changes) for shard in self._shards))
         self.judge = Judge(self)
         self.cursors: list[Cursor] = []
         self.lost: set[Minute] = set()
-        self.cancelled_out: set[Minute] = set()
         self.corrupted: set[corruption.Hour] = set()
         self.given_up: list[seams.Event] = []
         self.refused: list[Written] = []
         self.late: set[Minute] = set()
         self.waiting: dict[str, set[Minute]] = {"check": set(), "range": set()}
-        self.acts = itertools.cycle(Act)
         self._lock = threading.Lock()
         self._idle: queue.Queue[Worker] = queue.Queue()
         self.draw = random.Random(f"run/{plan.seed}")
         self._sweep_draw = random.Random(f"sweeps/{plan.seed}")
 
-    def go(self) -> Verdict:
-        """Deliver everything, sweep, compare."""
+    def go(self) -> list[str]:
+        """Deliver everything, sweep, compare; gives what is wrong."""
         plan = self.plan
         settings = {
             "SETTLE_SECONDS": str(SETTLE_SECONDS),
@@ -95,20 +87,20 @@ class Run:
         arns = {shard.stream.arn for shard in self._shards}
         settings["STREAM_ARNS"] = ",".join(sorted("/".join(arn.split("/")[1::2]) for arn in arns))
         settings["MODELS"] = reviews.document().as_variable()
-        with FakeDeployment(plan.rates, plan.seed, settings=settings) as deployment:
+        with FakeDeployment(plan.seed, settings) as deployment:
             self.deployment = deployment
             deployment.clock.ahead.value = (plan.start - datetime.now(UTC)).total_seconds()
             skew = SKEW_SECONDS if self.repairs else 0.0
             self.tables = SourceTables(deployment.api, deployment.clock, skew)
             self.workers = [
-                Worker(deployment, Manner(plan.mutation, skew * (i % 3 - 1), plan.pace, plan.page))
+                Worker(deployment, plan, skew * (i % 3 - 1))
                 for i in range(plan.workers + _SPARE_WORKERS)
             ]
             for worker in self.workers:
                 self._idle.put(worker)
             try:
                 self._live()
-                if self.verdict.exact:
+                if not self.wrong:
                     repairing.finish(self)
                     self.judge.judge_everything()
                     self.judge.judge_quarantine(
@@ -116,13 +108,12 @@ class Run:
                     )
                 self.judge.judge_requests()
             finally:
-                self.verdict.wrong += deployment.watched.failures
-                self.verdict.deaths = sum(worker.deaths for worker in self.workers)
-                self.verdict.requests = len(deployment.server.log)
-                self.verdict.faults = deployment.faults.counts
+                self.counts["deaths"] = sum(worker.deaths for worker in self.workers)
+                self.counts["requests"] = len(deployment.server.log)
+                self.counts += deployment.faults.counts
                 for worker in self.workers:
                     worker.end()
-        return self.verdict
+        return self.wrong
 
     def _live(self) -> None:
         """Let the epochs pass: in each, every shard delivers what has happened by then."""
@@ -146,7 +137,7 @@ class Run:
             outstanding = {m for cursor in self.cursors for m in cursor.outstanding()}
             self.judge.judge_at_once(outstanding)
             self.judge.judge_complete()
-            if not self.verdict.exact:
+            if self.wrong:
                 return  # what follows from it would only hide it
 
     def _switch_mappings(self, number: int) -> None:
@@ -189,7 +180,7 @@ class Run:
     ) -> tuple[str | None, Any]:
         """One invocation on a worker that is free; it may die at any of its first requests."""
         die_at = None
-        if mortal and draw.random() < self.plan.die:
+        if mortal and draw.random() < _DIE:
             die_at = (draw.randint(1, 5), draw.random() < 0.5)
         seconds = _SECONDS.get(function, _INVOCATION_SECONDS)
         worker = self._idle.get()
@@ -200,9 +191,9 @@ class Run:
         finally:
             self._idle.put(worker)
         with self._lock:
-            self.verdict.invocations[function] += 1
+            self.counts[function] += 1
             if error:
-                self.verdict.failures[error.split(":")[0][:60]] += 1
+                self.counts[error.split(":")[0][:60]] += 1
             if checks:
                 ended = self.deployment.clock.now().timestamp()
                 hidden = {minute for cursor in self.cursors for minute in cursor.hidden(began)}
@@ -211,8 +202,8 @@ class Run:
 
     def scan(self, models: Collection[str] = ()) -> None:
         """Count whole tables, and set what differs: these models', or all."""
-        self.verdict.scans += 1
-        asked = {"run": f"scan-{self.verdict.scans}", "segments": 2, "partitions": 3}
+        self.counts["scans"] += 1
+        asked = {"run": f"scan-{self.counts['scans']}", "segments": 2, "partitions": 3}
         wait = partial(self.deployment.clock.pass_by, SETTLE_SECONDS + 2 * SKEW_SECONDS + 1)
         seams.walk_backfill(
             self.surely, wait, **asked, **({"models": sorted(models)} if models else {})
@@ -235,7 +226,7 @@ class Run:
         with self._lock:
             self.given_up.append(event)
             self.waiting["check"] |= {minute for each in written for minute in each.minutes}
-            self.verdict.given_up += 1
+            self.counts["given up"] += 1
 
     def refuse(self, written: Sequence[Written]) -> None:
         """Records have gone to quarantine because their table was not known."""

@@ -194,11 +194,6 @@ def checkpoints(shards: int) -> dict[str, Any]:
     return {"checkpoints": listed}
 
 
-def is_repaired(bucket: Mapping[str, Any] | None) -> bool:
-    """Whether a repair has set this bucket."""
-    return bucket is not None and "countedUntil" in str(bucket["metadata"])
-
-
 def holds_what_rows_do_not_show(bucket: Mapping[str, Any]) -> bool:
     """Whether a bucket holds what no reading of the index could bring back."""
     return "unindexed" in str(bucket.get("metadata"))
@@ -238,12 +233,6 @@ class Asked(NamedTuple):
             for name, value in self.arguments.items()
             if isinstance(value, Mapping) and name != "filter"
         )
-
-    def includes(self, text: str) -> bool:
-        """Whether its condition holds for a row with this time."""
-        asked = self.condition
-        first, last = asked.get("between", (asked.get("ge", ""), "~"))
-        return bool(first <= text <= last)
 
 
 def asked(request: bytes) -> list[Asked]:

@@ -148,12 +148,6 @@ def source_tables(troubles: Mapping[str, Troubles]) -> str:
     return json.dumps({_table(m): m for m, trouble in troubles.items() if trouble.misnamed})
 
 
-def meddled(model: str, troubles: Mapping[str, Troubles], number: int) -> Shard:
-    """A shard for changes that are not planned."""
-    stream = streams.Stream(_arn(model, troubles[model]), first=10**20 * (number + 9) - 40)
-    return Shard(model, number, named=True, names=1, stream=stream)
-
-
 def _comes_again(trouble: Troubles) -> bool:
     return bool(trouble.replays or trouble.skipped or trouble.misnamed)
 

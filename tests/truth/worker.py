@@ -20,14 +20,18 @@ import urllib3.connectionpool
 
 from testbench.fakes import aws
 from tests.truth import mutations, seams
+from tests.truth.plans import Plan
 
 if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized
 
 DEATH = 86
-_STEPS = 20
 _LONG_SECONDS = 5.0
 """A wait that is longer is one between the passes of a check."""
+_STEPS, _STEP_SECONDS = 20, 0.1
+"""In so many steps the clock moves on meanwhile."""
+_HASTE = 10
+"""Every wait takes so many times less than it should, also those of urllib3 and botocore."""
 
 
 class Job(NamedTuple):
@@ -42,22 +46,6 @@ class Job(NamedTuple):
     seconds: float
     die_at: tuple[int, bool] | None = None
     misnamed: bool = False
-
-
-class Manner(NamedTuple):
-    """How a worker differs from a function that is deployed.
-
-    Attributes:
-        mutation: the safeguard that is removed.
-        skew: seconds that its clock is ahead of the stream's.
-        pace: real seconds that a wait between two looks takes; the clock moves on all the same.
-        page: rows of a page when source rows are read.
-    """
-
-    mutation: str | None = None
-    skew: float = 0.0
-    pace: float = 0.5
-    page: int = 1000
 
 
 class _Mortality:
@@ -86,23 +74,23 @@ class _Mortality:
         return answer
 
 
-def _wait(clock: "Synchronized[float]", pace: float, seconds: float) -> None:
-    """Let the clock move on while a check waits, instead of waiting; tries wait as they do."""
+def _wait(clock: "Synchronized[float]", seconds: float) -> None:
+    """Let the clock move on while a check waits, instead of waiting."""
     if seconds < _LONG_SECONDS:
         time.sleep(seconds)
         return
     for _ in range(_STEPS):
-        time.sleep(pace / _STEPS)
+        time.sleep(_STEP_SECONDS)
         with clock.get_lock():
             clock.value += seconds / _STEPS
 
 
-def _engine(environment: Mapping[str, str], clock: Any, manner: Manner) -> seams.Engine:
+def _engine(environment: Mapping[str, str], clock: Any, skew: float) -> seams.Engine:
     ahead = clock.get_obj()  # without the lock, so that no process waits for the time
     engine = seams.Engine(
         environment,
-        clock=lambda: datetime.now(UTC) + timedelta(seconds=ahead.value + manner.skew),
-        sleep=partial(_wait, clock, manner.pace),
+        clock=lambda: datetime.now(UTC) + timedelta(seconds=ahead.value + skew),
+        sleep=partial(_wait, clock),
     )
     deployed, url = engine.process.aws, environment["AWS_ENDPOINT_URL"]
     engine.process.aws = cache(lambda service: aws.redirect(deployed(service), url))
@@ -113,19 +101,25 @@ def work(
     pipe: Connection,
     environment: Mapping[str, str],
     clock: "Synchronized[float]",
-    manner: Manner,
+    plan: Plan,
+    skew: float,
 ) -> None:
-    """Carry out jobs until the pipe is closed; answer each with (error or None, result)."""
+    """Carry out jobs until the pipe is closed; answer each with (error or None, result).
+
+    This process's clock is `skew` seconds ahead of the stream's.
+    """
     os.environ.update(environment)
+    sleep = time.sleep
+    time.sleep = lambda seconds: sleep(float(seconds) / _HASTE)
     sys.stdout = io.StringIO()  # metrics and log lines; not read
     logging.disable(logging.CRITICAL)
-    if manner.mutation:
-        mutations.apply(manner.mutation)
-    engine = _engine(environment, clock, manner)
-    misnamed = _engine({**environment, "SOURCE_TABLES": "{}"}, clock, manner)
+    if plan.mutation:
+        mutations.MUTATIONS[plan.mutation].remove()
+    engine = _engine(environment, clock, skew)
+    misnamed = _engine({**environment, "SOURCE_TABLES": "{}"}, clock, skew)
     random.seed()  # a forked process would jitter as its siblings do
     mortality = _Mortality()
-    with seams.pages(rows=manner.page):
+    with seams.pages(rows=plan.page):
         while True:
             try:
                 job: Job = pipe.recv()

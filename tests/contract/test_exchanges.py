@@ -225,14 +225,6 @@ def test_numbers_in_json_that_a_double_cannot_hold_do_not_survive() -> None:
     assert stored == {"number": 10**21, "text": "1000000000000000000001"}
 
 
-def test_a_required_field_that_is_absent_is_an_error_at_its_row() -> None:
-    api = FakeAppSync()
-    api.put("Item", {"id": "i", "accountId": "a"})
-    answer = api.execute('query { getItem(id: "i") { id isEvaluation } }')
-    assert answer["data"] == {"getItem": None}
-    assert answer["errors"][0]["path"] == ["getItem", "isEvaluation"]
-
-
 @pytest.mark.parametrize("table", TABLES)
 def test_a_page_is_read_in_the_direction_that_is_asked_for(table: str) -> None:
     listed = (
@@ -305,10 +297,3 @@ def test_a_deleted_record_stays_where_the_api_resolves_conflicts() -> None:
     listed = api.execute("query { listItems { items { id _deleted } } }")
     assert deleted["data"]["deleteItem"] == {"id": "i", "_deleted": True}
     assert listed["data"]["listItems"]["items"] == [{"id": "i", "_deleted": True}]
-
-
-def test_a_deleted_record_goes_where_the_api_resolves_no_conflicts() -> None:
-    api = FakeAppSync()
-    api.put("Item", {"id": "i", "accountId": "a", "isEvaluation": False})
-    api.execute('mutation { deleteItem(input: {id: "i"}) { id } }')
-    assert api.rows("Item") == []

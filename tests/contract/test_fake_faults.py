@@ -1,15 +1,10 @@
 """The stand-in's transports and faults do what they say: later tests build on them."""
 
-import json
-import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import requests
-import urllib3
 
-from testbench import rows
 from testbench.fakes.appsync import FakeAppSync
 from testbench.fakes.faults import Faults, Rates
 from testbench.fakes.transport import NO_ANSWER, FakeAdapter, serve
@@ -152,65 +147,6 @@ def test_the_same_seed_gives_the_same_faults() -> None:
     assert {NO_ANSWER, 200, 429} <= set(_fates(7))
 
 
-def test_the_adapter_retries_as_urllib3_does() -> None:
-    retry = urllib3.Retry(
-        total=3, allowed_methods=None, status_forcelist=[429], raise_on_status=False
-    )
-    api = FakeAppSync()
-    faults = Faults(api, Rates(drop_before=0.4, too_many_requests=0.4), seed=3)
-    session, adapter = _client(faults, max_retries=retry)
-    for number in range(5):
-        _post(session, CREATE, i=_input(number))
-    assert sum(faults.counts.values()) > 0
-    assert len(adapter.log) == 5 + sum(faults.counts.values())
-    assert len(api.rows("Item")) == 5
-
-
-def _interleave(api: FakeAppSync, between: Callable[[], None]) -> dict[str, Any]:
-    api.pause = between
-    return api.execute(PAIR, {"x": _input(1), "y": _input(2)})
-
-
-def test_a_second_connection_comes_in_between_the_fields_of_a_mutation() -> None:
-    api = FakeAppSync()
-    session, _ = _client(api)
-    seen = []
-
-    def other() -> None:
-        api.pause = lambda: None
-        seen.append(_post(session, LIST, a="a").json()["data"])
-        _post(session, CREATE, i=_input(2))
-
-    answer = _interleave(api, other)
-    assert [row["id"] for row in seen[0]["listItemByAccountIdAndCreatedAt"]["items"]] == ["i1"]
-    assert answer["data"] == {"x": {"id": "i1"}, "y": None}
-
-
-def test_served_over_http_it_answers_other_connections_and_keeps_them() -> None:
-    api = FakeAppSync()
-    with serve(api) as server, requests.Session() as session:
-        for number in range(3):
-            session.post(server.url, json={"query": CREATE, "variables": {"i": _input(number)}})
-        adapter: Any = session.get_adapter(server.url)
-        (pool,) = map(adapter.poolmanager.pools.__getitem__, adapter.poolmanager.pools.keys())
-        threads = [
-            threading.Thread(
-                target=requests.post,
-                args=(server.url,),
-                kwargs={"json": {"query": CREATE, "variables": {"i": _input(n)}}},
-            )
-            for n in range(10, 20)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert pool.num_connections == 1
-        assert len(server.log) == 13
-        assert {exchange.status for exchange in server.log} == {200}
-    assert len(api.rows("Item")) == 13
-
-
 def test_a_connection_dropped_by_the_server_is_a_connection_error_at_the_client() -> None:
     api = FakeAppSync()
     faults = Faults(api, Rates(drop_after=1), seed=1)
@@ -219,17 +155,3 @@ def test_a_connection_dropped_by_the_server_is_a_connection_error_at_the_client(
             requests.post(server.url, json={"query": CREATE, "variables": {"i": _input()}})
         assert server.log[0].status == NO_ANSWER
     assert len(api.rows("Item")) == 1
-
-
-def test_rows_put_past_the_api_are_found_through_its_indexes() -> None:
-    api = FakeAppSync()
-    api.put("ScoreResult", *(rows.score_result(f"r{n}") for n in range(3)))
-    page = api.execute(
-        'query { listScoreResultByAccountIdAndUpdatedAt(accountId: "acct-1", '
-        'updatedAt: {ge: "2026-11-22T10:00:00Z"}) { items { id cost } } }'
-    )["data"]["listScoreResultByAccountIdAndUpdatedAt"]
-    assert [row["id"] for row in page["items"]] == ["r0", "r1", "r2"]
-    assert json.loads(page["items"][0]["cost"]) == rows.score_result()["cost"]
-    assert api.rows("ScoreResult")[0] == rows.score_result("r0")
-    api.remove("ScoreResult", "r1")
-    assert len(api.rows("ScoreResult")) == 2

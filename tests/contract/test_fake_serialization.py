@@ -90,14 +90,6 @@ def test_a_wrong_type_where_null_is_not_allowed_makes_its_row_null(
     assert [error["path"] for error in answer["errors"]] == [["page", "items", 0, field]]
 
 
-def test_every_answer_names_a_row_that_cannot_be_given() -> None:
-    api = FakeAppSync()
-    api.put("Task", rows.task("a", createdAt="yesterday"))
-    first, second = (api.execute(_LIST, {"account": rows.ACCOUNT}) for _ in range(2))
-    assert first == second
-    assert len(first["errors"]) == 1
-
-
 def test_a_field_that_is_not_selected_is_not_serialized() -> None:
     assert "errors" not in _get("Task", "id status", rows.task(createdAt="yesterday"))
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 from boto3.dynamodb.types import TypeDeserializer
 
 from testbench import rows
-from testbench.streams import Stream, event, image, window_event
+from testbench.streams import Stream, image
 
 
 def test_an_image_reads_back_as_the_row_with_json_as_a_map() -> None:
@@ -21,14 +21,6 @@ def test_an_image_reads_back_as_the_row_with_json_as_a_map() -> None:
 def test_numbers_are_never_written_with_an_exponent() -> None:
     assert image({"n": 1e-07})["n"] == {"N": "0.0000001"}
     assert image({"n": True})["n"] == {"BOOL": True}
-
-
-def test_sequence_numbers_grow_as_integers_and_not_as_strings() -> None:
-    stream = Stream("Item")
-    numbers = [stream.insert(rows.item(f"i{n}"))["dynamodb"]["SequenceNumber"] for n in range(10)]
-    assert all(len(number) >= 21 for number in numbers)
-    assert sorted(numbers, key=int) == numbers
-    assert sorted(numbers) != numbers
 
 
 def test_each_kind_of_change_has_the_images_that_it_has_in_a_stream() -> None:
@@ -47,15 +39,3 @@ def test_each_kind_of_change_has_the_images_that_it_has_in_a_stream() -> None:
     keys_only = Stream("Item", view="KEYS_ONLY").modify(old, new)["dynamodb"]
     assert keys_only.keys().isdisjoint({"NewImage", "OldImage"})
     assert keys_only["Keys"] == {"id": {"S": "item-1"}}
-
-
-def test_only_an_event_with_a_window_names_its_shard() -> None:
-    record = Stream("Task").insert(rows.task())
-    assert event(record).keys() == {"Records"}
-    windowed = window_event(record)
-    assert windowed["shardId"].startswith("shardId-")
-    assert windowed["state"] == {}
-    assert windowed["isFinalInvokeForWindow"] is False
-    final = window_event(final=True)
-    assert final["Records"] == []
-    assert final["isFinalInvokeForWindow"] is True

@@ -1,6 +1,5 @@
 """Runs over whole tables, step by step, on rows that no stream has brought."""
 
-from functools import partial
 from itertools import count
 from typing import Any
 
@@ -199,25 +198,6 @@ def test_a_stored_count_without_rows_is_lowered_however_the_day_is_cut(
     assert report["hours"] == 4 * 36  # of items, predictionItems and tasks: each once
 
 
-def test_a_row_that_changes_between_the_passes_is_measured_and_left_to_a_later_check(
-    world: World,
-) -> None:
-    world.insert("Task", "a", createdAt=EARLY, updatedAt=EARLY)
-    world.insert("Task", "lost", createdAt=EARLY, updatedAt=EARLY)
-    world.lose()
-    for repair, status in ((False, "FAILED"), (True, "DONE")):
-        world.at("wait", partial(world.update, "Task", "a", status=status))
-        report = world.backfill(repair=repair)
-        assert (report["driftCount"], report["inFlux"]) == (0, 1)
-    measured = {each["check"]: each["inFlux"] for each in world.reports if each.get("inFlux")}
-    assert measured == {"deep": 1, "backfill": 1}
-    assert len(world.items("entry")) == len(world.items("check")) == 1
-    world.lose()
-    world.sweep(1)
-    world.check()
-    assert world.stored() == world.counted()
-
-
 def test_hours_that_were_not_over_get_entries_and_unindexed_ones_wait_for_a_scan(
     world: World,
 ) -> None:
@@ -271,17 +251,6 @@ def test_a_deferred_hour_without_rows_is_compared_and_its_check_closed(
     defer(world)
     world.backfill()
     assert (world.stored(), world.items("check")) == ({}, {})
-
-
-def test_a_check_that_is_put_again_after_the_run_began_stays(world: World) -> None:
-    world.insert("Task", "a", createdAt=EARLY)
-    world.deliver()
-    world.sweep(1, seconds=0)
-    for left in (0, 1):
-        defer(world)
-        world.at("wait", *[lambda: defer(world)] * left)
-        world.backfill()
-        assert (len(world.items("check")), world.stored()) == (left, world.counted())
 
 
 def test_checks_of_other_tables_stay_and_the_hourly_one_deletes_those_of_no_record_type(

@@ -5,7 +5,7 @@ import io
 import json
 import re
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,7 @@ from aggregated_metrics_cli.deployment import Deployment
 from aggregated_metrics_cli.main import main
 from testbench import local
 from testbench.counted import keep_up, minute, store
-from testbench.fakes import models
 from testbench.fakes.endpoint import refusal
-from testbench.reviews import SDL, document, review
 from testbench.world import World
 from tests.conftest import NOW
 
@@ -163,32 +161,6 @@ def test_what_cannot_be_shown_is_2_and_says_what_to_change(
     assert shell.run(f"show --account acct-1 {asked}".strip()) == 2
     assert says in shell.err
     assert shell.out == ""
-
-
-@pytest.fixture
-def reviewed(shell: Shell) -> Iterator[Shell]:
-    """A stack that counts the model of docs/custom-models.md."""
-    models.extend(SDL)
-    variables = {"MODELS": document().as_variable()}
-    world = World(["Review"], now=NOW, environment=variables)
-    world.makers["Review"] = review
-    world.insert("Review", "a")
-    world.deliver()
-    shell.world, shell.stack["Models"] = world, variables["MODELS"]
-    yield shell
-    models.extend()
-
-
-def test_custom_models_are_shown_by_the_stacks_parameter(reviewed: Shell, tmp_path: Path) -> None:
-    reviewed.world.invoke("bucket_sweeper", {})
-    asked = "--account tenant-1 --day 2026-11-22"
-    sums = {each["recordType"]: each["sums"] for each in reviewed.json(f"show {asked}")["series"]}
-    assert sums["reviews"] == sums["phoneReviews"]
-    assert (sums["reviews"]["count"], sums["reviews"]["wordCount"]) == (1, 120)
-    assert sums["mailReviews"]["count"] == 0
-    assert reviewed.run(f"show {asked} --record-type reviewsByScore") == 0
-    assert reviewed.run(f"report {asked} --output {tmp_path}/x.html") == 0
-    assert "phoneReviews" in (tmp_path / "x.html").read_text()
 
 
 # explain ------------------------------------------------------------------------------------------

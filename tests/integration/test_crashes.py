@@ -97,19 +97,7 @@ def test_a_batch_is_noted_loaded_touched_saved_and_then_quarantined(world: World
 
 @BEFORE_AND_AFTER
 @pytest.mark.parametrize("at", range(len(REQUESTS)))
-def test_after_a_crash_at_any_request_the_redelivery_is_exact(
-    world: World, at: int, *, done: bool
-) -> None:
-    with dying(world, at, done=done), pytest.raises(Death):
-        aggregate(world)
-    aggregate(world)
-    assert world.stored() == world.counted()
-    assert {message["reason"] for message in world.quarantined()} == {"accountId is missing"}
-
-
-@BEFORE_AND_AFTER
-@pytest.mark.parametrize("at", range(len(REQUESTS)))
-def test_hours_that_a_crash_has_left_half_written_are_swept(
+def test_after_a_crash_at_any_request_hours_are_swept_and_the_redelivery_is_exact(
     world: World, at: int, *, done: bool
 ) -> None:
     """Whatever minutes were written, their hours have entries, and their rollups become sums."""
@@ -124,6 +112,9 @@ def test_hours_that_a_crash_has_left_half_written_are_swept(
     assert [hour.wrong_rollups() for hour in hours] == [[]] * len(hours)
     assert all(bucket["complete"] for bucket in world.buckets())
     assert not any("due" in entry for entry in world.items("entry").values())
+    aggregate(world)
+    assert world.stored() == world.counted()
+    assert {message["reason"] for message in world.quarantined()} == {"accountId is missing"}
 
 
 @BEFORE_AND_AFTER

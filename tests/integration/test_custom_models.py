@@ -16,7 +16,6 @@ from aggregated_metrics.core.errors import ArgumentError
 from testbench import oracle
 from testbench.fakes import models
 from testbench.reviews import SDL, document, review
-from testbench.rows import REMOVED
 from testbench.world import World
 from tests.conftest import NOW
 
@@ -112,51 +111,6 @@ def test_lost_rows_are_repaired_once_whatever_the_index_sorts_by(
     over(world)
     assert world.check()["driftCount"] == 0
     assert world.check_range(account=TENANT, repair=True)["driftCount"] == 0
-    assert world.stored() == world.counted()
-
-
-def test_numbers_and_truth_values_count_alike_from_the_stream_the_api_and_a_scan(
-    declared: Declared,
-) -> None:
-    fields = "rating: Float\n  level: Int\n  urgent: Boolean\n  state: String"
-    world = declared(
-        SDL.replace("state: String", fields),
-        split={"level": {"1": "firstReviews", "2": "secondReviews"}},
-        breakdowns={"reviewsByScorecard": ["level"]},
-        measures={
-            "errorCount": {"equals": {"rating": 1}},
-            "decisionCount": {"equals": {"urgent": "true"}},
-            "cost": {"dollars": "rating"},
-            "levelSum": {"number": "level"},
-        },
-        types={"rating": "Float", "level": "Int", "urgent": "Boolean"},
-    )
-    for n, level in enumerate((1, 2, 2)):
-        at = "2026-11-22T12:05:30.000+02:00"
-        world.insert("Review", f"r{n}", rating=1.0, level=level, urgent=n == 0, reviewedAt=at)
-    world.deliver()
-    names = ("reviews", "firstReviews", "secondReviews", "reviewsByScorecard#2")
-    assert [bucket(world, name)["count"] for name in names] == [3, 1, 2, 2]
-    whole = bucket(world, "reviews")
-    assert (whole["errorCount"], whole["decisionCount"], whole["cost"]) == (3, 1, 3_000_000)
-    assert whole["metadata"]["levelSum"] == 5
-    over(world)
-    assert world.check()["driftCount"] == 0
-    assert world.check_range(account=TENANT)["driftCount"] == 0
-    assert world.backfill()["driftCount"] == 0
-
-
-def test_a_model_may_have_another_identifier_than_id(declared: Declared) -> None:
-    world = declared(SDL.replace("id: ID", "reviewId: ID"), identifier="reviewId")
-    world.makers["Review"] = lambda name, **changes: review(
-        "", **{"id": REMOVED, "reviewId": name} | changes
-    )
-    world.insert("Review", "a")
-    world.deliver()
-    world.insert("Review", "lost")
-    world.lose()
-    over(world)
-    assert world.check()["repaired"] > 0
     assert world.stored() == world.counted()
 
 

@@ -6,12 +6,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from aggregated_metrics.core.errors import ContentionError
 
-from testbench import oracle
 from testbench.fakes.signatures import Request
 from testbench.rows import item, score_result, task
-from testbench.streams import Stream, event, window_event
+from testbench.streams import Stream, window_event
 from testbench.world import World
 from tests.conftest import NOW
 
@@ -23,10 +21,6 @@ MINUTE = "2026-11-22T10:05:00Z#1"
 
 def count(world: World, *records: Any, **named: Any) -> Any:
     return world.invoke("stream_aggregator", window_event(*records, **named))
-
-
-def expected(*rows: tuple[str, Any]) -> Any:
-    return oracle.buckets_of(rows)
 
 
 # What it costs ------------------------------------------------------------------------------------
@@ -117,27 +111,3 @@ def test_an_hour_that_is_left_out_is_deferred_and_named_and_the_batch_succeeds(
 
 
 # Records that cannot be counted -------------------------------------------------------------------
-
-
-def test_what_cannot_be_counted_goes_whole_to_quarantine_and_the_batch_goes_on(
-    world: World,
-) -> None:
-    stream = Stream("Item")
-    bad = [stream.insert(item("a", accountId="")), Stream("Invoice").insert(item("b"))]
-    world.invoke("stream_aggregator", event(bad[0], stream.insert(item("c"))))
-    world.invoke("stream_aggregator", event(bad[1]))
-    assert world.stored() == expected(("Item", item("c")))
-    kept = {message["record"]["eventID"]: message["record"] for message in world.quarantined()}
-    assert kept == {record["eventID"]: record for record in bad}
-    assert [report["quarantined"] for report in world.reports[-2:]] == [1, 1]
-
-
-def test_a_batch_that_has_no_time_left_fails_and_its_redelivery_is_exact(world: World) -> None:
-    record = Stream("Task").insert(task())
-    world.seconds_left = 51
-    world.after = lambda _: world.clock.advance(50)
-    with pytest.raises(ContentionError, match="the rest comes again"):
-        count(world, record)
-    world.after = lambda _: None
-    count(world, record)
-    assert world.stored() == expected(("Task", task()))

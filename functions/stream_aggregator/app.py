@@ -4,6 +4,7 @@ from typing import Any
 
 from aggregated_metrics import wiring
 from aggregated_metrics.adapters import observability
+from aggregated_metrics.jobs.aggregator import aggregate
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -13,5 +14,5 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     unused, but Lambda treats a response without `state` as a failure.
     """
     with observability.invocation("stream_aggregator", context) as report:
-        wiring.aggregator(wiring.process(), context).aggregate(event, report)
+        aggregate(wiring.process(), wiring.time_left(context), event, report)
     return {"state": {}}

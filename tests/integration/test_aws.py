@@ -133,9 +133,7 @@ def test_entries_are_found_the_longest_due_and_the_longest_over_first(
     hours = {HourId(Series("acct-1", "items"), TEN - start): due for start, due in dues.items()}
     others = {HourId(Series(f"other-{n}", "items"), TEN + 60): now + 9 for n in range(30)}
     assert pending.touch(hours | others) == 35
-    due = pending.due(10)
-    assert [(entry.due or 0) - now for entry in due] == [-90, -5, 0]
-    assert pending.due(2) == due[:2]
+    assert [(entry.due or 0) - now for entry in pending.due()] == [-90, -5, 0]
     assert [(TEN - entry.hour.start) // 60 for entry in pending.over()] == [4, 3, 2, 1]
 
 
@@ -154,7 +152,7 @@ def test_what_was_touched_meanwhile_is_neither_moved_nor_deleted(
     pending.touch({HOUR: now})
     entry = entry_of(pending, HOUR)
     assert [acts[act](before), entry_of(pending, HOUR) == entry] == [False, True]
-    assert [acts[act](entry), pending.due(10)] == [True, []]
+    assert [acts[act](entry), list(pending.due())] == [True, []]
     found, _ = pending.find(HOUR)
     moved = {"later": entry._replace(due=now + 300), "never": entry._replace(due=None)}
     assert found == moved.get(act)
@@ -188,7 +186,7 @@ def test_an_open_check_keeps_its_first_time_and_stays_deferred(
     check, later = pending.open_checks()
     assert check[:5] == (HOUR, old.since, True, "in flux", old.since + 60)
     assert later[1:4] == (old.since + 60, False, "later")
-    assert [entry.hour for entry in pending.due(10)] == [HOUR]
+    assert [entry.hour for entry in pending.due()] == [HOUR]
     assert [pending.delete(each) for each in (old, check)] == [False, True]
     assert list(pending.open_checks()) == [later]
 

@@ -7,11 +7,9 @@ Another engine brings another table, and nothing else of tests/truth changes.
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from math import inf
 from typing import Any, NamedTuple
 
-from aggregated_metrics import wiring
-from aggregated_metrics.adapters import hour_store, pending_hours
+from aggregated_metrics.adapters import consumers, hour_store, pending_hours
 from aggregated_metrics.core import changes, findings, hour, metadata, totals
 from aggregated_metrics.jobs import passes, recount
 
@@ -64,6 +62,13 @@ def _without_entry(real: Any) -> Any:
     return lambda self, ids, edit, **more: real(
         self, ids, edit, **(more | {"before_save": lambda _: None})
     )
+
+
+def _as_if_all_were_applied(_: Any) -> Any:
+    """Every stream is taken to be applied up to now, whatever consumes it."""
+    return lambda found, counted, notes, stored, now, _: {
+        name: now for model in found for name in counted[model]
+    }
 
 
 # What a repair needs ------------------------------------------------------------------------------
@@ -125,7 +130,7 @@ MUTATIONS: Mapping[str, Mutation] = {
         _replace(hour_store.HourStore, "update", _without_entry), _STREAMS
     ),
     "as of": Mutation(
-        _replace(wiring, "_complete_until", lambda _: lambda _: lambda _: inf),
+        _replace(consumers, "as_of", _as_if_all_were_applied),
         directed.a_mapping_that_is_off,
     ),
     "tokens": Mutation(

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from aggregated_metrics.adapters.consumers import (
     update_as_of,
 )
 from aggregated_metrics.core.errors import ServiceError
-from aggregated_metrics.core.models import BUILT_IN
+from aggregated_metrics.core.metadata import NEVER
 from botocore.exceptions import ClientError
 
 from testbench import local
@@ -130,12 +129,12 @@ def consumer(problem: str = "", modified: float = 0.0, model: str = "Item") -> C
         (consumer(modified=NOW - 599), [], {"items": NOW - 700}, NOW - 700),
         (consumer(problem="Disabled"), [], {"items": NOW - 700}, NOW - 700),
         (consumer(problem="Disabled"), [("Item", NOW - 900)], {"items": NOW - 700}, NOW - 900),
-        (consumer(problem="Disabled"), [], {"tasks": NOW - 60}, None),
+        (consumer(problem="Disabled"), [], {"tasks": NOW - 60}, NEVER),
     ],
     ids=["now", "oldest note", "running", "modified", "off", "off, late", "never"],
 )
 def test_as_of_is_now_or_the_oldest_note_and_stays_while_the_stream_is_not_read(
-    item: Consumers, notes: Any, stored: AsOf, expected: float | None
+    item: Consumers, notes: Any, stored: AsOf, expected: float
 ) -> None:
     counted = {"Item": ["items"], "Task": ["tasks"]}
     found = as_of(
@@ -148,10 +147,10 @@ def test_as_of_is_now_or_the_oldest_note_and_stays_while_the_stream_is_not_read(
 
 
 def update(world: World, problem: str = "", now: float = NOW) -> AsOf:
-    """Of a mapping that was modified a minute ago, where it holds as of for as long."""
-    found = consumer(problem, now - 60, model="Task")
-    update_it = partial(update_as_of, found, world.store(), world.pending(), BUILT_IN)
-    return update_it(now=now, complete_after=120, hold_seconds=60)
+    """Of a mapping that was modified as long ago as holds as of."""
+    found = consumer(problem, now - 600, model="Task")
+    settings = world.engine.process.settings
+    return update_as_of(found, world.store(), world.pending(), settings, now)
 
 
 def test_the_record_is_made_of_what_is_stored_with_one_read_and_one_write(world: World) -> None:
@@ -175,6 +174,6 @@ def test_a_record_of_another_shape_is_read_as_unknown_and_replaced(
     update(world)
     (stored,) = world.api.rows("AggregatedMetrics")
     world.api.put("AggregatedMetrics", stored | {"metadata": metadata})
-    assert not any(load_as_of(world.store()).values())
+    assert set(load_as_of(world.store()).values()) <= {NEVER}
     update(world)
     assert load_as_of(world.store()) == {"tasks": NOW}

@@ -164,7 +164,7 @@ def test_what_a_request_does_not_take_is_put_by_another_after_a_while(
     client = Throttled(world.table, times)
     hours = {HourId(SERIES, TEN - 60 * n): AT for n in range(number)}
     assert client.pending(world).touch(hours) == number
-    assert {entry.hour for entry in world.pending().due(100)} == set(hours)
+    assert {entry.hour for entry in world.pending().due()} == set(hours)
     assert client.requests == requests
     assert world.clock.now - NOW >= timedelta(seconds=0.2 * times)
 
@@ -200,5 +200,5 @@ def test_an_item_that_is_not_understood_costs_no_other_and_is_logged(
     world.pending().touch({OLD: AT})
     odd = {"hour": {"S": "odd"}, "until": {"S": "soon"}}
     world.table.items["odd"] = world.table.items[hour_key(OLD)] | odd
-    assert [entry.hour for entry in world.pending().due(10)] == [OLD]
+    assert [entry.hour for entry in world.pending().due()] == [OLD]
     assert [line["level"] for line in lines()] == ["WARNING"]

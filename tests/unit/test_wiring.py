@@ -2,11 +2,10 @@ import botocore.session
 import pytest
 from aggregated_metrics import wiring
 from aggregated_metrics.core.errors import SettingsError
-from aggregated_metrics.core.metadata import NEVER
 from aggregated_metrics.core.series import HourId, Series
+from aggregated_metrics.jobs.recount import Recount
 
 from testbench import local
-from testbench.engine import Context
 from testbench.world import World
 
 
@@ -40,21 +39,17 @@ def test_without_credentials_the_error_says_where_they_come_from(
 def test_a_backfill_without_its_bucket_says_which_variable() -> None:
     world = World(environment={"BACKFILL_BUCKET": ""})
     with pytest.raises(SettingsError, match="BACKFILL_BUCKET"):
-        wiring.backfiller(world.engine.process, Context(lambda: 60.0))
+        world.invoke("backfiller", {"report": {"run": "r"}})
 
 
 def test_a_repair_holds_its_entries_for_as_long_as_it_may_run() -> None:
     """Its writes come after its entries; a stream's invocation is much shorter."""
     world, hour = World(), HourId(Series("acct-1", "items"), 0)
-    seconds = {}
-    for job in (wiring.aggregator, wiring.reconciler, wiring.backfiller):
-        made = job(world.engine.process, Context(lambda: 800.0))
-        made.pending.touch({hour: None})
+    process = world.engine.process
+    for pending, seconds in (
+        (process.pending(), 90),
+        (Recount(process, lambda: 800.0).pending, 800),
+    ):
+        pending.touch({hour: None})
         (entry,) = world.items("entry").values()
-        seconds[job.__name__] = int(entry["until"]) - int(world.clock.timestamp())
-    assert seconds == {"aggregator": 90, "reconciler": 800, "backfiller": 800}
-
-
-def test_what_is_not_known_of_a_stream_completes_nothing() -> None:
-    until = wiring._complete_until({"items": 5.0, "tasks": None})
-    assert [until(name) for name in ("items", "tasks", "others")] == [5.0, NEVER, NEVER]
+        assert int(entry["until"]) - int(world.clock.timestamp()) == seconds

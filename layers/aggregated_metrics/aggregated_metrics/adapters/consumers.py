@@ -15,11 +15,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from aggregated_metrics.adapters.hour_store import HourStore
 from aggregated_metrics.adapters.observability import Report
 from aggregated_metrics.adapters.pending_hours import Note, PendingHours
+from aggregated_metrics.adapters.settings import Settings
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import ServiceError
 from aggregated_metrics.core.hour import Hour
-from aggregated_metrics.core.metadata import decoded
-from aggregated_metrics.core.models import Models
+from aggregated_metrics.core.metadata import NEVER, decoded
 from aggregated_metrics.core.series import HourId, Series
 
 if TYPE_CHECKING:
@@ -30,8 +30,9 @@ STREAMS = HourId(Series("_streams", "_streams"), 0)
 """Where the as of of every record type is stored: the 60-minute bucket of this hour."""
 _NO_MAPPING = ("no mapping", 0.0)
 
-type AsOf = Mapping[str, float | None]
-"""Record type to the time up to which its stream is known to be applied: epoch seconds."""
+type AsOf = Mapping[str, float]
+"""Record type to the time up to which its stream is known to be applied: epoch seconds, or NEVER.
+Until then its buckets may be completed."""
 type Consumers = Mapping[str, tuple[str, str, float]]
 """Model to its stream, `table/label`; why its changes are not counted now, empty if they are; and
 when its mapping was last modified: epoch seconds."""
@@ -111,17 +112,16 @@ def as_of(
 ) -> AsOf:
     """The time up to which the stream of each record type (`counted`, by model) is applied.
 
-    The least of now and the model's notes. It stays as it is stored, None before the first, while
+    The least of now and the model's notes. It stays as it is stored, NEVER before the first, while
     the stream is not consumed or its mapping was modified less than `hold_seconds` ago: it may
     still be about to read its first batch.
     """
-    known: dict[str, float | None] = {}
+    known: dict[str, float] = {}
     for model, (_, problem, modified) in found.items():
         late = [first for name, first in notes if name == model]
         is_current = not problem and modified <= now - hold_seconds
         for name in counted[model]:
-            until = now if is_current else stored.get(name)
-            known[name] = None if until is None else min(now, until, *late)
+            known[name] = min(now, now if is_current else stored.get(name, NEVER), *late)
     return known
 
 
@@ -132,27 +132,17 @@ def load_as_of(store: HourStore) -> AsOf:
 
 
 def update_as_of(
-    found: Consumers,
-    store: HourStore,
-    pending: PendingHours,
-    models: Models,
-    *,
-    now: float,
-    complete_after: int,
-    hold_seconds: int,
+    found: Consumers, store: HourStore, pending: PendingHours, settings: Settings, now: float
 ) -> AsOf:
-    """Replace what is stored for readers; returns it. One read and one write.
-
-    A bucket may be complete `complete_after` seconds after its end; a late batch, or a modified
-    mapping, holds as of back for `hold_seconds`.
-    """
+    """Replace what is stored for readers; returns it. One read and one write."""
+    hold_seconds, models = settings.hold_seconds, settings.models
     counted = {model.name: model.counts_into for model in models}
-    notes, known = pending.notes(hold_seconds), dict[str, float | None]()
+    notes, known = pending.notes(hold_seconds), dict[str, float]()
 
     def edit(hour: Hour) -> None:
         known.update(as_of(found, counted, notes, _stored(hour), now, hold_seconds))
-        texts = {name: None if t is None else _text(t) for name, t in known.items()}
-        stated = {"asOf": texts, "completeAfter": complete_after, **models.custom}
+        texts = {name: None if t == NEVER else _text(t) for name, t in known.items()}
+        stated = {"asOf": texts, "completeAfter": settings.complete_after, **models.custom}
         bucket = hour.get_or_new(STREAMS.start, buckets.HOUR)
         bucket.given, bucket.parsed, bucket.dirty = json.dumps(stated), None, True
         hour.overlay(bucket)
@@ -167,7 +157,7 @@ def _stored(hour: Hour) -> AsOf:
     given = content.get("asOf") if isinstance(content, Mapping) else None
     times = given.items() if isinstance(given, Mapping) else ()
     known = {name: buckets.time_of(text) for name, text in times}
-    return {name: None if t is None else t.timestamp() for name, t in known.items()}
+    return {name: NEVER if t is None else t.timestamp() for name, t in known.items()}
 
 
 def _text(seconds: float) -> str:

@@ -25,7 +25,7 @@ from aggregated_metrics.adapters.hour_documents import (
 from aggregated_metrics.adapters.retries import Retries, map_concurrently, packed, read_page
 from aggregated_metrics.core.buckets import DAY, HOUR, floor, minute_of
 from aggregated_metrics.core.errors import ConditionFailedError, GraphQLError, ThrottledError
-from aggregated_metrics.core.hour import Bucket, Hour, Write, places_of
+from aggregated_metrics.core.hour import Bucket, Hour, Write
 from aggregated_metrics.core.models import BUILT_IN, Models
 from aggregated_metrics.core.series import BucketId, HourId, Series, composite_key
 
@@ -77,6 +77,8 @@ class Outcome:
             "retries": self.retries,
             "overflowed": self.overflowed,
             "unreadableRecords": len(self.unreadable),
+            "rollupsLeft": len(self.rollups_left),
+            "checkpointsEvicted": self.evicted,
         }
 
 
@@ -306,8 +308,7 @@ class HourStore:
         rows = [row for row in self._rows(hour_id) if _is_bucket(row)]
         readable = {row["compositeKey"] for row in rows}
         keys = [row["compositeKey"] for row in self._rows(hour_id, "compositeKey") if row]
-        ours = places_of(hour_id)
-        return Hour(hour_id, rows, names, [key for key in keys if key in ours.keys() - readable])
+        return Hour(hour_id, rows, names, [key for key in keys if key not in readable])
 
     def _rows(self, hour_id: HourId, selected: str = LOADED) -> list[Any]:
         """Every row under an hour's prefix; null for one that is not given whole."""

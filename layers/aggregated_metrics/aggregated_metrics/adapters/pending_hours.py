@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from itertools import batched, chain, islice
+from itertools import batched, chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -142,9 +142,9 @@ class PendingHours:
         self._put([item | {"until": max(until, known.until if known else 0)}])
         return None
 
-    def due(self, limit: int) -> list[Entry]:
-        """At most `limit` entries that are due, the longest due first."""
-        return list(islice(self._query("entry", "due", _entry), limit))
+    def due(self) -> Iterator[Entry]:
+        """The entries that are due, the longest due first."""
+        return self._query("entry", "due", _entry)
 
     def over(self) -> Iterator[Entry]:
         """The entries whose hours are over, the longest over first."""
@@ -214,8 +214,7 @@ class PendingHours:
     def put_note(self, model: str, shard: str, first: float) -> None:
         """Note that a shard of a model's stream is applied only up to a time (epoch seconds)."""
         key, now = f"note#{model}#{shard}", int(self._now())
-        note = {"hour": key, "kind": "note", "over": now, "model": model, "shard": shard}
-        self._put([note | {"first": first}])
+        self._put([{"hour": key, "kind": "note", "over": now, "model": model, "first": first}])
 
     def notes(self, hold_seconds: int = HOLD_SECONDS) -> list[Note]:
         """The notes that were put within the last seconds."""

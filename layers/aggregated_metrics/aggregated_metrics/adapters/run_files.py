@@ -24,7 +24,7 @@ from uuid import uuid4
 from botocore.exceptions import ClientError
 
 from aggregated_metrics.adapters.retries import map_concurrently
-from aggregated_metrics.core.errors import RunError
+from aggregated_metrics.core.errors import RunError, SettingsError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -79,6 +79,8 @@ class RunFiles:
     """The files of runs; RunError if one does not exist."""
 
     def __init__(self, client: "S3Client", bucket: str) -> None:
+        if not bucket:
+            raise SettingsError("BACKFILL_BUCKET is empty: name the bucket of template.yaml")
         self._client = client
         self._bucket = bucket
 

@@ -17,9 +17,8 @@ import heapq
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import chain, groupby
 from math import inf
 from operator import itemgetter
@@ -28,17 +27,18 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, ValidationError, validate_call
 
 from aggregated_metrics.adapters.observability import Report, logger
-from aggregated_metrics.adapters.pending_hours import OpenCheck, PendingHours
+from aggregated_metrics.adapters.pending_hours import OpenCheck
 from aggregated_metrics.adapters.run_files import Part, Run, RunFiles
 from aggregated_metrics.adapters.source_rows import TableRows
 from aggregated_metrics.core.buckets import DAY, HOUR
 from aggregated_metrics.core.errors import EventError, RunError, UncountableError
 from aggregated_metrics.core.findings import Findings, fitting
 from aggregated_metrics.core.metadata import Pass
-from aggregated_metrics.core.models import Model, Models
+from aggregated_metrics.core.models import Model
 from aggregated_metrics.core.series import HourId, hour_key
 from aggregated_metrics.core.totals import GroupKey, Totals, pack, partition_of, read, unpack
 from aggregated_metrics.jobs.recount import Check, Recount
+from aggregated_metrics.wiring import Process, TimeLeft
 
 PASSES = (1, 2)
 LINES_AT_ONCE = 320
@@ -66,19 +66,16 @@ type _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,80}$")]
 type _Number = Annotated[int, Field(ge=1, le=1000)]
 
 
-@dataclass(frozen=True, slots=True)
 class Backfiller:
-    """Carries out the steps of runs; a table's scanners together use `read_units` a second."""
+    """Carries out the steps of runs."""
 
-    rows: TableRows
-    files: RunFiles
-    recount: Recount
-    pending: PendingHours
-    models: Models
-    clock: Callable[[], datetime]
-    time_left: Callable[[], float]
-    read_units: float
-    concurrency: int
+    def __init__(self, process: Process, time_left: TimeLeft) -> None:
+        self._settings, self._models = process.settings, process.settings.models
+        self._now, self._time_left = process.now, time_left
+        self._rows = TableRows(process.aws("dynamodb"), process.settings.streams)
+        self._files = RunFiles(process.aws("s3"), process.settings.BACKFILL_BUCKET)
+        self._recount = Recount(process, time_left)
+        self._pending = self._recount.pending
 
     def run(self, event: Any) -> Step:
         """Do what the event asks for.
@@ -92,14 +89,14 @@ class Backfiller:
             case {"prepare": {"run": _} as asked}:
                 return self._prepare(asked)
             case {"scan": {"run": name, "pass": number, "model": model, "segment": segment}}:
-                return self._scan(self.files.run(name), number, model, segment)
+                return self._scan(self._files.run(name), number, model, segment)
             case {"gather": {"run": name}}:
-                return self._gather(self.files.run(name))
+                return self._gather(self._files.run(name))
             case {"reduce": {"run": name, "partition": partition} as asked}:
                 after, number = asked.get("after"), asked.get("number", 0)
-                return self._reduce(self.files.run(name), partition, after, number)
+                return self._reduce(self._files.run(name), partition, after, number)
             case {"report": {"run": name}}:
-                return self._report(self.files.run(name))
+                return self._report(self._files.run(name))
         raise EventError(
             "the event is not one of prepare, scan, gather, reduce, report: only the state machine "
             "calls this function, therefore start that (docs/operations.md, Backfill)"
@@ -126,8 +123,10 @@ class Backfiller:
                 f"the plan has {size:,} bytes, and Step Functions takes {MOST_BYTES:,}: ask for "
                 "fewer segments or models"
             )
-        self.files.put(run.name, "run.json", asdict(run))
-        self.files.put(run.name, "checks.json", [each.token for each in self.pending.open_checks()])
+        self._files.put(run.name, "run.json", asdict(run))
+        self._files.put(
+            run.name, "checks.json", [each.token for each in self._pending.open_checks()]
+        )
         return result, {"run": run.name, "segments": len(units)}
 
     @validate_call(config=ConfigDict(strict=True))
@@ -144,20 +143,26 @@ class Backfiller:
 
         Of provisioned capacity at most a quarter is used.
         """
-        tables = self.rows.describe()
+        tables = self._rows.describe()
         chosen = list(dict.fromkeys(models or tables))
         if unknown := [name for name in chosen if name not in tables]:
             raise EventError(f"no table of {unknown[0]!r} is attached: use {', '.join(tables)}")
         cut = {name: segments or _share(tables[name][0], 1, 64) for name in chosen}
-        most = {name: min(self.read_units, (tables[name][1] or inf) / 4) for name in chosen}
+        most = {
+            name: min(self._settings.BACKFILL_READ_UNITS, (tables[name][1] or inf) / 4)
+            for name in chosen
+        }
         return Run(
             run,
             self._now(),
             repair,
             cut,
             partitions or _share(sum(tables[name][0] for name in chosen), 4, 256),
-            {name: most[name] / min(self.concurrency, number) for name, number in cut.items()},
-            sorted(breakdown for name in chosen for breakdown in self.models[name].breakdowns),
+            {
+                name: most[name] / min(self._settings.BACKFILL_CONCURRENCY, number)
+                for name, number in cut.items()
+            },
+            sorted(breakdown for name in chosen for breakdown in self._models[name].breakdowns),
         )
 
     def _scan(self, run: Run, number: int, name: str, segment: int) -> Step:
@@ -166,25 +171,25 @@ class Backfiller:
         If another scanner of the segment was first, the next step continues from its part.
         """
         place = f"{number}/{name}/{segment:04}"
-        part = self.files.last_part(run.name, place)
+        part = self._files.last_part(run.name, place)
         done = part is not None and part.done
         if part is None or not part.done:
             part, blocks = self._scan_part(run, name, segment, part)
-            done = self.files.put_part(run.name, place, part, blocks) and part.done
+            done = self._files.put_part(run.name, place, part, blocks) and part.done
         return {"done": done}, {"run": run.name, "model": name, "scanned": part.rows}
 
     def _scan_part(
         self, run: Run, name: str, segment: int, last: Part | None
     ) -> tuple[Part, list[bytes]]:
         """A part and its blocks."""
-        model, totals, began = self.models[name].only(run.breakdowns), Totals(), self._now()
+        model, totals, began = self._models[name].only(run.breakdowns), Totals(), self._now()
         uncountable = Counter[str]()
         number, key, rows = (last.number + 1, last.next, last.rows) if last else (0, None, 0)
         full, of, rate = rows + ROWS_A_PART, run.segments[name], run.read_units[name]
-        for page, following in self.rows.pages(model, segment, of, key, rate):
+        for page, following in self._rows.pages(model, segment, of, key, rate):
             count(model, page, totals, uncountable)
             key, rows = following, rows + len(page)
-            if rows >= full or len(totals) >= MINUTES_A_PART or self.time_left() < _SCAN_SPARE:
+            if rows >= full or len(totals) >= MINUTES_A_PART or self._time_left() < _SCAN_SPARE:
                 break
         part = Part(name, number, key, rows, began, self._now(), dict(uncountable))
         return part, pack(totals, name, run.partitions)
@@ -193,10 +198,10 @@ class Backfiller:
         first, second = (self._parts(run, number) for number in PASSES)
         passes = {model: (_span(first[model]), _span(second[model])) for model in run.segments}
         for model, (one, other) in passes.items():
-            if other.began - one.ended < self.recount.settle_seconds:
+            if other.began - one.ended < self._settings.SETTLE_SECONDS:
                 raise RunError(
                     f"the second pass over {model} began {other.began - one.ended:.1f} s after "
-                    f"the first had ended: SETTLE_SECONDS is {self.recount.settle_seconds}"
+                    f"the first had ended: SETTLE_SECONDS is {self._settings.SETTLE_SECONDS}"
                 )
         parts = list(chain.from_iterable(second.values()))
         rows = sum(part.rows for part in parts if part.done)
@@ -204,13 +209,13 @@ class Backfiller:
         for part in parts:
             uncountable.update(part.uncountable)
         gathered = {"passes": passes, "rows": rows, "uncountable": uncountable}
-        self.files.put(run.name, "gathered.json", gathered)
+        self._files.put(run.name, "gathered.json", gathered)
         return {"run": run.name}, {"run": run.name, "scanned": rows}
 
     def _parts(self, run: Run, number: int) -> dict[str, list[Part]]:
         """A pass's parts by model, if every segment has been read to its end."""
         found: dict[str, list[Part]] = {model: [] for model in run.segments}
-        for part in self.files.parts(run.name, number):
+        for part in self._files.parts(run.name, number):
             found[part.model].append(part)
         for model, segments in run.segments.items():
             if (ended := sum(part.done for part in found[model])) != segments:
@@ -227,13 +232,13 @@ class Backfiller:
         """
         found: dict[str, Any] = {}
         begin = last = GroupKey(*after) if after else None
-        passes = self.files.get(run.name, "gathered.json")["passes"]
+        passes = self._files.get(run.name, "gathered.json")["passes"]
         checks, done = self._checks(run, partition), True
         try:
             for window in _windows(self._lines(run, partition, checks), begin):
                 self._settle(run, window, passes, checks, found)
                 _, (*_, last), _ = window
-                if self.time_left() < _REDUCE_SPARE:
+                if self._time_left() < _REDUCE_SPARE:
                     done = False
                     break
         except Exception as error:
@@ -241,7 +246,7 @@ class Backfiller:
                 raise
             logger.warning("a partition continues in another step", extra={"reason": str(error)})
             done = False
-        self.files.put(run.name, f"reduced/{partition:04}-{number:04}.json", found)
+        self._files.put(run.name, f"reduced/{partition:04}-{number:04}.json", found)
         following = {"run": run.name, "partition": partition, "after": last, "number": number + 1}
         # Its numbers are measured by step, therefore none waits for the report.
         numbers = {name: value for name, value in found.items() if isinstance(value, int)}
@@ -251,11 +256,11 @@ class Backfiller:
 
     def _checks(self, run: Run, partition: int) -> _Checks:
         """The open checks of a partition that are as they were before pass 1."""
-        tokens = frozenset(self.files.get(run.name, "checks.json"))
+        tokens = frozenset(self._files.get(run.name, "checks.json"))
         found: dict[GroupKey, list[OpenCheck]] = defaultdict(list)
-        for check in self.pending.open_checks():
+        for check in self._pending.open_checks():
             (account_id, record_type, *_), start = check.hour
-            model = self.models.of(record_type)
+            model = self._models.of(record_type)
             is_ours = partition_of(account_id, start, run.partitions) == partition
             if model and model.name in run.segments and is_ours and check.token in tokens:
                 found[GroupKey(model.name, account_id, start)].append(check)
@@ -266,7 +271,7 @@ class Backfiller:
         blocks = (
             _numbered(number, block)
             for number in PASSES
-            for block in self.files.blocks(run.name, number, partition)
+            for block in self._files.blocks(run.name, number, partition)
         )
         of_checks = ((key, 0, b"") for key in sorted(checks))
         return heapq.merge(*blocks, of_checks, key=itemgetter(0))
@@ -283,7 +288,7 @@ class Backfiller:
             _, account_id, day = key.day
             first = before.hour + HOUR if before is not None and before.day == key.day else day
             spans.setdefault((account_id, day), [first, 0])[1] = key.hour + HOUR
-        return self.recount.store.stored_hours(
+        return self._recount.store.stored_hours(
             (account_id, name, first, end)
             for (account_id, _), (first, end) in spans.items()
             for name in model.counts_into
@@ -302,7 +307,7 @@ class Backfiller:
         Stored ones without rows are compared too.
         """
         before, keys, totals = window
-        model = self.models[keys[0].model].only(run.breakdowns)  # in both passes alike
+        model = self._models[keys[0].model].only(run.breakdowns)  # in both passes alike
         first, second = (Pass(*each) for each in passes[model.name])
         known = {check.hour: check for key in keys for check in checks.get(key, ())}
         counted = totals[0].hours() | totals[1].hours()
@@ -314,7 +319,7 @@ class Backfiller:
         try:
             if over:
                 over.sort(key=hour_key)
-                self.recount.settle(over, totals, (first, second), check)
+                self._recount.settle(over, totals, (first, second), check)
         except Exception:
             repaired = check.findings.repaired
             add_found(found, {"driftCount": repaired, "repaired": repaired})
@@ -324,18 +329,18 @@ class Backfiller:
     def _expect(self, hours: Iterable[HourId], totals: Iterable[Totals]) -> None:
         """Leave hours with rows that were not over when pass 1 began to a later check."""
         due = dict.fromkeys(hours, int(self._now()))
-        self.pending.touch(due)
+        self._pending.touch(due)
         for hour in due:
             minutes = chain.from_iterable(each.hour(hour).values() for each in totals)
-            is_listed = self.models.lists(hour.series.record_type)
+            is_listed = self._models.lists(hour.series.record_type)
             if not is_listed or any(any(total.unindexed) for total in minutes):
-                self.pending.open_check(hour, _UNINDEXED, deferred=True)
+                self._pending.open_check(hour, _UNINDEXED, deferred=True)
 
     def _report(self, run: Run) -> Step:
         whole = Findings().as_result()
-        for found in self.files.reduced(run.name):
+        for found in self._files.reduced(run.name):
             add_found(whole, found)
-        gathered = self.files.get(run.name, "gathered.json")
+        gathered = self._files.get(run.name, "gathered.json")
         uncountable = Counter[str](gathered["uncountable"])
         whole |= {
             "run": run.name,
@@ -345,11 +350,8 @@ class Backfiller:
             "uncountableCount": uncountable.total(),
             "uncountable": {reason[:200]: n for reason, n in uncountable.most_common(_REASONS)},
         }
-        self.files.put(run.name, "report.json", whole)
+        self._files.put(run.name, "report.json", whole)
         return whole, {"run": run.name, "uncountable": uncountable.total()}
-
-    def _now(self) -> float:
-        return self.clock().timestamp()
 
 
 def count(

@@ -10,25 +10,24 @@ entries for the hours of a batch that aged out.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 from itertools import islice
 from typing import Any
 
 from aggregated_metrics.adapters.observability import Report, logger
-from aggregated_metrics.adapters.pending_hours import Entry, PendingHours
-from aggregated_metrics.adapters.queues import Message, Queue, record_of, send_rejects
+from aggregated_metrics.adapters.pending_hours import Entry
+from aggregated_metrics.adapters.queues import Message, failed_batch, record_of, send_rejects
 from aggregated_metrics.adapters.retries import map_concurrently
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.changes import Batch, fold
 from aggregated_metrics.core.errors import AggregatedMetricsError, EventError, RunError
 from aggregated_metrics.core.findings import Findings
-from aggregated_metrics.core.models import Models
 from aggregated_metrics.core.series import HourId, Series
 from aggregated_metrics.jobs.passes import Wanted
 from aggregated_metrics.jobs.recount import NOT_REACHED, REPAIRS_OFF, Check, Recount
+from aggregated_metrics.wiring import Process, TimeLeft
 
 MOST_ENTRIES = 100_000
 """One run reads at most so many pending hours; the next run continues."""
@@ -48,28 +47,16 @@ _NAMES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
 class Reconciler:
-    """Carries out the reconciler's events.
+    """Carries out the reconciler's events."""
 
-    Attributes:
-        rows_limit: how many rows the hourly check reads of an account and model.
-        models: those that are counted, with the breakdowns that are switched on.
-        failed_batch: reads the event of a failed batch, by its note.
-        grace: seconds after its end at which a bucket may be complete.
-    """
-
-    recount: Recount
-    pending: PendingHours
-    quarantine: Queue
-    failed_batches: Queue
-    failed_batch: Callable[[str], Any]
-    models: Models
-    source_tables: Mapping[str, str]
-    clock: Callable[[], datetime]
-    time_left: Callable[[], float]
-    grace: int
-    rows_limit: int
+    def __init__(self, process: Process, time_left: TimeLeft) -> None:
+        self._process = process
+        self._models = process.settings.models
+        self._now, self._time_left = process.now, time_left
+        self._recount = Recount(process, time_left)
+        self._pending = self._recount.pending
+        self._quarantine = process.queue("QUARANTINE_QUEUE_URL")
 
     def run(self, event: Any, report: Report) -> dict[str, Any]:
         """Do what the event asks for; gives the result, and fills the report whatever happens.
@@ -80,7 +67,7 @@ class Reconciler:
             AggregatedMetricsError: something could not be done; what was repaired is valid.
         """
         kind, asked, repair = _asked(event)
-        check = Check(repair, self.rows_limit)
+        check = Check(repair, self._process.settings.CHECK_ROWS_LIMIT)
         try:
             match kind:
                 case "range":
@@ -94,7 +81,7 @@ class Reconciler:
                     try:
                         self._expect_failed_batches(report)
                     finally:  # whatever is wrong with the queue, the hours are checked
-                        self._check(self.pending.over(), check)
+                        self._check(self._pending.over(), check)
         finally:
             report.update(_numbers(check.findings, kind))
             if kind == "hourly":
@@ -110,11 +97,11 @@ class Reconciler:
 
     def _check(self, found: Iterable[Entry], check: Check) -> None:
         """Check the hours of these entries, all of which are over."""
-        is_counted = partial(self.pending.is_counted, models=self.models)
+        is_counted = partial(self._pending.is_counted, models=self._models)
         entries = filter(is_counted, list(islice(found, MOST_ENTRIES)))
         check.entries = {entry.hour: entry for entry in entries}
-        check.checks = {each.hour: each for each in filter(is_counted, self.pending.open_checks())}
-        yesterday = self.clock().timestamp() - _DAY_SECONDS
+        check.checks = {each.hour: each for each in filter(is_counted, self._pending.open_checks())}
+        yesterday = self._now() - _DAY_SECONDS
         waiting, first = set[HourId](), set[HourId]()
         for hour, known in check.checks.items():
             if known.reason == NOT_REACHED:
@@ -123,12 +110,12 @@ class Reconciler:
                 waiting.add(hour)
         todo = [hour for hour in check.entries if hour not in waiting]
         wanted = self._wanted(sorted(todo, key=lambda hour: hour not in first))
-        self.recount.check(wanted, check)
+        self._recount.check(wanted, check)
 
     def _entries(self, hours: Collection[HourId], findings: Findings) -> Iterator[Entry]:
         """The entries of these hours; an hour that is not over is only named."""
-        now = self.clock().timestamp()
-        for entry, _ in map_concurrently(self.pending.find, sorted(hours, key=str)):
+        now = self._now()
+        for entry, _ in map_concurrently(self._pending.find, sorted(hours, key=str)):
             if entry is not None and entry.over <= now:
                 yield entry
             elif entry is not None:
@@ -138,20 +125,20 @@ class Reconciler:
         """The hours by account and model, in the order of their first ones."""
         groups: dict[tuple[str, str], list[HourId]] = {}
         for hour in hours:
-            if model := self.models.of(hour.series.record_type):
+            if model := self._models.of(hour.series.record_type):
                 groups.setdefault((hour.series.account_id, model.name), []).append(hour)
         return [
-            Wanted(self.models[name], account_id, {}).only(group)
+            Wanted(self._models[name], account_id, {}).only(group)
             for (account_id, name), group in groups.items()
         ]
 
     def _open_checks(self) -> Report:
         """What no check could settle, for the alarms; deferred hours by the models to backfill."""
-        oldest = now = self.clock().timestamp()
+        oldest = now = self._now()
         deferred = Counter[str]()
-        for check in self.pending.open_checks():
+        for check in self._pending.open_checks():
             if check.deferred:
-                model = self.models.of(check.hour.series.record_type)
+                model = self._models.of(check.hour.series.record_type)
                 deferred[model.name if model else ""] += 1
             else:
                 oldest = min(oldest, check.since)
@@ -164,15 +151,17 @@ class Reconciler:
     # Ranges ---------------------------------------------------------------------------------------
 
     def _range(self, asked: Mapping[str, Any], check: Check) -> None:
-        account_id, starts = _hours(asked, until=self.clock().timestamp() - self.grace)
+        account_id, starts = _hours(
+            asked, until=self._now() - self._process.settings.complete_after
+        )
         check.rows_limit = RANGE_ROWS
         wanted = []
         for model, names in self._by_model(asked).items():
-            by_breakdown = [name for name in names if name in self.models.breakdowns]
+            by_breakdown = [name for name in names if name in self._models.breakdowns]
             series = [Series(account_id, name) for name in names if name not in by_breakdown]
             hours = {start: [HourId(each, start) for each in series] for start in starts}
-            wanted.append(Wanted(self.models[model], account_id, hours, by_breakdown))
-        self.recount.check(wanted, check)
+            wanted.append(Wanted(self._models[model], account_id, hours, by_breakdown))
+        self._recount.check(wanted, check)
         check.findings.not_reached = [
             f"{name}: count its whole table: aggregated-metrics backfill --models "
             f"{name.rpartition(' ')[2]}"
@@ -182,15 +171,15 @@ class Reconciler:
     def _by_model(self, asked: Mapping[str, Any]) -> dict[str, list[str]]:
         """The record types of a range, by model; without any all that an index lists."""
         given = asked.get("recordTypes") or [
-            name for model in self.models if model.listing for name in model.counts_into
+            name for model in self._models if model.listing for name in model.counts_into
         ]
         if isinstance(given, str) or not isinstance(given, Sequence):
             raise EventError(f"recordTypes is {given!r}, not a list such as ['items', 'tasks']")
         found: dict[str, list[str]] = {}
         for name in dict.fromkeys(given):
-            model = self.models.of(str(name))
+            model = self._models.of(str(name))
             if model is None:
-                known = ", ".join((*self.models.record_types, *self.models.breakdowns))
+                known = ", ".join((*self._models.record_types, *self._models.breakdowns))
                 raise EventError(f"nothing counts the record type {name!r}: use {known}")
             if model.listing is None:
                 raise EventError(
@@ -210,16 +199,17 @@ class Reconciler:
         Raises:
             AggregatedMetricsError: the first failure, when all batches have been tried.
         """
+        queue, objects = self._process.queue("FAILED_BATCHES_QUEUE_URL"), self._process.aws("s3")
         hours: set[HourId] = set()
         errors: list[AggregatedMetricsError] = []
         number = uncountable = 0
-        while self.time_left() > _SPARE_SECONDS and (notes := self.failed_batches.receive(1)):
+        while self._time_left() > _SPARE_SECONDS and (notes := queue.receive(1)):
             try:
-                batch = self._expect(self.failed_batch(notes[0][0]), LOST)
+                batch = self._expect(failed_batch(objects, notes[0][0]), LOST)
                 hours |= batch.hours.keys()
-                now, kept = self.clock(), self.models.attributes
-                uncountable += send_rejects(self.quarantine, batch.rejects, now, kept)
-                self.failed_batches.delete(notes)
+                now, kept = self._process.clock(), self._models.attributes
+                uncountable += send_rejects(self._quarantine, batch.rejects, now, kept)
+                queue.delete(notes)
                 number += 1
             except AggregatedMetricsError as error:
                 logger.warning(
@@ -233,7 +223,7 @@ class Reconciler:
 
     def _redrive(self, check: Check, report: Report) -> None:
         """Give the hours of quarantined records entries, and check them; uncountable ones stay."""
-        messages = self.quarantine.receive(MOST_MESSAGES)
+        messages = self._quarantine.receive(MOST_MESSAGES)
         hours: set[HourId] = set()
         countable: list[Message] = []
         for message in messages:
@@ -242,20 +232,20 @@ class Reconciler:
                 hours |= batch.hours.keys()
                 countable += [] if batch.rejects else [message]
         done = countable if check.repair else []
-        self.quarantine.delete(done)
-        self.quarantine.release([each for each in messages if each not in done])
+        self._quarantine.delete(done)
+        self._quarantine.release([each for each in messages if each not in done])
         check.findings.still_uncountable = len(messages) - len(countable)
         report["redriven"] = len(done)
         self._check(self._entries(hours, check.findings), check)
 
     def _expect(self, event: Any, reason: str) -> Batch:
         """Have the hours of records checked: by a Scan, where no index lists a row."""
-        batch = fold(event, self.models, self.source_tables)
+        batch = fold(event, self._models, self._process.settings.SOURCE_TABLES)
         unindexed = batch.unindexed_hours()
 
         def expect(hour: HourId) -> None:
-            deferred = hour in unindexed or not self.models.lists(hour.series.record_type)
-            self.pending.expect(hour, reason, deferred=deferred)
+            deferred = hour in unindexed or not self._models.lists(hour.series.record_type)
+            self._pending.expect(hour, reason, deferred=deferred)
 
         list(map_concurrently(expect, sorted(batch.hours, key=str)))
         return batch

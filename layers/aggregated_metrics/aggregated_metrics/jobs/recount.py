@@ -13,22 +13,24 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from functools import partial
+from datetime import timedelta
+from functools import cached_property, partial
 from itertools import batched, chain
 
-from aggregated_metrics.adapters.hour_store import HOURS_PER_LOAD, HourStore
+from aggregated_metrics.adapters import source_rows
+from aggregated_metrics.adapters.consumers import AsOf, load_as_of
+from aggregated_metrics.adapters.hour_store import HOURS_PER_LOAD
 from aggregated_metrics.adapters.observability import logger
-from aggregated_metrics.adapters.pending_hours import Entry, OpenCheck, PendingHours
+from aggregated_metrics.adapters.pending_hours import Entry, OpenCheck
 from aggregated_metrics.adapters.retries import map_concurrently
 from aggregated_metrics.core import buckets, findings
 from aggregated_metrics.core.findings import Counted, Findings, Verdict
 from aggregated_metrics.core.hour import Hour
-from aggregated_metrics.core.metadata import Pass, counted_until
-from aggregated_metrics.core.models import Models
+from aggregated_metrics.core.metadata import NEVER, Pass, counted_until
 from aggregated_metrics.core.series import HourId
 from aggregated_metrics.core.totals import Totals
 from aggregated_metrics.jobs.passes import IndexPass, ListRows, Part, Wanted
+from aggregated_metrics.wiring import Process, TimeLeft
 
 SPARE_SECONDS = 30.0
 """Kept at the end, for what must be saved and reported."""
@@ -65,28 +67,20 @@ class Check:
     findings: Findings = field(default_factory=Findings)
 
 
-@dataclass(frozen=True, slots=True)
 class Recount:
-    """Compares hours with their rows, and repairs them.
+    """Compares hours with their rows, and repairs them."""
 
-    Attributes:
-        grace: seconds after its end at which a bucket may be complete.
-        settle_seconds: between the passes.
-        complete_until: of a record type, until when its stream is applied (epoch seconds).
-        lifetimes: model to how many days its rows live.
-    """
+    def __init__(self, process: Process, time_left: TimeLeft) -> None:
+        self.store = process.store(time_left)
+        self.pending = process.pending(time_left)
+        self.settings = process.settings
+        self.clock, self.sleep, self.now = process.clock, process.sleep, process.now
+        self.time_left = time_left
+        self._pages: ListRows = partial(source_rows.index_pages, self.store.execute)
 
-    store: HourStore
-    pages: ListRows
-    pending: PendingHours
-    models: Models
-    clock: Callable[[], datetime]
-    sleep: Callable[[float], None]
-    time_left: Callable[[], float]
-    grace: int
-    settle_seconds: float
-    complete_until: Callable[[str], float]
-    lifetimes: Mapping[str, float]
+    @cached_property
+    def _as_of(self) -> AsOf:
+        return load_as_of(self.store)
 
     # Through an index -----------------------------------------------------------------------------
 
@@ -96,19 +90,19 @@ class Recount:
         Each account and model fails alone.
         """
         found: list[tuple[Wanted, dict[HourId, Marks], Pass]] = []
-        reserved = SPARE_SECONDS + self.settle_seconds
+        reserved = SPARE_SECONDS + self.settings.SETTLE_SECONDS
         for each in wanted:
             with _alone(each, check.findings):
-                began = self._now()
+                began = self.now()
                 # As much again is reserved for the second pass.
                 seconds = (self.time_left() - reserved) / 2
-                reading = IndexPass(self.pages, each, self.clock, check.rows_limit, seconds)
+                reading = IndexPass(self._pages, each, self.clock, check.rows_limit, seconds)
                 marks = self._first_pass(reading, check, is_first=each is wanted[0])
                 if marks:
-                    found.append((each, marks, Pass(began, self._now())))
-                    reserved += self._now() - began
+                    found.append((each, marks, Pass(began, self.now())))
+                    reserved += self.now() - began
         if found:
-            self.sleep(max(0.0, found[-1][-1].ended + self.settle_seconds - self._now()))
+            self.sleep(max(0.0, found[-1][-1].ended + self.settings.SETTLE_SECONDS - self.now()))
         for each, marks, first in found:
             with _alone(each, check.findings):
                 self._second_pass(each, marks, first, check)
@@ -118,17 +112,16 @@ class Recount:
     ) -> dict[HourId, Marks]:
         """Read an account's rows, compare each hour once, and be done with those that are right."""
         found: dict[HourId, Marks] = {}
-        began = self._now()
+        began = self.now()
         for hours, totals in self._parts(reading, check, is_first=is_first):
-            compare = partial(self._compare, totals=totals, reading=reading)
+            compare = partial(self._compare, totals, reading)
             for part in map_concurrently(compare, _groups(hours)):
                 found |= self._sort(part, began, check)
         return found
 
     def _compare(
-        self, hours: Sequence[HourId], totals: Totals, reading: IndexPass
+        self, totals: Totals, reading: IndexPass, hours: Sequence[HourId]
     ) -> list[_Compared]:
-        """Load some hours, and compare them with the totals of one pass."""
         return [self._compare_one(hour, totals, reading) for hour in self.store.load(hours)]
 
     def _compare_one(self, hour: Hour, totals: Totals, reading: IndexPass) -> _Compared:
@@ -142,7 +135,7 @@ class Recount:
         marks = array("Q", chain.from_iterable(pairs))
         is_right = not (marks or hour.wrong_rollups() or any(bucket.unreadable for bucket in hour))
         number = len(totals.hour(hour.id).keys() | {b.start for b in hour if b.size == 1})
-        is_complete = hour.due(self.grace) is None
+        is_complete = hour.due(self.settings.complete_after) is None
         return hour.id, None if is_right else marks, number, len(left), is_complete
 
     def _sort(self, part: Iterable[_Compared], began: float, check: Check) -> dict[HourId, Marks]:
@@ -170,11 +163,11 @@ class Recount:
         self, wanted: Wanted, marks: Mapping[HourId, Marks], first: Pass, check: Check
     ) -> None:
         """Count the differing minutes again, and settle those of which both passes are equal."""
-        began = self._now()
+        began = self.now()
         until = counted_until(first, Pass(began, began))
         again = wanted.only(hour for hour, minutes in marks.items() if minutes)
         seconds = self.time_left() - SPARE_SECONDS
-        reading = IndexPass(self.pages, again, self.clock, check.rows_limit, seconds)
+        reading = IndexPass(self._pages, again, self.clock, check.rows_limit, seconds)
         rollups = [hour for hour, minutes in marks.items() if not minutes]  # they need no rows
         parts = self._parts(reading, check, is_first=False)
         for hours, totals in chain([(rollups, Totals())], parts):
@@ -252,7 +245,8 @@ class Recount:
             hour.set_minute(minute, rows.indexed, unindexed, work.until)
         if verdict.drift:
             hour.roll_up()
-            hour.close(self.complete_until(hour.id.series.record_type), self.grace)
+            until = self._as_of.get(hour.id.series.record_type, NEVER)
+            hour.close(until, self.settings.complete_after)
 
     def _claim(self, work: "_Work", hours: Sequence[Hour]) -> None:
         """Put the entries before the hours are written, like every writer."""
@@ -274,7 +268,7 @@ class Recount:
         if check.repair and not is_left_out:
             check.findings.repaired += len(verdict.drift)
         check.findings.in_flux += len(verdict.in_flux)
-        is_listed = self.models.lists(hour.id.series.record_type)
+        is_listed = self.settings.models.lists(hour.id.series.record_type)
         if verdict.deferred or (verdict.in_flux and not is_listed):
             self._defer(hour.id, UNINDEXED, check)
         if verdict.in_flux:
@@ -283,7 +277,7 @@ class Recount:
             self._keep(hour.id, REPAIRS_OFF, check)
         elif is_left_out:
             self._keep(hour.id, UNREADABLE, check)
-        elif hour.due(self.grace) is None:
+        elif hour.due(self.settings.complete_after) is None:
             claimed = work.claims.pop(hour.id, None)
             self._forget([hour.id], work.began, check, claimed, scan=work.scan)
 
@@ -322,13 +316,10 @@ class Recount:
 
     def _is_expired(self, hour: HourId) -> bool:
         """Whether rows of its age are gone by themselves: what happened still happened."""
-        model = self.models.of(hour.series.record_type)
-        days = self.lifetimes.get(model.name) if model else None
+        model = self.settings.models.of(hour.series.record_type)
+        days = self.settings.SOURCE_LIFETIME_DAYS.get(model.name) if model else None
         ended = buckets.to_datetime(hour.start)
         return days is not None and ended < self.clock() - timedelta(days=days)
-
-    def _now(self) -> float:
-        return self.clock().timestamp()
 
 
 @dataclass(slots=True)

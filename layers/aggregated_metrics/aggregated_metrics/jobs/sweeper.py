@@ -1,17 +1,21 @@
-"""What bucket_sweeper does: visits the hours that are due and completes what has elapsed."""
+"""What bucket_sweeper does: visits the hours that are due and completes what has elapsed.
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from itertools import batched, chain
+First it asks how far the streams are applied, and stores that for the readers of counts.
+"""
+
+from collections.abc import Sequence
+from itertools import batched, chain, islice
 from typing import TYPE_CHECKING
 
-from aggregated_metrics.adapters.hour_store import HOURS_PER_LOAD, HourStore, Outcome
+from aggregated_metrics.adapters import consumers
+from aggregated_metrics.adapters.consumers import AsOf
+from aggregated_metrics.adapters.hour_store import HOURS_PER_LOAD, Outcome
 from aggregated_metrics.adapters.observability import Report
-from aggregated_metrics.adapters.pending_hours import Entry, PendingHours
+from aggregated_metrics.adapters.pending_hours import Entry
 from aggregated_metrics.adapters.retries import map_concurrently
 from aggregated_metrics.core.hour import Hour
-from aggregated_metrics.core.models import Models
+from aggregated_metrics.core.metadata import NEVER
+from aggregated_metrics.wiring import Process, TimeLeft
 
 if TYPE_CHECKING:
     from aggregated_metrics.core.series import BucketId, HourId
@@ -21,103 +25,118 @@ SWEEP_SECONDS = 60
 """Between two sweeps: as of that is older stands still."""
 _SPARE_SECONDS = 5.0
 
-type _Visited = tuple[Outcome, int, Exception | None]
-"""An outcome, how many buckets have become complete, and why the visit failed."""
 
+def sweep(process: Process, time_left: TimeLeft, report: Report) -> None:
+    """Ask how far the streams are applied, and visit every hour that is due.
 
-@dataclass(frozen=True, slots=True)
-class Sweeper:
-    """Completes elapsed buckets, `grace` seconds after their end, as far as streams are applied.
-
-    An hour that may not be completed yet is due again after `hold_seconds`, behind the others.
+    Raises:
+        ServiceError: what consumes the streams, or which hours are due, is not known.
+        AggregatedMetricsError: the first hour's that could not be visited; the others were.
     """
+    as_of: AsOf = {}
+    try:
+        as_of = _ask_streams(process, time_left, report)
+    finally:  # run both even if one fails; without as of nothing is completed
+        Sweeper(process, time_left, as_of).sweep(report)
 
-    store: HourStore
-    pending: PendingHours
-    models: Models
-    clock: Callable[[], datetime]
-    grace: int
-    time_left: Callable[[], float]
-    complete_until: Callable[[str], float]
-    hold_seconds: int
+
+def _ask_streams(process: Process, time_left: TimeLeft, report: Report) -> AsOf:
+    settings, aws = process.settings, process.aws
+    found = consumers.consumers(
+        aws("lambda"), aws("dynamodb"), settings.STREAM_FUNCTION, settings.streams
+    )
+    report.update(consumers.not_consumed(found))
+    store, pending, now = process.store(time_left), process.pending(), process.now()
+    return consumers.update_as_of(found, store, pending, settings, now)
+
+
+class Sweeper:
+    """Completes elapsed buckets, grace after their end, as far as their streams are applied."""
+
+    def __init__(self, process: Process, time_left: TimeLeft, as_of: AsOf) -> None:
+        self._store, self._pending = process.store(time_left), process.pending()
+        self._models, self._grace = process.settings.models, process.settings.complete_after
+        self._hold_seconds = process.settings.hold_seconds
+        self._now = process.now
+        self._time_left = time_left
+        self._as_of = as_of
+        self._completed: set[BucketId] = set()
+        self._errors: list[Exception] = []
 
     def sweep(self, report: Report) -> None:
         """Visit every hour that is due: rollups become sums, elapsed buckets complete.
 
         What does not fit into the time stays due for the next run.
-
-        Raises:
-            ServiceError: the table of pending hours did not answer.
-            AggregatedMetricsError: the first hour's that could not be visited; the others were.
         """
-        entries = self.pending.due(HOURS_PER_RUN)
-        now = self.clock().timestamp()
-        counted = [entry for entry in entries if self.pending.is_counted(entry, self.models)]
+        entries = list(islice(self._pending.due(), HOURS_PER_RUN))
+        now = self._now()
+        counted = [entry for entry in entries if self._pending.is_counted(entry, self._models)]
         groups = list(batched(counted, HOURS_PER_LOAD, strict=False))
-        outcome, completed, errors = Outcome(), 0, list[Exception]()
-        for part, number, error in chain.from_iterable(map_concurrently(self._visit, groups)):
+        outcome = Outcome()
+        for part in chain.from_iterable(map_concurrently(self._visit, groups)):
             outcome.add(part)
-            completed += number
-            errors += [error] if error else []
         oldest = now - (entries[0].due or now) if entries else 0.0
         report |= {
             "due": len(entries),
             "swept": outcome.hours,
-            "completed": completed,
+            "completed": len(self._completed & outcome.saved),
             "waiting": len(entries) - outcome.hours,
             "oldestPendingSeconds": max(0.0, round(oldest, 1)),
             **outcome.as_report(),
-            "failedHours": len(errors),
+            "failedHours": len(self._errors),
         }
-        if errors:
-            raise errors[0]
+        if self._errors:
+            raise self._errors[0]
 
-    def _visit(self, entries: Sequence[Entry]) -> list[_Visited]:
+    def _visit(self, entries: Sequence[Entry]) -> list[Outcome]:
         """Visit a group of hours; where that fails, hour by hour: one bad hour costs no other."""
-        if self.time_left() < _SPARE_SECONDS:
+        if self._time_left() < _SPARE_SECONDS:
             return []
         try:
-            return [(*self._complete(entries), None)]
+            return [self._complete(entries)]
         except Exception as error:  # noqa: BLE001 - whatever it is, the other hours go on
             if len(entries) == 1:
-                return [(Outcome(), 0, error)]
+                self._errors.append(error)
+                return []
             return [*chain.from_iterable(self._visit([entry]) for entry in entries)]
 
-    def _complete(self, entries: Sequence[Entry]) -> tuple[Outcome, int]:
-        """Complete what has elapsed of some hours; how many buckets that were."""
+    def _complete(self, entries: Sequence[Entry]) -> Outcome:
+        """Complete what has elapsed of some hours."""
         dues: dict[HourId, int | None] = {}
-        completed: set[BucketId] = set()
 
         def close(hour: Hour) -> None:
             hour.roll_up()
             elapsing = [bucket for bucket in hour if not bucket.complete]
-            hour.close(self.complete_until(hour.id.series.record_type), self.grace)
-            completed.update((hour.id, b.size, b.start) for b in elapsing if b.complete)
+            hour.close(self._until(hour.id), self._grace)
+            self._completed.update((hour.id, b.size, b.start) for b in elapsing if b.complete)
 
         def done(hour: Hour) -> None:
             # A minute that cannot be read is replaced by a check: nothing to come again for.
-            dues[hour.id] = None if hour.has_unreadable_minutes else hour.due(self.grace)
+            dues[hour.id] = None if hour.has_unreadable_minutes else hour.due(self._grace)
 
         # 1. The buckets first. Dead after it: the hours are still due, and nothing is left to be
         #    written when they are visited again.
-        outcome = self.store.update([entry.hour for entry in entries], close, done=done)
+        outcome = self._store.update([entry.hour for entry in entries], close, done=done)
         # 2. Then the entries, each unless its hour was touched meanwhile: a writer that touched it
         #    is still to come. A rollup that is left keeps its hour due.
         for entry in entries:
             if entry.hour not in outcome.rollups_left:
-                self.pending.reschedule(entry, self._next(entry, dues[entry.hour]))
-        return outcome, len(completed & outcome.saved)
+                self._pending.reschedule(entry, self._next(entry, dues[entry.hour]))
+        return outcome
 
     def _next(self, entry: Entry, due: int | None) -> int | None:
         """When to visit an hour again: not once all is complete, and no writer is about to write.
 
         Before the hour is over a process that has touched it may write it without a new touch.
         """
-        now = int(self.clock().timestamp())
+        now = int(self._now())
         if due is not None:
-            until = self.complete_until(entry.hour.series.record_type)
-            # What has elapsed since as of was asked for: the next sweep completes it.
-            is_held = due <= now and until < now - SWEEP_SECONDS
-            return now + self.hold_seconds if is_held else due
+            # What has elapsed since as of was asked for: the next sweep completes it. An hour that
+            # may not be completed yet comes behind the others.
+            is_held = due <= now and self._until(entry.hour) < now - SWEEP_SECONDS
+            return now + self._hold_seconds if is_held else due
         quiet = max(entry.until, entry.over)
         return quiet if quiet > now else None
+
+    def _until(self, hour: "HourId") -> float:
+        return self._as_of.get(hour.series.record_type, NEVER)

@@ -126,7 +126,6 @@ def walk_backfill(
                 pass
         if number == 1:
             wait()
-    step(gather={"run": asked["run"]})
     for following in plan["partitions"]:
         while following:
             following = step(reduce=following)["next"]  # noqa: PLW2901

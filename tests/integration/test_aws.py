@@ -239,6 +239,10 @@ def test_a_part_is_written_once_and_read_by_range(files: RunFiles) -> None:
     found = files.last_part("run", place)
     assert found is not None
     assert (found.rows, found.done) == (7, True)
-    assert [files.blocks("run", 1, n) for n in range(3)] == [[b"one"], [b""], [b"3"]]
-    files.put("run", "gathered.json", {"a": 1})
-    assert files.get("run", "gathered.json") == {"a": 1}
+    assert [files.blocks("run", files.parts("run", 1), n) for n in range(3)] == [
+        [b"one"],
+        [b""],
+        [b"3"],
+    ]
+    files.put("run", "report.json", {"a": 1})
+    assert files.get("run", "report.json") == {"a": 1}

@@ -287,7 +287,8 @@ def test_a_plan_that_is_made_again_is_the_one_that_is_carried_out(
     scan(world, plan, 1)
     world.clock.advance(SETTLE)
     scan(world, plan, 2)
-    world.invoke("backfiller", {"gather": {"run": "r"}})
+    for partition in plan["partitions"]:
+        assert world.invoke("backfiller", {"reduce": partition})["done"]
     assert world.ports.table.read == 2 * 4
 
 
@@ -296,12 +297,12 @@ def test_passes_that_are_not_complete_or_too_close_are_refused(world: World) -> 
     plan = world.invoke("backfiller", {"prepare": {"run": "r", "segments": 2}})
     scan(world, {"units": plan["units"][1:]}, 1)
     with pytest.raises(RunError, match=r"pass 1 has read 1 of 2 segments of Item"):
-        world.invoke("backfiller", {"gather": {"run": "r"}})
+        world.invoke("backfiller", {"reduce": plan["partitions"][0]})
     scan(world, plan, 1)
     world.clock.advance(SETTLE - 1)
     scan(world, plan, 2)
     with pytest.raises(RunError, match="SETTLE_SECONDS"):
-        world.invoke("backfiller", {"gather": {"run": "r"}})
+        world.invoke("backfiller", {"reduce": plan["partitions"][0]})
 
 
 @pytest.mark.parametrize("event", [None, {}, {"scan": 5}, {"scan": {}}, {"other": {}}])

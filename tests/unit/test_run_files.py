@@ -27,4 +27,6 @@ def test_a_partitions_blocks_are_read_back_alone(written: list[list[bytes]]) -> 
     for number, blocks in enumerate(written):
         files.put_part("r", "1/Item/0000", Part("Item", number, None, 7, 1.0, 2.0, {}), blocks)
     for partition in range(3):
-        assert files.blocks("r", 1, partition) == [blocks[partition] for blocks in written]
+        assert files.blocks("r", files.parts("r", 1), partition) == [
+            blocks[partition] for blocks in written
+        ]

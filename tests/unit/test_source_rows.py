@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from aggregated_metrics.adapters.source_rows import (
     Page,
-    TableRows,
     hours_condition,
     index_pages,
     runs_of,
+    table_pages,
 )
 from aggregated_metrics.core.errors import GraphQLError
 from aggregated_metrics.core.models import BUILT_IN, Model
@@ -211,6 +211,8 @@ def test_a_scan_consumes_no_more_than_its_read_units(units: int, seconds: float)
 
     table: Any = Table()
     began = clock.timestamp()
-    source = TableRows(table, {"Item": "t/1"}, monotonic=clock.timestamp, sleep=clock.advance)
-    assert len(list(source.pages(ITEM, 0, 1, None, read_units=10))) == 4
+    pages = table_pages(
+        table, "t/1", ITEM, (0, 1), None, 10, monotonic=clock.timestamp, sleep=clock.advance
+    )
+    assert len(list(pages)) == 4
     assert clock.timestamp() - began == seconds

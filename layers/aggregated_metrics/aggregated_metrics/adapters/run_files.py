@@ -1,10 +1,8 @@
 """What a run over whole tables keeps in the stack's bucket, under runs/<name>/.
 
     run.json                              the plan
-    checks.json                           the tokens of the open checks before pass 1
     blocks/<any name>                     the totals of a part, by partition
     <pass>/<model>/<segment>/<number>     a scanner's parts
-    gathered.json                         when each pass was, and what it has read
     reduced/<partition>-<number>.json     what reducers have found
     report.json                           the report
 
@@ -38,7 +36,8 @@ class Run:
     """The plan of one run, which has its execution's name.
 
     By model: in how many `segments` its table is scanned, and the `read_units` a second of one
-    scanner. The totals are reduced in so many `partitions`.
+    scanner. The totals are reduced in so many `partitions`. `checks` are the tokens of the open
+    checks before pass 1.
     """
 
     name: str
@@ -48,6 +47,7 @@ class Run:
     partitions: int
     read_units: Mapping[str, float]
     breakdowns: Sequence[str]
+    checks: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +114,8 @@ class RunFiles:
         names = self._names(run, f"{number}/")
         return [Part(**part) for part in map_concurrently(partial(self.get, run), names)]
 
-    def blocks(self, run: str, number: int, partition: int) -> list[bytes]:
-        """The blocks of a partition in all parts of a pass (totals.unpack)."""
-        parts = self.parts(run, number)
+    def blocks(self, run: str, parts: Sequence[Part], partition: int) -> list[bytes]:
+        """The blocks of a partition in some parts (totals.unpack)."""
         return list(map_concurrently(partial(self._block, run, partition), parts))
 
     def put(self, run: str, name: str, content: Any) -> None:

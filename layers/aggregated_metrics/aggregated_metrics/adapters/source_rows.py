@@ -118,62 +118,53 @@ def _query(name: str, listing: str, attributes: Sequence[str]) -> str:
     )
 
 
-class TableRows:
-    """The source tables; `streams` is model name to its table's stream, `table/label`."""
+def described(client: "DynamoDBClient", streams: Mapping[str, str]) -> dict[str, Table]:
+    """The source tables by model; DynamoDB counts their rows about every six hours.
 
-    def __init__(
-        self,
-        client: "DynamoDBClient",
-        streams: Mapping[str, str],
-        *,
-        monotonic: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._client = client
-        self._tables = {model: each.partition("/")[0] for model, each in streams.items()}
-        self._monotonic = monotonic
-        self._sleep = sleep
+    `streams` is model to its table's stream, `table/label`.
+    """
+    found = {}
+    for model, stream in streams.items():
+        table = client.describe_table(TableName=stream.partition("/")[0])["Table"]
+        provisioned = table.get("ProvisionedThroughput", {}).get("ReadCapacityUnits")
+        found[model] = (table.get("ItemCount", 0), provisioned or None)
+    return found
 
-    def describe(self) -> dict[str, Table]:
-        """Each table by model; DynamoDB counts its rows about every six hours."""
-        found = {}
-        for model, name in self._tables.items():
-            table = self._client.describe_table(TableName=name)["Table"]
-            provisioned = table.get("ProvisionedThroughput", {}).get("ReadCapacityUnits")
-            found[model] = (table.get("ItemCount", 0), provisioned or None)
-        return found
 
-    def pages(
-        self,
-        model: Model,
-        segment: int,
-        of: int,
-        start: Mapping[str, Any] | None,
-        read_units: float,
-    ) -> Iterator[tuple[list[dict[str, Any]], Mapping[str, Any] | None]]:
-        """The pages of a segment, from a key on, with the attributes that counting reads.
+def table_pages(
+    client: "DynamoDBClient",
+    stream: str,
+    model: Model,
+    segment: tuple[int, int],
+    start: Mapping[str, Any] | None,
+    read_units: float,
+    *,
+    monotonic: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[tuple[list[dict[str, Any]], Mapping[str, Any] | None]]:
+    """The pages of a segment (its number, and of how many), from a key on.
 
-        Each is rows as DynamoDB JSON, and the key to continue from: None at the end. It waits
-        where a page would consume more than `read_units` a second.
-        """
-        projection = {f"#{i}": name for i, name in enumerate(model.projected)}
-        request: dict[str, Any] = {
-            "TableName": self._tables[model.name],
-            "Segment": segment,
-            "TotalSegments": of,
-            "ProjectionExpression": ", ".join(projection),
-            "ExpressionAttributeNames": projection,
-            "ReturnConsumedCapacity": "TOTAL",
-        }
-        key = start
-        while True:
-            began = self._monotonic()
-            if key:
-                request["ExclusiveStartKey"] = key
-            answer = self._client.scan(**request)
-            units = float(answer.get("ConsumedCapacity", {}).get("CapacityUnits", 0))
-            key = answer.get("LastEvaluatedKey")
-            yield answer["Items"], key
-            if key is None:
-                return
-            self._sleep(max(0.0, units / read_units - (self._monotonic() - began)))
+    Each is rows as DynamoDB JSON, with the attributes that counting reads, and the key to continue
+    from: None at the end. It waits where a page would consume more than `read_units` a second.
+    """
+    projection = {f"#{i}": name for i, name in enumerate(model.projected)}
+    request: dict[str, Any] = {
+        "TableName": stream.partition("/")[0],
+        "Segment": segment[0],
+        "TotalSegments": segment[1],
+        "ProjectionExpression": ", ".join(projection),
+        "ExpressionAttributeNames": projection,
+        "ReturnConsumedCapacity": "TOTAL",
+    }
+    key = start
+    while True:
+        began = monotonic()
+        if key:
+            request["ExclusiveStartKey"] = key
+        answer = client.scan(**request)
+        units = float(answer.get("ConsumedCapacity", {}).get("CapacityUnits", 0))
+        key = answer.get("LastEvaluatedKey")
+        yield answer["Items"], key
+        if key is None:
+            return
+        sleep(max(0.0, units / read_units - (monotonic() - began)))

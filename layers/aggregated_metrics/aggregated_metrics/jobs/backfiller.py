@@ -2,7 +2,6 @@
 
     {"prepare": {"run", "models"?, "repair"?, "segments"?, "partitions"?}}   plans
     {"scan": {"run", "pass", "model", "segment"}}        counts a segment of a table, part by part
-    {"gather": {"run"}}                                  checks that both passes are complete
     {"reduce": {"run", "partition", "after"?, "number"?}}   compares and repairs
     {"report": {"run"}}                                  adds everything up
 
@@ -29,7 +28,7 @@ from pydantic import ConfigDict, Field, ValidationError, validate_call
 from aggregated_metrics.adapters.observability import Report, logger
 from aggregated_metrics.adapters.pending_hours import OpenCheck
 from aggregated_metrics.adapters.run_files import Part, Run, RunFiles
-from aggregated_metrics.adapters.source_rows import TableRows
+from aggregated_metrics.adapters.source_rows import described, table_pages
 from aggregated_metrics.core.buckets import DAY, HOUR
 from aggregated_metrics.core.errors import EventError, RunError, UncountableError
 from aggregated_metrics.core.findings import Findings, fitting
@@ -72,7 +71,7 @@ class Backfiller:
     def __init__(self, process: Process, time_left: TimeLeft) -> None:
         self._settings, self._models = process.settings, process.settings.models
         self._now, self._time_left = process.now, time_left
-        self._rows = TableRows(process.aws("dynamodb"), process.settings.streams)
+        self._tables = process.aws("dynamodb")
         self._files = RunFiles(process.aws("s3"), process.settings.BACKFILL_BUCKET)
         self._recount = Recount(process, time_left)
         self._pending = self._recount.pending
@@ -90,15 +89,13 @@ class Backfiller:
                 return self._prepare(asked)
             case {"scan": {"run": name, "pass": number, "model": model, "segment": segment}}:
                 return self._scan(self._files.run(name), number, model, segment)
-            case {"gather": {"run": name}}:
-                return self._gather(self._files.run(name))
             case {"reduce": {"run": name, "partition": partition} as asked}:
                 after, number = asked.get("after"), asked.get("number", 0)
                 return self._reduce(self._files.run(name), partition, after, number)
             case {"report": {"run": name}}:
                 return self._report(self._files.run(name))
         raise EventError(
-            "the event is not one of prepare, scan, gather, reduce, report: only the state machine "
+            "the event is not one of prepare, scan, reduce, report: only the state machine "
             "calls this function, therefore start that (docs/operations.md, Backfill)"
         )
 
@@ -124,9 +121,6 @@ class Backfiller:
                 "fewer segments or models"
             )
         self._files.put(run.name, "run.json", asdict(run))
-        self._files.put(
-            run.name, "checks.json", [each.token for each in self._pending.open_checks()]
-        )
         return result, {"run": run.name, "segments": len(units)}
 
     @validate_call(config=ConfigDict(strict=True))
@@ -143,7 +137,7 @@ class Backfiller:
 
         Of provisioned capacity at most a quarter is used.
         """
-        tables = self._rows.describe()
+        tables = described(self._tables, self._settings.streams)
         chosen = list(dict.fromkeys(models or tables))
         if unknown := [name for name in chosen if name not in tables]:
             raise EventError(f"no table of {unknown[0]!r} is attached: use {', '.join(tables)}")
@@ -163,6 +157,7 @@ class Backfiller:
                 for name, number in cut.items()
             },
             sorted(breakdown for name in chosen for breakdown in self._models[name].breakdowns),
+            [check.token for check in self._pending.open_checks()],
         )
 
     def _scan(self, run: Run, number: int, name: str, segment: int) -> Step:
@@ -186,7 +181,8 @@ class Backfiller:
         uncountable = Counter[str]()
         number, key, rows = (last.number + 1, last.next, last.rows) if last else (0, None, 0)
         full, of, rate = rows + ROWS_A_PART, run.segments[name], run.read_units[name]
-        for page, following in self._rows.pages(model, segment, of, key, rate):
+        stream = self._settings.streams[name]
+        for page, following in table_pages(self._tables, stream, model, (segment, of), key, rate):
             count(model, page, totals, uncountable)
             key, rows = following, rows + len(page)
             if rows >= full or len(totals) >= MINUTES_A_PART or self._time_left() < _SCAN_SPARE:
@@ -194,35 +190,27 @@ class Backfiller:
         part = Part(name, number, key, rows, began, self._now(), dict(uncountable))
         return part, pack(totals, name, run.partitions)
 
-    def _gather(self, run: Run) -> Step:
-        first, second = (self._parts(run, number) for number in PASSES)
-        passes = {model: (_span(first[model]), _span(second[model])) for model in run.segments}
-        for model, (one, other) in passes.items():
-            if other.began - one.ended < self._settings.SETTLE_SECONDS:
+    def _passes(self, run: Run, parts: Sequence[Sequence[Part]]) -> dict[str, tuple[Pass, Pass]]:
+        """When each model's rows were read, if both passes have read every segment to its end."""
+        found = {}
+        for model, segments in run.segments.items():
+            both = [[part for part in each if part.model == model] for each in parts]
+            for number, each in zip(PASSES, both, strict=True):
+                if (ended := sum(part.done for part in each)) != segments:
+                    raise RunError(
+                        f"pass {number} has read {ended} of {segments} segments of {model} to "
+                        "their end: redrive the execution"
+                    )
+            first, second = (
+                Pass(min(part.began for part in each), max(part.ended for part in each))
+                for each in both
+            )
+            if second.began - first.ended < self._settings.SETTLE_SECONDS:
                 raise RunError(
-                    f"the second pass over {model} began {other.began - one.ended:.1f} s after "
+                    f"the second pass over {model} began {second.began - first.ended:.1f} s after "
                     f"the first had ended: SETTLE_SECONDS is {self._settings.SETTLE_SECONDS}"
                 )
-        parts = list(chain.from_iterable(second.values()))
-        rows = sum(part.rows for part in parts if part.done)
-        uncountable = Counter[str]()
-        for part in parts:
-            uncountable.update(part.uncountable)
-        gathered = {"passes": passes, "rows": rows, "uncountable": uncountable}
-        self._files.put(run.name, "gathered.json", gathered)
-        return {"run": run.name}, {"run": run.name, "scanned": rows}
-
-    def _parts(self, run: Run, number: int) -> dict[str, list[Part]]:
-        """A pass's parts by model, if every segment has been read to its end."""
-        found: dict[str, list[Part]] = {model: [] for model in run.segments}
-        for part in self._files.parts(run.name, number):
-            found[part.model].append(part)
-        for model, segments in run.segments.items():
-            if (ended := sum(part.done for part in found[model])) != segments:
-                raise RunError(
-                    f"pass {number} has read {ended} of {segments} segments of {model} to their "
-                    "end: redrive the execution"
-                )
+            found[model] = first, second
         return found
 
     def _reduce(self, run: Run, partition: int, after: Sequence[Any] | None, number: int) -> Step:
@@ -232,10 +220,11 @@ class Backfiller:
         """
         found: dict[str, Any] = {}
         begin = last = GroupKey(*after) if after else None
-        passes = self._files.get(run.name, "gathered.json")["passes"]
+        parts = [self._files.parts(run.name, each) for each in PASSES]
+        passes = self._passes(run, parts)
         checks, done = self._checks(run, partition), True
         try:
-            for window in _windows(self._lines(run, partition, checks), begin):
+            for window in _windows(self._lines(run, partition, parts, checks), begin):
                 self._settle(run, window, passes, checks, found)
                 _, (*_, last), _ = window
                 if self._time_left() < _REDUCE_SPARE:
@@ -256,7 +245,7 @@ class Backfiller:
 
     def _checks(self, run: Run, partition: int) -> _Checks:
         """The open checks of a partition that are as they were before pass 1."""
-        tokens = frozenset(self._files.get(run.name, "checks.json"))
+        tokens = frozenset(run.checks)
         found: dict[GroupKey, list[OpenCheck]] = defaultdict(list)
         for check in self._pending.open_checks():
             (account_id, record_type, *_), start = check.hour
@@ -266,12 +255,14 @@ class Backfiller:
                 found[GroupKey(model.name, account_id, start)].append(check)
         return found
 
-    def _lines(self, run: Run, partition: int, checks: _Checks) -> Iterable[_Line]:
+    def _lines(
+        self, run: Run, partition: int, parts: Sequence[Sequence[Part]], checks: _Checks
+    ) -> Iterable[_Line]:
         """The lines of a partition in the order of their keys, those of both passes and checks."""
         blocks = (
             _numbered(number, block)
-            for number in PASSES
-            for block in self._files.blocks(run.name, number, partition)
+            for number, each in zip(PASSES, parts, strict=True)
+            for block in self._files.blocks(run.name, each, partition)
         )
         of_checks = ((key, 0, b"") for key in sorted(checks))
         return heapq.merge(*blocks, of_checks, key=itemgetter(0))
@@ -298,7 +289,7 @@ class Backfiller:
         self,
         run: Run,
         window: _Window,
-        passes: Mapping[str, Sequence[Sequence[float]]],
+        passes: Mapping[str, tuple[Pass, Pass]],
         checks: _Checks,
         found: dict[str, Any],
     ) -> None:
@@ -308,18 +299,17 @@ class Backfiller:
         """
         before, keys, totals = window
         model = self._models[keys[0].model].only(run.breakdowns)  # in both passes alike
-        first, second = (Pass(*each) for each in passes[model.name])
         known = {check.hour: check for key in keys for check in checks.get(key, ())}
         counted = totals[0].hours() | totals[1].hours()
         hours = counted.union(known, self._stored(model, before, keys))
-        over = [hour for hour in hours if (hour.start + HOUR) * 60 <= first.began]
+        over = [hour for hour in hours if (hour.start + HOUR) * 60 <= passes[model.name][0].began]
         if run.repair:
             self._expect(counted.difference(over), totals)
         check = Check(run.repair, checks=known)
         try:
             if over:
                 over.sort(key=hour_key)
-                self._recount.settle(over, totals, (first, second), check)
+                self._recount.settle(over, totals, passes[model.name], check)
         except Exception:
             repaired = check.findings.repaired
             add_found(found, {"driftCount": repaired, "repaired": repaired})
@@ -340,12 +330,14 @@ class Backfiller:
         whole = Findings().as_result()
         for found in self._files.reduced(run.name):
             add_found(whole, found)
-        gathered = self._files.get(run.name, "gathered.json")
-        uncountable = Counter[str](gathered["uncountable"])
+        parts = self._files.parts(run.name, PASSES[-1])
+        uncountable = Counter[str]()
+        for part in parts:
+            uncountable.update(part.uncountable)
         whole |= {
             "run": run.name,
             "repair": run.repair,
-            "rows": gathered["rows"],
+            "rows": sum(part.rows for part in parts if part.done),
             "seconds": round(self._now() - run.began, 1),
             "uncountableCount": uncountable.total(),
             "uncountable": {reason[:200]: n for reason, n in uncountable.most_common(_REASONS)},
@@ -380,10 +372,6 @@ def add_found(found: dict[str, Any], more: Mapping[str, Any]) -> None:
 
 def _share(rows: int, least: int, most: int) -> int:
     return min(most, max(least, -(-rows // _ROWS_EACH)))
-
-
-def _span(parts: Sequence[Part]) -> Pass:
-    return Pass(min(part.began for part in parts), max(part.ended for part in parts))
 
 
 def _numbered(number: int, block: bytes) -> Iterator[_Line]:

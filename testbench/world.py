@@ -284,7 +284,6 @@ class World:
                 "clock": self.clock,
                 "time_left": self._time_left(),
                 "sleep": self._sleep,
-                "jitter": lambda: 1.0,
                 **options,
             },
         )

@@ -1,5 +1,7 @@
 """A throttled API is asked again, later each time, and only while there is time."""
 
+import random
+
 import pytest
 from aggregated_metrics.adapters.retries import STOP_SECONDS, Retries
 from aggregated_metrics.core.errors import ContentionError, ThrottledError
@@ -8,9 +10,9 @@ from aggregated_metrics.core.errors import ContentionError, ThrottledError
 class Waits:
     """Time that passes by waiting alone."""
 
-    def __init__(self, seconds: float, jitter: float = 1.0) -> None:
+    def __init__(self, seconds: float) -> None:
         self.left, self.waited, self.asked = seconds, list[float](), 0
-        self.retries = Retries(lambda: self.left, self._sleep, lambda: jitter)
+        self.retries = Retries(lambda: self.left, self._sleep)
 
     def _sleep(self, seconds: float) -> None:
         self.left -= seconds
@@ -28,7 +30,8 @@ class Waits:
         return self.retries.call_with_backoff(request, "rows are not listed")
 
 
-def test_what_is_throttled_is_asked_again_later_each_time() -> None:
+def test_what_is_throttled_is_asked_again_later_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random, "random", lambda: 1.0)
     waits = Waits(60)
     assert waits.ask(throttled=6) == 7
     assert waits.waited == [0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
@@ -49,7 +52,10 @@ def test_without_time_nothing_is_asked() -> None:
 
 
 @pytest.mark.parametrize("jitter", [1.0, 0.0])
-def test_a_wait_is_at_most_two_seconds_and_at_least_half_of_its_longest(jitter: float) -> None:
-    waits = Waits(100, jitter)
-    assert waits.ask(throttled=9) == 10
+def test_a_wait_is_at_most_two_seconds_and_at_least_half_of_its_longest(
+    monkeypatch: pytest.MonkeyPatch, jitter: float
+) -> None:
+    monkeypatch.setattr(random, "random", lambda: jitter)
+    waits = Waits(100)
+    waits.ask(throttled=9)
     assert max(waits.waited) == 1.0 + jitter

@@ -5,7 +5,6 @@ condition fails another writer was first: those hours are loaded again, changed 
 A stored bucket that the API cannot give costs its own hour only.
 """
 
-import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -97,13 +96,12 @@ class HourStore:
         models: Models = BUILT_IN,
         time_left: Callable[[], float] = lambda: 60.0,
         sleep: Callable[[float], None] = time.sleep,
-        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._client = client
         self._request_bytes = getattr(client, "request_bytes", 0)
         self._clock = clock
         self._models = models
-        self._retries = Retries(time_left, sleep, jitter)
+        self._retries = Retries(time_left, sleep)
 
     def load(self, ids: Sequence[HourId]) -> list[Hour]:
         """The hours, in the order asked for; an hour without buckets is empty."""
@@ -131,7 +129,9 @@ class HourStore:
         Raises:
             ContentionError: the time ran out first.
         """
-        groups = list(batched(sorted(set(ids), key=_order), HOURS_PER_LOAD, strict=False))
+        # An account's hours side by side, so that its batch needs one group.
+        ordered = sorted(set(ids), key=lambda each: (each.series.account_id, each.prefix))
+        groups = list(batched(ordered, HOURS_PER_LOAD, strict=False))
         work = partial(self._update_group, edit=edit, before_save=before_save, done=done)
         outcome = Outcome()
         for part in map_concurrently(work, groups):
@@ -300,12 +300,9 @@ class HourStore:
     def _hour(self, hour_id: HourId, page: Mapping[str, Any] | None) -> Hour:
         """An hour of its page; read once more, alone, where the page has not all of it."""
         names = self._models.extra_measures(hour_id.series.record_type)
-        if page is not None and not page.get("nextToken"):
-            try:
-                return Hour(hour_id, page["items"], names)
-            except (KeyError, TypeError):
-                pass
-        rows = [row for row in self._rows(hour_id) if _is_bucket(row)]
+        if page is not None and not page.get("nextToken") and None not in page["items"]:
+            return Hour(hour_id, page["items"], names)
+        rows = [row for row in self._rows(hour_id) if row]
         readable = {row["compositeKey"] for row in rows}
         keys = [row["compositeKey"] for row in self._rows(hour_id, "compositeKey") if row]
         return Hour(hour_id, rows, names, [key for key in keys if key not in readable])
@@ -320,19 +317,3 @@ class HourStore:
             rows += page
             if not token:
                 return rows
-
-
-def _is_bucket(row: Any) -> bool:
-    """Whether a row has what a bucket needs, of the right types."""
-    return (
-        isinstance(row, Mapping)
-        and all(isinstance(row.get(name), str) for name in ("compositeKey", "updatedAt"))
-        and isinstance(row.get("complete"), bool)
-        and isinstance(row.get("count"), int)
-    )
-
-
-def _order(hour_id: HourId) -> tuple[str, ...]:
-    """An account's hours side by side, so that its batch needs one group."""
-    account_id, record_type, scorecard_id, score_id = hour_id.series
-    return account_id, record_type, scorecard_id or "", score_id or "", hour_id.prefix

@@ -136,10 +136,9 @@ def _slim(record: Mapping[str, Any], kept: Collection[str]) -> dict[str, Any]:
 def record_of(body: str) -> Mapping[str, Any] | None:
     """The record of a message of quarantine; None if it has none."""
     try:
-        content = json.loads(body)
-    except ValueError:
+        record = json.loads(body)["record"]
+    except (LookupError, TypeError, ValueError):
         return None
-    record = content.get("record") if isinstance(content, Mapping) else None
     return record if isinstance(record, Mapping) else None
 
 

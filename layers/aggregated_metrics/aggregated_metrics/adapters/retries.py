@@ -31,7 +31,6 @@ class Retries:
 
     time_left: Callable[[], float] = lambda: 60.0
     sleep: Callable[[float], None] = time.sleep
-    jitter: Callable[[], float] = random.random
     advice: str = "what was saved is valid and the rest comes again"
 
     def call_with_backoff[Made](self, request: Callable[[], Made], what: str) -> Made:
@@ -51,7 +50,8 @@ class Retries:
     def wait(self, attempt: int, why: str) -> None:
         """Wait before the next try."""
         first, most = _BACKOFF
-        self.sleep(min(most, first * 2 ** min(attempt, 10)) * (1 + self.jitter()) / 2)
+        jitter = (1 + random.random()) / 2  # noqa: S311 - no secret
+        self.sleep(min(most, first * 2 ** min(attempt, 10)) * jitter)
         self.stop_in_time(why)
 
     def stop_in_time(self, why: str) -> None:

@@ -101,16 +101,13 @@ class Reconciler:
         entries = filter(is_counted, list(islice(found, MOST_ENTRIES)))
         check.entries = {entry.hour: entry for entry in entries}
         check.checks = {each.hour: each for each in filter(is_counted, self._pending.open_checks())}
-        yesterday = self._now() - _DAY_SECONDS
-        waiting, first = set[HourId](), set[HourId]()
-        for hour, known in check.checks.items():
-            if known.reason == NOT_REACHED:
-                first.add(hour)
-            elif known.reason == REPAIRS_OFF and known.at > yesterday and not check.repair:
-                waiting.add(hour)
+        known, yesterday = check.checks.values(), self._now() - _DAY_SECONDS
+        first = {each.hour for each in known if each.reason == NOT_REACHED}
+        off = [each for each in known if each.reason == REPAIRS_OFF and not check.repair]
+        waiting = {each.hour for each in off if each.at > yesterday}
         todo = [hour for hour in check.entries if hour not in waiting]
-        wanted = self._wanted(sorted(todo, key=lambda hour: hour not in first))
-        self._recount.check(wanted, check)
+        todo.sort(key=lambda hour: hour not in first)
+        self._recount.check(self._wanted(todo), check)
 
     def _entries(self, hours: Collection[HourId], findings: Findings) -> Iterator[Entry]:
         """The entries of these hours; an hour that is not over is only named."""

@@ -44,9 +44,6 @@ NOT_REACHED = "a reading did not reach it"
 type Marks = array[int]
 """An hour's minutes that differed in the first pass, each followed by its fingerprint: all that is
 held between the passes. Of an hour without any only a rollup is wrong."""
-type _Compared = tuple[HourId, Marks | None, int, int, bool]
-"""An hour after the first pass: None if it is right, how many minutes it has and how many are
-unverified, and whether all of its buckets are complete."""
 
 
 @dataclass(slots=True)
@@ -114,17 +111,43 @@ class Recount:
         found: dict[HourId, Marks] = {}
         began = self.now()
         for hours, totals in self._parts(reading, check, is_first=is_first):
-            compare = partial(self._compare, totals, reading)
-            for part in map_concurrently(compare, _groups(hours)):
-                found |= self._sort(part, began, check)
+            compare = partial(self._compare, reading, totals, began, check)
+            for differing in map_concurrently(compare, _groups(hours)):
+                found |= differing
         return found
 
     def _compare(
-        self, totals: Totals, reading: IndexPass, hours: Sequence[HourId]
-    ) -> list[_Compared]:
-        return [self._compare_one(hour, totals, reading) for hour in self.store.load(hours)]
+        self,
+        reading: IndexPass,
+        totals: Totals,
+        began: float,
+        check: Check,
+        hours: Sequence[HourId],
+    ) -> dict[HourId, Marks]:
+        """Load hours, and be done with those that are right; returns the others."""
+        found: dict[HourId, Marks] = {}
+        right: list[HourId] = []
+        unknown: dict[HourId, int] = {}
+        for hour in self.store.load(hours):
+            marks, unverified = self._differing(reading, totals, hour)
+            minutes = len(totals.hour(hour.id).keys() | {b.start for b in hour if b.size == 1})
+            check.findings.hours += 1
+            check.findings.minutes += minutes
+            check.findings.unverified += unverified
+            if unverified:
+                self._defer(hour.id, UNVERIFIED, check)
+            if marks or hour.wrong_rollups() or any(bucket.unreadable for bucket in hour):
+                found[hour.id] = marks
+            elif hour.due(self.settings.complete_after) is None:
+                right.append(hour.id)
+            elif check.repair and hour.id not in check.entries:
+                unknown[hour.id] = int(began)  # the sweeper is to come
+        self._forget(right, began, check)
+        self.pending.touch(unknown)
+        return found
 
-    def _compare_one(self, hour: Hour, totals: Totals, reading: IndexPass) -> _Compared:
+    def _differing(self, reading: IndexPass, totals: Totals, hour: Hour) -> tuple[Marks, int]:
+        """An hour's minutes that differ, and how many more are left alone as unverified."""
         minutes: dict[int, int] = {}
         if reading.wanted.model.listing:  # otherwise only a Scan counts rows
             minutes = findings.differing(hour, totals, expired=self._is_expired(hour.id))
@@ -132,32 +155,7 @@ class Recount:
         if reading.is_blind:  # nothing is lowered
             left |= minutes.keys() - findings.differing(hour, totals, expired=True).keys()
         pairs = (pair for pair in minutes.items() if pair[0] not in left)
-        marks = array("Q", chain.from_iterable(pairs))
-        is_right = not (marks or hour.wrong_rollups() or any(bucket.unreadable for bucket in hour))
-        number = len(totals.hour(hour.id).keys() | {b.start for b in hour if b.size == 1})
-        is_complete = hour.due(self.settings.complete_after) is None
-        return hour.id, None if is_right else marks, number, len(left), is_complete
-
-    def _sort(self, part: Iterable[_Compared], began: float, check: Check) -> dict[HourId, Marks]:
-        """Be done with the hours that are right; returns the others, for the second pass."""
-        found: dict[HourId, Marks] = {}
-        right: list[HourId] = []
-        unknown: dict[HourId, int] = {}
-        for hour, marks, minutes, unverified, is_complete in part:
-            check.findings.hours += 1
-            check.findings.minutes += minutes
-            check.findings.unverified += unverified
-            if unverified:
-                self._defer(hour, UNVERIFIED, check)
-            if marks is not None:
-                found[hour] = marks
-            elif is_complete:
-                right.append(hour)
-            elif check.repair and hour not in check.entries:
-                unknown[hour] = int(began)  # the sweeper is to come
-        self._forget(right, began, check)
-        self.pending.touch(unknown)
-        return found
+        return array("Q", chain.from_iterable(pairs)), len(left)
 
     def _second_pass(
         self, wanted: Wanted, marks: Mapping[HourId, Marks], first: Pass, check: Check
@@ -263,11 +261,11 @@ class Recount:
         """Report an hour of which nothing more is written, and say what is left to do of it."""
         check, verdict = work.check, work.verdicts.pop(hour.id)
         is_left_out = any(bucket.unreadable and not bucket.dirty for bucket in hour)
+        is_repaired, in_flux = check.repair and not is_left_out, len(verdict.in_flux)
         for drift in verdict.drift:
             check.findings.report_drift(hour.id, drift)
-        if check.repair and not is_left_out:
-            check.findings.repaired += len(verdict.drift)
-        check.findings.in_flux += len(verdict.in_flux)
+            check.findings.repaired += is_repaired
+        check.findings.in_flux += in_flux
         is_listed = self.settings.models.lists(hour.id.series.record_type)
         if verdict.deferred or (verdict.in_flux and not is_listed):
             self._defer(hour.id, UNINDEXED, check)

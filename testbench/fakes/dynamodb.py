@@ -17,7 +17,7 @@ type Item = dict[str, Any]
 type Asked = Mapping[str, Any]
 
 _CONDITION = re.compile(
-    r"attribute_not_exists\((#\w+)\)|(#\w+) = (:\w+)|(#\w+) BETWEEN (:\w+) AND (:\w+)"
+    r"attribute_not_exists\((\w+)\)|(#\w+) = (:\w+)|(#\w+) BETWEEN (:\w+) AND (:\w+)"
 )
 _ASSIGNED = re.compile(r"(#\w+) = (?:if_not_exists\(#\w+, (:\w+)\)|(:\w+))")
 _REMOVED = re.compile(r"REMOVE (#\w+)")
@@ -119,10 +119,12 @@ def _holds(expression: str, item: Item, asked: Asked) -> bool:
 
 def _meets(item: Item, asked: Asked, *part: str) -> bool:
     absent, one, value, between, least, most = part
+    if absent:
+        return absent not in item
     names, values = asked["ExpressionAttributeNames"], _values(asked)
-    found = item.get(names[absent or one or between])
-    if absent or found is None:
-        return bool(absent) and found is None
+    found = item.get(names[one or between])
+    if found is None:
+        return False
     if one:
         return bool(found == values[value])
     low, high = _comparable(values[least]), _comparable(values[most])

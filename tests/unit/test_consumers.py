@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from aggregated_metrics.adapters.consumers import (
+    NEVER,
     STREAMS,
     AsOf,
     Consumers,
@@ -16,7 +17,6 @@ from aggregated_metrics.adapters.consumers import (
     update_as_of,
 )
 from aggregated_metrics.core.errors import ServiceError
-from aggregated_metrics.core.metadata import NEVER
 from botocore.exceptions import ClientError
 
 from testbench import local

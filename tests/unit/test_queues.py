@@ -68,7 +68,7 @@ def test_a_record_is_sent_whole_with_the_reason() -> None:
 
 @pytest.mark.parametrize(
     ("number", "text", "requests"),
-    [(0, "", []), (23, "", [10, 10, 3]), (5, "x" * 100_000, [2, 2, 1])],
+    [(0, "", []), (23, "", [10, 10, 3]), (3, "x" * 100_000, [1, 1, 1])],
 )
 def test_a_request_has_at_most_ten_messages_and_the_bytes_that_sqs_takes(
     number: int, text: str, requests: list[int]

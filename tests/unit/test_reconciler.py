@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aggregated_metrics.adapters.observability import METRICS
 from aggregated_metrics.core import buckets
-from aggregated_metrics.core.errors import EventError, ServiceError
+from aggregated_metrics.core.errors import EventError, RunError
 from aggregated_metrics.core.series import HourId, Series
 from aggregated_metrics.jobs.recount import NOT_REACHED
 
@@ -268,7 +268,7 @@ def test_a_failed_batch_that_cannot_be_read_costs_no_other_and_no_hour() -> None
     world.ports.failed_batches.send_message("not a note")
     world.lose_batch([record])
     over(world)
-    with pytest.raises(ServiceError, match="its note: not a note"):
+    with pytest.raises(RunError, match="its note: not a note"):
         world.check()
     assert (world.reports[-1]["failedBatches"], world.reports[-1]["repaired"] > 0) == (1, True)
     assert world.stored() == world.counted()

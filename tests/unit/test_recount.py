@@ -380,7 +380,9 @@ def test_an_account_and_model_that_fails_costs_the_others_nothing(asked: str) ->
             raise RuntimeError("this account fails")
 
     world.before = fail
-    with pytest.raises(Exception, match="1 accounts and models could not be checked"):
+    with pytest.raises(
+        Exception, match="1 accounts and models, or lost batches, could not be checked"
+    ):
         act(world, asked)()
     assert world.reports[-1]["repaired"] > 0
     act(world, asked)()

@@ -1,4 +1,3 @@
-import botocore.session
 import pytest
 from aggregated_metrics import wiring
 from aggregated_metrics.core.errors import SettingsError
@@ -26,14 +25,6 @@ def test_a_wrong_environment_is_an_error_at_every_invocation(
     for _ in range(2):
         with pytest.raises(SettingsError, match="GRAPHQL_ENDPOINT"):
             wiring.process()
-
-
-def test_without_credentials_the_error_says_where_they_come_from(
-    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(botocore.session.Session, "get_credentials", lambda _: None)
-    with pytest.raises(SettingsError, match="AWS_PROFILE"):
-        wiring.process()
 
 
 def test_a_backfill_without_its_bucket_says_which_variable() -> None:

@@ -19,7 +19,6 @@ from aggregated_metrics.adapters.hour_store import HourStore
 from aggregated_metrics.adapters.pending_hours import LEASE_SECONDS, PendingHours
 from aggregated_metrics.adapters.queues import Queue
 from aggregated_metrics.adapters.settings import Settings
-from aggregated_metrics.core.errors import SettingsError
 from aggregated_metrics.core.series import HourId
 
 if TYPE_CHECKING:
@@ -93,15 +92,9 @@ def process() -> Process:
     """This process's own."""
     settings = Settings.from_environment(environ)
     session = botocore.session.get_session()  # boto3's own, without what boto3 imports beside it
-    credentials = session.get_credentials()
-    if credentials is None:
-        raise SettingsError(
-            "there are no AWS credentials to sign with: a function has its role's; elsewhere set "
-            "AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        )
     return Process(
         settings=settings,
-        session=open_session(credentials, settings.region),
+        session=open_session(session.get_credentials(), settings.region),
         aws=lru_cache(lambda service: session.create_client(service, config=_CONFIG)),
     )
 

@@ -35,7 +35,6 @@ SECONDS = 120.0
 """How long one reading may take, waits for a throttled API included."""
 WHOLE = 0
 """In place of a size: every bucket of the hour that begins there."""
-_ADVICE = "nothing was changed: read again later, or a shorter range, while the API throttles"
 _ALIAS = "asOf"
 _MANY = "many at once"
 _ROW = 2
@@ -72,7 +71,7 @@ def read(
     is the epoch minute that is running.
     """
     end = time.monotonic() + SECONDS
-    send = partial(_send, client, Retries(lambda: end - time.monotonic(), sleep, advice=_ADVICE))
+    send = partial(_send, client, Retries(lambda: end - time.monotonic(), sleep))
     found: Found = {series: {} for series in wanted}
     asks = dict.fromkeys(_planned(wanted, now))
     streams = _load(client, send, [*asks], found, None)

@@ -8,6 +8,7 @@ the difference.
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -19,7 +20,7 @@ from aggregated_metrics.adapters.settings import Settings
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import ServiceError
 from aggregated_metrics.core.hour import Hour
-from aggregated_metrics.core.metadata import NEVER, decoded
+from aggregated_metrics.core.metadata import decoded
 from aggregated_metrics.core.series import HourId, Series
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 STREAMS = HourId(Series("_streams", "_streams"), 0)
 """Where the as of of every record type is stored: the 60-minute bucket of this hour."""
+NEVER = -inf
 _NO_MAPPING = ("no mapping", 0.0)
 
 type AsOf = Mapping[str, float]
@@ -153,11 +155,12 @@ def update_as_of(
 
 def _stored(hour: Hour) -> AsOf:
     bucket = hour.get(STREAMS.start, buckets.HOUR)
-    content = decoded(bucket.given) if bucket else None
-    given = content.get("asOf") if isinstance(content, Mapping) else None
-    times = given.items() if isinstance(given, Mapping) else ()
+    try:
+        times = decoded(bucket.given if bucket else None)["asOf"].items()
+    except (AttributeError, LookupError, TypeError):
+        return {}
     known = {name: buckets.time_of(text) for name, text in times}
-    return {name: NEVER if t is None else t.timestamp() for name, t in known.items()}
+    return {name: t.timestamp() if t else NEVER for name, t in known.items()}
 
 
 def _text(seconds: float) -> str:

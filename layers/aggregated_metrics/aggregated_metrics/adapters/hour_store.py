@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from itertools import batched, chain, count
+from itertools import batched, count
 from typing import TYPE_CHECKING, Any
 
 from aggregated_metrics.adapters.appsync import Client, fitting
@@ -21,7 +21,8 @@ from aggregated_metrics.adapters.hour_documents import (
     load_document,
     save_document,
 )
-from aggregated_metrics.adapters.retries import Retries, map_concurrently, packed, read_page
+from aggregated_metrics.adapters.observability import logger
+from aggregated_metrics.adapters.retries import Retries, map_concurrently, read_page
 from aggregated_metrics.core.buckets import DAY, HOUR, floor, minute_of
 from aggregated_metrics.core.errors import ConditionFailedError, GraphQLError, ThrottledError
 from aggregated_metrics.core.hour import Bucket, Hour, Write
@@ -192,11 +193,11 @@ class HourStore:
         edit(hour)
         outcome.evicted += hour.evicted
         if unreadable := [bucket for bucket in hour if bucket.unreadable]:
-            outcome.unreadable[hour.id] = composite_key(
-                hour.id.series, unreadable[0].start, unreadable[0].size
-            )
+            key = composite_key(hour.id.series, unreadable[0].start, unreadable[0].size)
+            logger.error("a stored record cannot be read", extra={"key": key})
+            outcome.unreadable[hour.id] = key
             if not all(bucket.dirty for bucket in unreadable):
-                outcome.left_out[hour.id] = outcome.unreadable[hour.id]
+                outcome.left_out[hour.id] = key
                 return []  # a minute's sums are not known: only a check may set them
         hour.roll_up()
         writes = hour.writes(self._clock())
@@ -211,11 +212,10 @@ class HourStore:
     def _save(self, writes: Sequence[Write]) -> Iterator[tuple[Write, bool]]:
         """Send the writes, minutes before rollups; each with whether it went through."""
         ordered = sorted(writes, key=lambda write: (write.bucket.size > 1, not write.is_new))
-        sized = [(write, len(write.record.get("metadata", ""))) for write in ordered]
-        for part in chain.from_iterable(
-            fitting(part, BUCKETS_PER_SAVE, save_document, self._request_bytes)
-            for part in packed(sized, BUCKETS_PER_SAVE, BYTES_PER_SAVE)
-        ):
+        # Measuring requests is only worth its time where one may be too large.
+        is_large = sum(len(write.record.get("metadata", "")) for write in writes) > BYTES_PER_SAVE
+        most = self._request_bytes or (BYTES_PER_SAVE if is_large else 0)
+        for part in fitting(ordered, BUCKETS_PER_SAVE, save_document, most):
             self._retries.stop_in_time("some buckets are not written")
             lost = self._send(part)
             for i, write in enumerate(part):

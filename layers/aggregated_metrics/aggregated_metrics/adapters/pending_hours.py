@@ -37,10 +37,7 @@ HOLD_SECONDS = 600
 _PUTS_PER_REQUEST = 25
 _TRIES = 6
 _REMEMBERED = 20_000
-_ABSENT = {
-    "ConditionExpression": "attribute_not_exists(#hour)",
-    "ExpressionAttributeNames": {"#hour": "hour"},
-}
+_ABSENT = {"ConditionExpression": "attribute_not_exists(accountId)"}
 
 
 class Entry(NamedTuple):

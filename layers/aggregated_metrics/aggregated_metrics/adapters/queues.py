@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from aggregated_metrics.adapters.retries import packed
 from aggregated_metrics.core.changes import Reject
 from aggregated_metrics.core.errors import ServiceError
 
@@ -48,10 +47,11 @@ class Queue:
 
     def send(self, bodies: Sequence[str]) -> None:
         """Send every message, at least once each."""
-        sized = ((body, len(body)) for body in bodies)
-        for part in packed(sized, _PER_REQUEST, MESSAGE_BYTES):
-            entries = [{"Id": str(i), "MessageBody": body} for i, body in enumerate(part)]
-            self._ask("send_message_batch", Entries=entries)
+        for part in batched(bodies, _PER_REQUEST, strict=False):
+            fits = sum(map(len, part)) <= MESSAGE_BYTES
+            for each in [part] if fits else batched(part, 1, strict=True):
+                entries = [{"Id": str(i), "MessageBody": body} for i, body in enumerate(each)]
+                self._ask("send_message_batch", Entries=entries)
 
     def receive(self, limit: int) -> list[Message]:
         """At most `limit` messages, hidden from others for 16 minutes or until released."""

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -24,14 +24,10 @@ type Execute = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """Waits within the seconds that its caller has left.
-
-    Every method raises ContentionError when they are over; `advice` says what to do then.
-    """
+    """Waits within the seconds that its caller has left; raises ContentionError when they are over."""
 
     time_left: Callable[[], float] = lambda: 60.0
     sleep: Callable[[float], None] = time.sleep
-    advice: str = "what was saved is valid and the rest comes again"
 
     def call_with_backoff[Made](self, request: Callable[[], Made], what: str) -> Made:
         """Carry out a request; where it is throttled, again after a while.
@@ -57,7 +53,7 @@ class Retries:
     def stop_in_time(self, why: str) -> None:
         """Go on only while there is time."""
         if self.time_left() < STOP_SECONDS:
-            raise ContentionError(f"the time is over: {why}; {self.advice}")
+            raise ContentionError(f"the time is over: {why}; what was saved is valid: try again")
 
 
 def map_concurrently[Given, Made](
@@ -69,22 +65,6 @@ def map_concurrently[Given, Made](
         return
     with ThreadPoolExecutor(min(GROUPS_AT_ONCE, len(given))) as pool:
         yield from pool.map(work, given)
-
-
-def packed[Part](
-    sized: Iterable[tuple[Part, int]], most: int, most_size: int
-) -> Iterator[list[Part]]:
-    """Parts of a request with their sizes, at most so many and of that size at a time."""
-    part: list[Part] = []
-    whole = 0
-    for each, size in sized:
-        if len(part) == most or (part and whole + size > most_size):
-            yield part
-            part, whole = [], 0
-        part.append(each)
-        whole += size
-    if part:
-        yield part
 
 
 def read_page(

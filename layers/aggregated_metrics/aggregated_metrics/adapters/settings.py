@@ -41,10 +41,7 @@ def _safe(endpoint: str) -> str:
 
 
 def _declared(text: str) -> Models:
-    try:
-        return BUILT_IN.declaring(Document.of_variable(text)) if text else BUILT_IN
-    except SettingsError as error:
-        raise ValueError(str(error)) from error
+    return BUILT_IN.declaring(Document.of_variable(text)) if text else BUILT_IN
 
 
 def _split(text: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from aggregated_metrics.adapters.retries import Execute, read_page
 from aggregated_metrics.core import buckets
+from aggregated_metrics.core.buckets import hour_prefix
 from aggregated_metrics.core.models import Model
 
 if TYPE_CHECKING:
@@ -78,12 +79,7 @@ def _page(
 
 def hours_condition(first: int, last: int) -> Condition:
     """The rows that an index by time lists within the hours from `first` to `last` (starts)."""
-    return {"between": [prefix(first), prefix(last) + _LAST]}
-
-
-def prefix(hour: int) -> str:
-    """What the UTC times of an hour (its first epoch minute) begin with: `2026-11-22T10:`."""
-    return buckets.iso(hour)[:14]
+    return {"between": [hour_prefix(first), hour_prefix(last) + _LAST]}
 
 
 def runs_of(starts: Iterable[int]) -> list[tuple[int, int]]:

@@ -8,7 +8,7 @@ class AggregatedMetricsError(Exception):
     """The base of every error of this package."""
 
 
-class SettingsError(AggregatedMetricsError):
+class SettingsError(AggregatedMetricsError, ValueError):
     """An environment variable, or a custom model's declaration, is missing or wrong."""
 
 

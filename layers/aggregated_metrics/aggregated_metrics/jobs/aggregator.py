@@ -9,9 +9,7 @@ checks of hours that were left out, quarantine.
 from collections.abc import Sequence
 from typing import Any
 
-from aggregated_metrics.adapters.hour_store import Outcome
-from aggregated_metrics.adapters.observability import Report, logger
-from aggregated_metrics.adapters.pending_hours import PendingHours
+from aggregated_metrics.adapters.observability import Report
 from aggregated_metrics.adapters.queues import send_rejects
 from aggregated_metrics.core.changes import fold
 from aggregated_metrics.core.hour import Hour
@@ -19,7 +17,6 @@ from aggregated_metrics.wiring import Process, TimeLeft
 
 LATE_SECONDS = 60
 """A batch is late whose first record is older than this and the batching window."""
-_LOGGED = 10
 
 
 def aggregate(process: Process, time_left: TimeLeft, event: Any, report: Report) -> None:
@@ -56,7 +53,8 @@ def aggregate(process: Process, time_left: TimeLeft, event: Any, report: Report)
     now = process.now()
     pending.touch(dict.fromkeys(outcome.rollups_left, int(now)))
     # 4. An hour that was left out is counted by a Scan. Dead before: the batch comes again.
-    _defer(pending, outcome)
+    for hour, key in outcome.left_out.items():
+        pending.expect(hour, f"a stored record cannot be read: {key}", deferred=True)
     # 5. Quarantine last: a batch that fails before comes again and would send them twice. One
     #    that fails here comes again and counts nothing twice.
     quarantine = process.queue("QUARANTINE_QUEUE_URL")
@@ -64,11 +62,3 @@ def aggregate(process: Process, time_left: TimeLeft, event: Any, report: Report)
     report["quarantined"] = send_rejects(quarantine, batch.rejects, clock(), kept)
     if batch.newest is not None:
         report["freshnessSeconds"] = round(now - batch.newest, 3)
-
-
-def _defer(pending: PendingHours, outcome: Outcome) -> None:
-    for hour, key in outcome.left_out.items():
-        pending.expect(hour, f"a stored record cannot be read: {key}", deferred=True)
-    if outcome.unreadable:
-        keys = sorted(outcome.unreadable.values())[:_LOGGED]
-        logger.error("stored records cannot be read", extra={"keys": keys})

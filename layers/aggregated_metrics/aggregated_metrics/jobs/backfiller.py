@@ -114,13 +114,8 @@ class Backfiller:
             for segment in range(number)
         ]
         partitions = [{"run": run.name, "partition": i} for i in range(run.partitions)]
-        result = {"units": units, "partitions": partitions}
-        if (size := len(json.dumps(result))) > MOST_BYTES:
-            raise EventError(
-                f"the plan has {size:,} bytes, and Step Functions takes {MOST_BYTES:,}: ask for "
-                "fewer segments or models"
-            )
         self._files.put(run.name, "run.json", asdict(run))
+        result = {"units": units, "partitions": partitions}
         return result, {"run": run.name, "segments": len(units)}
 
     @validate_call(config=ConfigDict(strict=True))
@@ -176,7 +171,6 @@ class Backfiller:
     def _scan_part(
         self, run: Run, name: str, segment: int, last: Part | None
     ) -> tuple[Part, list[bytes]]:
-        """A part and its blocks."""
         model, totals, began = self._models[name].only(run.breakdowns), Totals(), self._now()
         uncountable = Counter[str]()
         number, key, rows = (last.number + 1, last.next, last.rows) if last else (0, None, 0)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from aggregated_metrics.adapters import source_rows
-from aggregated_metrics.adapters.source_rows import UPDATED, Page, prefix
-from aggregated_metrics.core.buckets import HOUR, floor
+from aggregated_metrics.adapters.source_rows import UPDATED, Page
+from aggregated_metrics.core.buckets import HOUR, floor, hour_prefix
 from aggregated_metrics.core.errors import UncountableError
 from aggregated_metrics.core.models import Model
 from aggregated_metrics.core.series import HourId, hour_key
@@ -135,7 +135,7 @@ class IndexPass:
             return
         conditions = [source_rows.hours_condition(*run) for run in source_rows.runs_of(starts)]
         if model.listing and model.listing.by == UPDATED:
-            conditions = [{"ge": prefix(starts[0])}]
+            conditions = [{"ge": hour_prefix(starts[0])}]
         for condition in conditions if model.listing else ():
             for page in self.source(model, account_id, condition):
                 yield self._add(page) or "~"
@@ -146,7 +146,7 @@ class IndexPass:
         passed: list[int] = []
         number = 0
         for start in reversed(self._left):
-            if number >= PART_HOURS or prefix(start) <= bound:
+            if number >= PART_HOURS or hour_prefix(start) <= bound:
                 break
             passed.append(start)
             number += max(1, len(self.wanted.hours[start]))

@@ -16,17 +16,17 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from aggregated_metrics.adapters.observability import Report, logger
+from aggregated_metrics.adapters.observability import Report
 from aggregated_metrics.adapters.pending_hours import Entry
 from aggregated_metrics.adapters.queues import Message, failed_batch, record_of, send_rejects
 from aggregated_metrics.adapters.retries import map_concurrently
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.changes import Batch, fold
-from aggregated_metrics.core.errors import AggregatedMetricsError, EventError, RunError
+from aggregated_metrics.core.errors import EventError, RunError
 from aggregated_metrics.core.findings import Findings
 from aggregated_metrics.core.series import HourId, Series
 from aggregated_metrics.jobs.passes import Wanted
-from aggregated_metrics.jobs.recount import NOT_REACHED, REPAIRS_OFF, Check, Recount
+from aggregated_metrics.jobs.recount import NOT_REACHED, REPAIRS_OFF, Check, Recount, alone
 from aggregated_metrics.wiring import Process, TimeLeft
 
 MOST_ENTRIES = 100_000
@@ -39,12 +39,8 @@ _DAY_SECONDS = 86_400
 _LOGGED = 10
 _SPARE_SECONDS = 120.0
 _SHAPES = "see events/reconciler/ for the events that this function takes"
-_REPAIR = ("repair",)
-_NAMES = {
-    "range": ("accountId", "start", "end", "recordTypes", *_REPAIR),
-    "quarantine": _REPAIR,
-    "failedBatches": _REPAIR,
-}
+_RANGE = ("accountId", "start", "end", "recordTypes", "repair")
+_RECORDS = ("quarantine", "failedBatches")
 
 
 class Reconciler:
@@ -63,7 +59,8 @@ class Reconciler:
 
         Raises:
             EventError: the event is none of the shapes above.
-            RunError: some accounts and models could not be checked; the others were.
+            RunError: some accounts and models, or lost batches, could not be checked; the others
+                were.
             AggregatedMetricsError: something could not be done; what was repaired is valid.
         """
         kind, asked, repair = _asked(event)
@@ -75,20 +72,19 @@ class Reconciler:
                 case "quarantine":
                     self._redrive(check, report)
                 case "failedBatches":
-                    hours = self._expect_failed_batches(report)
+                    hours = self._expect_failed_batches(check.findings, report)
                     self._check(self._entries(hours, check.findings), check)
                 case _:
-                    try:
-                        self._expect_failed_batches(report)
-                    finally:  # whatever is wrong with the queue, the hours are checked
-                        self._check(self._pending.over(), check)
+                    self._expect_failed_batches(check.findings, report)
+                    self._check(self._pending.over(), check)
         finally:
             report.update(_numbers(check.findings, kind))
             if kind == "hourly":
                 report.update(self._open_checks())
         if failed := check.findings.failed:
             raise RunError(
-                f"{len(failed)} accounts and models could not be checked, the others were: "
+                f"{len(failed)} accounts and models, or lost batches, could not be checked, the "
+                "others were: "
                 f"{'; '.join(failed[:_LOGGED])}"
             )
         return check.findings.as_result()
@@ -188,34 +184,24 @@ class Reconciler:
 
     # Records that were not counted ----------------------------------------------------------------
 
-    def _expect_failed_batches(self, report: Report) -> set[HourId]:
+    def _expect_failed_batches(self, found: Findings, report: Report) -> set[HourId]:
         """Give the hours of lost batches entries; their uncountable records go to quarantine.
 
-        A batch that cannot be read keeps its note, and the others go on.
-
-        Raises:
-            AggregatedMetricsError: the first failure, when all batches have been tried.
+        A batch that cannot be read keeps its note for the next run.
         """
         queue, objects = self._process.queue("FAILED_BATCHES_QUEUE_URL"), self._process.aws("s3")
         hours: set[HourId] = set()
-        errors: list[AggregatedMetricsError] = []
         number = uncountable = 0
-        while self._time_left() > _SPARE_SECONDS and (notes := queue.receive(1)):
-            try:
-                batch = self._expect(failed_batch(objects, notes[0][0]), LOST)
-                hours |= batch.hours.keys()
-                now, kept = self._process.clock(), self._models.attributes
-                uncountable += send_rejects(self._quarantine, batch.rejects, now, kept)
-                queue.delete(notes)
-                number += 1
-            except AggregatedMetricsError as error:
-                logger.warning(
-                    "a lost batch is left for the next run", extra={"reason": str(error)}
-                )
-                errors.append(error)
+        with alone("failed batches", found):
+            while self._time_left() > _SPARE_SECONDS and (notes := queue.receive(1)):
+                with alone("a failed batch", found):
+                    batch = self._expect(failed_batch(objects, notes[0][0]), LOST)
+                    hours |= batch.hours.keys()
+                    now, kept = self._process.clock(), self._models.attributes
+                    uncountable += send_rejects(self._quarantine, batch.rejects, now, kept)
+                    queue.delete(notes)
+                    number += 1
         report |= {"failedBatches": number, "quarantined": uncountable}
-        if errors:
-            raise errors[0]
         return hours
 
     def _redrive(self, check: Check, report: Report) -> None:
@@ -251,15 +237,19 @@ class Reconciler:
 def _asked(event: Any) -> tuple[str, Mapping[str, Any], bool]:
     """What an event asks for, its fields, and whether drift is to be repaired."""
     kind, asked = "hourly", event
-    if isinstance(event, Mapping) and len(event) == 1 and not _NAMES.keys().isdisjoint(event):
+    if (
+        isinstance(event, Mapping)
+        and len(event) == 1
+        and not {"range", *_RECORDS}.isdisjoint(event)
+    ):
         ((kind, asked),) = event.items()
     if not isinstance(asked, Mapping):
         raise EventError(f"{kind} is {asked!r}, not a JSON object: {_SHAPES}")
-    names = _NAMES.get(kind, _REPAIR)
+    names = _RANGE if kind == "range" else ("repair",)
     if unknown := [name for name in asked if name not in names]:
         allowed = ", ".join(names)
         raise EventError(f"{kind} has the unknown name {unknown[0]!r}: use {allowed}; {_SHAPES}")
-    repair = asked.get("repair", kind in {"quarantine", "failedBatches"})
+    repair = asked.get("repair", kind in _RECORDS)
     if not isinstance(repair, bool):
         raise EventError(f"repair is {repair!r}, not true or false")
     return kind, asked, repair

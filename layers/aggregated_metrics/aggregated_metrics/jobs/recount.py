@@ -18,7 +18,7 @@ from functools import cached_property, partial
 from itertools import batched, chain
 
 from aggregated_metrics.adapters import source_rows
-from aggregated_metrics.adapters.consumers import AsOf, load_as_of
+from aggregated_metrics.adapters.consumers import NEVER, AsOf, load_as_of
 from aggregated_metrics.adapters.hour_store import HOURS_PER_LOAD
 from aggregated_metrics.adapters.observability import logger
 from aggregated_metrics.adapters.pending_hours import Entry, OpenCheck
@@ -26,7 +26,7 @@ from aggregated_metrics.adapters.retries import map_concurrently
 from aggregated_metrics.core import buckets, findings
 from aggregated_metrics.core.findings import Counted, Findings, Verdict
 from aggregated_metrics.core.hour import Hour
-from aggregated_metrics.core.metadata import NEVER, Pass, counted_until
+from aggregated_metrics.core.metadata import Pass, counted_until
 from aggregated_metrics.core.series import HourId
 from aggregated_metrics.core.totals import Totals
 from aggregated_metrics.jobs.passes import IndexPass, ListRows, Part, Wanted
@@ -89,7 +89,7 @@ class Recount:
         found: list[tuple[Wanted, dict[HourId, Marks], Pass]] = []
         reserved = SPARE_SECONDS + self.settings.SETTLE_SECONDS
         for each in wanted:
-            with _alone(each, check.findings):
+            with alone(each.name, check.findings):
                 began = self.now()
                 # As much again is reserved for the second pass.
                 seconds = (self.time_left() - reserved) / 2
@@ -101,7 +101,7 @@ class Recount:
         if found:
             self.sleep(max(0.0, found[-1][-1].ended + self.settings.SETTLE_SECONDS - self.now()))
         for each, marks, first in found:
-            with _alone(each, check.findings):
+            with alone(each.name, check.findings):
                 self._second_pass(each, marks, first, check)
 
     def _first_pass(
@@ -334,13 +334,13 @@ class _Work:
 
 
 @contextmanager
-def _alone(wanted: Wanted, found: Findings) -> Iterator[None]:
-    """Whatever goes wrong with one account and model, the others go on."""
+def alone(name: str, found: Findings) -> Iterator[None]:
+    """Whatever goes wrong with one account and model, or one lost batch, the others go on."""
     try:
         yield
     except Exception as error:  # noqa: BLE001 - it is reported, and the invocation fails in the end
         logger.warning("a check failed", exc_info=True)
-        found.failed.append(f"{wanted.name}: {error}")
+        found.failed.append(f"{name}: {error}")
 
 
 def _groups(hours: Sequence[HourId]) -> list[tuple[HourId, ...]]:

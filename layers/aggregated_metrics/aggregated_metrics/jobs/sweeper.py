@@ -8,13 +8,12 @@ from itertools import batched, chain, islice
 from typing import TYPE_CHECKING
 
 from aggregated_metrics.adapters import consumers
-from aggregated_metrics.adapters.consumers import AsOf
+from aggregated_metrics.adapters.consumers import NEVER, AsOf
 from aggregated_metrics.adapters.hour_store import HOURS_PER_LOAD, Outcome
 from aggregated_metrics.adapters.observability import Report
 from aggregated_metrics.adapters.pending_hours import Entry
 from aggregated_metrics.adapters.retries import map_concurrently
 from aggregated_metrics.core.hour import Hour
-from aggregated_metrics.core.metadata import NEVER
 from aggregated_metrics.wiring import Process, TimeLeft
 
 if TYPE_CHECKING:
@@ -33,21 +32,17 @@ def sweep(process: Process, time_left: TimeLeft, report: Report) -> None:
         ServiceError: what consumes the streams, or which hours are due, is not known.
         AggregatedMetricsError: the first hour's that could not be visited; the others were.
     """
+    settings, aws = process.settings, process.aws
     as_of: AsOf = {}
     try:
-        as_of = _ask_streams(process, time_left, report)
+        found = consumers.consumers(
+            aws("lambda"), aws("dynamodb"), settings.STREAM_FUNCTION, settings.streams
+        )
+        report.update(consumers.not_consumed(found))
+        store, pending, now = process.store(time_left), process.pending(), process.now()
+        as_of = consumers.update_as_of(found, store, pending, settings, now)
     finally:  # run both even if one fails; without as of nothing is completed
         Sweeper(process, time_left, as_of).sweep(report)
-
-
-def _ask_streams(process: Process, time_left: TimeLeft, report: Report) -> AsOf:
-    settings, aws = process.settings, process.aws
-    found = consumers.consumers(
-        aws("lambda"), aws("dynamodb"), settings.STREAM_FUNCTION, settings.streams
-    )
-    report.update(consumers.not_consumed(found))
-    store, pending, now = process.store(time_left), process.pending(), process.now()
-    return consumers.update_as_of(found, store, pending, settings, now)
 
 
 class Sweeper:

@@ -13,7 +13,7 @@ def test_a_process_and_what_is_costly_in_it_are_made_once(environment: dict[str,
     assert process is wiring.process()
     assert process.settings.GRAPHQL_ENDPOINT == local.ENDPOINT
     assert process.aws("sqs") is process.aws("sqs")
-    assert process.pending()._remembered is process.pending()._remembered
+    assert process.pending().remembered is process.pending().remembered
     assert process.client(lambda: 1.0)._session is process.client(lambda: 1.0)._session
     process.session.close()
 

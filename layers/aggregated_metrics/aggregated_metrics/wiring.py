@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from os import environ
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import botocore.session
+import requests
 from botocore.config import Config
 
 from aggregated_metrics.adapters.appsync import AppSyncClient, open_session
@@ -20,9 +21,6 @@ from aggregated_metrics.adapters.pending_hours import LEASE_SECONDS, PendingHour
 from aggregated_metrics.adapters.queues import Queue
 from aggregated_metrics.adapters.settings import Settings
 from aggregated_metrics.core.series import HourId
-
-if TYPE_CHECKING:
-    import requests
 
 type TimeLeft = Callable[[], float]
 """Seconds until Lambda ends the invocation."""
@@ -41,7 +39,7 @@ class Process:
     """
 
     settings: Settings
-    session: "requests.Session"
+    session: requests.Session
     aws: Callable[[str], Any]
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     sleep: Callable[[float], None] = time.sleep

@@ -58,16 +58,16 @@ def find_document(spans: Sequence[Span]) -> Document:
     An index's pages are cut before they are filtered.
     """
     keys: list[Keys] = [
-        (account_id, {"between": [_sort_key(name, t) for t in (first, end - 1)]}, token)
+        (
+            account_id,
+            {"between": [{"recordType": name, "timeRangeStart": iso(t)} for t in (first, end - 1)]},
+            token,
+        )
         for account_id, name, first, end, token in spans
     ]
     selected = "scorecardId scoreId timeRangeStart"
     where = f"filter: {{numberOfMinutes: {{eq: {HOUR}}}}}, "
     return list_document("FindHours", "s", keys, 1000, selected, index=BY_TYPE, where=where)
-
-
-def _sort_key(record_type: str, minute: int) -> dict[str, str]:
-    return {"recordType": record_type, "timeRangeStart": iso(minute)}
 
 
 def list_document(

@@ -82,6 +82,7 @@ class Outcome:
         }
 
 
+@dataclass
 class HourStore:
     """The hours of the API. Every method raises ApiError if it refuses, or does not answer in time.
 
@@ -89,20 +90,15 @@ class HourStore:
     type keeps in metadata, `time_left` how many seconds the caller still has.
     """
 
-    def __init__(
-        self,
-        client: Client,
-        *,
-        clock: Callable[[], datetime],
-        models: Models = BUILT_IN,
-        time_left: Callable[[], float] = lambda: 60.0,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._client = client
-        self._request_bytes = getattr(client, "request_bytes", 0)
-        self._clock = clock
-        self._models = models
-        self._retries = Retries(time_left, sleep)
+    client: Client
+    clock: Callable[[], datetime]
+    models: Models = BUILT_IN
+    time_left: Callable[[], float] = lambda: 60.0
+    sleep: Callable[[float], None] = time.sleep
+
+    def __post_init__(self) -> None:
+        self._request_bytes = getattr(self.client, "request_bytes", 0)
+        self._retries = Retries(self.time_left, self.sleep)
 
     def load(self, ids: Sequence[HourId]) -> list[Hour]:
         """The hours, in the order asked for; an hour without buckets is empty."""
@@ -200,7 +196,7 @@ class HourStore:
                 outcome.left_out[hour.id] = key
                 return []  # a minute's sums are not known: only a check may set them
         hour.roll_up()
-        writes = hour.writes(self._clock())
+        writes = hour.writes(self.clock())
         outcome.overflowed += hour.overflowed()
         if with_rollups:
             return writes
@@ -225,7 +221,7 @@ class HourStore:
         """Send one mutation; return the aliases that did not go through."""
         document, variables = save_document(part)
         try:
-            data = self._client.execute(document, variables)
+            data = self.client.execute(document, variables)
         except (ConditionFailedError, ThrottledError) as error:
             return error.failed or frozenset(f"b{i}" for i in range(len(part)))
         if absent := [f"b{i}" for i in range(len(part)) if data.get(f"b{i}") is None]:
@@ -269,7 +265,7 @@ class HourStore:
         for i, (account_id, name, first, end, _) in enumerate(spans):
             page = data.get(f"s{i}") or {"items": ()}
             for row in filter(None, page["items"]):
-                is_plain = name in self._models.record_types
+                is_plain = name in self.models.record_types
                 ids = () if is_plain else (row["scorecardId"], row["scoreId"])
                 series = Series(account_id, name, *ids)
                 if is_plain or series.scope_id:
@@ -285,7 +281,7 @@ class HourStore:
 
     def execute(self, document: str, variables: dict[str, Any]) -> dict[str, Any]:
         """Carry out a query; where it is throttled, again after a while."""
-        request = partial(self._client.execute, document, variables)
+        request = partial(self.client.execute, document, variables)
         return self._retries.call_with_backoff(request, "a query is not answered")
 
     def _given(self, document: str, variables: dict[str, Any]) -> dict[str, Any]:
@@ -299,7 +295,7 @@ class HourStore:
 
     def _hour(self, hour_id: HourId, page: Mapping[str, Any] | None) -> Hour:
         """An hour of its page; read once more, alone, where the page has not all of it."""
-        names = self._models.extra_measures(hour_id.series.record_type)
+        names = self.models.extra_measures(hour_id.series.record_type)
         if page is not None and not page.get("nextToken") and None not in page["items"]:
             return Hour(hour_id, page["items"], names)
         rows = [row for row in self._rows(hour_id) if row]

@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import batched, chain
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -73,6 +74,7 @@ type _Plain = Mapping[str, Any]
 """An item's attributes without DynamoDB's types."""
 
 
+@dataclass(slots=True)
 class PendingHours:
     """The table of pending hours. Every method raises ServiceError if it does not answer.
 
@@ -81,24 +83,13 @@ class PendingHours:
     one dictionary for its whole life.
     """
 
-    def __init__(
-        self,
-        client: "DynamoDBClient",
-        table: str,
-        *,
-        clock: Callable[[], datetime],
-        grace: int,
-        lease: Callable[[], float] = lambda: LEASE_SECONDS,
-        remembered: dict[HourId, int] | None = None,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._client = client
-        self._table = table
-        self._clock = clock
-        self._grace = grace
-        self._lease = lease
-        self._remembered = {} if remembered is None else remembered
-        self._sleep = sleep
+    client: "DynamoDBClient"
+    table: str
+    clock: Callable[[], datetime]
+    grace: int
+    lease: Callable[[], float] = lambda: LEASE_SECONDS
+    remembered: dict[HourId, int] = field(default_factory=dict)
+    sleep: Callable[[float], None] = time.sleep
 
     # Entries --------------------------------------------------------------------------------------
 
@@ -118,9 +109,9 @@ class PendingHours:
         # 2. Put them. Dead in between: some hours have an entry in which nothing will be written.
         self._put([self._entry_item(hour, due, until) for hour, due in news.items()])
         # 3. Remembered only when they are there: an entry that failed is put again.
-        if len(self._remembered) > _REMEMBERED:
-            self._remembered.clear()
-        self._remembered.update(news)
+        if len(self.remembered) > _REMEMBERED:
+            self.remembered.clear()
+        self.remembered.update(news)
         return len(news)
 
     def claim(self, hour: HourId, known: Entry | None) -> Entry | None:
@@ -133,8 +124,8 @@ class PendingHours:
         item = self._entry_item(hour, until, until)
         condition = _ABSENT if known is None else _under(known.token)
         if known is None or known.until <= self._now():
-            put = {"TableName": self._table, "Item": _typed(item), **condition}
-            if self._ask(self._client.put_item, **put) is not None:
+            put = {"TableName": self.table, "Item": _typed(item), **condition}
+            if self._ask(self.client.put_item, **put) is not None:
                 return _entry(item)
         self._put([item | {"until": max(until, known.until if known else 0)}])
         return None
@@ -163,17 +154,17 @@ class PendingHours:
         if due is not None:
             update["ExpressionAttributeValues"] |= _typed({":due": due})
         update |= self._at(hour_key(entry.hour))
-        return self._ask(self._client.update_item, **update) is not None
+        return self._ask(self.client.update_item, **update) is not None
 
     def delete(self, item: Entry | OpenCheck) -> bool:
         """Forget an entry or an open check, unless it has been put again meanwhile."""
         key = hour_key(item.hour)
         if isinstance(item, Entry):
-            self._remembered.pop(item.hour, None)
+            self.remembered.pop(item.hour, None)
         else:
             key = f"check#{key}"
         delete = self._at(key) | _under(item.token)
-        return self._ask(self._client.delete_item, **delete) is not None
+        return self._ask(self.client.delete_item, **delete) is not None
 
     def is_counted(self, item: Entry | OpenCheck, models: Models) -> bool:
         """Whether an hour's record type is counted any more; an item of another one is deleted."""
@@ -220,18 +211,18 @@ class PendingHours:
     # The table ------------------------------------------------------------------------------------
 
     def _now(self) -> float:
-        return self._clock().timestamp()
+        return self.clock().timestamp()
 
     def _until(self) -> int:
-        return math.ceil(self._now() + self._lease())
+        return math.ceil(self._now() + self.lease())
 
     def _is_known(self, hour: HourId, due: int, now: float, until: int) -> bool:
-        put = self._remembered.get(hour)
+        put = self.remembered.get(hour)
         return put is not None and now < put <= due and until < self._over(hour)
 
     def _over(self, hour: HourId) -> int:
         """When the hour and its grace are over: epoch seconds."""
-        return (hour.start + buckets.HOUR) * 60 + self._grace
+        return (hour.start + buckets.HOUR) * 60 + self.grace
 
     def _entry_item(self, hour: HourId, due: int, until: int) -> dict[str, Any]:
         times = {"due": due, "over": self._over(hour), "until": until}
@@ -239,16 +230,16 @@ class PendingHours:
 
     def _put(self, items: Sequence[_Plain]) -> None:
         for part in batched(items, _PUTS_PER_REQUEST, strict=False):
-            requests = {self._table: [{"PutRequest": {"Item": _typed(item)}} for item in part]}
+            requests = {self.table: [{"PutRequest": {"Item": _typed(item)}} for item in part]}
             for attempt in range(_TRIES):
                 if attempt:
-                    self._sleep(0.05 * 2**attempt)
-                answer = self._ask(self._client.batch_write_item, RequestItems=requests)
+                    self.sleep(0.05 * 2**attempt)
+                answer = self._ask(self.client.batch_write_item, RequestItems=requests)
                 requests = answer["UnprocessedItems"]
                 if not requests:
                     break
             else:
-                raise ServiceError(_remedy(self._table, "it is throttled"))
+                raise ServiceError(_remedy(self.table, "it is throttled"))
 
     def _upsert(self, key: str, put: _Plain, first: _Plain) -> None:
         """Set attributes, some of them only if they are not there, and a new token."""
@@ -257,7 +248,7 @@ class PendingHours:
         sets += [f"#{name} = if_not_exists(#{name}, :{name})" for name in first]
         both = {**put, **first}
         self._ask(
-            self._client.update_item,
+            self.client.update_item,
             **self._at(key),
             UpdateExpression=f"SET {', '.join(sets)}",
             ExpressionAttributeNames={f"#{name}": name for name in both},
@@ -265,15 +256,15 @@ class PendingHours:
         )
 
     def _get[Item](self, key: str, read: Callable[[_Plain], Item]) -> Item | None:
-        answer = self._ask(self._client.get_item, **self._at(key), ConsistentRead=True)
+        answer = self._ask(self.client.get_item, **self._at(key), ConsistentRead=True)
         return read(_plain(answer["Item"])) if "Item" in answer else None
 
     def _query[Item](
         self, kind: str, by: str, read: Callable[[_Plain], Item], since: int = 0
     ) -> Iterator[Item]:
         """The items of a kind whose `by` has passed, the longest ago first."""
-        pages = self._client.get_paginator("query").paginate(
-            TableName=self._table,
+        pages = self.client.get_paginator("query").paginate(
+            TableName=self.table,
             IndexName=f"by{by.title()}",
             KeyConditionExpression="#kind = :kind AND #by BETWEEN :since AND :now",
             ExpressionAttributeNames={"#kind": "kind", "#by": by},
@@ -289,14 +280,14 @@ class PendingHours:
                     logger.warning("an item of the pending hours is not understood", extra=item)
 
     def _at(self, key: str) -> dict[str, Any]:
-        return {"TableName": self._table, "Key": {"hour": {"S": key}}}
+        return {"TableName": self.table, "Key": {"hour": {"S": key}}}
 
     def _ask(self, operation: Callable[..., Any], **arguments: Any) -> Any:
         """Carry out a request; None where its condition does not hold."""
         with self._answering():
             try:
                 return operation(**arguments)
-            except self._client.exceptions.ConditionalCheckFailedException:
+            except self.client.exceptions.ConditionalCheckFailedException:
                 return None
 
     @contextmanager
@@ -304,7 +295,7 @@ class PendingHours:
         try:
             yield
         except (BotoCoreError, ClientError) as error:
-            raise ServiceError(_remedy(self._table, error)) from error
+            raise ServiceError(_remedy(self.table, error)) from error
 
 
 def _remedy(table: str, why: object) -> str:

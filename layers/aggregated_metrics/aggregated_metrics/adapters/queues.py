@@ -7,6 +7,7 @@ reads. A note is EventBridge's event about the S3 object with the batch.
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import batched
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ type Message = tuple[str, str]
 """A message's body and its receipt."""
 
 
+@dataclass(frozen=True, slots=True)
 class Queue:
     """A queue of SQS. Every method raises ServiceError if it refuses or is silent.
 
@@ -40,10 +42,9 @@ class Queue:
     the variable that names the queue.
     """
 
-    def __init__(self, connect: "Callable[[], SQSClient]", url: str, setting: str) -> None:
-        self._connect = connect
-        self._url = url
-        self._setting = setting
+    connect: "Callable[[], SQSClient]"
+    url: str
+    setting: str
 
     def send(self, bodies: Sequence[str]) -> None:
         """Send every message, at least once each."""
@@ -86,15 +87,15 @@ class Queue:
 
     def _ask(self, operation: str, **arguments: Any) -> Mapping[str, Any]:
         try:
-            call = getattr(self._connect(), operation)
-            answer: Mapping[str, Any] = call(QueueUrl=self._url, **arguments)
+            call = getattr(self.connect(), operation)
+            answer: Mapping[str, Any] = call(QueueUrl=self.url, **arguments)
         except (BotoCoreError, ClientError) as error:
             raise ServiceError(
-                f"the queue did not answer ({error}): check {self._setting} and the role"
+                f"the queue did not answer ({error}): check {self.setting} and the role"
             ) from error
         if failed := answer.get("Failed"):
             why = failed[0].get("Message") or failed[0]["Code"]
-            raise ServiceError(f"the queue refused {len(failed)} messages ({why}): {self._setting}")
+            raise ServiceError(f"the queue refused {len(failed)} messages ({why}): {self.setting}")
         return answer
 
 

@@ -1,7 +1,6 @@
 """How this package asks: side by side, bounded, and again, later each time, where throttled."""
 
 import random
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,10 +23,10 @@ type Execute = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """Waits within the seconds that its caller has left; raises ContentionError when they are over."""
+    """Waits while its caller has time left; then it raises ContentionError."""
 
-    time_left: Callable[[], float] = lambda: 60.0
-    sleep: Callable[[float], None] = time.sleep
+    time_left: Callable[[], float]
+    sleep: Callable[[float], None]
 
     def call_with_backoff[Made](self, request: Callable[[], Made], what: str) -> Made:
         """Carry out a request; where it is throttled, again after a while.

@@ -189,13 +189,14 @@ class Reconciler:
 
         A batch that cannot be read keeps its note for the next run.
         """
-        queue, objects = self._process.queue("FAILED_BATCHES_QUEUE_URL"), self._process.aws("s3")
+        queue = self._process.queue("FAILED_BATCHES_QUEUE_URL")
         hours: set[HourId] = set()
         number = uncountable = 0
         with alone("failed batches", found):
             while self._time_left() > _SPARE_SECONDS and (notes := queue.receive(1)):
                 with alone("a failed batch", found):
-                    batch = self._expect(failed_batch(objects, notes[0][0]), LOST)
+                    event = failed_batch(self._process.aws("s3"), notes[0][0])
+                    batch = self._expect(event, LOST)
                     hours |= batch.hours.keys()
                     now, kept = self._process.clock(), self._models.attributes
                     uncountable += send_rejects(self._quarantine, batch.rejects, now, kept)

@@ -50,11 +50,8 @@ class Sweeper:
 
     def __init__(self, process: Process, time_left: TimeLeft, as_of: AsOf) -> None:
         self._store, self._pending = process.store(time_left), process.pending()
-        self._models, self._grace = process.settings.models, process.settings.complete_after
-        self._hold_seconds = process.settings.hold_seconds
-        self._now = process.now
-        self._time_left = time_left
-        self._as_of = as_of
+        self._settings, self._grace = process.settings, process.settings.complete_after
+        self._now, self._time_left, self._as_of = process.now, time_left, as_of
         self._completed: set[BucketId] = set()
         self._errors: list[Exception] = []
 
@@ -65,7 +62,9 @@ class Sweeper:
         """
         entries = list(islice(self._pending.due(), HOURS_PER_RUN))
         now = self._now()
-        counted = [entry for entry in entries if self._pending.is_counted(entry, self._models)]
+        counted = [
+            entry for entry in entries if self._pending.is_counted(entry, self._settings.models)
+        ]
         groups = list(batched(counted, HOURS_PER_LOAD, strict=False))
         outcome = Outcome()
         for part in chain.from_iterable(map_concurrently(self._visit, groups)):
@@ -96,7 +95,6 @@ class Sweeper:
             return [*chain.from_iterable(self._visit([entry]) for entry in entries)]
 
     def _complete(self, entries: Sequence[Entry]) -> Outcome:
-        """Complete what has elapsed of some hours."""
         dues: dict[HourId, int | None] = {}
 
         def close(hour: Hour) -> None:
@@ -129,7 +127,7 @@ class Sweeper:
             # What has elapsed since as of was asked for: the next sweep completes it. An hour that
             # may not be completed yet comes behind the others.
             is_held = due <= now and self._until(entry.hour) < now - SWEEP_SECONDS
-            return now + self._hold_seconds if is_held else due
+            return now + self._settings.hold_seconds if is_held else due
         quiet = max(entry.until, entry.over)
         return quiet if quiet > now else None
 

@@ -106,7 +106,7 @@ def test_an_hour_that_is_left_out_is_deferred_and_named_and_the_batch_succeeds(
     assert check["deferred"] is True
     assert check["reason"] == f"a stored record cannot be read: {key}"
     assert len(world.items("entry")) == 2
-    assert [line["keys"] for line in lines() if line["level"] == "ERROR"] == [[key]]
+    assert [line["key"] for line in lines() if line["level"] == "ERROR"] == [key]
     assert world.bucket("tasks#2026-11-22T09:00:00Z#1")["count"] == 1
 
 

@@ -226,7 +226,12 @@ class PendingHours:
 
     def _entry_item(self, hour: HourId, due: int, until: int) -> dict[str, Any]:
         times = {"due": due, "over": self._over(hour), "until": until}
-        return {"hour": hour_key(hour), **_identity("entry", hour), **times, "token": _token()}
+        return {
+            "hour": hour_key(hour),
+            **_identity("entry", hour),
+            **times,
+            "token": uuid.uuid4().hex,
+        }
 
     def _put(self, items: Sequence[_Plain]) -> None:
         for part in batched(items, _PUTS_PER_REQUEST, strict=False):
@@ -243,7 +248,7 @@ class PendingHours:
 
     def _upsert(self, key: str, put: _Plain, first: _Plain) -> None:
         """Set attributes, some of them only if they are not there, and a new token."""
-        put = {**put, "token": _token()}
+        put = {**put, "token": uuid.uuid4().hex}
         sets = [f"#{name} = :{name}" for name in put]
         sets += [f"#{name} = if_not_exists(#{name}, :{name})" for name in first]
         both = {**put, **first}
@@ -300,10 +305,6 @@ class PendingHours:
 
 def _remedy(table: str, why: object) -> str:
     return f"the table {table} did not answer ({why}); check PENDING_HOURS_TABLE and the role"
-
-
-def _token() -> str:
-    return uuid.uuid4().hex
 
 
 def _under(token: str) -> dict[str, Any]:

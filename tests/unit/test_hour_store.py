@@ -353,6 +353,20 @@ def test_stored_hours_are_found_whatever_their_scopes_in_one_request(world: Worl
     assert {hour.start for hour in just} == {TEN - 60}, "the range is half-open"
 
 
+def test_a_record_that_the_api_cannot_give_hides_no_stored_hour(world: World) -> None:
+    world.store().update(hours(3), add(0))
+    damaged: dict[str, Any] = {
+        "errors": [{"message": "no text", "path": ["s0", "items", 0, "scoreId"]}]
+    }
+
+    def answer(request: Request) -> Answer | None:
+        given = world.api.answer(request, CALM)
+        return Answer(200, json.dumps(json.loads(given.body) | damaged).encode())
+
+    world.before = answer
+    assert world.store().stored_hours(spans(TEN - 60, TEN + 60, "items")) == {*hours(2)}
+
+
 def test_of_a_day_with_many_buckets_only_those_that_begin_with_an_hour_are_read(
     world: World,
 ) -> None:

@@ -63,7 +63,7 @@ def completes(world: World, event: Any) -> None:
     """The event of bucket_sweeper."""
     world.invoke("stream_aggregator", window_event(Stream("Task").insert(rows.task())))
     world.clock.set(event["time"])
-    assert world.invoke("bucket_sweeper", event)["completed"] == 4
+    assert world.invoke("bucket_sweeper", event)["written"] == 4
 
 
 def lose_rows(world: World) -> None:

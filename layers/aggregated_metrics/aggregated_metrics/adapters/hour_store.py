@@ -27,7 +27,7 @@ from aggregated_metrics.core.buckets import DAY, HOUR, floor, minute_of
 from aggregated_metrics.core.errors import ConditionFailedError, GraphQLError, ThrottledError
 from aggregated_metrics.core.hour import Bucket, Hour, Write
 from aggregated_metrics.core.models import BUILT_IN, Models
-from aggregated_metrics.core.series import BucketId, HourId, Series, composite_key
+from aggregated_metrics.core.series import HourId, Series, composite_key
 
 if TYPE_CHECKING:
     from aggregated_metrics.adapters.observability import Report
@@ -48,13 +48,14 @@ type BeforeSave = Callable[[Sequence[Hour]], None]
 class Outcome:
     """What changing some hours did.
 
-    `hours` counts those that were loaded and changed to the end, `conflicts` the conditions that
-    failed, `retries` the rounds beyond the first. `unreadable` has the key of a stored bucket that
-    the API could not give, also in `left_out` if it is a minute and nothing of its hour is written.
+    `hours` counts those that were loaded and changed to the end, `written` the writes that went
+    through, `conflicts` the conditions that failed, `retries` the rounds beyond the first.
+    `unreadable` has the key of a stored bucket that the API could not give, also in `left_out` if
+    it is a minute and nothing of its hour is written.
     """
 
     hours: int = 0
-    saved: set[BucketId] = field(default_factory=set)
+    written: int = 0
     conflicts: int = 0
     retries: int = 0
     rollups_left: set[HourId] = field(default_factory=set)
@@ -72,7 +73,7 @@ class Outcome:
     def as_report(self) -> "Report":
         """For the invocation's line and its metrics."""
         return {
-            "written": len(self.saved),
+            "written": self.written,
             "conflicts": self.conflicts,
             "retries": self.retries,
             "overflowed": self.overflowed,
@@ -164,7 +165,7 @@ class HourStore:
             for write, is_saved in self._save(writes):
                 if is_saved:
                     written.setdefault(write.hour, []).append(write.bucket)
-                    outcome.saved.add(write.bucket_id)
+                    outcome.written += 1
                 else:
                     outcome.conflicts += 1
                     failed.add(write.hour)

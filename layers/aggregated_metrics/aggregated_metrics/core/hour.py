@@ -24,7 +24,7 @@ from aggregated_metrics.core.measures import (
     zero,
 )
 from aggregated_metrics.core.metadata import NOT_COUNTED, CountedUntil, Metadata
-from aggregated_metrics.core.series import BucketId, HourId, composite_key, key_stem
+from aggregated_metrics.core.series import HourId, composite_key, key_stem
 
 _MICROSECOND = timedelta(microseconds=1)
 _AHEAD = timedelta(minutes=1)
@@ -124,11 +124,6 @@ class Write(NamedTuple):
     record: dict[str, Any]
     is_new: bool
     condition: dict[str, Any] | None
-
-    @property
-    def bucket_id(self) -> BucketId:
-        """Which bucket it writes."""
-        return self.hour, self.bucket.size, self.bucket.start
 
 
 class Hour:

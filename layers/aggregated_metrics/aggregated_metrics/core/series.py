@@ -60,10 +60,6 @@ class HourId(NamedTuple):
         return f"{key_stem(self.series)}{buckets.hour_prefix(self.start)}"
 
 
-type BucketId = tuple[HourId, int, int]
-"""One bucket: its hour, its size in minutes, and where it starts (an epoch minute)."""
-
-
 class Target(NamedTuple):
     """One minute of one series; `minute` is an epoch minute."""
 

@@ -17,7 +17,7 @@ from aggregated_metrics.core.hour import Hour
 from aggregated_metrics.wiring import Process, TimeLeft
 
 if TYPE_CHECKING:
-    from aggregated_metrics.core.series import BucketId, HourId
+    from aggregated_metrics.core.series import HourId
 
 HOURS_PER_RUN = 10_000
 SWEEP_SECONDS = 60
@@ -52,7 +52,6 @@ class Sweeper:
         self._store, self._pending = process.store(time_left), process.pending()
         self._settings, self._grace = process.settings, process.settings.complete_after
         self._now, self._time_left, self._as_of = process.now, time_left, as_of
-        self._completed: set[BucketId] = set()
         self._errors: list[Exception] = []
 
     def sweep(self, report: Report) -> None:
@@ -73,7 +72,6 @@ class Sweeper:
         report |= {
             "due": len(entries),
             "swept": outcome.hours,
-            "completed": len(self._completed & outcome.saved),
             "waiting": len(entries) - outcome.hours,
             "oldestPendingSeconds": max(0.0, round(oldest, 1)),
             **outcome.as_report(),
@@ -99,9 +97,7 @@ class Sweeper:
 
         def close(hour: Hour) -> None:
             hour.roll_up()
-            elapsing = [bucket for bucket in hour if not bucket.complete]
             hour.close(self._until(hour.id), self._grace)
-            self._completed.update((hour.id, b.size, b.start) for b in elapsing if b.complete)
 
         def done(hour: Hour) -> None:
             # A minute that cannot be read is replaced by a check: nothing to come again for.

@@ -2,9 +2,7 @@
 
 from typing import Any
 
-import pytest
 from aggregated_metrics.adapters.run_files import Part, RunFiles
-from aggregated_metrics.core.errors import RunError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,11 +12,6 @@ from testbench.fakes.scans import FakeBucket
 def new_files() -> RunFiles:
     client: Any = FakeBucket()
     return RunFiles(client, "runs")
-
-
-def test_what_does_not_exist_is_an_error_with_its_place() -> None:
-    with pytest.raises(RunError, match=r"s3://runs/runs/other/run.json does not exist"):
-        new_files().run("other")
 
 
 @given(st.lists(st.lists(st.binary(max_size=9), min_size=3, max_size=3), max_size=4))

@@ -22,13 +22,12 @@ from uuid import uuid4
 from botocore.exceptions import ClientError
 
 from aggregated_metrics.adapters.retries import map_concurrently
-from aggregated_metrics.core.errors import RunError, SettingsError
+from aggregated_metrics.core.errors import SettingsError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _EXISTS = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
-_MISSING = frozenset({"NoSuchKey", "404"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ class Part:
 
 
 class RunFiles:
-    """The files of runs; RunError if one does not exist."""
+    """The files of runs."""
 
     def __init__(self, client: "S3Client", bucket: str) -> None:
         if not bucket:
@@ -124,12 +123,7 @@ class RunFiles:
 
     def get(self, run: str, name: str) -> Any:
         """A document."""
-        try:
-            return json.loads(self._get(run, name))
-        except ClientError as error:
-            if error.response["Error"]["Code"] in _MISSING:
-                raise RunError(f"s3://{self._bucket}/runs/{run}/{name} does not exist") from error
-            raise
+        return json.loads(self._get(run, name))
 
     def reduced(self, run: str) -> list[Any]:
         """What the reducers have found."""

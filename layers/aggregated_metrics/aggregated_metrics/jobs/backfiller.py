@@ -81,7 +81,7 @@ class Backfiller:
 
         Raises:
             EventError: the event is none of the shapes above.
-            RunError: a step was called before the one that it needs.
+            RunError: a pass has not read a table to its end, or the two are too close.
             AggregatedMetricsError: something could not be done; what was repaired is valid.
         """
         match event:
@@ -137,20 +137,15 @@ class Backfiller:
         if unknown := [name for name in chosen if name not in tables]:
             raise EventError(f"no table of {unknown[0]!r} is attached: use {', '.join(tables)}")
         cut = {name: segments or _share(tables[name][0], 1, 64) for name in chosen}
-        most = {
-            name: min(self._settings.BACKFILL_READ_UNITS, (tables[name][1] or inf) / 4)
-            for name in chosen
-        }
+        most, scanners = self._settings.BACKFILL_READ_UNITS, self._settings.BACKFILL_CONCURRENCY
+        units = {name: min(most, (tables[name][1] or inf) / 4) for name in chosen}
         return Run(
             run,
             self._now(),
             repair,
             cut,
             partitions or _share(sum(tables[name][0] for name in chosen), 4, 256),
-            {
-                name: most[name] / min(self._settings.BACKFILL_CONCURRENCY, number)
-                for name, number in cut.items()
-            },
+            {name: units[name] / min(scanners, number) for name, number in cut.items()},
             sorted(breakdown for name in chosen for breakdown in self._models[name].breakdowns),
             [check.token for check in self._pending.open_checks()],
         )
@@ -188,17 +183,16 @@ class Backfiller:
         """When each model's rows were read, if both passes have read every segment to its end."""
         found = {}
         for model, segments in run.segments.items():
-            both = [[part for part in each if part.model == model] for each in parts]
-            for number, each in zip(PASSES, both, strict=True):
-                if (ended := sum(part.done for part in each)) != segments:
+            both: list[Pass] = []
+            for number, each in zip(PASSES, parts, strict=True):
+                own = [part for part in each if part.model == model]
+                if (ended := sum(part.done for part in own)) != segments:
                     raise RunError(
                         f"pass {number} has read {ended} of {segments} segments of {model} to "
                         "their end: redrive the execution"
                     )
-            first, second = (
-                Pass(min(part.began for part in each), max(part.ended for part in each))
-                for each in both
-            )
+                both.append(Pass(min(part.began for part in own), max(part.ended for part in own)))
+            first, second = both
             if second.began - first.ended < self._settings.SETTLE_SECONDS:
                 raise RunError(
                     f"the second pass over {model} began {second.began - first.ended:.1f} s after "

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 PAGE = 1000
 UPDATED = "updatedAt"
-_LAST = "~"
-"""Sorts after every character of a time."""
 
 type Condition = Mapping[str, Any]
 """Of the index's sort key: AppSync's key condition."""
@@ -79,7 +77,8 @@ def _page(
 
 def hours_condition(first: int, last: int) -> Condition:
     """The rows that an index by time lists within the hours from `first` to `last` (starts)."""
-    return {"between": [hour_prefix(first), hour_prefix(last) + _LAST]}
+    # A tilde sorts after every character of a time.
+    return {"between": [hour_prefix(first), f"{hour_prefix(last)}~"]}
 
 
 def runs_of(starts: Iterable[int]) -> list[tuple[int, int]]:

@@ -25,40 +25,38 @@ SWEEP_SECONDS = 60
 _SPARE_SECONDS = 5.0
 
 
-def sweep(process: Process, time_left: TimeLeft, report: Report) -> None:
-    """Ask how far the streams are applied, and visit every hour that is due.
-
-    Raises:
-        ServiceError: what consumes the streams, or which hours are due, is not known.
-        AggregatedMetricsError: the first hour's that could not be visited; the others were.
-    """
-    settings, aws = process.settings, process.aws
-    as_of: AsOf = {}
-    try:
-        found = consumers.consumers(
-            aws("lambda"), aws("dynamodb"), settings.STREAM_FUNCTION, settings.streams
-        )
-        report.update(consumers.not_consumed(found))
-        store, pending, now = process.store(time_left), process.pending(), process.now()
-        as_of = consumers.update_as_of(found, store, pending, settings, now)
-    finally:  # run both even if one fails; without as of nothing is completed
-        Sweeper(process, time_left, as_of).sweep(report)
-
-
 class Sweeper:
     """Completes elapsed buckets, grace after their end, as far as their streams are applied."""
 
-    def __init__(self, process: Process, time_left: TimeLeft, as_of: AsOf) -> None:
+    def __init__(self, process: Process, time_left: TimeLeft) -> None:
+        self._process, self._settings = process, process.settings
         self._store, self._pending = process.store(time_left), process.pending()
-        self._settings, self._grace = process.settings, process.settings.complete_after
-        self._now, self._time_left, self._as_of = process.now, time_left, as_of
+        self._grace = process.settings.complete_after
+        self._now, self._time_left = process.now, time_left
+        self._as_of: AsOf = {}
         self._errors: list[Exception] = []
 
-    def sweep(self, report: Report) -> None:
-        """Visit every hour that is due: rollups become sums, elapsed buckets complete.
+    def run(self, report: Report) -> None:
+        """Ask how far the streams are applied, and visit every hour that is due.
 
-        What does not fit into the time stays due for the next run.
+        Raises:
+            ServiceError: what consumes the streams, or which hours are due, is not known.
+            AggregatedMetricsError: the first hour's that could not be visited; the others were.
         """
+        settings, aws = self._settings, self._process.aws
+        try:
+            found = consumers.consumers(
+                aws("lambda"), aws("dynamodb"), settings.STREAM_FUNCTION, settings.streams
+            )
+            report.update(consumers.not_consumed(found))
+            self._as_of = consumers.update_as_of(
+                found, self._store, self._pending, settings, self._now()
+            )
+        finally:  # run both even if one fails; without as of nothing is completed
+            self._sweep(report)
+
+    def _sweep(self, report: Report) -> None:
+        """Visit every hour that is due; what does not fit into the time stays due."""
         entries = list(islice(self._pending.due(), HOURS_PER_RUN))
         now = self._now()
         counted = [

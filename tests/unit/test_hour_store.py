@@ -232,7 +232,7 @@ def test_a_minute_is_never_left_but_tried_until_the_time_is_over(world: World) -
         tries.append(changed)
         touch(world, busy)
 
-    with pytest.raises(ContentionError, match="what was saved is valid"):
+    with pytest.raises(ContentionError, match="what was done is valid"):
         world.store().update([HOUR], add(5), before_save=another)
     assert len(tries) > 25
     assert world.bucket(busy)["count"] == 1

@@ -454,7 +454,7 @@ def test_a_throttled_reading_waits_and_gives_up_in_time(monkeypatch: pytest.Monk
     assert len(waits) == 2
     slowly.append(ThrottledError("slowly", operation="Read"))
     monkeypatch.setattr(bucket_reader, "SECONDS", 1.0)
-    with pytest.raises(ContentionError, match=r"the time is over.*read again later") as raised:
+    with pytest.raises(ContentionError, match=r"the time is over.*try again") as raised:
         read(client)
     assert "saved" not in str(raised.value)
 

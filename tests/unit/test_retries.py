@@ -39,7 +39,7 @@ def test_what_is_throttled_is_asked_again_later_each_time(monkeypatch: pytest.Mo
 
 def test_what_stays_throttled_is_given_up_in_time() -> None:
     waits = Waits(30)
-    with pytest.raises(ContentionError, match=r"the time is over: .*what was saved is valid"):
+    with pytest.raises(ContentionError, match=r"the time is over: .*what was done is valid"):
         waits.ask(throttled=10_000)
     assert 0 < waits.left < STOP_SECONDS
 

@@ -52,7 +52,7 @@ class Retries:
     def stop_in_time(self, why: str) -> None:
         """Go on only while there is time."""
         if self.time_left() < STOP_SECONDS:
-            raise ContentionError(f"the time is over: {why}; what was saved is valid: try again")
+            raise ContentionError(f"the time is over: {why}; what was done is valid: try again")
 
 
 def map_concurrently[Given, Made](

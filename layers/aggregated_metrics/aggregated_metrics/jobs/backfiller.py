@@ -13,7 +13,6 @@ parts. Hours without rows are added if they are stored, or have an open check.
 """
 
 import heapq
-import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -46,8 +45,6 @@ MINUTES_AT_ONCE = 50_000
 MINUTES_A_PART = 100_000
 ROWS_A_PART = 100_000
 """A part is written after this many minutes or rows: what a scanner that dies reads again."""
-MOST_BYTES = 200_000
-"""Of a result: Step Functions takes 256 KB from one state to the next."""
 _REASONS = 100
 _UNINDEXED = "the index does not list one of its rows, and a scan began before it was over"
 _ROWS_EACH = 100_000

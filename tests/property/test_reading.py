@@ -2,7 +2,6 @@
 
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from itertools import pairwise
-from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from aggregated_metrics import Summary, cover, summarize, timeline
@@ -14,7 +13,6 @@ from aggregated_metrics.core.series import Series
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from testbench import reading_vectors
 from testbench.counted import FakeClient, brute_force, store
 
 NOW = datetime(2026, 3, 29, 10, 6, 40, tzinfo=UTC)
@@ -122,6 +120,34 @@ calendar_steps: st.SearchStrategy[Step] = st.one_of(
 weekdays: st.SearchStrategy[Weekday] = st.sampled_from(["monday", "sunday"])
 
 
+def edges_by_the_clock(
+    first: int, last: int, step: Step, zone: tzinfo, week_start: str
+) -> list[int]:
+    """Where points begin and end, seen on the zone's clock minute by minute."""
+    whole_days = isinstance(step, str) or not step % timedelta(days=1)
+    size = 0 if whole_days else step // timedelta(minutes=1)  # type: ignore[operator]
+    restarts = whole_days or 1440 % size == 0
+    found, begin, today = [], first, date.min
+    newest = buckets.to_datetime(first - 2 * 1440 - 1).astimezone(zone).date()
+    for at in range(first - 2 * 1440, last):
+        day = buckets.to_datetime(at).astimezone(zone).date()
+        passed = [newest + timedelta(days=n + 1) for n in range((day - newest).days)]
+        newest = max(newest, day)
+        if passed and (restarts or at <= first):
+            begin = at
+        today = newest if at <= first else today
+        starts = whole_days and any(_is_first(each, step, today, week_start) for each in passed)
+        if at > first and ((at - begin) % size == 0 if size else starts):
+            found.append(at)
+    return [first, *found, last]
+
+
+def _is_first(day: date, step: Step, today: date, week_start: str) -> bool:
+    if isinstance(step, timedelta):
+        return not (day - today) % step
+    return day.day == 1 if step == "month" else f"{day:%A}".lower() == week_start
+
+
 @settings(max_examples=150)
 @given(st.sampled_from(ZONES), days, st.integers(0, 1439), calendar_steps, weekdays)
 @example("Pacific/Apia", date(2011, 12, 28), 5, timedelta(days=1), "monday")
@@ -141,8 +167,5 @@ def test_points_begin_where_the_zones_clock_says(
     zone = ZoneInfo(name)
     first = buckets.to_minute(datetime(day.year, day.month, day.day, tzinfo=UTC)) + minute
     last = first + 3 * 1440
-    shown: Any = step if isinstance(step, str) else {"days": step.days}
-    if isinstance(step, timedelta) and step % timedelta(days=1):
-        shown = {"minutes": step // timedelta(minutes=1)}
-    expected = reading_vectors.edges(first, last, shown, zone, week_start)
+    expected = edges_by_the_clock(first, last, step, zone, week_start)
     assert edges(first, last, step, zone, week_start) == expected

@@ -1,4 +1,4 @@
-/** The vectors of testbench/reading_vectors.py; the Python reader answers the same ones. */
+/** Asks and their points (test_vectors.py says how); the Python reader answers the same ones. */
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

@@ -134,7 +134,7 @@ e2e-thorough: sync ## minutes more on the local stack: each function without eac
 
 TRUTH := $(BIN)/python -m tests.truth
 
-truth: .venv/.synced ## random histories with faults against a group-by: ROWS=2000 SEED=0 (fresh) SEEDS=3 WORKERS=6 REPAIRS=off|on (in turn)
+truth: .venv/.synced ## random histories with faults against a group-by: ROWS=2000 SEED=0 (fresh) SEEDS=3 WORKERS=6 REPAIRS=off|on|corruption (in turn)
 	@$(TRUTH) --rows $(or $(ROWS),2000) --seed $(or $(SEED),0) --seeds $(or $(SEEDS),3) \
 	  --workers $(or $(WORKERS),6) $(if $(REPAIRS),--repairs $(REPAIRS))
 

@@ -1,6 +1,6 @@
 """`make truth`: random histories with faults, each compared with a group-by of its rows.
 
-python -m tests.truth --rows 20000 --seeds 10 --seed 1   without and with repairs in turn
+python -m tests.truth --rows 20000 --seeds 10 --seed 1   repairs off, on, corruption in turn
 python -m tests.truth --backfill                         whole tables counted meanwhile
 python -m tests.truth --mutations                        each rule removed: the run must fail
 """
@@ -22,6 +22,7 @@ from tests.truth.plans import Plan
 from tests.truth.run import Run
 
 _AT_ONCE = 2
+_REPAIRS = ("off", "on", "corruption")
 _SEEDS = 3
 """Within so many a removed rule must be missed."""
 
@@ -36,7 +37,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="the first seed; 0 draws fresh ones")
     parser.add_argument("--seeds", type=int, default=1, help="runs, each with the next seed")
     parser.add_argument("--workers", type=int, default=6, help="batches at once")
-    parser.add_argument("--repairs", choices=["off", "on"], help="only these")
+    parser.add_argument("--repairs", choices=_REPAIRS, help="only these; default: in turn")
     parser.add_argument("--backfill", action="store_true", help="count whole tables meanwhile")
     parser.add_argument("--mutations", action="store_true", help="remove each rule in turn")
     options = parser.parse_args()
@@ -60,8 +61,9 @@ def _begin() -> None:
 def _runs(options: argparse.Namespace) -> Iterator[Callable[[], Judged]]:
     first = options.seed or secrets.randbelow(10**6)
     for number, seed in enumerate(range(first, first + options.seeds)):
-        repairs = number % 2 > 0 if options.repairs is None else options.repairs == "on"
-        plan = Plan(options.rows, seed, repairs, options.workers, shards=4)
+        kind = options.repairs or _REPAIRS[number % len(_REPAIRS)]
+        repairs, corrupts = kind != "off", kind == "corruption"
+        plan = Plan(options.rows, seed, repairs, corrupts, options.workers, shards=4)
         yield partial(judge_backfill if options.backfill else judge, plan)
 
 

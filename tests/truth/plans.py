@@ -30,23 +30,20 @@ class Plan:
     Attributes:
         repairs: whether checks repair all the while, and streams lose what only a repair can bring
             back. Without it the streams alone must be exact.
+        corrupts: whether another writer corrupts buckets, too, which checks must repair.
         mutation: the rule that is removed.
     """
 
     rows: int = 500
     seed: int = 1
     repairs: bool = False
+    corrupts: bool = False
     workers: int = 3
     shards: int = 2
     mutation: str | None = None
     start: datetime = field(
         default_factory=lambda: datetime.now(UTC).replace(minute=7) - timedelta(days=2)
     )
-
-    @property
-    def corrupting(self) -> bool:
-        """Whether another writer corrupts buckets, too."""
-        return self.repairs and self.seed % 2 == 0
 
     @property
     def batch(self) -> int:

@@ -38,7 +38,7 @@ def prepare(run: "Run") -> None:
 def disturb(run: "Run", number: int) -> None:
     """What others do between two epochs: nothing is in flight."""
     deployment, now = run.deployment, run.deployment.clock.now()
-    if run.plan.corrupting:
+    if run.plan.corrupts:
         hours = corruption.corrupt(
             deployment.api, run.draw, now, since=run.plan.start, spared=run.odd
         )

@@ -32,7 +32,7 @@ def test_every_bucket_is_exact_under_faults_of_a_fresh_seed() -> None:
 
 
 def test_what_streams_lose_is_repaired_at_once_and_nothing_that_was_right() -> None:
-    run = Run(Plan(rows=80, seed=2, repairs=True))
+    run = Run(Plan(rows=80, seed=2, repairs=True, corrupts=True))
     assert run.go() == []
     assert run.refused, "no record was quarantined: the plan has lost its teeth"
     assert run.counts["given up"], "no batch aged out: the plan has lost its teeth"

@@ -169,6 +169,8 @@ def test_a_claim_replaces_an_entry_whose_writer_has_ended(
     entry = entry_of(pending, HOUR)
     assert pending.claim(HOUR, entry) is None  # it may still be written
     clock.advance(91)
+    assert pending.claim(HOUR, entry) is None  # it was touched meanwhile
+    clock.advance(91)
     entry = entry_of(pending, HOUR)
     taken = pending.claim(HOUR, entry)
     assert taken is not None

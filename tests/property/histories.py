@@ -32,14 +32,14 @@ items = st.builds(
     item,
     accountId=accounts,
     createdAt=times,
-    createdByType=st.sampled_from(["prediction", "evaluation", "import", None]),
+    createdByType=st.sampled_from(["prediction", "evaluation", "Prediction", "", None]),
 )
 results = st.builds(
     score_result,
     accountId=accounts,
     createdAt=times,
-    type=st.sampled_from(["prediction", "evaluation", None]),
-    value=st.sampled_from(["Yes", "No", "ERROR", "error", ""]),
+    type=st.sampled_from(["prediction", "evaluation", "Evaluation", "", None]),
+    value=st.sampled_from(["Yes", "N/A", "ERROR", "error", "ERRORS", "", None]),
     code=st.sampled_from(["200", "404", "500", "", None]),
     cost=st.one_of(
         st.none(),

@@ -31,6 +31,10 @@ def test_an_instant_has_one_minute_whatever_its_offset(naive: datetime, offset: 
     assert buckets.to_datetime(minute) <= moment < buckets.to_datetime(minute + 1)
 
 
+def test_fractions_beyond_microseconds_are_cut_off_not_rounded() -> None:
+    assert buckets.parse("2026-11-22T10:05:59.999999999Z").microsecond == 999_999
+
+
 LIKE_TIMES = st.from_regex(
     r"\d{4}-[01]\d-[0-3]\d[T ][0-2]\d:[0-6]\d(:[0-6]\d)?([.,]\d{1,10})?"
     r"(Z|z|[+-][0-2]\d:?[0-6]\d(:[0-6]\d)?)?",

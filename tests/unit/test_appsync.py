@@ -2,6 +2,7 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from aggregated_metrics.adapters.appsync import (
@@ -199,10 +200,7 @@ def test_what_may_pass_is_tried_again(world: World) -> None:
 
 
 def test_a_reset_connection_is_tried_again_and_then_is_a_transport_error(world: World) -> None:
-    def reset(_: Request) -> Answer | None:
-        raise ConnectionDroppedError
-
-    world.before = reset
+    world.before = Mock(side_effect=ConnectionDroppedError)
     with pytest.raises(TransportError, match=r"ListAll: no answer .* check the endpoint"):
         world.client().execute(LIST)
     assert len(world.log) == RETRIES + 1
@@ -226,19 +224,15 @@ def test_requests_keep_within_the_time_that_is_left() -> None:
 
 
 def test_requests_are_signed_with_the_credentials_of_the_moment() -> None:
-    issued = iter(["SECOND", "THIRD"])
+    soon = (datetime.now(UTC) + timedelta(minutes=1)).isoformat()
     keys = {key: f"secret of {key}" for key in ("FIRST", "SECOND", "THIRD")}
-    soon = datetime.now(UTC) + timedelta(minutes=1)
-
-    def issue() -> dict[str, str]:
-        key = next(issued)
-        names = {"access_key": key, "secret_key": keys[key], "token": f"token of {key}"}
-        return names | {"expiry_time": soon.isoformat()}
-
-    first = ("FIRST", keys["FIRST"], "token of FIRST", soon)
-    session = open_session(
-        RefreshableCredentials(*first, refresh_using=issue, method="test"), "us-east-1"
+    first, *issued = (
+        {"access_key": key, "secret_key": secret, "token": f"of {key}", "expiry_time": soon}
+        for key, secret in keys.items()
     )
+    issue = Mock(side_effect=issued)
+    credentials = RefreshableCredentials.create_from_metadata(first, issue, "test")
+    session = open_session(credentials, "us-east-1")
     seen: list[tuple[str, str]] = []
     world = World(http=True)
     world.api._signatures = Signatures(keys)
@@ -252,4 +246,4 @@ def test_requests_are_signed_with_the_credentials_of_the_moment() -> None:
     client = AppSyncClient(ENDPOINT, session)
     for _ in range(2):
         client.execute(LIST)
-    assert seen == [("SECOND", "token of SECOND"), ("THIRD", "token of THIRD")]
+    assert seen == [("SECOND", "of SECOND"), ("THIRD", "of THIRD")]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aggregated_metrics.adapters.run_files import Run, RunFiles
 from aggregated_metrics.core.errors import EventError
-from aggregated_metrics.core.models import BUILT_IN, Model
+from aggregated_metrics.core.models import BUILT_IN
 from aggregated_metrics.core.totals import MinuteTotal, Totals
 from aggregated_metrics.jobs.backfiller import add_found, count
 
@@ -76,29 +76,20 @@ def test_what_cannot_be_planned_is_refused_by_name_before_anything_starts(
     assert world.ports.bucket.objects == {}
 
 
-# What a part counts ------------------------------------------------------------------------------
-
-
-def counted(model: Model, *given: rows.Attributes) -> list[MinuteTotal]:
-    totals, uncountable = Totals(), Counter[str]()
-    count(model, [image(row) for row in given], totals, uncountable)
-    assert not uncountable
-    return [total for _, minutes in totals.items() for total in minutes.values()]
-
-
 def test_a_row_is_known_by_its_models_identifier() -> None:
     """Two rows that differ in nothing else are two."""
-    (one,), (same,), (other,) = (
-        counted(BUILT_IN["Task"], rows.task(row_id)) for row_id in ("a", "a", "b")
-    )
+
+    def total_of(row_id: str) -> MinuteTotal:
+        totals = Totals()
+        count(BUILT_IN["Task"], [image(rows.task(row_id))], totals, Counter())
+        ((_, minutes),) = totals.items()
+        (total,) = minutes.values()
+        return total
+
+    one, same, other = map(total_of, "aab")
     assert one == same
     assert one.fingerprint != other.fingerprint
     assert one[:2] == other[:2]
-
-
-def test_a_row_that_is_marked_as_deleted_counts_as_no_row() -> None:
-    (total,) = counted(BUILT_IN["Task"], rows.task("a"), rows.task("b") | {"_deleted": True})
-    assert total.indexed.count == 1
 
 
 def test_the_numbers_of_all_steps_are_added_and_their_lists_fit_a_result() -> None:

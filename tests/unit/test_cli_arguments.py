@@ -24,10 +24,8 @@ def test_a_date_is_its_midnight_in_utc_and_offsets_are_converted() -> None:
     [
         (["--json"], "COMMAND"),
         (["count"], "'count'"),
-        (["redrive", *ON], "'redrive'"),
         (["backfill"], "--stack"),
         (["backfill", *ON, "--account", "a"], "--account"),
-        (["backfill", *ON, "--since", "2026-11-01"], "--since"),
         (["verify", *ON, "--start", "2026-11-22T10:00:00"], "no time such as 2026-11-22"),
         (["verify", *ON, "--start", "yesterday"], "'yesterday' is no time such as"),
         (["verify", *ON, "--record-types", "items"], "--record-types"),

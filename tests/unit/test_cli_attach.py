@@ -30,11 +30,10 @@ from testbench import reviews
 from testbench.fakes.models import SCHEMA_PATH
 from testbench.templates import template
 
-API, SCHEMA = "abcdefgh", SCHEMA_PATH.read_text()
+API, SCHEMA = "abcdefgh", SCHEMA_PATH.read_text() + reviews.SDL
 MODELS = ("Item", "ScoreResult", "Task", "Evaluation", "AggregatedMetrics", "Review")
 URL = "https://abc.appsync-api.us-east-1.amazonaws.com/graphql"
 ARN = f"arn:aws:appsync:us-east-1:123456789012:apis/{API}"
-ASKED = ("createAggregatedMetrics", "getAggregatedMetrics", "listTaskByAccountIdAndUpdatedAt")
 WRITES = re.compile(r"((?:create|update|delete)AggregatedMetrics\((?:[^()]*)\): \w+)[^\n]*")
 
 
@@ -72,7 +71,7 @@ class Account:
         self.record_types: list[str] = []
         for name, change in changes.items():
             old = getattr(self, name)
-            setattr(self, name, {**old, **change} if isinstance(old, dict) else change)
+            setattr(self, name, old | change if isinstance(old, dict) else change)
 
     def client(self, service: str, **_: Any) -> Any:
         del service
@@ -92,12 +91,9 @@ class Account:
 
     def _answers(self, table: str) -> dict[str, Any]:
         names = {model: each["TableName"] for model, each in self.tables.items()}
+        kind = {"type": "AMAZON_DYNAMODB"}
         sources = [
-            {
-                "type": "AMAZON_DYNAMODB",
-                "name": f"{model}Table",
-                "dynamodbConfig": {"tableName": name},
-            }
+            kind | {"name": f"{model}Table", "dynamodbConfig": {"tableName": name}}
             for model, name in names.items()
         ]
         expires = "ENABLED" if table.partition("-")[0] in self.expiring else "DISABLED"
@@ -152,8 +148,6 @@ def said(found: Application, state: str) -> dict[str, str]:
 
 wrong, notes = partial(said, state="wrong"), partial(said, state="note")
 
-# What is attached ---------------------------------------------------------------------------------
-
 
 @pytest.mark.parametrize("has_sources", [True, False])
 def test_an_application_of_amplifys_form_is_ready(account: Account, has_sources: bool) -> None:
@@ -189,9 +183,9 @@ def test_the_parameters_are_the_templates(account: Account) -> None:
     assert found["SourceKeyArns"] == "arn:key"
 
 
-def test_nothing_to_count_empties_the_lists(account: Account) -> None:
+def test_nothing_to_count_empties_the_lists() -> None:
     """SAM keeps the deployed value of a parameter that is left out."""
-    account.tables = {model: table(model, "") for model in MODELS}
+    account = Account(tables={model: table(model, "") for model in MODELS})
     parameters = account.inspect().parameters()
     assert {parameters[name] for name in ("StreamArns", "TableArns", "ListingFieldArns")} == {""}
 
@@ -211,9 +205,6 @@ def test_breakdowns_that_are_stored_are_switched_on_and_only_unknown_ones_off(
 ) -> None:
     account.record_types = ["items", stored, "tasks"]
     assert account.inspect().parameters(before).get("Breakdowns") == after
-
-
-# What is missing ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -269,23 +260,16 @@ def test_an_api_without_a_schema_is_to_be_deployed(account: Account, code: str) 
         account.inspect()
 
 
-# What a person should know ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("directives", "says"),
-    [
+def test_rules_wider_than_reading_are_a_line(account: Account) -> None:
+    for directives, says in (
         ("@aws_iam @aws_cognito_user_pools", "signed-in users may"),
         ("@aws_iam @aws_api_key", "anyone with the API key may"),
         ("@aws_iam", ""),
         ("", ""),
-    ],
-)
-def test_rules_wider_than_reading_are_a_line(account: Account, directives: str, says: str) -> None:
-    account.schema = WRITES.sub(rf"\1 {directives}", SCHEMA)
-    found = notes(account.inspect()).get("AggregatedMetrics: rules", "")
-    assert says in found
-    assert bool(found) == bool(says)
+    ):
+        account.schema = WRITES.sub(rf"\1 {directives}", SCHEMA)
+        found = notes(account.inspect()).get("AggregatedMetrics: rules", "")
+        assert (says in found, bool(found)) == (True, bool(says))
 
 
 def test_expiry_replicas_and_too_little_concurrency_are_a_line_each() -> None:
@@ -299,11 +283,6 @@ def test_expiry_replicas_and_too_little_concurrency_are_a_line_each() -> None:
     assert "higher quota" in found["Lambda: concurrency"]
 
 
-# Models of the user's own -------------------------------------------------------------------------
-
-WHOLE = SCHEMA + reviews.SDL
-
-
 def declared(**changes: Any) -> Document:
     """The declaration of docs/custom-models.md, with changes."""
     content = json.loads(reviews.document().as_variable())
@@ -313,7 +292,6 @@ def declared(**changes: Any) -> Document:
 
 
 def test_a_declared_model_is_attached_like_a_built_in_one(account: Account) -> None:
-    account.schema = WHOLE
     account.record_types = ["reviewsByScore"]
     found = account.inspect(declared())
     assert wrong(found) == {}
@@ -328,7 +306,7 @@ def test_a_declared_model_is_attached_like_a_built_in_one(account: Account) -> N
 
 def test_attach_fills_in_what_the_schema_knows(account: Account) -> None:
     """Whatever the file says of it."""
-    account.schema = WHOLE.replace(
+    account.schema = SCHEMA.replace(
         "state: String", "state: String!\n  rating: Float!\n  seen: Boolean", 1
     ).replace("  createdAt: AWSDateTime\n  updatedAt", "  createdAt: AWSDateTime!\n  updatedAt")
     measures = {
@@ -354,7 +332,7 @@ def test_built_in_models_declare_what_attach_would_fill_in() -> None:
 
 
 def test_models_of_which_deletions_only_mark_rows_are_found(account: Account) -> None:
-    account.schema = re.sub(r"(type (Item|Review) [^{]*{)", r"\1 _deleted: Boolean", WHOLE)
+    account.schema = re.sub(r"(type (Item|Review) [^{]*{)", r"\1 _deleted: Boolean", SCHEMA)
     found = account.inspect(declared())
     assert found.document.softDeletes == ("Item", "Review")
     assert Document.of_variable(found.parameters()["Models"]) == found.document
@@ -383,29 +361,24 @@ WORDS = "measures.wordCount"
 def test_a_declaration_that_the_schema_contradicts_names_the_key_and_what_to_write(
     account: Account, changes: str, schema: str, key: str, says: str
 ) -> None:
-    plain = f"{schema.partition(':')[0]}: String"
-    sdl = reviews.SDL.replace(plain, schema) if schema else reviews.SDL
-    account.schema = f"{SCHEMA}{sdl}enum State {{ OK BROKEN }}"
+    plain = f"{schema.partition(':')[0]}: String" if schema else "-"
+    account.schema = f"{SCHEMA.replace(plain, schema)} enum State {{ OK BROKEN }}"
     bad = wrong(account.inspect(declared(**tomllib.loads(changes))))
     assert says in bad[f"Review: {key}"]
 
 
-@pytest.mark.parametrize(
-    ("key", "number", "fits"), [("", 40, True), ("", 90, False), ("S", 70, False)]
-)
+@pytest.mark.parametrize(("number", "fits"), [(40, True), (90, False)])
 def test_declarations_that_are_too_large_for_a_parameter_are_wrong(
-    account: Account, key: str, number: int, *, fits: bool
+    account: Account, number: int, *, fits: bool
 ) -> None:
-    account.schema = WHOLE
     hashes = [hashlib.sha256(f"{n}".encode()).hexdigest() for n in range(number)]
-    split = {"state": {f"{key * 8}{text}": f"reviews{text[:30]}" for text in hashes}}
+    split = {"state": {text: f"reviews{text[:30]}" for text in hashes}}
     found = account.inspect(declared(split=split))
     assert (len(found.parameters()["Models"]) <= 4_096) is fits
     assert ("Models" not in wrong(found)) is fits
 
 
 def test_a_declared_model_that_the_schema_does_not_have_is_named(account: Account) -> None:
-    account.schema = WHOLE
     bad = wrong(account.inspect(declared(name="Reveiw")))
     assert bad["Reveiw: name"] == "the schema has no model Reveiw; write Review"
     del account.tables["Review"]
@@ -413,13 +386,9 @@ def test_a_declared_model_that_the_schema_does_not_have_is_named(account: Accoun
 
 
 def test_a_model_without_a_listing_is_told_which_one_it_could_have(account: Account) -> None:
-    account.schema = WHOLE
     found = account.inspect(declared(listing=None))
     assert wrong(found) == {}
     assert "listReviewByTenantIdAndUpdatedAt" in notes(found)["Review: listing"]
-
-
-# The command --------------------------------------------------------------------------------------
 
 
 def test_the_api_is_found_by_amplifys_outputs(account: Account, tmp_path: Path) -> None:
@@ -441,24 +410,15 @@ def run(*arguments: str) -> tuple[int, str]:
     return code, out.getvalue()
 
 
-@pytest.mark.parametrize(
-    ("name", "says"),
-    [
-        ("empty.json", "names no API"),
-        ("nowhere.json", "nowhere.json is not there"),
-        ("[/beta]/x.json", "[/beta]/x.json is not there"),
-    ],
-)
 def test_an_outputs_file_without_an_api_says_what_to_pass_and_an_unknown_api_what_to_check(
-    asked: tuple[str, ...], tmp_path: Path, name: str, says: str
+    asked: tuple[str, ...], tmp_path: Path
 ) -> None:
     code, said = run(*asked, "--api-id", "nowhere")
     assert (code, "profile and the region" in said) == (2, True)
     (tmp_path / "empty.json").write_text("{}")
-    code, said = run(f"{tmp_path}/{name}")
-    assert code == 2
-    assert says in said
-    assert "make attach API_ID=… REGION=…" in said
+    for name, says in (("empty.json", "names no API"), ("[/b]/x.json", "[/b]/x.json is not there")):
+        code, said = run(f"{tmp_path}/{name}")
+        assert (code, says in said, "make attach API_ID=… REGION=…" in said) == (2, True, True)
 
 
 @pytest.fixture
@@ -468,7 +428,6 @@ def asked(account: Account, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(boto3.Session, "client", lambda _, service, **__: account.client(service))
-    account.schema = WHOLE
     account.tables["Item"] = table("Item", "")
     config = str(tmp_path / "samconfig.toml")
     return ("--api-id", API, "--region", "us-east-1", "--env", "staging", "--config", config)
@@ -511,19 +470,10 @@ def test_declared_models_stay_until_a_file_says_otherwise(
     assert "Review" not in str(written(asked))
 
 
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("[[models]]\nname = 1", "model 1: "),
-        ("[", "this is not TOML"),
-    ],
-)
-def test_a_file_of_models_that_is_wrong_is_2_and_names_the_model_and_the_key(
-    asked: tuple[str, ...], tmp_path: Path, text: str, says: str
+def test_a_file_of_models_that_is_wrong_is_2_and_said_and_nothing_is_written(
+    asked: tuple[str, ...], tmp_path: Path
 ) -> None:
     file = tmp_path / "models.toml"
-    file.write_text(text)
+    file.write_text("[[models]]\nname = 1")
     code, said = run(*asked, "--models", str(file))
-    assert code == 2
-    assert says in said
-    assert not Path(asked[-1]).exists()
+    assert (code, "model 1: " in said, Path(asked[-1]).exists()) == (2, True, False)

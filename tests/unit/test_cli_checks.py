@@ -4,6 +4,7 @@ import io
 import json
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import Mock
 
 import boto3
 import pytest
@@ -45,6 +46,7 @@ class StepFunctions:
     def start_execution(self, *, stateMachineArn: str, name: str, input: str) -> None:  # noqa: A002
         assert stateMachineArn == MACHINE
         self.started.append((name, json.loads(input)))
+        self.looks = 0
 
     def stop_execution(self, executionArn: str) -> None:
         self.stopped.append(executionArn)
@@ -87,12 +89,6 @@ class Shell:
         self.out, self.err = out.getvalue(), err.getvalue()
         return code
 
-    def asked(self, command: str) -> Any:
-        assert self.run(command) == 0, self.err
-        (_, asked) = self.machine.started.pop()
-        self.machine.looks = 0
-        return asked
-
 
 @pytest.fixture
 def shell(monkeypatch: pytest.MonkeyPatch) -> Shell:
@@ -108,7 +104,7 @@ def shell(monkeypatch: pytest.MonkeyPatch) -> Shell:
         (f"repair {RANGE}", {"range": {**ASKED, "repair": True}}),
         (
             f"repair {RANGE} --record-type items --record-type tasks",
-            {"range": {**ASKED, "recordTypes": ["items", "tasks"], "repair": True}},
+            {"range": ASKED | {"recordTypes": ["items", "tasks"], "repair": True}},
         ),
         ("repair --quarantine", {"quarantine": {"repair": True}}),
         ("repair --failed-batches", {"failedBatches": {"repair": True}}),
@@ -123,7 +119,8 @@ def shell(monkeypatch: pytest.MonkeyPatch) -> Shell:
 def test_a_command_starts_an_execution_with_one_of_the_four_inputs(
     shell: Shell, command: str, asked: Any
 ) -> None:
-    assert shell.asked(command) == asked
+    assert shell.run(command) == 0, shell.err
+    assert [given for _, given in shell.machine.started] == [asked]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +168,6 @@ def test_the_exit_code_and_the_lines_follow_the_report(
     assert shell.run(f"repair {RANGE}") == code
     assert says in " ".join(shell.out.split())
     assert shell.err.splitlines()[0] == "repair: counts, account 1"
-    shell.machine.looks = 0
     assert shell.run(f"repair {RANGE} --json") == code
     assert json.loads(shell.out) == findings.as_result()
 
@@ -183,7 +179,6 @@ def test_a_range_of_an_account_without_anything_stored_is_2(shell: Shell, comman
     assert shell.run(f"{command} {RANGE}") == 2
     assert "nothing is stored for the account 'a'" in shell.err
     store(shell.api.api, Series("a", "tasks"), {minute("2026-01-01 10:00"): Measures(1)}, NOW)
-    shell.machine.looks = 0
     assert shell.run(f"{command} {RANGE}") == 0
 
 
@@ -215,16 +210,12 @@ def test_an_execution_that_does_not_succeed_is_2_with_its_reason(
 def test_an_interrupted_command_says_what_goes_on_and_how_to_stop_it(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(StepFunctions, "list_map_runs", interrupt)
+    monkeypatch.setattr(StepFunctions, "list_map_runs", Mock(side_effect=KeyboardInterrupt))
     assert shell.run(f"repair {RANGE} --region eu-central-1") == 130
     name = shell.machine.started[0][0]
     command = "aggregated-metrics repair --stack counts --region eu-central-1"
     assert f"{name} is still running. To follow it: {command} --follow {name}" in shell.err
     assert f"To stop it: {command} --stop {name}" in shell.err
-
-
-def interrupt(_: object, executionArn: str) -> None:
-    raise KeyboardInterrupt
 
 
 def test_an_execution_is_followed_or_stopped_by_its_name(shell: Shell) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -52,15 +53,12 @@ def judged(*given: Any) -> list[dict[str, str]]:
     return read
 
 
-def test_every_form_is_read_as_sam_reads_it() -> None:
-    assert [overrides_of(each) for each in FORMS.values()] == judged(*FORMS.values())
-
-
-@pytest.mark.parametrize("section", ["deploy", "global"])
-def test_what_is_written_keeps_what_sam_read_before(tmp_path: Path, section: str) -> None:
+def test_every_form_is_read_as_sam_reads_it_and_what_is_written_keeps_it(tmp_path: Path) -> None:
+    read = judged(*FORMS.values())
+    assert [overrides_of(each) for each in FORMS.values()] == read
     written = []
     config = tmp_path / "samconfig.toml"
-    for form in FORMS.values():
+    for section, form in product(("deploy", "global"), FORMS.values()):
         document = {"staging": {section: {"parameters": {"parameter_overrides": form}}}}
         config.write_text(tomlkit.dumps(document))
         kept = samconfig.overrides(config, "staging")
@@ -68,8 +66,7 @@ def test_what_is_written_keeps_what_sam_read_before(tmp_path: Path, section: str
         shared = tomlkit.parse(config.read_text()).unwrap()["staging"]["global"]["parameters"]
         assert shared["region"] == "eu-central-1"
         written.append(shared["parameter_overrides"])
-    before = judged(*FORMS.values())
-    assert judged(*written) == [{**each, **WRITTEN} for each in before]
+    assert judged(*written) == [each | WRITTEN for each in read] * 2
 
 
 def test_comments_and_other_settings_stay(tmp_path: Path) -> None:

@@ -1,25 +1,27 @@
 """A client in one line."""
 
 from pathlib import Path
+from typing import Any
 
-import boto3
 import pytest
 import requests
 from aggregated_metrics import connect
 from aggregated_metrics.adapters.appsync import AppSyncClient
 from aggregated_metrics.core.errors import SettingsError
-from moto import mock_aws
+from botocore.exceptions import ClientError
 
 from testbench.local import KEY, SECRET
 
 ENDPOINT = "https://x.appsync-api.eu-west-1.amazonaws.com/graphql"
 OWN_DOMAIN = "https://counts.example.com/graphql"
-NOTHING = '"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}'
-APPLICATION = f"""
-{{{NOTHING}, "Parameters": {{"GraphQLEndpoint": {{"Type": "String", "Default": "{ENDPOINT}"}},
-                             "MaxRequestBytes": {{"Type": "Number", "Default": 8000}}}}}}
-"""
-AMPLIFY = f'{{{NOTHING}, "Outputs": {{"awsAppsyncApiEndpoint": {{"Value": "{ENDPOINT}"}}}}}}'
+APPLICATION = {
+    "Parameters": [
+        {"ParameterKey": "GraphQLEndpoint", "ParameterValue": ENDPOINT},
+        {"ParameterKey": "MaxRequestBytes", "ParameterValue": "8000"},
+    ]
+}
+STAGING = {"profile": "staging"}
+type Stacks = dict[str, dict[str, Any]]
 PROFILE = f"""
 [profile staging]
 region = eu-central-1
@@ -56,9 +58,23 @@ def where(*args: str, **named: str) -> tuple[str, str]:
     return client._endpoint, signed.headers["Authorization"].split("/")[2]
 
 
-def put_stack(template: str, region: str = "us-east-1") -> None:
-    cloudformation = boto3.client("cloudformation", region_name=region)
-    cloudformation.create_stack(StackName="counts", TemplateBody=template)
+@pytest.fixture
+def stacks(monkeypatch: pytest.MonkeyPatch) -> Stacks:
+    """By region, how CloudFormation describes the stack `counts`."""
+    found: Stacks = {}
+
+    def call(client: Any, operation: str, asked: dict[str, Any]) -> Any:
+        region = client.meta.region_name
+        if asked != {"StackName": "counts"} or region not in found:
+            raise ClientError({"Error": {"Code": "ValidationError"}}, operation)
+        return {"Stacks": [found[region]]}
+
+    monkeypatch.setattr("botocore.client.BaseClient._make_api_call", call)
+    return found
+
+
+def amplify(endpoint: str) -> dict[str, Any]:
+    return {"Outputs": [{"OutputKey": "awsAppsyncApiEndpoint", "OutputValue": endpoint}]}
 
 
 @pytest.mark.parametrize(
@@ -71,33 +87,31 @@ def test_an_endpoint_says_its_region_or_the_caller_or_the_environment(
     assert where(endpoint, region="eu-north-1") == (endpoint, own or "eu-north-1")
 
 
-@mock_aws
-@pytest.mark.parametrize(("template", "most"), [(APPLICATION, 8000), (AMPLIFY, 0)])
+@pytest.mark.parametrize(("stack", "most"), [(APPLICATION, 8000), (amplify(ENDPOINT), 0)])
 def test_a_stack_names_the_endpoint_and_the_limit_of_request_sizes(
-    template: str, most: int
+    stacks: Stacks, stack: dict[str, Any], most: int
 ) -> None:
-    put_stack(template)
+    stacks["us-east-1"] = stack
     assert where(stack="counts") == (ENDPOINT, "eu-west-1")
     assert client_of(stack="counts").request_bytes == most
 
 
-@mock_aws
 @pytest.mark.parametrize(
     ("environment", "named", "region"),
     [
-        ({}, {}, "eu-central-1"),
-        ({"AWS_REGION": "eu-north-1"}, {}, "eu-north-1"),
-        ({"AWS_DEFAULT_REGION": "eu-north-1"}, {}, "eu-north-1"),
-        ({"AWS_REGION": "eu-north-1", "AWS_DEFAULT_REGION": "us-west-2"}, {}, "eu-north-1"),
-        ({"AWS_REGION": "us-west-2"}, {"region": "eu-north-1"}, "eu-north-1"),
+        ({}, STAGING, "eu-central-1"),
+        ({"AWS_PROFILE": "staging"}, {}, "eu-central-1"),
+        ({"AWS_PROFILE": "staging", "AWS_REGION": "eu-north-1"}, {}, "eu-north-1"),
+        ({"AWS_DEFAULT_REGION": "eu-north-1"}, STAGING, "eu-north-1"),
+        ({"AWS_REGION": "eu-north-1", "AWS_DEFAULT_REGION": "us-west-2"}, STAGING, "eu-north-1"),
+        ({"AWS_REGION": "us-west-2"}, STAGING | {"region": "eu-north-1"}, "eu-north-1"),
     ],
 )
-@pytest.mark.parametrize("by", ["argument", "AWS_PROFILE"])
 def test_one_region_finds_the_stack_and_signs(
     environment: dict[str, str],
     named: dict[str, str],
     region: str,
-    by: str,
+    stacks: Stacks,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
@@ -106,15 +120,10 @@ def test_one_region_finds_the_stack_and_signs(
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    if by == "AWS_PROFILE":
-        monkeypatch.setenv("AWS_PROFILE", "staging")
-    else:
-        named = named | {"profile": "staging"}
-    put_stack(AMPLIFY.replace(ENDPOINT, OWN_DOMAIN), region)
+    stacks[region] = amplify(OWN_DOMAIN)
     assert where(stack="counts", **named) == (OWN_DOMAIN, region)
 
 
-@mock_aws
 @pytest.mark.parametrize(
     ("named", "missing", "says"),
     [
@@ -129,9 +138,13 @@ def test_one_region_finds_the_stack_and_signs(
     ],
 )
 def test_what_is_missing_is_said_with_what_to_do(
-    named: dict[str, str], missing: str, says: str, monkeypatch: pytest.MonkeyPatch
+    stacks: Stacks,
+    named: dict[str, str],
+    missing: str,
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    put_stack(f"{{{NOTHING}}}")
+    stacks["us-east-1"] = {}
     if missing:
         monkeypatch.delenv(missing)
     with pytest.raises(SettingsError, match=says):

@@ -1,8 +1,8 @@
 """Consumers that have stopped, and up to when each stream is known to be applied."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from aggregated_metrics.adapters.consumers import (
@@ -44,9 +44,6 @@ def stopped(found: Consumers) -> dict[str, str]:
     return {model: problem for model, (_, problem, _) in found.items() if problem}
 
 
-# Consumers ---------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("status", "result", "throttled", "problem"),
     [
@@ -54,6 +51,10 @@ def stopped(found: Consumers) -> dict[str, str]:
         ("Creating", "", False, "Creating"),
         ("Enabled", "PROBLEM: failed", False, "PROBLEM: failed"),
         ("Enabled", "OK", True, "the function is throttled"),
+        *(
+            ("Enabled", result, False, "")
+            for result in ("OK", "No records processed", "OK - 1", "")
+        ),
     ],
 )
 def test_a_mapping_that_is_off_fails_or_is_throttled_is_reported(
@@ -62,17 +63,9 @@ def test_a_mapping_that_is_off_fails_or_is_throttled_is_reported(
     world = World(["Task"])
     world.ports.mappings.throttled = throttled
     world.ports.mappings.mappings[STREAM["Task"]] = (status, result, LONG_AGO)
-    named = {"stream": STREAM["Task"], "consumer": problem}
-    assert not_consumed(state(world, streams={"Task": STREAM["Task"]})) == {
-        "streamsNotConsumed": 1,
-        "streams": [named],
-    }
-
-
-@pytest.mark.parametrize("result", ["OK", "No records processed", "OK - 12 records", ""])
-def test_a_mapping_with_nothing_to_do_is_not_reported(world: World, result: str) -> None:
-    world.ports.mappings.mappings[STREAM["Item"]] = ("Enabled", result, LONG_AGO)
-    assert not_consumed(state(world)) == {"streamsNotConsumed": 0}
+    named = [{"stream": STREAM["Task"], "consumer": problem}] if problem else []
+    found = not_consumed(state(world, streams={"Task": STREAM["Task"]}))
+    assert (found["streamsNotConsumed"], found.get("streams", [])) == (len(named), named)
 
 
 def test_a_mapping_that_was_deleted_or_reads_another_stream_is_reported(world: World) -> None:
@@ -103,17 +96,11 @@ def test_a_stream_that_was_turned_off_or_made_again_is_reported(world: World, aw
 def test_a_refusal_names_the_operation_and_the_settings(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(**_: Any) -> Iterator[Any]:
-        error: Any = {"Error": {"Code": "AccessDeniedException", "Message": "no"}}
-        raise ClientError(error, "ListEventSourceMappings")
-
-    monkeypatch.setattr(world.ports.mappings, "list_event_source_mappings", refuse)
+    error = ClientError({"Error": {"Code": "AccessDenied"}}, "ListEventSourceMappings")
+    monkeypatch.setattr(world.ports.mappings, "list_event_source_mappings", Mock(side_effect=error))
     with pytest.raises(ServiceError, match=r"ListEventSourceMappings.*STREAM_FUNCTION"):
         state(world)
     assert state(world, streams={}) == {}  # without streams nothing is asked
-
-
-# As of -------------------------------------------------------------------------------------------
 
 
 def consumer(problem: str = "", modified: float = 0.0, model: str = "Item") -> Consumers:
@@ -131,7 +118,6 @@ def consumer(problem: str = "", modified: float = 0.0, model: str = "Item") -> C
         (consumer(problem="Disabled"), [("Item", NOW - 900)], {"items": NOW - 700}, NOW - 900),
         (consumer(problem="Disabled"), [], {"tasks": NOW - 60}, NEVER),
     ],
-    ids=["now", "oldest note", "running", "modified", "off", "off, late", "never"],
 )
 def test_as_of_is_now_or_the_oldest_note_and_stays_while_the_stream_is_not_read(
     item: Consumers, notes: Any, stored: AsOf, expected: float
@@ -141,9 +127,6 @@ def test_as_of_is_now_or_the_oldest_note_and_stays_while_the_stream_is_not_read(
         {**item, **consumer(model="Task")}, counted, [*notes, ("Task", 5.0)], stored, NOW, 600
     )
     assert found == {"items": expected, "tasks": 5.0}
-
-
-# The record --------------------------------------------------------------------------------------
 
 
 def update(world: World, problem: str = "", now: float = NOW) -> AsOf:
@@ -167,13 +150,11 @@ def test_the_record_is_made_of_what_is_stored_with_one_read_and_one_write(world:
     assert stored["metadata"] == {"asOf": {"tasks": "1970-01-12T13:47:40Z"}, "completeAfter": 120}
 
 
-@pytest.mark.parametrize("metadata", ["[]", "{}", '{"asOf": 5}', '{"asOf": {"tasks": "soon"}}'])
-def test_a_record_of_another_shape_is_read_as_unknown_and_replaced(
-    world: World, metadata: str
-) -> None:
+def test_a_record_of_another_shape_is_read_as_unknown_and_replaced(world: World) -> None:
     update(world)
     (stored,) = world.api.rows("AggregatedMetrics")
-    world.api.put("AggregatedMetrics", stored | {"metadata": metadata})
-    assert set(load_as_of(world.store()).values()) <= {NEVER}
-    update(world)
-    assert load_as_of(world.store()) == {"tasks": NOW}
+    for metadata in ("[]", "{}", '{"asOf": 5}', '{"asOf": {"tasks": "soon"}}'):
+        world.api.put("AggregatedMetrics", stored | {"metadata": metadata})
+        assert set(load_as_of(world.store()).values()) <= {NEVER}
+        update(world)
+        assert load_as_of(world.store()) == {"tasks": NOW}

@@ -126,21 +126,11 @@ def test_a_variable_of_another_shape_is_refused(text: str) -> None:
 
 
 def test_six_models_fit_beside_a_functions_other_variables() -> None:
-    (review,) = Document.of_toml(TOML).models
+    text = TOML.replace("channel =", "ReviewKind =").replace('softDeletes = ["Item"]', "")
+    text = text.replace("listing", 'required = ["tenantId", "ReviewState"]\nlisting')
     names = ("Review", "Invoice", "Ticket", "PhoneCall", "SurveyAnswer", "Deployment")
-    models = [
-        review.model_copy(
-            update={
-                "name": name,
-                "recordType": f"{name.lower()}s",
-                "split": {f"{name}Kind": {"phone": f"phone{name}s", "mail": f"mail{name}s"}},
-                "breakdowns": {f"{name.lower()}sByScorecard": ("scorecardId",)},
-                "required": ("tenantId", f"{name}State"),
-            }
-        )
-        for name in names
-    ]
-    document = Document(models=tuple(models), softDeletes=names)
+    models = [text.replace("reviews", f"{n.lower()}s").replace("Review", n) for n in names]
+    document = Document.of_toml(f"softDeletes = {[*names]}\n{''.join(models)}")
     variable = document.as_variable()
     assert len(variable) < 1_000 < len(document.model_dump_json(exclude_defaults=True)) / 2
     assert Document.of_variable(variable) == document

@@ -101,9 +101,6 @@ def test_a_sum_beyond_32_bits_is_compared_whole(check: Any, more: int) -> None:
     assert is_right(check(hour, found, found)) is not more
 
 
-# In flux ------------------------------------------------------------------------------------------
-
-
 @BOTH
 @pytest.mark.parametrize("second", [rows(2, mark=8), rows(0, mark=0), rows(3)])
 def test_passes_with_different_fingerprints_leave_a_minute_that_differs(
@@ -156,9 +153,6 @@ def test_an_unindexed_part_in_flux_is_left_to_another_scan_the_rest_to_any_check
     assert (verdict.in_flux, verdict.deferred) == ({TEN}, deferred)
 
 
-# Unindexed rows -----------------------------------------------------------------------------------
-
-
 def with_unindexed(count: int) -> Hour:
     """An hour whose minute has an indexed row, and unindexed ones."""
     hour = Hour(HOUR)
@@ -201,9 +195,6 @@ def test_a_scan_ends_the_mark_of_another_writer_though_the_sums_are_right() -> N
     assert set(scan(hour, {0: rows(1)}, {0: rows(1)}).wrong) == {TEN}
 
 
-# Expired rows, unreadable buckets, rollups --------------------------------------------------------
-
-
 @BOTH
 @pytest.mark.parametrize(
     ("found", "right"), [({}, True), ({0: rows(3)}, True), ({0: rows(3, more=5)}, False)]
@@ -220,33 +211,6 @@ def test_a_minute_that_could_not_be_read_is_wrong_whatever_it_holds(
     first, *others = stored(counted({0: ONE}))
     hour = Hour(HOUR, others, (), [first["compositeKey"]])
     assert set(check(hour, found, found).wrong) == {TEN}
-
-
-@BOTH
-@pytest.mark.parametrize(
-    ("minute", "sixty", "reported"),
-    [
-        (1, 9, [(60, 9, 1)]),
-        (5, 1, [(1, 5, 1)]),
-        (5, 5, [(1, 5, 1)]),
-        (5, 9, [(1, 5, 1), (60, 9, 1)]),
-    ],
-)
-def test_a_rollup_is_reported_where_it_is_wrong_by_itself(
-    check: Any, minute: int, sixty: int, reported: list[tuple[int, int, int]]
-) -> None:
-    """It is not if it is the sum of what was counted, or of the minutes that are stored."""
-    counts = {"#1": minute, "#5": 1, "#15": 1, "#60": sixty}
-    broken = [
-        row | {"count": count}
-        for row in stored(counted({0: ONE}))
-        for end, count in counts.items()
-        if row["compositeKey"].endswith(f"Z{end}")
-    ]
-    assert drift(check(Hour(HOUR, broken), {0: rows(1)}, {0: rows(1)})) == reported
-
-
-# Findings -----------------------------------------------------------------------------------------
 
 
 def test_a_long_list_is_cut_but_counted_and_a_result_is_json() -> None:

@@ -29,17 +29,12 @@ def parsed(given: Any, *names: str) -> Metadata:
     return Metadata.parse(Metadata.parse(given, names).as_text(), names)
 
 
-# What is there already ----------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("given", "kept"),
     [
         (None, None),
         ("", {"other": ""}),
-        ('{"a": 1}', {"a": 1}),
-        ('"{\\"a\\": 1}"', {"a": 1}),
-        ({"a": 1}, {"a": 1}),
+        *((given, {"a": 1}) for given in ('{"a": 1}', '"{\\"a\\": 1}"', {"a": 1})),
         ("[1]", {"other": [1]}),
         ("3", {"other": 3}),
         ("not JSON", {"other": "not JSON"}),
@@ -67,17 +62,12 @@ def test_extra_measures_have_their_own_names_and_one_that_is_no_number_is_kept_a
 
 
 def test_sums_are_texts_by_name_and_zeros_are_left_out() -> None:
-    given = {
-        "unindexed": {"count": "2", "cost": str(10**20)},
-        "beyond": {"cost": "-7", "changed": "3"},
-    }
+    unindexed = {"count": "2", "cost": str(10**20)}
+    given = {"unindexed": unindexed, "beyond": {"cost": "-7", "changed": "3"}}
     metadata = Metadata.parse(given, ("changed",))
     assert metadata.unindexed == Measures(2, 10**20, 0, 0, 0, 0, 0)
     assert metadata.beyond == Measures(0, -7, 0, 0, 0, 0, 3)
     assert content(metadata) == given | {"changed": 0}
-
-
-# Checkpoints --------------------------------------------------------------------------------------
 
 
 def test_a_checkpoint_is_a_list_whose_number_is_a_text_that_json_cannot_harm() -> None:
@@ -111,26 +101,17 @@ def test_of_more_than_512_checkpoints_the_oldest_are_evicted_and_counted() -> No
     assert next(iter(metadata.checkpoints)) == "s2"
 
 
-# Counted until ------------------------------------------------------------------------------------
-
-
 def test_t_is_the_middle_of_the_gap_between_two_passes() -> None:
     assert counted_until(Pass(100, 130), Pass(190, 250)) == 160
 
 
-@pytest.mark.parametrize(
-    ("until", "created", "indexed", "unindexed"),
-    [
-        (CountedUntil(AT, AT + 5), AT + 5, True, True),
-        (CountedUntil(AT + 5, AT), AT + 5, True, False),
-        (NOT_COUNTED, 0.0, False, False),
-    ],
-)
-def test_each_subtotal_has_its_own_t_and_a_scans_holds_for_both(
-    until: CountedUntil, created: float | None, *, indexed: bool, unindexed: bool
-) -> None:
-    assert until.holds(created, indexed=True) is indexed
-    assert until.holds(created, indexed=False) is unindexed
+def test_each_subtotal_has_its_own_t_and_a_scans_holds_for_both() -> None:
+    for until, held in (
+        (CountedUntil(AT, AT + 5), [True, True]),
+        (CountedUntil(AT + 5, AT), [True, False]),
+        (NOT_COUNTED, [False, False]),
+    ):
+        assert [until.holds(AT + 5, indexed=indexed) for indexed in (True, False)] == held
 
 
 def test_a_t_is_dropped_after_25_hours_and_only_when_a_checkpoint_is_added() -> None:
@@ -142,21 +123,8 @@ def test_a_t_is_dropped_after_25_hours_and_only_when_a_checkpoint_is_added() -> 
     assert "countedUntil" not in content(metadata)
 
 
-# Another writer's sums ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("given", "ours"),
-    [
-        (None, False),
-        ({"note": 1}, False),
-        ({"countedUntil": [None, None]}, False),
-        ({"unindexed": {"count": "1"}}, False),
-        ({"countedUntil": [1, None]}, True),
-        ({"checkpoints": [["a", "1", 1]]}, True),
-    ],
-)
-def test_sums_are_ours_where_a_stream_or_a_repair_has_signed_them(
-    given: Any, *, ours: bool
-) -> None:
-    assert Metadata.parse(given).is_ours is ours
+def test_sums_are_ours_where_a_stream_or_a_repair_has_signed_them() -> None:
+    others = (None, {"note": 1}, {"countedUntil": [None, None]}, {"unindexed": {"count": "1"}})
+    assert not any(Metadata.parse(given).is_ours for given in others)
+    for ours in ({"countedUntil": [1, None]}, {"checkpoints": [["a", "1", 1]]}):
+        assert Metadata.parse(ours).is_ours

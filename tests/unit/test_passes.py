@@ -109,9 +109,6 @@ def hour_by_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passes, "PART_HOURS", 1)
 
 
-# What is read -------------------------------------------------------------------------------------
-
-
 def test_an_index_by_creation_is_read_in_the_ranges_of_the_hours_newest_first() -> None:
     """It needs no tail."""
     index = Index([[rows.item()]], by="createdAt")
@@ -145,9 +142,6 @@ def test_rows_that_the_api_could_not_give_are_known_by_their_minute() -> None:
     made = reading(Index([[task("a", 0)]], unverified=[TEN + 5], is_blind=True), [0])
     handed_on(made)
     assert (made.unverified, made.is_blind) == ({TEN + 5}, True)
-
-
-# When hours are handed on -------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("hour_by_hour")
@@ -196,8 +190,6 @@ def test_a_tail_begins_ten_seconds_before_the_one_before_it_began() -> None:
     tails = [condition["ge"] for condition, newest_first in index.asked if not newest_first]
     assert tails == ["2026-11-23T11:59:50", "2026-11-23T11:59:52", "2026-11-23T11:59:54"]
 
-
-# Where it stops -----------------------------------------------------------------------------------
 
 ENDLESS = [[task(f"{page}-{n}", page + n / 100) for n in range(10)] for page in range(50)]
 
@@ -262,9 +254,6 @@ def test_hours_of_a_model_without_an_index_are_handed_on_without_reading() -> No
     index = Index([[rows.item()]])
     assert handed_on(reading(index, [0, 1], declared)) == [[0, 1]]
     assert index.asked == []
-
-
-# Breakdowns ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("breakdowns", [["scoreResultsByScore"], []])

@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
-from aggregated_metrics.adapters.pending_hours import LEASE_SECONDS, Entry, OpenCheck, PendingHours
+from aggregated_metrics.adapters.pending_hours import LEASE_SECONDS, PendingHours
 from aggregated_metrics.core.errors import ServiceError
 from aggregated_metrics.core.series import HourId, Series, hour_key
 from botocore.exceptions import ClientError
@@ -27,24 +28,12 @@ def world() -> World:
     return World(now=NOW)
 
 
-def another(world: World) -> PendingHours:
-    """The pending hours of a process that has just begun."""
-    return world.new_engine().process.pending()
+def entry_of(world: World, hour: HourId = OLD) -> Any:
+    return world.pending().find(hour)[0]
 
 
-def entry_of(world: World, hour: HourId = OLD) -> Entry:
-    found, _ = world.pending().find(hour)
-    assert found is not None
-    return found
-
-
-def check_of(world: World, hour: HourId = OLD) -> OpenCheck:
-    _, found = world.pending().find(hour)
-    assert found is not None
-    return found
-
-
-# Entries ------------------------------------------------------------------------------------------
+def check_of(world: World) -> Any:
+    return world.pending().find(OLD)[1]
 
 
 def test_an_entry_says_whose_hour_when_and_until_when(world: World) -> None:
@@ -82,31 +71,14 @@ def test_an_entry_is_skipped_if_it_is_no_later_still_ahead_and_not_over_within_t
     assert world.pending().touch({hour: due(first)}) == 1
     world.clock.advance(wait)
     assert world.pending().touch({hour: due(second)}) == put
-    assert another(world).touch({hour: due(second)}) == 1, "another process knows nothing of it"
+    another = world.new_engine().process.pending()
+    assert another.touch({hour: due(second)}) == 1, "another process knows nothing of it"
 
 
 def test_what_is_deleted_is_not_remembered(world: World) -> None:
     world.pending().touch({HOUR: AT + 60})
     world.pending().delete(entry_of(world, HOUR))
     assert world.pending().touch({HOUR: AT + 60}) == 1
-
-
-@pytest.mark.parametrize("why", ["still written", "touched meanwhile", "new meanwhile"])
-def test_where_another_may_still_write_the_entry_stays_after_the_repair(
-    world: World, why: str
-) -> None:
-    world.pending().touch({OLD: AT})
-    known = None if why == "new meanwhile" else entry_of(world)
-    if why == "touched meanwhile":
-        world.clock.advance(LEASE)
-        another(world).touch({OLD: AT})
-    until = entry_of(world).until
-    assert world.pending().claim(OLD, known) is None
-    assert entry_of(world).until >= until, "nor is it deleted before that other one has ended"
-    assert known is None or not world.pending().delete(known)
-
-
-# Open checks --------------------------------------------------------------------------------------
 
 
 def test_neither_an_entry_nor_an_open_check_erases_the_other(world: World) -> None:
@@ -133,9 +105,6 @@ def test_to_expect_a_touched_hour_keeps_when_it_is_due_and_how_long_it_is_writte
     world.pending().expect(OLD, "a batch was lost")
     assert entry_of(world)[:4] == before[:4]
     assert not world.pending().delete(before), "it has a new token: it is to be checked again"
-
-
-# Trouble ------------------------------------------------------------------------------------------
 
 
 class Throttled:
@@ -180,10 +149,8 @@ def test_what_was_not_put_is_put_again(world: World) -> None:
 def test_a_table_that_does_not_answer_is_named(
     world: World, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    def refused(**_: Any) -> Any:
-        raise ClientError({"Error": {"Code": "ResourceNotFoundException"}}, call)
-
-    monkeypatch.setattr(world.table, call, refused)
+    error = ClientError({"Error": {"Code": "ResourceNotFoundException"}}, call)
+    monkeypatch.setattr(world.table, call, Mock(side_effect=error))
     asked: dict[str, Callable[[], object]] = {
         "batch_write_item": lambda: world.pending().touch({OLD: 0}),
         "get_item": lambda: world.pending().find(OLD),

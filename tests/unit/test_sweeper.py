@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from aggregated_metrics.core import buckets
@@ -55,9 +56,6 @@ def dues(world: World) -> list[float | None]:
 
 def incomplete(world: World) -> list[int]:
     return sorted(row["numberOfMinutes"] for row in world.buckets() if not row["complete"])
-
-
-# Visits -------------------------------------------------------------------------------------------
 
 
 def test_with_nothing_due_no_hour_is_asked_for(world: World) -> None:
@@ -146,24 +144,6 @@ def test_an_entry_of_a_record_type_that_nothing_counts_is_deleted(world: World) 
     assert world.items("entry") == {}
 
 
-# Buckets ------------------------------------------------------------------------------------------
-
-
-def test_a_row_that_is_counted_during_a_sweep_is_not_lost(world: World) -> None:
-    def meanwhile(request: Request) -> None:
-        if b"h0" in request.body and b'"tasks#' in request.body:
-            world.after = lambda _: None
-            world.insert("Task", "meanwhile", createdAt="2026-11-22T12:10:30Z")
-            world.deliver()
-
-    count(world)
-    world.clock.set("2026-11-22T12:13:30Z")
-    world.after = meanwhile
-    assert sweep(world)["conflicts"] > 0
-    assert world.stored() == world.counted()
-    assert None not in dues(world)
-
-
 def test_an_hour_with_a_rollup_that_is_left_stays_due(world: World) -> None:
     count(world)
     world.api.put("AggregatedMetrics", world.bucket(HOUR) | {"count": 7})
@@ -188,9 +168,6 @@ def test_an_hour_with_an_unreadable_minute_is_left_to_a_check(world: World) -> N
     world.api.put("AggregatedMetrics", world.bucket(MINUTE) | {"updatedAt": None})
     report = sweep(world, START + timedelta(hours=1, seconds=GRACE))
     assert (report["unreadableRecords"], report["written"], dues(world)) == (1, 0, [None])
-
-
-# As of --------------------------------------------------------------------------------------------
 
 
 def as_of(world: World) -> Any:
@@ -228,29 +205,13 @@ def test_what_elapses_after_as_of_was_asked_for_is_due_at_the_next_sweep(
     assert len(incomplete(world)) < len(sizes)
 
 
-def test_a_late_batch_holds_back_what_may_be_missing(world: World) -> None:
-    """The batch began with a record of 12:20; more of the kind may still be on their way."""
-    world.insert("Task", "first")
-    world.clock.set("2026-11-22T12:20:00Z")
-    world.insert("Task", "late")
-    world.clock.set("2026-11-22T13:10:00Z")
-    world.deliver()
-    sweep(world)
-    assert incomplete(world) == [1, 5, 15, 60]
-    assert world.bucket("tasks#2026-11-22T12:00:00Z#15")["complete"]
-    sweep(world, "13:21:00")
-    assert incomplete(world) == []
-
-
 def test_hours_are_swept_although_it_is_not_known_how_far_the_streams_are(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(**_: Any) -> Any:
-        raise AggregatedMetricsError("Lambda is gone")
-
+    gone = Mock(side_effect=AggregatedMetricsError("Lambda is gone"))
     count(world)
     world.api.remove("AggregatedMetrics", "acct-1", HOUR)
-    monkeypatch.setattr(world.ports.mappings, "get_function_concurrency", fails)
+    monkeypatch.setattr(world.ports.mappings, "get_function_concurrency", gone)
     with pytest.raises(AggregatedMetricsError, match="gone"):
         sweep(world, "12:13:00")
     assert world.stored() == world.counted()

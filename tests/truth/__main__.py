@@ -1,7 +1,6 @@
 """`make truth`: random histories with faults, each compared with a group-by of its rows.
 
 python -m tests.truth --rows 20000 --seeds 10 --seed 1   repairs off, on, corruption in turn
-python -m tests.truth --backfill                         whole tables counted meanwhile
 python -m tests.truth --mutations                        each rule removed: the run must fail
 """
 
@@ -16,7 +15,6 @@ from dataclasses import replace
 from functools import partial
 
 from tests.truth import deployment
-from tests.truth.backfill import backfill
 from tests.truth.mutations import MUTATIONS
 from tests.truth.plans import Plan
 from tests.truth.run import Run
@@ -38,7 +36,6 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1, help="runs, each with the next seed")
     parser.add_argument("--workers", type=int, default=6, help="batches at once")
     parser.add_argument("--repairs", choices=_REPAIRS, help="only these; default: in turn")
-    parser.add_argument("--backfill", action="store_true", help="count whole tables meanwhile")
     parser.add_argument("--mutations", action="store_true", help="remove each rule in turn")
     options = parser.parse_args()
     works = _mutations(options.workers) if options.mutations else _runs(options)
@@ -63,8 +60,7 @@ def _runs(options: argparse.Namespace) -> Iterator[Callable[[], Judged]]:
     for number, seed in enumerate(range(first, first + options.seeds)):
         kind = options.repairs or _REPAIRS[number % len(_REPAIRS)]
         repairs, corrupts = kind != "off", kind == "corruption"
-        plan = Plan(options.rows, seed, repairs, corrupts, options.workers, shards=4)
-        yield partial(judge_backfill if options.backfill else judge, plan)
+        yield partial(judge, Plan(options.rows, seed, repairs, corrupts, options.workers, shards=4))
 
 
 def judge(plan: Plan) -> Judged:
@@ -72,14 +68,6 @@ def judge(plan: Plan) -> Judged:
     began, run = time.monotonic(), Run(plan)
     wrong = run.go()
     line = f"{plan}: {len(wrong)} wrong, {dict(run.counts)}, {time.monotonic() - began:.0f} s"
-    return not wrong, "\n    ".join([line, *wrong[:10]])
-
-
-def judge_backfill(plan: Plan) -> Judged:
-    """Count whole tables of so many rows."""
-    began = time.monotonic()
-    wrong, counts = backfill(plan.rows, plan.seed)
-    line = f"seed {plan.seed}: {len(wrong)} wrong, {counts}, {time.monotonic() - began:.0f} s"
     return not wrong, "\n    ".join([line, *wrong[:10]])
 
 

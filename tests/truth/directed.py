@@ -153,7 +153,7 @@ def a_row_that_moves_while_it_is_read() -> list[str]:
     for _pass in range(2):
         world.at("page", touch, partial(touch, "oldest"), touch)
     world.at("wait", partial(touch, "middle", "newest"))
-    with seams.pages(rows=1):
+    with seams.pages(1):
         _check_when_over(world)
     return _wrong(world)
 

@@ -110,7 +110,7 @@ def _end_waiting(run: "Run") -> None:
 def _check_pending(run: "Run") -> None:
     """Sweep and check until no hour that is over is left."""
     for _ in range(_ROUNDS):
-        run.sweep_once()
+        run.invoke(*seams.SWEEP, run.draw)
         run.invoke(*seams.CHECK, run.draw)
         now = run.deployment.clock.now().timestamp() - _OVER_SECONDS
         if all(hour[2] * 60 > now - 3600 for hour in run.deployment.pending(checked=True)):
@@ -144,7 +144,7 @@ def _settle_everything(run: "Run") -> None:
     """Sweep and check until nothing is left to be swept or checked."""
     for _ in range(_LAST_CHECKS):
         run.deployment.clock.pass_by(3 * 3600)
-        run.sweep_once()
+        run.invoke(*seams.SWEEP, run.draw)
         if run.repairs:
             run.invoke(*seams.CHECK, run.draw)
         left = _unsettled(run)

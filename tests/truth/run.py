@@ -35,6 +35,8 @@ _DIE = 0.06
 _INVOCATION_SECONDS = 25.0
 _SPARE_WORKERS = 3
 _EPOCHS_WITH_TROUBLES = 12
+_SCANNED = (3, 8)
+"""In these epochs whole tables are counted while everything else goes on."""
 
 
 class Run:
@@ -73,6 +75,7 @@ class Run:
         self._idle: queue.Queue[Worker] = queue.Queue()
         self.draw = random.Random(f"run/{plan.seed}")
         self._sweep_draw = random.Random(f"sweeps/{plan.seed}")
+        self._scan_began = 0.0
 
     def go(self) -> list[str]:
         """Deliver everything, sweep, compare; gives what is wrong."""
@@ -130,7 +133,7 @@ class Run:
                 repairing.disturb(self, number)
             self._switch_mappings(number)
             deliver = partial(Cursor.epoch, number=number, until=until)
-            with self.checks_and_sweeps(), ThreadPoolExecutor(plan.workers) as shards:
+            with self._meanwhile(number), ThreadPoolExecutor(plan.workers) as shards:
                 list(shards.map(deliver, self.cursors))
             if self.repairs:
                 repairing.repair_troubles(self, number)
@@ -150,8 +153,8 @@ class Run:
                 mappings[stream] = ("Disabled" if is_off else "Enabled", "OK", now)
 
     @contextmanager
-    def checks_and_sweeps(self) -> Iterator[None]:
-        """Meanwhile sweep, and check the closed hours, again and again, each in a thread."""
+    def _meanwhile(self, number: int) -> Iterator[None]:
+        """Meanwhile sweep and check, again and again, and count whole tables, each in a thread."""
         calls = [seams.SWEEP, seams.CHECK] if self.repairs else [seams.SWEEP]
         over = threading.Event()
 
@@ -160,8 +163,10 @@ class Run:
             while not over.wait(0.2):
                 self.invoke(*call, self._sweep_draw)
 
-        with ThreadPoolExecutor(len(calls)) as pool:
+        with ThreadPoolExecutor(len(calls) + 1) as pool:
             futures = [pool.submit(again_and_again, call) for call in calls]
+            if self.repairs and number in _SCANNED:
+                futures.append(pool.submit(self.scan))
             try:
                 yield
             finally:
@@ -186,6 +191,8 @@ class Run:
         worker = self._idle.get()
         checks = function in _SECONDS
         began = self.deployment.clock.now().timestamp()
+        if function == "backfiller":
+            began = self._scan_began
         try:
             error, result = worker.do(Job(function, event, seconds, die_at, misnamed))
         finally:
@@ -202,6 +209,7 @@ class Run:
 
     def scan(self, models: Collection[str] = ()) -> None:
         """Count whole tables, and set what differs: these models', or all."""
+        self._scan_began = self.deployment.clock.now().timestamp()
         self.counts["scans"] += 1
         asked = {"run": f"scan-{self.counts['scans']}", "segments": 2, "partitions": 3}
         wait = partial(self.deployment.clock.pass_by, SETTLE_SECONDS + 2 * SKEW_SECONDS + 1)
@@ -216,10 +224,6 @@ class Run:
             if error is None:
                 return result
         raise RuntimeError(f"{call[0]} does not succeed: {error}")
-
-    def sweep_once(self) -> None:
-        """One sweep."""
-        self.invoke(*seams.SWEEP, self._sweep_draw)
 
     def give_up(self, event: seams.Event, written: Sequence[Written]) -> None:
         """A batch has aged out."""

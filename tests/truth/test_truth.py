@@ -5,11 +5,8 @@ import secrets
 import pytest
 
 from tests.truth import deployment, mutations
-from tests.truth.backfill import backfill
 from tests.truth.plans import Plan, lives_of
 from tests.truth.run import Run
-
-FIXED = (1, 2)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -17,18 +14,14 @@ def _preloaded() -> None:
     deployment.preload()
 
 
-@pytest.mark.parametrize("seed", FIXED)
-def test_every_bucket_is_exact_under_faults(seed: int) -> None:
-    run = Run(Plan(rows=150, seed=seed))
+@pytest.mark.parametrize("seed", [1, None], ids=["fixed", "fresh"])
+def test_every_bucket_is_exact_under_faults(seed: int | None) -> None:
+    run = Run(Plan(rows=150, seed=seed or secrets.randbelow(10**6)))
+    print(run.plan)  # noqa: T201 - shown when it fails, so that it can be run again
     assert run.go() == []
-    assert run.counts["deaths"], "no process died: the plan has lost its teeth"
-    assert run.counts["drop_after"], "no request failed: the plan has lost its teeth"
-
-
-def test_every_bucket_is_exact_under_faults_of_a_fresh_seed() -> None:
-    seed = secrets.randbelow(10**6)
-    print(f"seed {seed}")  # noqa: T201 - shown when it fails, so that it can be run again
-    assert Run(Plan(rows=150, seed=seed)).go() == []
+    if seed:
+        assert run.counts["deaths"], "no process died: the plan has lost its teeth"
+        assert run.counts["drop_after"], "no request failed: the plan has lost its teeth"
 
 
 def test_what_streams_lose_is_repaired_at_once_and_nothing_that_was_right() -> None:
@@ -38,14 +31,6 @@ def test_what_streams_lose_is_repaired_at_once_and_nothing_that_was_right() -> N
     assert run.counts["given up"], "no batch aged out: the plan has lost its teeth"
     assert run.counts["corrupted"], "nothing was corrupted: the plan has lost its teeth"
     assert run.counts["repaired"]
-
-
-@pytest.mark.parametrize("seed", FIXED)
-def test_a_backfill_is_exact_while_rows_change_and_scanners_die(seed: int) -> None:
-    wrong, counts = backfill(200, seed)
-    assert wrong == []
-    assert counts["deaths"], "no process died: the test proves nothing"
-    assert counts["repaired"]
 
 
 @pytest.mark.parametrize(

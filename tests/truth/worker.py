@@ -119,7 +119,7 @@ def work(
     misnamed = _engine({**environment, "SOURCE_TABLES": "{}"}, clock, skew)
     random.seed()  # a forked process would jitter as its siblings do
     mortality = _Mortality()
-    with seams.pages(rows=plan.page):
+    with seams.pages(plan.page):
         while True:
             try:
                 job: Job = pipe.recv()

@@ -42,7 +42,8 @@ class Plan:
     shards: int = 2
     mutation: str | None = None
     start: datetime = field(
-        default_factory=lambda: datetime.now(UTC).replace(minute=7) - timedelta(days=2)
+        default_factory=lambda: datetime.now(UTC).replace(minute=7) - timedelta(days=2),
+        repr=False,
     )
 
     @property

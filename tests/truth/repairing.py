@@ -128,10 +128,10 @@ def scan_deferred(run: "Run") -> None:
 def finish(run: "Run") -> None:
     """Let every pending hour be swept and checked: the clock is past everything."""
     deployment = run.deployment
-    if run.repairs:
+    if run.plan.repairs:
         deployment.faults.rates = Rates()
     _settle_everything(run)
-    if run.repairs:
+    if run.plan.repairs:
         scan_deferred(run)
         run.lost -= run.waiting["check"]
         run.judge.judge_minutes()
@@ -145,7 +145,7 @@ def _settle_everything(run: "Run") -> None:
     for _ in range(_LAST_CHECKS):
         run.deployment.clock.pass_by(3 * 3600)
         run.invoke(*seams.SWEEP, run.draw)
-        if run.repairs:
+        if run.plan.repairs:
             run.invoke(*seams.CHECK, run.draw)
         left = _unsettled(run)
         if not left:
@@ -156,7 +156,7 @@ def _settle_everything(run: "Run") -> None:
 def _unsettled(run: "Run") -> list[tuple[str, str, int]]:
     """The hours that are over, and still to be swept or checked."""
     now = run.deployment.clock.now().timestamp()
-    left = run.deployment.pending(checked=run.repairs)
+    left = run.deployment.pending(checked=run.plan.repairs)
     return sorted(hour for hour in left if hour[2] * 60 < now)
 
 

@@ -57,8 +57,7 @@ class Run:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.repairs = plan.repairs
-        self.troubles = troubles(plan.seed) if self.repairs else no_troubles()
+        self.troubles = troubles(plan.seed) if plan.repairs else no_troubles()
         self.odd = [model for model, trouble in self.troubles.items() if trouble.odd]
         self._shards = shards_of(lives_of(plan), plan.seed, plan.shards, self.troubles)
         self.wrong: list[str] = []
@@ -84,7 +83,7 @@ class Run:
             "SETTLE_SECONDS": str(SETTLE_SECONDS),
             "SOURCE_TABLES": source_tables(self.troubles),
         }
-        if self.repairs:
+        if plan.repairs:
             days = dict.fromkeys(self.odd, LIFETIME.days)
             settings["SOURCE_LIFETIME_DAYS"] = json.dumps(days)
         arns = {shard.stream.arn for shard in self._shards}
@@ -93,7 +92,7 @@ class Run:
         with FakeDeployment(plan.seed, settings) as deployment:
             self.deployment = deployment
             deployment.clock.ahead.value = (plan.start - datetime.now(UTC)).total_seconds()
-            skew = SKEW_SECONDS if self.repairs else 0.0
+            skew = SKEW_SECONDS if plan.repairs else 0.0
             self.tables = SourceTables(deployment.api, deployment.clock, skew)
             self.workers = [
                 Worker(deployment, plan, skew * (i % 3 - 1))
@@ -122,20 +121,20 @@ class Run:
         """Let the epochs pass: in each, every shard delivers what has happened by then."""
         plan = self.plan
         times = {int((at - plan.start) / EPOCH) for shard in self._shards for at in shard.times}
-        epochs = times | set(range(_EPOCHS_WITH_TROUBLES if self.repairs else 0))
+        epochs = times | set(range(_EPOCHS_WITH_TROUBLES if plan.repairs else 0))
         self.cursors = [Cursor(self, shard) for shard in self._shards]
-        if self.repairs:
+        if plan.repairs:
             repairing.prepare(self)
         for number in sorted(epochs):
             until = plan.start + (number + 1) * EPOCH
             self.deployment.clock.reach(until)
-            if self.repairs:
+            if plan.repairs:
                 repairing.disturb(self, number)
             self._switch_mappings(number)
             deliver = partial(Cursor.epoch, number=number, until=until)
             with self._meanwhile(number), ThreadPoolExecutor(plan.workers) as shards:
                 list(shards.map(deliver, self.cursors))
-            if self.repairs:
+            if plan.repairs:
                 repairing.repair_troubles(self, number)
             outstanding = {m for cursor in self.cursors for m in cursor.outstanding()}
             self.judge.judge_at_once(outstanding)
@@ -155,7 +154,7 @@ class Run:
     @contextmanager
     def _meanwhile(self, number: int) -> Iterator[None]:
         """Meanwhile sweep and check, again and again, and count whole tables, each in a thread."""
-        calls = [seams.SWEEP, seams.CHECK] if self.repairs else [seams.SWEEP]
+        calls = [seams.SWEEP, seams.CHECK] if self.plan.repairs else [seams.SWEEP]
         over = threading.Event()
 
         def again_and_again(call: seams.Call) -> None:
@@ -165,7 +164,7 @@ class Run:
 
         with ThreadPoolExecutor(len(calls) + 1) as pool:
             futures = [pool.submit(again_and_again, call) for call in calls]
-            if self.repairs and number in _SCANNED:
+            if self.plan.repairs and number in _SCANNED:
                 futures.append(pool.submit(self.scan))
             try:
                 yield

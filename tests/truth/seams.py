@@ -104,20 +104,12 @@ def is_settled(result: Mapping[str, Any]) -> bool:
     return not result["inFlux"] and not_over >= min(result["notReachedCount"], len(named) or 1)
 
 
-class Repair(NamedTuple):
-    """A bucket that a check has set, and to what (in the group-by's order)."""
-
-    minute: Minute
-    size: int
-    sums: tuple[int, ...]
-
-
-def repaired(result: Any) -> list[Repair]:
-    """What a check has set, by its result."""
+def repaired(result: Any) -> list[tuple[Minute, int, tuple[int, ...]]]:
+    """The buckets that a check has set (start, size), and to what, in the group-by's order."""
     if not isinstance(result, Mapping) or not result.get("repaired"):
         return []
     return [
-        Repair(
+        (
             (drift["accountId"], oracle.series_of(drift), drift["timeRangeStart"]),
             drift["numberOfMinutes"],
             tuple(drift["counted"][name] for name in oracle.measures_of(drift["recordType"])),

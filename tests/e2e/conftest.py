@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from testbench.emulated import check
-from testbench.emulated.bench import GRACE, Bench
 from testbench.emulated.functions import StreamLog
 from testbench.emulated.stack import LOCAL, EmulatedStack
+from tests.e2e.bench import GRACE, Bench
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,8 @@
 import time
 from typing import Any
 
-from testbench.emulated.bench import Bench
 from testbench.emulated.functions import invoke, persistently, wait
+from tests.e2e.bench import Bench
 
 
 def sweep(bench: Bench) -> dict[str, Any]:

@@ -16,10 +16,10 @@ from amplify_api.models import Model, read_models
 
 from aggregated_metrics_cli.exit_codes import DONE
 from testbench import oracle, reviews
-from testbench.emulated.bench import RANGE, Bench
 from testbench.emulated.functions import command, persistently, wait
 from testbench.emulated.stack import APP_STACK, BACKEND_STACK, BUILDS, SCHEMA, StepError
 from testbench.streams import image
+from tests.e2e.bench import RANGE, Bench
 
 TENANT = "tenant-1"
 BREAKDOWNS = "reviewsByScorecard,reviewsByScore"

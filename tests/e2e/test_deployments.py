@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from testbench import rows
-from testbench.emulated.bench import Bench
 from testbench.emulated.functions import StreamLog, wait
 from testbench.emulated.stack import APP_STACK, BUILDS, REGION, SOURCE_MODELS, TOOLS
 from testbench.streams import image
 from testbench.templates import ROOT, resources
 from testbench.traffic import Traffic
+from tests.e2e.bench import Bench
 
 UNDERWAY = 20
 """So many records are on their way while a deployment is."""

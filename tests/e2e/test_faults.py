@@ -1,7 +1,7 @@
 """After faults during writes, the counts are exact."""
 
-from testbench.emulated.bench import Bench
 from testbench.emulated.functions import StreamLog, wait
+from tests.e2e.bench import Bench
 
 
 def test_an_api_that_refuses_loses_and_doubles_nothing(bench: Bench, stream_log: StreamLog) -> None:

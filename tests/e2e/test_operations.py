@@ -7,10 +7,10 @@ from typing import Any
 from aggregated_metrics_cli.exit_codes import DONE, LEFT
 from testbench import rows
 from testbench.emulated import check
-from testbench.emulated.bench import RANGE, Bench
 from testbench.emulated.functions import command, wait
 from testbench.emulated.stack import APP_STACK
 from testbench.streams import Stream
+from tests.e2e.bench import RANGE, Bench
 
 
 def test_a_range_is_verified_and_repaired(bench: Bench) -> None:

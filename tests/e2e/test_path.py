@@ -1,8 +1,8 @@
 """The whole path: tables, streams, functions, API."""
 
 from testbench.emulated import check
-from testbench.emulated.bench import Bench
 from testbench.emulated.functions import StreamLog
+from tests.e2e.bench import Bench
 
 
 def test_buckets_equal_a_group_by_of_the_rows_and_the_others_are_in_quarantine(

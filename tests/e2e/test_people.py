@@ -13,8 +13,8 @@ from botocore.exceptions import ClientError
 
 from aggregated_metrics_cli.exit_codes import DONE, FAILED
 from testbench.emulated import check
-from testbench.emulated.bench import HOUR, RANGE, Bench
 from testbench.emulated.functions import command
+from tests.e2e.bench import HOUR, RANGE, Bench
 
 POLICIES = {
     "look": ("ReadOnlyPolicy",),

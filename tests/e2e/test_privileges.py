@@ -15,12 +15,12 @@ from aggregated_metrics.adapters.pending_hours import PendingHours
 from aggregated_metrics.core.series import HourId, Series, hour_key
 
 from testbench import rows
-from testbench.emulated.bench import HOUR, MINUTE, Bench
 from testbench.emulated.functions import invoke, wait
 from testbench.emulated.stack import StepError
 from testbench.engine import walk_backfill
 from testbench.privileges import DOCUMENTS, statements
 from testbench.streams import Stream, event
+from tests.e2e.bench import HOUR, MINUTE, Bench
 
 RANGE = {"start": "2026-11-22T10:00:00Z", "end": "2026-11-22T11:00:00Z"}
 LISTINGS = {"!Ref": "ListingFieldArns"}

@@ -6,9 +6,9 @@ import pytest
 from aggregated_metrics import complete_until, connect, summarize
 
 from testbench import rows
-from testbench.emulated.bench import HOUR, Bench
 from testbench.emulated.functions import wait
 from testbench.emulated.stack import APP_STACK
+from tests.e2e.bench import HOUR, Bench
 
 
 def test_a_stacks_name_and_the_environments_keys_are_enough_to_read(

@@ -29,7 +29,7 @@ def test_a_check_that_does_nothing_is_noticed(monkeypatch: pytest.MonkeyPatch) -
             memory.WORKS[name](size)
 
 
-def test_the_stand_in_counts_what_its_rows_come_to() -> None:
+def test_the_stand_in_counts_its_rows() -> None:
     results = Results(DAY, 3, 50, scores=45)
     made = [results.row(number) for number in range(results.number)]
     assert [row["createdAt"] for row in made] == sorted(row["createdAt"] for row in made)

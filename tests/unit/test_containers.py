@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from aggregated_metrics.core.findings import Findings
 
-from testbench.emulated.containers import EVENTS, FUNCTIONS, NAMES, answer, is_good, relay
-from testbench.templates import template
+from testbench.emulated.containers import EVENTS, NAMES, answer, is_good, relay
 
 LINE = '{"level": "INFO", "requestId": "1", "records": 3}'
 
@@ -19,11 +18,6 @@ LINE = '{"level": "INFO", "requestId": "1", "records": 3}'
 def test_every_test_event_is_invoked() -> None:
     invoked = {EVENTS / f"{name}.json" for name in NAMES}
     assert {*EVENTS.rglob("*.json")} == invoked | {EVENTS / "backfill.json"}
-
-
-@pytest.mark.parametrize("function", FUNCTIONS.values())
-def test_an_event_is_of_a_function_of_the_template(function: str) -> None:
-    assert template("template.yaml")["Resources"][function]["Type"] == "AWS::Serverless::Function"
 
 
 @pytest.mark.parametrize(

@@ -49,15 +49,6 @@ def test_only_known_numbers_are_metrics(lines: Lines, capsys: pytest.CaptureFixt
     assert lines()[0]["drifted"] == [{"a": 1}]
 
 
-def test_a_zero_is_emitted_only_for_heartbeats(
-    lines: Lines, capsys: pytest.CaptureFixture[str]
-) -> None:
-    invoke(dict.fromkeys(METRICS, 0))
-    invoke(dict.fromkeys(METRICS.keys() - HEARTBEATS, 0))
-    (found,) = emitted(capsys)
-    assert found.keys() - {"dimensions"} == {METRICS[name][0] for name in HEARTBEATS}
-
-
 def test_idle_functions_send_the_heartbeats_alone(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:

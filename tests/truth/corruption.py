@@ -1,8 +1,9 @@
 """What another writer does to buckets during a run: repaired damage, and harmless changes."""
 
 import random
-from collections.abc import Collection
-from datetime import datetime
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+from typing import Any
 
 from testbench import oracle
 from testbench.fakes.appsync import FakeAppSync
@@ -33,32 +34,62 @@ def corrupt(
     since: datetime,
     spared: Collection[str],
 ) -> set[Hour]:
-    """Remove some buckets that begin at `since` or later, or change what they hold.
+    """Corrupt some buckets that begin at `since` or later, of any model but those spared.
 
-    Returns the hours that they are in. Those of the models in `spared` stay, and those that alone
-    know of unindexed rows: no check could bring that back.
+    Returns the hours that they are in. What only a bucket knows (where its rows are listed) stays:
+    no check could bring it back.
     """
     first = since.strftime(_SECONDS)
+    stored = oracle.buckets_in(api)
+    keys = {(row["accountId"], row["compositeKey"]) for row in stored}
     rows = [
         row
-        for row in oracle.buckets_in(api)
+        for row in stored
         if oracle.model_of(row["recordType"]) not in spared
         and row["timeRangeStart"] >= first
         and not seams.holds_what_rows_do_not_show(row)
     ]
     hours = set()
     for row in draw.sample(rows, min(EACH_TIME, len(rows))):
-        account, series, start, size = oracle.key_of(row)
-        hours.add((account, series, f"{start[:14]}00:00Z"))
-        if draw.random() < 0.5:
-            api.remove("AggregatedMetrics", account, row["compositeKey"])
-            continue
-        # A rollup that holds more than its minutes may have lost them to a clean-up.
-        by = draw.choice((-1, 1, 7)) if size == 1 else -1
-        name = draw.choice(oracle.MEASURES)
-        wrong = {name: max(0, (row.get(name) or 0) + by), "updatedAt": now.strftime(_FORMAT)}
-        api.put("AggregatedMetrics", row | wrong)
+        hours.add(_hour_of(row))
+        match draw.randrange(3):
+            case 0:
+                api.remove("AggregatedMetrics", row["accountId"], row["compositeKey"])
+                continue
+            case 1:
+                name = draw.choice(oracle.measures_of(row["recordType"]))
+                # A parent that holds more than its minutes may have lost them to a clean-up.
+                steps = (-1, 1, 7) if row["numberOfMinutes"] == 1 else (-1,)
+                metadata = row if name in row else row["metadata"] or {}
+                wrong = {name: max(0, (metadata.get(name) or 0) + draw.choice(steps))}
+                if metadata is not row:
+                    wrong = {"metadata": metadata | wrong}
+            case _:
+                wrong = _surplus(draw, row)
+                if (row["accountId"], wrong["compositeKey"]) in keys:
+                    continue
+        version = {"updatedAt": now.strftime(_FORMAT)}
+        api.put("AggregatedMetrics", row | wrong | version)
     return hours
+
+
+def _surplus(draw: random.Random, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A minute in the same hour, which most likely no row was created in."""
+    start = f"{row['timeRangeStart'][:14]}{draw.randrange(60):02}:00Z"
+    moment = datetime.fromisoformat(start)
+    return {
+        "compositeKey": f"{oracle.key_of(row)[1]}#{start}#1",
+        "timeRangeStart": start,
+        "timeRangeEnd": (moment + timedelta(minutes=1)).strftime(_SECONDS),
+        "numberOfMinutes": 1,
+        "count": draw.randrange(1, 9),
+        "metadata": None,
+    }
+
+
+def _hour_of(row: Mapping[str, Any]) -> Hour:
+    account, series, start, _ = oracle.key_of(row)
+    return account, series, f"{start[:14]}00:00Z"
 
 
 def write_foreign_metadata(api: FakeAppSync, draw: random.Random, now: datetime) -> None:

@@ -377,7 +377,7 @@ def test_what_a_check_has_set_is_right_without_any_later_check(
     _damage(world, damage)
     world.clock.advance(3_600)
     history.once, history.changed = True, set()
-    at = world.clock.timestamp() * 1000
+    at = world.clock.timestamp()
     check = world.backfill if whole else partial(world.check_range, *_HOURS, repair=True)
     history.amid(traffic, check)
     was_set = {

@@ -3,7 +3,6 @@
 from aggregated_metrics.core.series import (
     HourId,
     Series,
-    Target,
     composite_key,
     hour_key,
     key_stem,
@@ -32,7 +31,6 @@ def test_series_with_the_same_keys_are_the_same() -> None:
     assert not one != other  # noqa: SIM202 - the other operator is meant
     assert hash(one) == hash(other)
     assert {HourId(one, TEN): 1} == {HourId(other, TEN): 1}
-    assert len({Target(one, 5), Target(other, 5), Target(other, 6)}) == 2
 
 
 def test_an_id_in_a_key_has_no_separator_and_is_no_time() -> None:

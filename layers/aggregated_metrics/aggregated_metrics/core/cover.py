@@ -9,9 +9,8 @@ the API cannot give says nothing: in these cases its parts say more, down to the
 what their fields cannot show. Only a bucket of which no part is stored speaks for itself.
 """
 
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 from itertools import count
 from typing import Literal, get_args
 
@@ -178,13 +177,7 @@ def _is_first(day: date, step: Step, week_start: Weekday) -> bool:
 
 def _midnight(day: date, zone: tzinfo) -> int:
     """Where a day begins: its first midnight, or where clocks skip that, when they do."""
-    moment = datetime(day.year, day.month, day.day, tzinfo=zone)
-    if moment.astimezone(UTC).astimezone(zone) == moment:  # the zone's clock shows it
-        return _ceiling(moment)
-    before, after = _ceiling(moment.replace(fold=1)) - 1, _ceiling(moment)
-    around = range(before, after + 1)
-    shown = bisect_left(around, day, key=lambda at: buckets.to_datetime(at).astimezone(zone).date())
-    return around[shown]
+    return _ceiling(datetime(day.year, day.month, day.day, tzinfo=zone))
 
 
 def _ceiling(moment: datetime) -> int:

@@ -23,7 +23,7 @@ from aggregated_metrics.core.measures import (
     total,
     zero,
 )
-from aggregated_metrics.core.metadata import NOT_COUNTED, CountedUntil, Metadata
+from aggregated_metrics.core.metadata import NOT_COUNTED, CountedUntil, Metadata, exact_sums
 from aggregated_metrics.core.series import HourId, composite_key, key_stem
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -371,24 +371,20 @@ class Hour:
 
 
 def _bucket_of(size: int, start: int, row: Mapping[str, Any], names: tuple[str, ...]) -> Bucket:
-    """A bucket as the API gives it, with what its fields could not show.
+    """A bucket as the API gives it.
 
     Raises:
         KeyError, TypeError: the row is not a bucket: a field is missing, or of another type.
     """
-    bucket = Bucket(
+    return Bucket(
         start,
         size,
+        exact_sums(row, names),
         complete=bool(row["complete"]),
         version=row["updatedAt"],
         given=row.get("metadata"),
         names=names,
     )
-    extra = bucket.metadata.extra if names else ()
-    bucket.measures = Measures(*[row.get(name) or 0 for name in Measures._fields], *extra)
-    if "beyond" in str(bucket.given):
-        bucket.measures = plus(bucket.measures, bucket.metadata.beyond)
-    return bucket
 
 
 def places_of(hour_id: HourId) -> dict[str, Place]:

@@ -42,19 +42,9 @@ class Measures(_Fields):
 
     __slots__ = ()
 
-    def __new__(
-        cls,
-        count: int = 0,
-        cost: int = 0,
-        decisionCount: int = 0,
-        externalAiApiCount: int = 0,
-        cachedAiApiCount: int = 0,
-        errorCount: int = 0,
-        *extra: int,
-    ) -> Self:
-        """The six, and the record type's own in their order."""
-        six = (count, cost, decisionCount, externalAiApiCount, cachedAiApiCount, errorCount)
-        return tuple.__new__(cls, six + extra)
+    def __new__(cls, *sums: int, **named: int) -> Self:
+        """The six, by place or by name, and the record type's own in their order."""
+        return tuple.__new__(cls, sums if sums[5:] else _Fields(*sums, **named))
 
     __repr__ = tuple.__repr__  # a NamedTuple's own fails where there are more than its fields
 
@@ -78,29 +68,22 @@ def zero(extra: Sequence[str]) -> Measures:
 
 def total(parts: Iterable[Sums], start: Sums = ZERO) -> Measures:
     """The sum of measures and `start`, field by field; `start` for none."""
-    return Measures(*map(sum, zip(start, *parts, strict=True)))
+    return tuple.__new__(Measures, map(sum, zip(start, *parts, strict=True)))
 
 
 def plus(a: Sums, b: Sums) -> Measures:
     """A + b, field by field."""
-    _demand_same(a, b)
     return tuple.__new__(Measures, map(add, a, b))
 
 
 def minus(a: Sums, b: Sums) -> Measures:
     """A - b, field by field."""
-    _demand_same(a, b)
     return tuple.__new__(Measures, map(sub, a, b))
 
 
 def negative(sums: Sums) -> Measures:
     """What takes `sums` away again."""
     return tuple.__new__(Measures, map(neg, sums))
-
-
-def _demand_same(a: Sums, b: Sums) -> None:
-    if len(a) != len(b):
-        raise ValueError("measures of different record types have no sum")
 
 
 def clamped(sums: Measures) -> Measures:

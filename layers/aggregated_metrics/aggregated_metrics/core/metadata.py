@@ -1,14 +1,14 @@
 """What a bucket keeps in its metadata beside what other writers keep there. Pure.
 
     checkpoints   [[shard, "last", at], …]: how far each shard of the stream has been applied
-    countedUntil  [indexed, both]: until when a repair has counted the rows, milliseconds or null
+    countedUntil  [indexed, both]: until when a repair has counted the rows: seconds, -1 for never
     unindexed     {measure: "n"}: the part of the sums that the index which checks read leaves out
     foreign       true: applied on top of sums that another writer stored
     beyond        {measure: "n"}: what the fields, 32-bit Ints from zero on, cannot hold of the sums
     <measure>     n: the sums of a record type's extra measures, each under its own name
 
-A minute has all of them, a rollup only its extra measures. Metadata that cannot be read stays as
-it is, under `other`.
+A minute has all of them, a rollup only its extra measures. Metadata that cannot be read, because
+another writer has changed it, stays as it is, under `other`.
 """
 
 import json
@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
-from aggregated_metrics.core.measures import Measures, zero
+from aggregated_metrics.core.measures import Measures, plus, zero
 
 MEMORY_SECONDS = 25 * 3600
 """A stream remembers for 24 hours: after this no shard and no record comes again."""
@@ -24,7 +24,8 @@ MOST_CHECKPOINTS = 512
 _NAMES = frozenset({"checkpoints", "countedUntil", "unindexed", "foreign", "beyond"})
 RESERVED = _NAMES | {"other"}
 """Names that no measure can have, and that no other writer may write over."""
-NEVER = float("-inf")
+NEVER = -1.0
+"""Before every change of a stream."""
 
 
 class Pass(NamedTuple):
@@ -82,40 +83,25 @@ class Metadata:
     @classmethod
     def parse(cls, given: Any, names: tuple[str, ...] = ()) -> Self:
         """From AWSJSON (a text, sometimes encoded twice) or a mapping; never fails."""
-        content, none = decoded(given), zero(names)
-        made = cls(names, none.extra, none, none)
-        if content is None:
-            return made
-        if not isinstance(content, Mapping):
-            made.rest = {"other": content}
-            return made
-        odd = {
-            name: content[name] for name in _NAMES & content.keys() if not made._read(content, name)
-        }
-        made.extra = tuple(_whole(content.get(name), name, odd) for name in names)
-        made.rest = {
-            name: value for name, value in content.items() if name not in _NAMES.union(names)
-        }
-        if odd:
-            before = made.rest.get("other")
-            made.rest["other"] = {**before, **odd} if isinstance(before, dict) else odd
-        return made
-
-    def _read(self, content: Mapping[str, Any], name: str) -> bool:
-        value = content[name]
+        content = decoded(given)
         try:
-            match name:
-                case "checkpoints":
-                    self.checkpoints = {str(s): (int(last), int(at)) for s, last, at in value}
-                case "countedUntil":
-                    self.counted_until = CountedUntil(*(_seconds(each) for each in value))
-                case "foreign":
-                    self.foreign = bool(value)
-                case _:
-                    setattr(self, name, _sums(value, self.names))
+            return cls._of({} if content is None else content, names)
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
-            return False
-        return True
+            none = zero(names)
+            return cls(names, none.extra, none, none, rest={"other": content})
+
+    @classmethod
+    def _of(cls, content: Mapping[str, Any], names: tuple[str, ...]) -> Self:
+        return cls(
+            names,
+            tuple(int(content.get(name) or 0) for name in names),
+            _sums(content.get("unindexed", {}), names),
+            _sums(content.get("beyond", {}), names),
+            {str(s): (int(last), int(at)) for s, last, at in content.get("checkpoints", ())},
+            CountedUntil(*map(float, content.get("countedUntil", ()))),
+            bool(content.get("foreign")),
+            {name: each for name, each in content.items() if name not in _NAMES.union(names)},
+        )
 
     @property
     def is_ours(self) -> bool:
@@ -146,13 +132,26 @@ class Metadata:
                 [shard, str(last), at] for shard, (last, at) in self.checkpoints.items()
             ]
         if self.counted_until != NOT_COUNTED:
-            content["countedUntil"] = [_milliseconds(until) for until in self.counted_until]
+            content["countedUntil"] = self.counted_until
         if self.foreign:
             content["foreign"] = True
         for name, sums in (("unindexed", self.unindexed), ("beyond", self.beyond)):
             if any(sums):
                 content[name] = {key: str(n) for key, n in sums.named(self.names).items() if n}
         return json.dumps(content, separators=(",", ":")) if content else None
+
+
+def exact_sums(row: Mapping[str, Any], names: tuple[str, ...]) -> Measures:
+    """The sums of a bucket as the API gives it, with what its fields cannot show.
+
+    `names` are the record type's extra measures.
+    """
+    given = row.get("metadata")
+    fields = Measures(*(row.get(name) or 0 for name in Measures._fields))
+    if not names and "beyond" not in str(given):
+        return fields
+    known = Metadata.parse(given, names)
+    return plus(Measures(*fields, *known.extra), known.beyond)
 
 
 def decoded(given: Any) -> Any:
@@ -167,25 +166,8 @@ def decoded(given: Any) -> Any:
     return given
 
 
-def _seconds(milliseconds: Any) -> float:
-    return NEVER if milliseconds is None else int(milliseconds) / 1000
-
-
-def _milliseconds(seconds: float) -> int | None:
-    return None if seconds == NEVER else round(seconds * 1000)
-
-
 def _sums(value: Any, extra: Sequence[str]) -> Measures:
     numbers = zero(extra).named(extra)
     if unknown := value.keys() - numbers:
         raise ValueError(f"no measures: {unknown}")
     return Measures(*(numbers | {name: int(n) for name, n in value.items()}).values())
-
-
-def _whole(value: Any, name: str, odd: dict[str, Any]) -> int:
-    """An extra measure's sum; what is not a number is kept as odd, and 0."""
-    try:
-        return 0 if value is None else int(value)
-    except (OverflowError, TypeError, ValueError):
-        odd[name] = value
-        return 0

@@ -96,7 +96,6 @@ class Model:
             *declaration.required,
         )
         self._place = lru_cache(maxsize=4096)(self._find_place)
-        self._only = lru_cache(maxsize=8)(self._narrowed)
         self.series = lru_cache(maxsize=4096)(self._series_of)
 
     @cached_property
@@ -121,10 +120,7 @@ class Model:
     def only(self, breakdowns: Collection[str]) -> "Model":
         """The same model with just these of its breakdowns; what is off is not even read."""
         wanted = frozenset(self.breakdowns).intersection(breakdowns)
-        return self if len(wanted) == len(self.breakdowns) else self._only(wanted)
-
-    def _narrowed(self, breakdowns: frozenset[str]) -> "Model":
-        return Model(self.declaration, soft_deletes=self.soft_deletes, breakdowns=breakdowns)
+        return Model(self.declaration, soft_deletes=self.soft_deletes, breakdowns=wanted)
 
     def row_id(self, row: Mapping[str, Any]) -> str:
         """What names a row of the API among those of its model."""

@@ -60,16 +60,6 @@ class HourId(NamedTuple):
         return f"{key_stem(self.series)}{buckets.hour_prefix(self.start)}"
 
 
-class Target(NamedTuple):
-    """One minute of one series; `minute` is an epoch minute."""
-
-    series: Series
-    minute: int
-
-    @property
-    def hour(self) -> HourId:
-        """The hour that it lies in."""
-        return HourId(self.series, buckets.floor(self.minute, buckets.HOUR))
 
 
 def key_stem(series: Series) -> str:

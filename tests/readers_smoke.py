@@ -36,10 +36,10 @@ class Client:
         data: dict[str, Any] = {"asOf": {"metadata": AS_OF}}
         for alias, key in re.findall(r"(b\d+): getAggregated.*?compositeKey: \$(k\d+)", query):
             data[alias] = ROW if (variables or {})[key] == ROW["compositeKey"] else None
-        for alias in re.findall(r"(\w+): listAggregated", query):
-            data[alias] = {"items": [], "nextToken": None}
-        for field in re.findall(r"{ (listAggregated\w+|updateAggregated\w+)\(", query):
-            data[field] = ROW if field.startswith("update") else {"items": [ROW]}
+        for alias, index in re.findall(r"(\w+): listAggregatedMetrics(\w*)\(", query):
+            data[alias] = {"items": [ROW] if index else []}
+        for field in re.findall(r"{ (updateAggregated\w+)\(", query):
+            data[field] = ROW
         assert values or "_streams" in query
         return data
 

@@ -93,6 +93,8 @@ def test_its_variable_says_only_what_is_not_a_default() -> None:
         ({"measures": {"w": {"number": "a", "present": "a"}}}, "just one of dollars"),
         ({"types": {"rating": "String"}}, r'types\.rating: .*types = { rating = "Float" }'),
         ({"colour": "red"}, "model Review: colour is not known: use name, recordType, "),
+        ({"listing": {"by": "x", "on": "y"}}, "listing.on is not known: use by, query$"),
+        ({"measures": {"w": {"sum": "n"}}}, r"measures\.w\.sum .*: use dollars, number, present, "),
     ],
 )
 def test_a_wrong_declaration_names_the_model_the_key_and_what_to_write(
@@ -110,7 +112,7 @@ def test_a_wrong_declaration_names_the_model_the_key_and_what_to_write(
         ("models = [3]", "model 3: "),
         ("[[model]]", "model is not known"),
         ("[[models]]", "model number 1: name: Field required; write for example"),
-        ('[[models]]\nname = 5\ncolour = "red"', r"recordType: .*; model 5: colour"),
+        ('[[models]]\nname = 5\ncolour = "red"', "recordType: .*\nmodel 5: colour"),
         ("name = ?\n", "this is not TOML: .*line 1"),
     ],
 )

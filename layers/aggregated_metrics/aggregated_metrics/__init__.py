@@ -25,15 +25,14 @@ __all__ = [
     "summarize",
     "timeline",
 ]
-_MODULES = ("adapters.appsync", "core.cover", "model", "reading")
+_MODULES = {"connect": "adapters.appsync", "cover": "core.cover", "AggregatedMetrics": "model"}
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: the functions, which start cold, do without."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    modules = (import_module(f"{__name__}.{each}") for each in _MODULES)
-    return next(getattr(module, name) for module in modules if hasattr(module, name))
+    return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'reading')}"), name)
 
 
 def __dir__() -> list[str]:

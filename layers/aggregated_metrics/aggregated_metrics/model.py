@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from aggregated_metrics.adapters.appsync import Client
-from aggregated_metrics.adapters.hour_documents import BY_TIME, BY_TYPE, FIELDS
+from aggregated_metrics.adapters.hour_documents import BY_TIME, BY_TYPE, FIELDS, Keys, list_document
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import ArgumentError, ConditionFailedError, ContentionError
 from aggregated_metrics.core.metadata import RESERVED, decoded
@@ -289,25 +289,21 @@ def _pages(
     record_type: str | None,
     number_of_minutes: int | None,
 ) -> Iterator[dict[str, Any]]:
-    name, argument, condition = BY_TIME if record_type is None else BY_TYPE
-    query = (
-        f"query ListMetrics($account: String!, $token: String, $range: {condition}, "
-        "$filter: ModelAggregatedMetricsFilterInput) "
-        f"{{ {name}(accountId: $account, {argument}: $range, filter: $filter, limit: 1000, "
-        f"nextToken: $token) {{ items {{ {FIELDS} }} nextToken }} }}"
-    )
     # "!" and "~" sort before and after every record type.
     types = ("!", "~") if record_type is None else (record_type, record_type)
     between = [
         {"recordType": each, "timeRangeStart": bound}
         for each, bound in zip(types, bounds, strict=True)
     ]
-    variables: dict[str, Any] = {"account": account_id, "range": {"between": between}}
-    if number_of_minutes is not None:
-        variables["filter"] = {"numberOfMinutes": {"eq": number_of_minutes}}
+    index = BY_TIME if record_type is None else BY_TYPE
+    size = number_of_minutes
+    where = "" if size is None else f"filter: {{numberOfMinutes: {{eq: {size:d}}}}}, "
+    token = None
     while True:
-        page = client.execute(query, variables)[name]
+        keys: list[Keys] = [(account_id, {"between": between}, token)]
+        asked = list_document("ListMetrics", "s", keys, 1000, FIELDS, index=index, where=where)
+        page = client.execute(*asked)["s0"]
         yield from page["items"]
-        if not page.get("nextToken"):
+        token = page.get("nextToken")
+        if not token:
             return
-        variables = variables | {"token": page["nextToken"]}

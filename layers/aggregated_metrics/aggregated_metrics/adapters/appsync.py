@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import repeat
+from math import inf
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -44,32 +45,23 @@ _LOCAL_HOST = re.compile(
 """The loopback, and the host as its containers see it."""
 _APPSYNC_HOST = re.compile(r"\.appsync-api\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?$")
 CONDITION_FAILED = "DynamoDB:ConditionalCheckFailedException"
-_CLOCK = "this machine's clock is more than five minutes off: synchronize it (NTP), then try again"
-_SESSION = "the session has expired: sign in again, or renew the temporary credentials"
-_REGION = "the request was signed for another region than the API's: name the API's own region"
-_KEY = "AWS does not know this access key, or its secret is another one: check the profile and keys"
 _PERMISSION = "the role needs appsync:GraphQL on this field"
 _UNKNOWN = (
     f"{_PERMISSION}; if it has that, a proxy or a firewall in front of the API refused the request"
 )
-_BLOCKED = (
-    "the API's firewall (AWS WAF) blocked the request, it is no permission: its common rules block "
-    "bodies above 8 KB (MAX_REQUEST_BYTES=8000 keeps below), others name themselves in the web "
-    "ACL's sampled requests"
-)
 _REMEDIES: Mapping[str, str] = {
-    "WAFForbidden": _BLOCKED,
-    "ExpiredToken": _SESSION,
-    "RequestExpired": _CLOCK,
-    "AccessDenied": _PERMISSION,
-    "Unauthorized": _PERMISSION,
-    "Signature expired": _CLOCK,
-    "Signature not yet current": _CLOCK,
-    "token included in the request is expired": _SESSION,
-    "Credential should be scoped": _REGION,
-    "credential must be scoped": _REGION,
-    "request signature we calculated": _KEY,
-    "token included in the request is invalid": _KEY,
+    "WAFForbidden": "the API's firewall (AWS WAF) blocked the request, it is no permission: its "
+    "common rules block bodies above 8 KB (MAX_REQUEST_BYTES=8000 keeps below), others name "
+    "themselves in the web ACL's sampled requests",
+    "AccessDenied|Unauthorized": _PERMISSION,
+    "ExpiredToken|token included in the request is expired": "the session has expired: sign in "
+    "again, or renew the temporary credentials",
+    "RequestExpired|Signature expired|Signature not yet current": "this machine's clock is more "
+    "than five minutes off: synchronize it (NTP), then try again",
+    "Credential should be scoped|credential must be scoped": "the request was signed for "
+    "another region than the API's: name the API's own region",
+    "request signature we calculated|token included in the request is invalid": "AWS does not know "
+    "this access key, or its secret is another one: check the profile and keys",
 }
 """By words of an errorType, or of a refusal's message where AWS gives several causes one errorType
 (BadRequestException, InvalidSignatureException), or none."""
@@ -98,7 +90,7 @@ class AppSyncClient:
         self,
         endpoint: str,
         session: requests.Session,
-        time_left: Callable[[], float] | None = None,
+        time_left: Callable[[], float] = lambda: inf,
         *,
         request_bytes: int = 0,
     ) -> None:
@@ -136,8 +128,6 @@ class AppSyncClient:
         return _data(response, operation)
 
     def _timeout(self) -> tuple[float, float]:
-        if self._time_left is None:
-            return CONNECT_SECONDS, READ_SECONDS
         share = max(0.2, self._time_left() / (1 + RETRIES) / 2)  # a try connects and reads
         return min(CONNECT_SECONDS, share), min(READ_SECONDS, share)
 
@@ -351,4 +341,4 @@ def _remedy(status: int, kind: str, error: Mapping[str, Any]) -> str | None:
     # A signature is refused before a document is read: the text of a document's error says nothing.
     is_early = requests.codes.bad_request <= status < requests.codes.internal_server_error
     text = f"{kind}: {error.get('message')}" if is_early else kind
-    return next((remedy for words, remedy in _REMEDIES.items() if words in text), None)
+    return next((remedy for words, remedy in _REMEDIES.items() if re.search(words, text)), None)

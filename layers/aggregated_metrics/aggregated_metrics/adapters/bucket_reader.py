@@ -18,10 +18,11 @@ from aggregated_metrics.adapters.retries import Retries, map_concurrently
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.cover import Stored, Tile, needs_parts
 from aggregated_metrics.core.errors import ApiError, ContentionError, TransportError
-from aggregated_metrics.core.measures import Measures, plus
-from aggregated_metrics.core.metadata import Metadata, decoded
+from aggregated_metrics.core.hour import places_of
+from aggregated_metrics.core.measures import Measures
+from aggregated_metrics.core.metadata import decoded, exact_sums
 from aggregated_metrics.core.models import BUILT_IN
-from aggregated_metrics.core.series import HourId, Series, composite_key, key_stem
+from aggregated_metrics.core.series import HourId, Series, composite_key
 
 ASKS_PER_REQUEST = 120
 FEWEST_RESOLVERS = 50
@@ -125,7 +126,8 @@ def _load(
             known = _streams(row)
         else:
             names = extra_measures(series.record_type, known)
-            found[series][tile] = row if isinstance(row, str) else _stored(row, names)
+            stored = row if isinstance(row, str) else (exact_sums(row, names), row["complete"])
+            found[series][tile] = stored
     return known
 
 
@@ -228,19 +230,18 @@ def _answers(send: Send, asks: Sequence[Ask], token: str | None = None) -> Itera
 def _page(
     send: Send, ask: Ask, rows: Sequence[Any], errors: Sequence[Error], token: str | None
 ) -> Iterator[Answer]:
-    """A page of an hour's buckets."""
-    series, given = ask[0], set()
+    """A page of an hour's buckets; rows with other keys are another writer's."""
+    series, places = ask[0], places_of(HourId(*ask[:2]))
     for i, row in enumerate(rows):
-        if tile := _tile(series, row):
-            own = [error for error in errors if error["path"][_ROW] == i]
-            given.add(tile)
+        if row and (place := places.pop(row["compositeKey"], None)):
+            tile, own = place[::-1], [error for error in errors if error["path"][_ROW] == i]
             yield series, tile, _why(series, tile, own) if own else row
     if None in rows:
         # Read keys alone, which the API can always give: those of nulls are the other ones.
         data, _ = send(document([ask], token, "compositeKey"))
-        for tile in filter(None, (_tile(series, row) for row in data["b0"]["items"])):
-            if tile not in given:
-                yield series, tile, _why(series, tile, errors)
+        for row in data["b0"]["items"]:
+            if place := places.get(row["compositeKey"]):
+                yield series, place[::-1], _why(series, place[::-1], errors)
 
 
 def _why(series: Series, tile: Tile, errors: Sequence[Error]) -> str:
@@ -249,28 +250,6 @@ def _why(series: Series, tile: Tile, errors: Sequence[Error]) -> str:
         f"the API cannot give the stored bucket {composite_key(series, *tile)} of "
         f"{series.account_id} ({message}): repair its hour, then read again"
     )
-
-
-def _tile(series: Series, row: Mapping[str, Any] | None) -> Tile | None:
-    """A row's place; None for a key of another form, which is another writer's."""
-    if row is None:
-        return None
-    start, _, size = row["compositeKey"].removeprefix(key_stem(series)).partition("#")
-    try:
-        tile = buckets.minute_of(start), int(size)
-    except ValueError:
-        return None
-    return tile if row["compositeKey"] == composite_key(series, *tile) else None
-
-
-def _stored(row: Mapping[str, Any], names: tuple[str, ...]) -> tuple[Measures, bool]:
-    """A bucket as the API gives it, with what its fields could not show."""
-    given = row.get("metadata")
-    measures = Measures(*(row.get(name) or 0 for name in Measures._fields))
-    if names or "beyond" in str(given):
-        metadata = Metadata.parse(given, names)
-        measures = plus(Measures(*measures, *metadata.extra), metadata.beyond)
-    return measures, bool(row["complete"])
 
 
 def _streams(row: Any) -> Streams:

@@ -234,7 +234,7 @@ class Document(_Form):
             return cls.model_validate(content)
         except ValidationError as error:
             problems = (_described(problem, content) for problem in error.errors())
-            raise SettingsError("; ".join(dict.fromkeys(problems))) from error
+            raise SettingsError("\n".join(dict.fromkeys(problems))) from error
 
     def as_variable(self) -> str:
         """What of_variable reads; compressed if it is long: all variables share four kilobytes."""
@@ -247,19 +247,16 @@ class Document(_Form):
 
 def _described(problem: Any, content: Any) -> str:
     """One problem: the model, the key, what is wrong and an example."""
-    match problem["loc"]:
-        case ("models", int(number), *keys):
-            given = content["models"][number]
-            name = given.get("name", f"number {number + 1}") if isinstance(given, dict) else given
-            where = f"model {name}: "
-            known = Declaration.model_fields
-        case keys:
-            where, known = "", Document.model_fields
-    key = ".".join(str(part) for part in keys)
+    where, keys, known = "", problem["loc"], Document.model_fields
+    if keys[:1] == ("models",) and keys[1:]:
+        given, number = content["models"][keys[1]], keys[1] + 1
+        name = given.get("name", f"number {number}") if isinstance(given, dict) else given
+        where, keys, known = f"model {name}: ", keys[2:], Declaration.model_fields
+    key = ".".join(map(str, keys))
     reason = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
-        others = f": use {', '.join(known)}" if len(keys) == 1 else ""
-        return f"{where}{key} is not known{others}"
+        forms = {1: known, 2: Listing.model_fields, 3: Measure.model_fields}
+        return f"{where}{key} is not known: use {', '.join(forms[len(keys)])}"
     if problem["type"] == "string_pattern_mismatch":
         reason = f"{problem['input'][:80]!r} must match {problem['ctx']['pattern']}"
     example = known[keys[0]].examples if keys and keys[0] in known else None

@@ -80,22 +80,16 @@ class Findings:
             self.not_reached.append(what)
 
     def as_result(self) -> dict[str, Any]:
-        """An invocation's result."""
-        return {
-            "hours": self.hours,
-            "minutes": self.minutes,
-            "rows": self.rows,
-            "driftCount": self.drift_count,
-            "drift": fitting(self.drift),
-            "repaired": self.repaired,
-            "inFlux": self.in_flux,
-            "unverified": self.unverified,
-            "deferred": len(self.deferred),
-            "stillUncountable": self.still_uncountable,
-            "notReachedCount": self.not_reached_count,
-            "notReached": fitting(self.not_reached),
-            "failed": self.failed[:LISTED],
-        }
+        """An invocation's result: the fields by their names in JSON, lists as far as they fit."""
+        found = {_in_json(name): getattr(self, name) for name in self.__slots__}
+        lists = {name: each for name, each in found.items() if isinstance(each, list)}
+        fitted = {name: fitting(each[:LISTED]) for name, each in lists.items()}
+        return found | fitted | {"deferred": len(self.deferred)}
+
+
+def _in_json(name: str) -> str:
+    first, *others = name.split("_")
+    return "".join([first, *map(str.title, others)])
 
 
 def fitting(items: Sequence[Any]) -> list[Any]:

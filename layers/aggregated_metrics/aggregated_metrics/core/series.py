@@ -60,8 +60,6 @@ class HourId(NamedTuple):
         return f"{key_stem(self.series)}{buckets.hour_prefix(self.start)}"
 
 
-
-
 def key_stem(series: Series) -> str:
     """`recordType#` or `recordType#<score or scorecard>#`, the start of a composite key."""
     scope_id = series.scope_id

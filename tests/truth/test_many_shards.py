@@ -8,7 +8,6 @@ import heapq
 import itertools
 import random
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 import pytest
 from greenlet import getcurrent, greenlet
@@ -55,9 +54,6 @@ class Simulation:
     def _clock(self) -> datetime:
         return START + timedelta(seconds=self.now)
 
-    def _left(self, end: float) -> float:
-        return end - self.now
-
     def _answer(self, request: Request) -> Answer:
         self.requests += 1
         self._wait(ANSWER / 2)
@@ -83,7 +79,7 @@ class Simulation:
                 at = self._clock() - timedelta(seconds=EVERY * (1 - i / RECORDS))
                 row = rows.score_result(f"{number}-{flush}-{i}", createdAt=at.isoformat())
                 made.append(stream.insert(row | {"type": draw.choice(("prediction", "test"))}))
-            context = seams.Context(partial(self._left, began + 60.0), report={})
+            context = seams.Context(lambda: began + 60 - self.now, report={})  # noqa: B023
             engine.invoke(*seams.aggregate(made, f"shardId-{number}"), context)
             self.flushes += 1
             self._wait(max(0.0, EVERY - (self.now - began)))

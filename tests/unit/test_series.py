@@ -3,26 +3,11 @@
 from aggregated_metrics.core.series import (
     HourId,
     Series,
-    composite_key,
     hour_key,
     key_stem,
 )
 
 TEN = 29_680_680 // 60 * 60
-
-
-def test_a_composite_key_names_the_score_or_else_the_scorecard() -> None:
-    start = "1970-01-01T00:05:00Z"
-    keys = [
-        composite_key(Series("a", "items"), 5, 1),
-        composite_key(Series("a", "xByScorecard", "card"), 5, 1),
-        composite_key(Series("a", "xByScore", "card", "score"), 5, 60),
-    ]
-    assert keys == [
-        f"items#{start}#1",
-        f"xByScorecard#card#{start}#1",
-        f"xByScore#score#{start}#60",
-    ]
 
 
 def test_series_with_the_same_keys_are_the_same() -> None:

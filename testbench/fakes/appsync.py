@@ -40,7 +40,6 @@ class FakeAppSync:
         longest: the characters of the longest document that is validated.
 
     Attributes:
-        pause: called after each field of a request, where another request can come in.
         resolvers: what answers each field, under a lock, and only a field: two requests interleave
             between their fields.
     """
@@ -57,7 +56,6 @@ class FakeAppSync:
     ) -> None:
         self._longest = longest
         self.monotonic = monotonic
-        self.pause: Callable[[], object] = lambda: None
         self._behaviour = Behaviour(monotonic, equal_put_succeeds)
         self._tables = {name: Table(model, self._behaviour) for name, model in models().items()}
         ids = random.Random(seed)
@@ -136,13 +134,10 @@ class FakeAppSync:
     def _resolve(
         self, disturbance: Disturbance, alias: str, name: str, arguments: Mapping[str, Any]
     ) -> Row | Page[Row] | None:
-        try:
-            disturbance.check(alias)
-            with self._lock:
-                self._behaviour.stale = disturbance.stale
-                return self.resolvers[name](arguments)
-        finally:
-            self.pause()
+        disturbance.check(alias)
+        with self._lock:
+            self._behaviour.stale = disturbance.stale
+            return self.resolvers[name](arguments)
 
 
 def _row(attributes: Mapping[str, Any]) -> Attributes:

@@ -51,7 +51,7 @@ def page(
 ) -> Iterator[Page]:
     """A page that has run the documentation's first lines, with its own `query` by fetch."""
     lines, *clients = BLOCKS
-    (fetching,) = [block for block in clients if "fetch(" in block]
+    (fetching,) = [block for block in clients if " fetch(" in block]
     with serving(Server(partial(_answer, client))) as server:
         url = server.url
         script = f"""

@@ -97,7 +97,8 @@ def attached(bench: Bench, folder: Path) -> dict[str, str]:
     persistently(attach)  # the API has new code to start
     written = tomllib.loads(config.read_text())
     overrides: dict[str, str] = written["default"]["global"]["parameters"]["parameter_overrides"]
-    return bench.stack.app_parameters() | overrides | {"Breakdowns": BREAKDOWNS}
+    local = {"GraphQLEndpoint": bench.stack.graphql_endpoint, "Breakdowns": BREAKDOWNS}
+    return bench.stack.app_parameters() | overrides | local
 
 
 def counts(bench: Bench) -> dict[oracle.Key, tuple[int, ...]]:

@@ -51,8 +51,8 @@ def test_without_a_region_credentials_or_a_known_profile_the_message_says_what_t
 
 def test_what_a_stack_limits_is_obeyed_by_readers() -> None:
     stack = {"GraphQLEndpoint": ENDPOINT, "MaxRequestBytes": "8000"}
-    settings = Deployment(session_of(None, None, {}), stack).process.settings
-    assert (settings.MAX_REQUEST_BYTES, settings.region) == (8000, "eu-west-1")
+    found = Deployment(session_of(None, None, {}), stack)
+    assert (found.client.request_bytes, found.process.settings.region) == (8000, "eu-west-1")
 
 
 def test_the_stack_goes_before_the_environment_and_an_endpoint_before_both(

@@ -16,14 +16,14 @@ from testbench.streams import image
 from testbench.world import World
 
 TABLES = {
-    "Item": {"ItemCount": 1_000_000},
-    "Task": {"ItemCount": 10, "ProvisionedThroughput": {"ReadCapacityUnits": 40}},
+    "Item": {"ItemCount": 10**9},
+    "Task": {"ItemCount": 250_000, "ProvisionedThroughput": {"ReadCapacityUnits": 48}},
 }
 
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    """A world with a large table, and a small one with provisioned capacity."""
+    """A world with a huge table, and a small one with provisioned capacity."""
     limits = {"BACKFILL_READ_UNITS": "1000", "BACKFILL_CONCURRENCY": "8"}
     made = World([*TABLES], environment=limits)
     described = made.ports.table
@@ -41,12 +41,12 @@ def planned(world: World, **asked: Any) -> Run:
     return run
 
 
-def test_a_plan_follows_the_tables_sizes_and_all_scanners_keep_to_the_read_units(
+def test_a_plan_follows_the_tables_sizes_up_to_a_most_and_all_scanners_keep_to_the_read_units(
     world: World,
 ) -> None:
     run = planned(world)
-    assert (run.segments, run.partitions) == ({"Item": 10, "Task": 1}, 11)
-    assert run.read_units == {"Item": 125.0, "Task": 10.0}
+    assert (run.segments, run.partitions) == ({"Item": 64, "Task": 3}, 256)
+    assert run.read_units == {"Item": 125.0, "Task": 4.0}
 
 
 def test_a_plan_keeps_what_it_was_asked_for(world: World) -> None:

@@ -24,10 +24,9 @@ def test_the_workflow_runs_lint_every_test_and_security_which_the_script_leaves_
 
 
 def test_the_workflow_runs_targets_of_the_makefile_alone() -> None:
-    for job in yaml.safe_load(WORKFLOW)["jobs"].values():
-        runs = [step["run"].removeprefix("make ") for step in job["steps"] if "run" in step]
-        assert runs
-        assert set(runs) <= {*TARGETS, "${{ matrix.target }}"}
+    steps = [step for job in yaml.safe_load(WORKFLOW)["jobs"].values() for step in job["steps"]]
+    runs = {step["run"].removeprefix("make ") for step in steps if "run" in step}
+    assert set() < runs <= {*TARGETS, "${{ matrix.target }}"}
 
 
 def test_the_hooks_are_what_lint_is_made_of() -> None:

@@ -45,6 +45,14 @@ def a_batch_beside_a_sweep() -> list[str]:
     return _wrong(_check_when_over(world))
 
 
+def a_record_on_its_way() -> list[str]:
+    """A check sets a minute while the record of one of its rows is still to come."""
+    world = _with_a_lost_row()
+    world.sweep(3)
+    world.insert("Item", "late", createdAt=str(world.row("Item", "counted")["createdAt"]))
+    return _wrong_at_once(world)
+
+
 def a_row_that_no_pass_has_read() -> list[str]:
     """A row is written into a minute after it was counted, and before it is set."""
     world = _with_a_lost_row()

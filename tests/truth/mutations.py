@@ -112,7 +112,6 @@ class Mutation(NamedTuple):
 
 
 _STREAMS = Plan(rows=150, seed=5, shards=4)
-_REPAIRS = Plan(rows=80, seed=3, repairs=True)
 
 MUTATIONS: Mapping[str, Mutation] = {
     "checkpoint": Mutation(_replace(hour.Hour, "apply", _without_checkpoint), _STREAMS),
@@ -137,7 +136,8 @@ MUTATIONS: Mapping[str, Mutation] = {
         _replace(pending_hours, "_under", _whichever_token), directed.a_batch_beside_a_sweep
     ),
     "T": Mutation(
-        _replace(metadata.CountedUntil, "holds", lambda _: lambda *_, **__: False), _REPAIRS
+        _replace(metadata.CountedUntil, "holds", lambda _: lambda *_, **__: False),
+        directed.a_record_on_its_way,
     ),
     "one T for both": Mutation(
         _replace(metadata.CountedUntil, "holds", _holds_for_both),

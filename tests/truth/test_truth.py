@@ -42,8 +42,7 @@ def test_a_history_that_leads_to_a_rule_is_exact(history: mutations.History) -> 
     assert history() == []
 
 
-def test_a_removed_rule_is_noticed() -> None:
-    # One of many; docs/truth.md has the check of all (`make truth-mutations`).
+def test_a_removed_rule_is_noticed() -> None:  # one of `make truth-mutations`
     assert Run(Plan(rows=150, seed=1, mutation="checkpoint")).go()
 
 

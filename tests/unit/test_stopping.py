@@ -24,10 +24,6 @@ server.serve_forever()
 """
 
 
-def test_without_a_stack_nothing_is_stopped(tmp_path: Path) -> None:
-    assert stop_kept(tmp_path) is False
-
-
 def test_the_stack_that_was_kept_is_stopped(tmp_path: Path) -> None:
     with started(EMULATOR) as process:
         assert process.stdout is not None

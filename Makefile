@@ -34,7 +34,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help sync readers lint lint-code lint-templates format security test unit browser reader-js e2e e2e-thorough bench truth \
-        truth-mutations demo invoke stop build clean attach pre-commit
+        truth-mutations truth-backfill demo invoke stop build clean attach pre-commit
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -140,6 +140,9 @@ truth: .venv/.synced ## random histories with faults against a group-by: ROWS=20
 
 truth-mutations: .venv/.synced ## each rule removed in turn: the truth test must fail (4 minutes): WORKERS=3
 	@$(TRUTH) --mutations --workers $(or $(WORKERS),3)
+
+truth-backfill: .venv/.synced ## the same with repairs on: whole tables are counted while rows change and scanners die
+	@$(MAKE) --no-print-directory truth REPAIRS=on
 
 bench: .venv/.synced ## measure everything (half an hour): QUICK=1 JSON=PATH ONLY="requests memory"
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON)) $(if $(ONLY),--only $(ONLY))

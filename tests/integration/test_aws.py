@@ -15,6 +15,7 @@ from aggregated_metrics.adapters.consumers import consumers
 from aggregated_metrics.adapters.pending_hours import Entry, PendingHours
 from aggregated_metrics.adapters.queues import Queue
 from aggregated_metrics.adapters.run_files import Part, RunFiles
+from aggregated_metrics.core.errors import RunError
 from aggregated_metrics.core.series import HourId, Series
 from botocore.stub import Stubber
 
@@ -248,3 +249,8 @@ def test_a_part_is_written_once_and_read_by_range(files: RunFiles) -> None:
     ]
     files.put("run", "report.json", {"a": 1})
     assert files.get("run", "report.json") == {"a": 1}
+
+
+def test_a_file_that_is_gone_is_named_with_what_to_do(files: RunFiles) -> None:
+    with pytest.raises(RunError, match=r"s3://runs/runs/run/run.json does not exist: start the"):
+        files.run("run")

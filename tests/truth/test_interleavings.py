@@ -9,14 +9,7 @@ import pytest
 
 from testbench import oracle, rows
 from testbench.streams import Record, Stream
-from tests.truth.interleavings import (
-    Consumer,
-    Death,
-    Process,
-    SharedHour,
-    schedules,
-    stored,
-)
+from tests.truth.interleavings import Consumer, Death, Process, SharedHour, schedules, stored
 
 MINUTE = "2026-11-22T10:05:00Z"
 BUCKETS = [

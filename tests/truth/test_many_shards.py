@@ -79,6 +79,7 @@ class Simulation:
                 at = self._clock() - timedelta(seconds=EVERY * (1 - i / RECORDS))
                 row = rows.score_result(f"{number}-{flush}-{i}", createdAt=at.isoformat())
                 made.append(stream.insert(row | {"type": draw.choice(("prediction", "test"))}))
+            # B023: it is asked within this turn alone.
             context = seams.Context(lambda: began + 60 - self.now, report={})  # noqa: B023
             engine.invoke(*seams.aggregate(made, f"shardId-{number}"), context)
             self.flushes += 1

@@ -7,11 +7,7 @@ from typing import Any
 import pytest
 from aggregated_metrics.adapters import hour_store
 from aggregated_metrics.adapters.hour_documents import FIELDS
-from aggregated_metrics.adapters.hour_store import (
-    BUCKETS_PER_SAVE,
-    HOURS_PER_LOAD,
-    ROLLUP_TRIES,
-)
+from aggregated_metrics.adapters.hour_store import BUCKETS_PER_SAVE, HOURS_PER_LOAD, ROLLUP_TRIES
 from aggregated_metrics.core.errors import ContentionError, GraphQLError
 from aggregated_metrics.core.hour import Hour
 from aggregated_metrics.core.series import HourId, Series

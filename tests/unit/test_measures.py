@@ -2,13 +2,7 @@ from typing import Any
 
 import pytest
 from aggregated_metrics.core.errors import UncountableError
-from aggregated_metrics.core.measures import (
-    INT_MAX,
-    Measures,
-    calls,
-    micro_dollars,
-    shown,
-)
+from aggregated_metrics.core.measures import INT_MAX, Measures, calls, micro_dollars, shown
 
 
 def test_a_fraction_of_a_call_is_cut_off() -> None:

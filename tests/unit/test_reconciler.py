@@ -3,11 +3,13 @@
 import json
 from datetime import timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from aggregated_metrics.adapters.observability import METRICS
 from aggregated_metrics.core.errors import EventError, RunError
 from aggregated_metrics.jobs.reconciler import LOST
+from botocore.exceptions import ClientError
 
 from testbench.streams import Stream, window_event
 from testbench.world import START, World
@@ -192,6 +194,19 @@ def test_a_failed_batch_that_cannot_be_read_costs_no_other_and_no_hour() -> None
     with pytest.raises(RunError, match="its note: not a note"):
         world.check()
     assert (world.reports[-1]["failedBatches"], world.reports[-1]["repaired"] > 0) == (1, True)
+    assert world.stored() == world.counted()
+
+
+def test_a_queue_of_failed_batches_that_does_not_answer_costs_no_hour() -> None:
+    world = World(["Item"])
+    world.insert("Item", "counted")
+    world.deliver()
+    insert_uncounted(world)
+    over(world)
+    queue: Any = world.ports.failed_batches
+    queue.receive_message = Mock(side_effect=ClientError({"Error": {"Code": "No"}}, "Receive"))
+    with pytest.raises(RunError, match="check FAILED_BATCHES_QUEUE_URL"):
+        world.check()
     assert world.stored() == world.counted()
 
 

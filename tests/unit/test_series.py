@@ -1,11 +1,6 @@
 """What a series is, and which buckets it has."""
 
-from aggregated_metrics.core.series import (
-    HourId,
-    Series,
-    hour_key,
-    key_stem,
-)
+from aggregated_metrics.core.series import HourId, Series, hour_key, key_stem
 
 TEN = 29_680_680 // 60 * 60
 

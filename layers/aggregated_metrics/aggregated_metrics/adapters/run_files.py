@@ -22,7 +22,7 @@ from uuid import uuid4
 from botocore.exceptions import ClientError
 
 from aggregated_metrics.adapters.retries import map_concurrently
-from aggregated_metrics.core.errors import SettingsError
+from aggregated_metrics.core.errors import RunError, SettingsError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -75,7 +75,7 @@ class Part:
 
 
 class RunFiles:
-    """The files of runs."""
+    """The files of runs; RunError if one does not exist (any more)."""
 
     def __init__(self, client: "S3Client", bucket: str) -> None:
         if not bucket:
@@ -123,7 +123,13 @@ class RunFiles:
 
     def get(self, run: str, name: str) -> Any:
         """A document."""
-        return json.loads(self._get(run, name))
+        try:
+            return json.loads(self._get(run, name))
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchKey":
+                raise
+            place = f"s3://{self._bucket}/runs/{run}/{name}"
+            raise RunError(f"{place} does not exist: start the run again") from error
 
     def reduced(self, run: str) -> list[Any]:
         """What the reducers have found."""

@@ -83,4 +83,4 @@ class ServiceError(AggregatedMetricsError):
 
 
 class RunError(AggregatedMetricsError):
-    """A backfill lacks a part of a table, or a check could not check everything."""
+    """A backfill lacks a file or a part of a table, or a check could not check everything."""

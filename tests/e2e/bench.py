@@ -84,7 +84,7 @@ class Bench:
         return {bucket.count for bucket in found}
 
     def corrupted(self) -> str:
-        """A new account with one item, whose minute says that there are five."""
+        """A new account with one item, whose minute says five: in its rollups a sweep may, too."""
         account = f"acct-{uuid.uuid4()}"
         self.put("Item", rows.item(f"item-{account}", accountId=account))
         wait(lambda: self.counts(account) == {1})

@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 from aggregated_metrics_cli import declared, diagnostics, documents
 from aggregated_metrics_cli.diagnostics import COUNTS, Diagnostic
 from aggregated_metrics_cli.errors import CommandError
+from aggregated_metrics_cli.model_file import as_variable
 
 _CLEARED = {"SourceTables", "Breakdowns"}
 """Parameters that name models: what nothing counts any more may not stay in them."""
@@ -82,7 +83,7 @@ class Application:
             "ListingFieldArns": _list(
                 f"{self.arn}/types/Query/fields/{each.query}" for each in listings if each
             ),
-            "Models": "" if self.document == Document() else self.document.as_variable(),
+            "Models": "" if self.document == Document() else as_variable(self.document),
             **{
                 name: text
                 for name, text in optional.items()

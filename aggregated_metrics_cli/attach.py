@@ -20,6 +20,7 @@ from aggregated_metrics_cli.application import Application, find_api, inspect, o
 from aggregated_metrics_cli.deployment import Deployment
 from aggregated_metrics_cli.errors import CommandError
 from aggregated_metrics_cli.exit_codes import DONE, LEFT
+from aggregated_metrics_cli.model_file import read_toml
 from aggregated_metrics_cli.output import Output, styled
 from aggregated_metrics_cli.tables import table
 
@@ -72,7 +73,7 @@ def _find(options: Namespace, deployment: Deployment, document: Document) -> App
 def _declarations(options: Namespace, before: Mapping[str, str]) -> Document:
     """The file's; without one those that were attached before stay."""
     if options.models is not None:
-        return Document.of_toml(options.models.read_text("utf-8"))
+        return read_toml(options.models.read_text("utf-8"))
     return Document.of_variable(before.get("Models", ""))
 
 

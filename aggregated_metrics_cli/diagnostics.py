@@ -7,6 +7,8 @@ from aggregated_metrics.adapters.hour_store import BUCKETS_PER_SAVE
 from aggregated_metrics.core.declarations import Document
 from botocore.exceptions import ClientError
 
+from aggregated_metrics_cli.model_file import as_variable
+
 COUNTS = "AggregatedMetrics"
 """The model of the counts."""
 FIREWALL_BYTES = 8_000
@@ -39,7 +41,7 @@ class Diagnostic(NamedTuple):
 
 def declarations(document: Document) -> Iterator[Diagnostic]:
     """Whether the declarations fit into the parameter that holds them."""
-    size = len(document.as_variable())
+    size = len(as_variable(document))
     if size > _PARAMETER_BYTES:
         found = f"the declarations have {size:,} bytes; a parameter takes {_PARAMETER_BYTES:,}"
         yield Diagnostic(

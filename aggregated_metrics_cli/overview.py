@@ -182,7 +182,7 @@ class Overview:
     def rows(self) -> Iterator[dict[str, Any]]:
         """Each point of each series, for a spreadsheet."""
         for each in self._every:
-            yield from ({**each.identity, **point.as_json()} for point in each.points)
+            yield from ({**each.identity, **_as_json(point)} for point in each.points)
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
@@ -193,11 +193,16 @@ class Overview:
             "made": self.made.isoformat(),
             "completeUntil": self.complete_until and self.complete_until.isoformat(),
             "series": [
-                each.identity
-                | {"sums": each.sums, "points": [point.as_json() for point in each.points]}
+                each.identity | {"sums": each.sums, "points": [*map(_as_json, each.points)]}
                 for each in self._every
             ],
         }
+
+
+def _as_json(point: Summary) -> dict[str, Any]:
+    span = {"start": point.start.isoformat(), "end": point.end.isoformat()}
+    as_of = point.as_of and point.as_of.isoformat()
+    return {**span, **point.sums, "complete": point.complete, "asOf": as_of}
 
 
 def step_of(start: datetime, end: datetime) -> Step:

@@ -10,7 +10,7 @@ from typing import Any
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import GraphQLError
 from aggregated_metrics.core.hour import Hour, Write
-from aggregated_metrics.core.measures import ZERO, Measures, clamped, minus, total, zero
+from aggregated_metrics.core.measures import ZERO, Measures, minus, total, zero
 from aggregated_metrics.core.models import BUILT_IN
 from aggregated_metrics.core.series import HourId, Series
 
@@ -124,7 +124,7 @@ def brute_force(counted: Minutes, start: datetime, end: datetime) -> Measures:
     """The sum of all minutes that begin in the range, one by one."""
     some = next(iter(counted.values()), ZERO)
     within = (
-        clamped(measures)
+        measures.clamped
         for minute, measures in counted.items()
         if start <= buckets.to_datetime(minute) < end
     )

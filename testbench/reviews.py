@@ -9,6 +9,7 @@ from typing import Any
 
 from aggregated_metrics.core.declarations import Document
 
+from aggregated_metrics_cli.model_file import read_toml
 from testbench.rows import REMOVED
 
 PAGE = Path(__file__).parents[1] / "docs" / "custom-models.md"
@@ -55,7 +56,7 @@ def toml() -> str:
 
 def document() -> Document:
     """What the page declares."""
-    return Document.of_toml(toml())
+    return read_toml(toml())
 
 
 def review(name: str = "review-1", **changes: Any) -> dict[str, Any]:

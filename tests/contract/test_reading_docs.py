@@ -2,6 +2,7 @@
 
 import doctest
 import re
+import tomllib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def client() -> FakeClient:
 
 PUBLIC = {name: getattr(aggregated_metrics, name) for name in aggregated_metrics.__all__}
 NAMES: dict[str, Any] = {**PUBLIC, "timedelta": timedelta, "ZoneInfo": ZoneInfo}
-DECLARATIONS = {"Declaration": Declaration, "Document": Document}
+DECLARATIONS = {"Declaration": Declaration, "Document": Document, "tomllib": tomllib}
 
 
 @pytest.mark.parametrize("name", [*(name for name in PUBLIC if name != "Summary"), "Declaration"])

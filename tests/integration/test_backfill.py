@@ -94,12 +94,12 @@ def test_a_run_that_does_not_repair_writes_nothing_and_measures_what_it_finds(wo
     report = world.backfill(repair=False)
     assert world.stored() == {}
     assert report["repaired"] == 0
-    measured = [each for each in world.reports if "drift" in each]
+    measured = [each for each in world.reports if "driftCount" in each]
     assert {each["check"] for each in measured} == {"deep"}
-    assert sum(each["drift"] for each in measured) == report["driftCount"] > 0
+    assert sum(each["driftCount"] for each in measured) == report["driftCount"] > 0
     assert sum(each["inFlux"] for each in measured) == report["inFlux"] == 1
     world.backfill()
-    more = [each for each in world.reports if "drift" in each][len(measured) :]
+    more = [each for each in world.reports if "driftCount" in each][len(measured) :]
     assert {each["check"] for each in more} == {"backfill"}
 
 

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from aggregated_metrics_cli.model_file import as_variable
 from testbench import reviews
 from tests.truth import corruption, repairing, seams
 from tests.truth.deliveries import Cursor
@@ -88,7 +89,7 @@ class Run:
             settings["SOURCE_LIFETIME_DAYS"] = json.dumps(days)
         arns = {shard.stream.arn for shard in self._shards}
         settings["STREAM_ARNS"] = ",".join(sorted("/".join(arn.split("/")[1::2]) for arn in arns))
-        settings["MODELS"] = reviews.document().as_variable()
+        settings["MODELS"] = as_variable(reviews.document())
         with FakeDeployment(plan.seed, settings) as deployment:
             self.deployment = deployment
             deployment.clock.ahead.value = (plan.start - datetime.now(UTC)).total_seconds()

@@ -26,6 +26,7 @@ from aggregated_metrics_cli.application import Application, find_api, inspect, o
 from aggregated_metrics_cli.diagnostics import DEEPEST
 from aggregated_metrics_cli.errors import CommandError
 from aggregated_metrics_cli.main import main
+from aggregated_metrics_cli.model_file import as_variable
 from testbench import reviews
 from testbench.fakes.models import SCHEMA_PATH
 from testbench.templates import template
@@ -285,7 +286,7 @@ def test_expiry_replicas_and_too_little_concurrency_are_a_line_each() -> None:
 
 def declared(**changes: Any) -> Document:
     """The declaration of docs/custom-models.md, with changes."""
-    content = json.loads(reviews.document().as_variable())
+    content = json.loads(as_variable(reviews.document()))
     model = content["models"][0] | changes
     kept = {name: value for name, value in model.items() if value is not None}
     return Document.of_variable(json.dumps({"models": [kept]}))

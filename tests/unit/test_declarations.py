@@ -7,6 +7,8 @@ import pytest
 from aggregated_metrics.core.declarations import Document
 from aggregated_metrics.core.errors import SettingsError
 
+from aggregated_metrics_cli.model_file import as_variable, read_toml
+
 TOML = """
 softDeletes = ["Item"]
 
@@ -27,8 +29,8 @@ wordCount = { number = ["words", "usage.words"] }
 
 
 def test_a_document_is_the_same_from_toml_and_from_its_variable() -> None:
-    document = Document.of_toml(TOML)
-    assert Document.of_variable(document.as_variable()) == document
+    document = read_toml(TOML)
+    assert Document.of_variable(as_variable(document)) == document
     (review,) = document.models
     assert (review.time, review.identifier) == (("reviewedAt", "createdAt"), ("id",))
     assert review.measures["errorCount"].equals == {"state": ("BROKEN", "2", "true")}
@@ -36,23 +38,21 @@ def test_a_document_is_the_same_from_toml_and_from_its_variable() -> None:
 
 
 def test_an_index_has_the_query_that_amplify_names_or_the_one_that_is_given() -> None:
-    (review,) = Document.of_toml(TOML).models
+    (review,) = read_toml(TOML).models
     assert review.index is not None
     assert review.index.query == "listReviewByTenantIdAndUpdatedAt"
     named = TOML.replace(
         'listing = "updatedAt"', 'listing = { by = "updatedAt", query = "reviews" }'
     )
-    (review,) = Document.of_toml(named).models
+    (review,) = read_toml(named).models
     assert review.index == review.listing
 
 
 def test_its_variable_says_only_what_is_not_a_default() -> None:
-    assert Document.of_variable("") == Document.of_toml("") == Document()
-    assert Document().as_variable() == "{}"
+    assert Document.of_variable("") == read_toml("") == Document()
+    assert as_variable(Document()) == "{}"
     plain = '[[models]]\nname = "Call"\nrecordType = "calls"'
-    assert Document.of_toml(plain).as_variable() == (
-        '{"models":[{"name":"Call","recordType":"calls"}]}'
-    )
+    assert as_variable(read_toml(plain)) == ('{"models":[{"name":"Call","recordType":"calls"}]}')
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_wrong_declaration_names_the_model_the_key_and_what_to_write(
 )
 def test_a_file_of_another_shape_is_refused_with_all_its_problems(text: str, says: str) -> None:
     with pytest.raises(SettingsError, match=says):
-        Document.of_toml(text)
+        read_toml(text)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "null", "abcd", "eJw="])
@@ -132,7 +132,7 @@ def test_six_models_fit_beside_a_functions_other_variables() -> None:
     text = text.replace("listing", 'required = ["tenantId", "ReviewState"]\nlisting')
     names = ("Review", "Invoice", "Ticket", "PhoneCall", "SurveyAnswer", "Deployment")
     models = [text.replace("reviews", f"{n.lower()}s").replace("Review", n) for n in names]
-    document = Document.of_toml(f"softDeletes = {[*names]}\n{''.join(models)}")
-    variable = document.as_variable()
+    document = read_toml(f"softDeletes = {[*names]}\n{''.join(models)}")
+    variable = as_variable(document)
     assert len(variable) < 1_000 < len(document.model_dump_json(exclude_defaults=True)) / 2
     assert Document.of_variable(variable) == document

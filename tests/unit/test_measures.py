@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 from aggregated_metrics.core.errors import UncountableError
-from aggregated_metrics.core.measures import INT_MAX, Measures, calls, micro_dollars, shown
+from aggregated_metrics.core.measures import INT_MAX, Measures, calls, micro_dollars
 
 
 def test_a_fraction_of_a_call_is_cut_off() -> None:
@@ -18,7 +18,7 @@ def test_a_number_that_no_writer_means_is_uncountable(read: Any, number: float) 
 
 def test_sums_beyond_32_bits_become_the_largest_int() -> None:
     sums = Measures(INT_MAX, INT_MAX + 1, 0, INT_MAX - 1, 10**12, 1)
-    assert shown(sums) == (INT_MAX, INT_MAX, 0, INT_MAX - 1, INT_MAX, 1)
+    assert sums.shown == (INT_MAX, INT_MAX, 0, INT_MAX - 1, INT_MAX, 1)
     assert INT_MAX == 2**31 - 1
     small = Measures(5, 40)
-    assert shown(small) is small
+    assert small.shown is small

@@ -263,12 +263,12 @@ def test_the_report_has_the_numbers_of_the_metrics_and_the_first_that_drifted() 
     world.clock.advance(3_600)
     world.check_range()
     report = world.reports[-1]
-    assert (report["check"], report["drift"], report["repaired"]) == ("range", 12, 0)
-    assert report.keys() & METRICS.keys() == {"drift", "inFlux", "unverified", "deferred"}
-    assert len(report["drifted"]) == 10
-    assert report["drifted"][0]["timeRangeStart"] == "2026-11-22T09:00:00Z"
+    assert (report["check"], report["driftCount"], report["repaired"]) == ("range", 12, 0)
+    assert report.keys() & METRICS.keys() == {"driftCount", "inFlux", "unverified", "deferred"}
+    assert len(report["drift"]) == 10
+    assert report["drift"][0]["timeRangeStart"] == "2026-11-22T09:00:00Z"
     world.check()
     hourly = world.reports[-1]
     assert hourly["check"] == "hourly"
     assert hourly.keys() & METRICS.keys() >= {"deferred", "oldestOpenCheckSeconds"}
-    assert "drifted" not in hourly
+    assert hourly["drift"] == []

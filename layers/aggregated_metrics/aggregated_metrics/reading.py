@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import chain, pairwise
-from typing import Any
 
 from aggregated_metrics.adapters.appsync import Client
 from aggregated_metrics.adapters.bucket_reader import Streams, extra_measures, read
@@ -55,12 +54,6 @@ class Summary:
     def sums(self) -> dict[str, int]:
         """The measures by name, with those that the record type has for itself."""
         return self.measures.named(self.extra)
-
-    def as_json(self) -> dict[str, Any]:
-        """For machines."""
-        span = {"start": self.start.isoformat(), "end": self.end.isoformat()}
-        as_of = self.as_of and self.as_of.isoformat()
-        return {**span, **self.sums, "complete": self.complete, "asOf": as_of}
 
 
 def summarize(

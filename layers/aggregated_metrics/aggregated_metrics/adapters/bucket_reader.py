@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import batched, chain
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from aggregated_metrics.adapters.appsync import AppSyncClient, Client, fitting
 from aggregated_metrics.adapters.hour_documents import Document
@@ -37,12 +36,9 @@ SECONDS = 120.0
 WHOLE = 0
 """In place of a size: every bucket of the hour that begins there."""
 _ALIAS = "asOf"
-_MANY = "many at once"
 _ROW = 2
 """Where the path of an error below a page has the number of the row: alias, `items`, number."""
 _SELECTED = f"compositeKey {' '.join(Measures._fields)} metadata complete"
-_REFUSED: WeakKeyDictionary[Client, set[str]] = WeakKeyDictionary()
-"""What the API of each client has refused: _ALIAS, _MANY."""
 
 type Ask = tuple[Series, int, int]
 """What an alias asks for: a bucket of a series, by its first minute and its size."""
@@ -105,23 +101,18 @@ def _planned(wanted: Mapping[Series, Collection[Tile]], now: int) -> Iterator[As
                 yield from ((series, *tile) for tile in parts)
 
 
-# Requests -----------------------------------------------------------------------------------------
-
-
 def _load(
     client: Client, send: Send, asks: Sequence[Ask], found: Found, streams: Streams | None
 ) -> Streams:
     """Put what is stored into `found`; ask for the as-of record too where it is not known."""
-    refused = _refused_by(client)
-    number = FEWEST_RESOLVERS - 1 if _MANY in refused else ASKS_PER_REQUEST
     most = getattr(client, "request_bytes", 0)
-    parts = [*fitting(asks, number, lambda part: document([AS_OF, *part]), most)]
-    if streams is None and _ALIAS not in refused:
+    parts = [*fitting(asks, ASKS_PER_REQUEST, lambda part: document([AS_OF, *part]), most)]
+    if streams is None:
         first, *others = parts or [()]
         parts = [[AS_OF, *first], *others]
     run = map_concurrently if isinstance(client, AppSyncClient) else map
     known = streams or _streams(None)
-    for series, tile, row in chain.from_iterable(run(partial(_ask, send, refused), parts)):
+    for series, tile, row in chain.from_iterable(run(partial(_ask, send), parts)):
         if series == AS_OF[0]:
             known = _streams(row)
         else:
@@ -131,14 +122,7 @@ def _load(
     return known
 
 
-def _refused_by(client: Client) -> set[str]:
-    try:
-        return _REFUSED.setdefault(client, set())
-    except TypeError:  # a client that cannot be a key is learnt anew by each reading
-        return set()
-
-
-def _ask(send: Send, refused: set[str], asks: Sequence[Ask]) -> list[Answer]:
+def _ask(send: Send, asks: Sequence[Ask]) -> list[Answer]:
     """The answers to one request. One that is refused whole is tried with less in it."""
     try:
         return [*_answers(send, asks)] if asks else []
@@ -149,12 +133,8 @@ def _ask(send: Send, refused: set[str], asks: Sequence[Ask]) -> list[Answer]:
         is_large = len(asks) >= FEWEST_RESOLVERS
         if not is_large and asks[0] != AS_OF:
             raise
-        before = {*refused}
         parts = batched(asks, FEWEST_RESOLVERS - 1) if is_large else [asks[1:]]
-        answers = [answer for part in parts for answer in _ask(send, refused, part)]
-        if refused == before and len(asks) > 1:
-            refused.add(_MANY if is_large else _ALIAS)
-        return answers
+        return [answer for part in parts for answer in _ask(send, part)]
 
 
 def _send(
@@ -203,9 +183,6 @@ def document(asks: Sequence[Ask], token: str | None = None, selected: str = _SEL
 
 def _alias(i: int, ask: Ask) -> str:
     return _ALIAS if ask == AS_OF else f"b{i}"
-
-
-# Answers ------------------------------------------------------------------------------------------
 
 
 def _answers(send: Send, asks: Sequence[Ask], token: str | None = None) -> Iterator[Answer]:

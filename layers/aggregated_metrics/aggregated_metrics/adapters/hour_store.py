@@ -61,7 +61,6 @@ class Outcome:
     rollups_left: set[HourId] = field(default_factory=set)
     unreadable: dict[HourId, str] = field(default_factory=dict)
     left_out: dict[HourId, str] = field(default_factory=dict)
-    overflowed: int = 0
     evicted: int = 0
 
     def add(self, other: "Outcome") -> None:
@@ -76,7 +75,6 @@ class Outcome:
             "written": self.written,
             "conflicts": self.conflicts,
             "retries": self.retries,
-            "overflowed": self.overflowed,
             "unreadableRecords": len(self.unreadable),
             "rollupsLeft": len(self.rollups_left),
             "checkpointsEvicted": self.evicted,
@@ -198,7 +196,6 @@ class HourStore:
                 return []  # a minute's sums are not known: only a check may set them
         hour.roll_up()
         writes = hour.writes(self.clock())
-        outcome.overflowed += hour.overflowed()
         if with_rollups:
             return writes
         minutes = [write for write in writes if write.bucket.size == 1]
@@ -234,8 +231,6 @@ class HourStore:
                 data=data,
             )
         return frozenset()
-
-    # Finding hours --------------------------------------------------------------------------------
 
     def stored_hours(self, spans: Iterable[tuple[str, str, int, int]]) -> set[HourId]:
         """The hours that have a 60-minute bucket; of a breakdown those of all scopes.
@@ -282,8 +277,6 @@ class HourStore:
                     (account_id, name, first, end, token)
                 ]
         return found, left
-
-    # Requests -------------------------------------------------------------------------------------
 
     def execute(self, document: str, variables: dict[str, Any]) -> dict[str, Any]:
         """Carry out a query; where it is throttled, again after a while."""

@@ -29,7 +29,7 @@ METRICS: Mapping[str, tuple[str, MetricUnit]] = {
     "streamsNotConsumed": ("StreamNotConsumed", MetricUnit.Count),
     "oldestOpenCheckSeconds": ("OldestOpenCheck", MetricUnit.Seconds),
     "deferred": ("Deferred", MetricUnit.Count),
-    "drift": ("Drift", MetricUnit.Count),
+    "driftCount": ("Drift", MetricUnit.Count),
     "inFlux": ("InFlux", MetricUnit.Count),
     "unverified": ("Unverified", MetricUnit.Count),
 }
@@ -49,8 +49,6 @@ def invocation(function: str, context: Any) -> Iterator[Report]:
     log, message = logger.info, function
     try:
         yield report
-        if report.get("overflowed"):
-            log, message = logger.error, "sums beyond 32 bits are stored as 2147483647"
     except Exception as error:
         report |= {"function": function, "error": type(error).__name__}
         log, message = logger.exception, "invocation failed"

@@ -91,8 +91,6 @@ class PendingHours:
     remembered: dict[HourId, int] = field(default_factory=dict)
     sleep: Callable[[float], None] = time.sleep
 
-    # Entries --------------------------------------------------------------------------------------
-
     def touch(self, hours: Mapping[HourId, int | None]) -> int:
         """Put entries before the hours are written; return how many.
 
@@ -176,8 +174,6 @@ class PendingHours:
             )
         return is_counted
 
-    # Open checks ----------------------------------------------------------------------------------
-
     def open_check(self, hour: HourId, reason: str, *, deferred: bool = False) -> None:
         """Say that a check could not settle an hour; one that is deferred stays so."""
         now = int(self._now())
@@ -197,8 +193,6 @@ class PendingHours:
         """Every open check, the oldest first."""
         return self._query("check", "over", _open_check)
 
-    # Notes ----------------------------------------------------------------------------------------
-
     def put_note(self, model: str, shard: str, first: float) -> None:
         """Note that a shard of a model's stream is applied only up to a time (epoch seconds)."""
         key, now = f"note#{model}#{shard}", int(self._now())
@@ -207,8 +201,6 @@ class PendingHours:
     def notes(self, hold_seconds: int = HOLD_SECONDS) -> list[Note]:
         """The notes that were put within the last seconds."""
         return list(self._query("note", "over", _note, since=int(self._now()) - hold_seconds))
-
-    # The table ------------------------------------------------------------------------------------
 
     def _now(self) -> float:
         return self.clock().timestamp()

@@ -34,11 +34,6 @@ def floor(minute: int, size: int) -> int:
     return minute - minute % size
 
 
-def starts(hour: int, size: int) -> range:
-    """The starts of the buckets of `size` minutes in the hour that starts at `hour`."""
-    return range(hour, hour + HOUR, size)
-
-
 @lru_cache(maxsize=4096)
 def iso(minute: int) -> str:
     """`2026-11-22T10:00:00Z`, the only form in which this package writes a bucket's time.

@@ -16,7 +16,7 @@ from typing import Literal, get_args
 
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import ArgumentError, GraphQLError
-from aggregated_metrics.core.measures import INT_MAX, Measures, clamped, total
+from aggregated_metrics.core.measures import INT_MAX, Measures, total
 
 MOST_POINTS = 50_000
 _MINUTE = timedelta(minutes=1)
@@ -68,9 +68,6 @@ def tiles(first: int, last: int) -> Iterator[Tile]:
         first += size
 
 
-# What buckets sum to ------------------------------------------------------------------------------
-
-
 def needs_parts(tile: Tile, known: Known) -> bool:
     """Whether the parts of a stored bucket say more than itself."""
     stored = known.get(tile)
@@ -87,7 +84,7 @@ def exact(tile: Tile, known: Known, zero: Measures) -> tuple[Measures, bool] | N
     """
     stored = known.get(tile)
     if not (stored is None or isinstance(stored, str) or needs_parts(tile, known)):
-        return clamped(stored[0]), stored[1]
+        return stored[0].clamped, stored[1]
     parts = [part for each in _parts(tile) if (part := exact(each, known, zero))]
     finer = total((sums for sums, _ in parts), zero)
     if stored is None or isinstance(stored, str):
@@ -99,7 +96,7 @@ def exact(tile: Tile, known: Known, zero: Measures) -> tuple[Measures, bool] | N
         return finer, complete
     # Only what is cut off comes from the parts: they can be fewer than once, where old minutes
     # were removed.
-    pairs = zip(clamped(own), finer, strict=True)
+    pairs = zip(own.clamped, finer, strict=True)
     return Measures(*(max(pair) if pair[0] >= INT_MAX else pair[0] for pair in pairs)), complete
 
 
@@ -108,9 +105,6 @@ def _parts(tile: Tile) -> list[Tile]:
     start, size = tile
     smaller = max((each for each in buckets.SIZES if each < size), default=size)
     return [(at, smaller) for at in range(start, start + size, smaller) if smaller < size]
-
-
-# Where points begin -------------------------------------------------------------------------------
 
 
 def edges(

@@ -9,7 +9,7 @@ attribute `usage` has under `total`. Of several paths the first that has a value
 
 import json
 import zlib
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
@@ -31,7 +31,6 @@ from aggregated_metrics.core.rows import text_of
 FIELDS = Measures._fields[1:]
 """The measures that are fields of the API and that a model may declare."""
 _MOST_IDS = 2
-_READABLE = 1_000
 
 
 def _several(value: Any) -> Any:
@@ -105,7 +104,7 @@ class Declaration(_Form):
     ... breakdowns = { reviewsByScorecard = ["scorecardId"] }
     ... measures.cost = { dollars = "usage.total" }
     ... '''
-    >>> Document.of_toml(file).models[0].record_types
+    >>> Document.of(tomllib.loads(file)).models[0].record_types
     ('reviews', 'reviewsByScorecard')
 
     Attributes:
@@ -200,49 +199,32 @@ class Document(_Form):
     softDeletes: tuple[str, ...] = ()
 
     @classmethod
-    def of_toml(cls, text: str) -> Self:
-        """Read a TOML file.
-
-        Raises:
-            SettingsError: naming the model, the key and what to write.
-        """
-        import tomllib  # noqa: PLC0415 - no function reads TOML
-
-        try:
-            return cls._of(tomllib.loads(text))
-        except tomllib.TOMLDecodeError as error:
-            raise SettingsError(f"this is not TOML: {error}") from error
-
-    @classmethod
     def of_variable(cls, text: str) -> Self:
         """Read the variable MODELS; an empty text declares nothing.
 
         Raises:
-            SettingsError: as of_toml.
+            SettingsError: naming the model, the key and what to write.
         """
         if not text:
             return cls.model_construct()
         try:
             plain = text if text.startswith("{") else zlib.decompress(urlsafe_b64decode(text))
-            return cls._of(json.loads(plain))
+            return cls.of(json.loads(plain))
         except (ValueError, zlib.error) as error:
             raise SettingsError(f"this is not JSON, nor compressed JSON: {error}") from error
 
     @classmethod
-    def _of(cls, content: Any) -> Self:
+    def of(cls, content: Any) -> Self:
+        """Check what a file or the variable says.
+
+        Raises:
+            SettingsError: as of_variable.
+        """
         try:
             return cls.model_validate(content)
         except ValidationError as error:
             problems = (_described(problem, content) for problem in error.errors())
             raise SettingsError("\n".join(dict.fromkeys(problems))) from error
-
-    def as_variable(self) -> str:
-        """What of_variable reads; compressed if it is long: all variables share four kilobytes."""
-        content = self.model_dump(mode="json", exclude_defaults=True)
-        text = json.dumps(content, separators=(",", ":"))
-        if len(text) <= _READABLE:
-            return text
-        return urlsafe_b64encode(zlib.compress(text.encode(), 9)).decode()
 
 
 def _described(problem: Any, content: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.hour import Bucket, Hour
-from aggregated_metrics.core.measures import Measures, clamped, plus
+from aggregated_metrics.core.measures import Measures, plus
 from aggregated_metrics.core.series import HourId
 from aggregated_metrics.core.totals import MinuteTotal, Totals
 
@@ -192,7 +192,7 @@ def differs(bucket: Bucket, found: MinuteTotal, *, scan: bool, expired: bool) ->
     if bucket.unreadable or (not scan and _is_negative(bucket)):
         return True
     wanted = _sums(bucket, found, scan=scan)
-    if expired and any(a < b for a, b in zip(wanted, clamped(bucket.measures), strict=True)):
+    if expired and any(a < b for a, b in zip(wanted, bucket.measures.clamped, strict=True)):
         return False
     if bucket.measures != wanted:
         return True

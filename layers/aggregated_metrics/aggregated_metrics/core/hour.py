@@ -12,17 +12,7 @@ from typing import Any, NamedTuple
 
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.changes import Batch, Delta
-from aggregated_metrics.core.measures import (
-    ZERO,
-    Measures,
-    Sums,
-    clamped,
-    minus,
-    plus,
-    shown,
-    total,
-    zero,
-)
+from aggregated_metrics.core.measures import ZERO, Measures, Sums, minus, plus, total, zero
 from aggregated_metrics.core.metadata import NOT_COUNTED, CountedUntil, Metadata, exact_sums
 from aggregated_metrics.core.series import HourId, composite_key, key_stem
 
@@ -71,7 +61,7 @@ class Bucket:
     @property
     def metadata_text(self) -> str | None:
         """The same as AWSJSON; unchanged where nothing has read it."""
-        if self.parsed is None and (self.given is None or isinstance(self.given, str)):
+        if self.parsed is None and isinstance(self.given, str | None):
             return self.given
         return self.metadata.as_text()
 
@@ -262,7 +252,7 @@ class Hour:
         """Make every rollup the sum of its minutes."""
         for (size, start), wanted in self._sums().items():
             bucket = self.get_or_new(start, size)
-            if bucket.version is None or shown(bucket.measures) != shown(wanted):
+            if bucket.version is None or bucket.measures.shown != wanted.shown:
                 self._change(bucket, wanted)
 
     def wrong_rollups(
@@ -278,8 +268,8 @@ class Hour:
         found = []
         for place, wanted in (self._sums(counted) if counted else stored).items():
             bucket = self.get_or_new(place[1], place[0])
-            right = shown(wanted), shown(stored.get(place, self.zero))
-            if shown(bucket.measures) not in right:
+            right = wanted.shown, stored.get(place, self.zero).shown
+            if bucket.measures.shown not in right:
                 found.append((bucket, wanted))
         return found
 
@@ -293,7 +283,7 @@ class Hour:
         for minute, measures in minutes.items():
             for rollup in buckets.ROLLUP_SIZES:
                 place = (rollup, buckets.floor(minute, rollup))
-                parts.setdefault(place, []).append(clamped(measures))
+                parts.setdefault(place, []).append(measures.clamped)
         return {place: total(each, self.zero) for place, each in parts.items()}
 
     def close(self, until: float, grace: int) -> int:
@@ -321,18 +311,13 @@ class Hour:
         """
         return [self._write(bucket, now) for bucket in self if bucket.dirty]
 
-    def overflowed(self) -> int:
-        """How many of the changed buckets have a sum that is too large for its field."""
-        changed = (bucket.measures for bucket in self if bucket.dirty)
-        return sum(clamped(measures) != shown(measures) for measures in changed)
-
     def _change(self, bucket: Bucket, measures: Measures) -> None:
         bucket.measures = measures
         bucket.dirty = True
         self._buckets[bucket.size, bucket.start] = bucket
 
     def _write(self, bucket: Bucket, now: datetime) -> Write:
-        stored = shown(bucket.measures)
+        stored = bucket.measures.shown
         if bucket.size == 1 and (bucket.parsed is not None or stored != bucket.measures):
             bucket.metadata.beyond = minus(bucket.measures, stored)
         if bucket.names:
@@ -393,7 +378,7 @@ def places_of(hour_id: HourId) -> dict[str, Place]:
     return {
         f"{stem}{buckets.iso(start)}#{size}": (size, start)
         for size in buckets.SIZES
-        for start in buckets.starts(hour_id.start, size)
+        for start in range(hour_id.start, hour_id.start + buckets.HOUR, size)
     }
 
 

@@ -53,6 +53,22 @@ class Measures(_Fields):
         """Those that are no fields of the API."""
         return self[len(self._fields) :]
 
+    @property
+    def clamped(self) -> Self:
+        """Negative sums as zero: rows older than the deployment can be removed."""
+        return self if min(self) >= 0 else type(self)(*(max(value, 0) for value in self))
+
+    @property
+    def shown(self) -> Self:
+        """The sums as a bucket's fields can hold them: from zero to the largest Int.
+
+        An invalid Int would fail the whole request. What is cut off is kept beside the fields.
+        Those in metadata have the same limits, so that every reader can hold them.
+        """
+        if max(self) <= INT_MAX:
+            return self.clamped
+        return type(self)(*(min(max(value, 0), INT_MAX) for value in self))
+
     def named(self, extra: Iterable[str] = ()) -> dict[str, int]:
         """The sums by name; `extra` names the record type's own."""
         return dict(zip((*self._fields, *extra), self, strict=True))
@@ -84,22 +100,6 @@ def minus(a: Sums, b: Sums) -> Measures:
 def negative(sums: Sums) -> Measures:
     """What takes `sums` away again."""
     return tuple.__new__(Measures, map(neg, sums))
-
-
-def clamped(sums: Measures) -> Measures:
-    """Negative sums become zero: rows older than the deployment can be removed."""
-    return Measures(*(max(value, 0) for value in sums)) if min(sums) < 0 else sums
-
-
-def shown(sums: Measures) -> Measures:
-    """Sums as a bucket's fields can hold them: from zero to the largest Int.
-
-    An invalid Int would fail the whole request. What is cut off is kept beside the fields. Those
-    in metadata have the same limits, so that every reader can hold them.
-    """
-    if min(sums) >= 0 and max(sums) <= INT_MAX:
-        return sums
-    return Measures(*(min(max(value, 0), INT_MAX) for value in sums))
 
 
 def micro_dollars(dollars: float) -> int:

@@ -8,21 +8,12 @@ from functools import cached_property, lru_cache
 from math import inf
 from typing import Any
 
+from aggregated_metrics.core import rows
 from aggregated_metrics.core.buckets import hour_prefix, is_time, minute_of, utc_minute
 from aggregated_metrics.core.declarations import Declaration, Document, Listing, Measure
 from aggregated_metrics.core.errors import SettingsError, UncountableError
 from aggregated_metrics.core.measures import Sums
-from aggregated_metrics.core.rows import (
-    DELETED,
-    NAMED,
-    Row,
-    Usual,
-    can_serialize,
-    compiled,
-    declared,
-    plain,
-    text_of,
-)
+from aggregated_metrics.core.rows import DELETED, Row, text_of
 from aggregated_metrics.core.series import Series
 
 UPDATED = "updatedAt"
@@ -83,7 +74,7 @@ class Model:
         self._by_update = self.listing is not None and self.listing.by == UPDATED
         self._splits = next(iter(declaration.split.values()), {})
         self.plain_types = (self.record_type, *self._splits.values())
-        self._reads, self._measure, self.extra = NAMED.get(self.name) or declared(
+        self._reads, self._measure, self.extra = rows.NAMED.get(self.name) or rows.declared(
             declaration.measures
         )
         self._places = (
@@ -103,14 +94,16 @@ class Model:
         return frozenset((*self.projected, *self.declaration.types))
 
     @cached_property
-    def _usual(self) -> Callable[[Row], Usual] | None:
+    def _usual(self) -> Callable[[Row], rows.Usual] | None:
         """What reads its usual images; None if these are not as simple."""
         paths = [path for read in self._reads for path in read.paths]
         is_deep = any(path[2:] for path in paths)
         if len(self.times) > 1 or self.declaration.types or is_deep:
             return None
         by = self.times[0] if self.listing is None else self.listing.by
-        return compiled((*self.times, by), self._places, self.declaration.required, self._reads)
+        return rows.compiled(
+            (*self.times, by), self._places, self.declaration.required, self._reads
+        )
 
     @property
     def counts_into(self) -> tuple[str, ...]:
@@ -128,7 +121,7 @@ class Model:
 
     def image_id(self, image: Row) -> str:
         """The same of a row as DynamoDB JSON."""
-        return self.row_id({name: plain(image[name]) for name in self.identifier})
+        return self.row_id({name: rows.plain(image[name]) for name in self.identifier})
 
     @property
     def selected(self) -> tuple[str, ...]:
@@ -171,7 +164,7 @@ class Model:
 
     def _plain(self, image: Row) -> Row:
         try:
-            return {name: plain(value) for name, value in image.items() if name in self._read}
+            return {name: rows.plain(value) for name, value in image.items() if name in self._read}
         except (AttributeError, TypeError, ValueError) as error:
             raise UncountableError("the image is not DynamoDB JSON") from error
 
@@ -213,7 +206,7 @@ class Model:
             and all(map(is_time, others))
             and (len(self.times) == 1 or is_time(at))
             and all(row.get(name) is not None for name in self.declaration.required)
-            and can_serialize(self.declaration.types, row)
+            and rows.can_serialize(self.declaration.types, row)
         )
 
     def _is_listed(self, at: str, by: str, hour: str) -> bool:

@@ -175,9 +175,6 @@ _parsed = lru_cache(maxsize=8)(decoded)
 """All paths of a row read the same text."""
 
 
-# What a row adds to the measures ------------------------------------------------------------------
-
-
 type Counting = tuple[tuple[Read, ...], Callable[[Sequence[Any]], Sums], tuple[str, ...]]
 """The values that a model's rows are measured by, what a row adds by these values, and the names of
 the measures that are no fields of the API."""

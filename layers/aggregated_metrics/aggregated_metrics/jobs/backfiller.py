@@ -203,7 +203,7 @@ class Backfiller:
 
         A failure ends the step, too, if something was done before: the next one does the rest.
         """
-        found: dict[str, Any] = {}
+        found: dict[str, Any] = {"driftCount": 0}
         begin = last = GroupKey(*after) if after else None
         parts = [self._files.parts(run.name, each) for each in PASSES]
         passes = self._passes(run, parts)
@@ -225,7 +225,6 @@ class Backfiller:
         # Its numbers are measured by step, therefore none waits for the report.
         numbers = {name: value for name, value in found.items() if isinstance(value, int)}
         report: Report = {"run": run.name, "check": "backfill" if run.repair else "deep", **numbers}
-        report["drift"] = numbers.get("driftCount", 0)
         return {"done": done, "next": None if done else following}, report
 
     def _checks(self, run: Run, partition: int) -> _Checks:

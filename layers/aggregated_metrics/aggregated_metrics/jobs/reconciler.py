@@ -89,8 +89,6 @@ class Reconciler:
             )
         return check.findings.as_result()
 
-    # The pending hours ----------------------------------------------------------------------------
-
     def _check(self, found: Iterable[Entry], check: Check) -> None:
         """Check the hours of these entries, all of which are over."""
         is_counted = partial(self._pending.is_counted, models=self._models)
@@ -141,8 +139,6 @@ class Reconciler:
             "oldestOpenCheckSeconds": round(now - oldest, 1),
         }
 
-    # Ranges ---------------------------------------------------------------------------------------
-
     def _range(self, asked: Mapping[str, Any], check: Check) -> None:
         account_id, starts = _hours(
             asked, until=self._now() - self._process.settings.complete_after
@@ -181,8 +177,6 @@ class Reconciler:
                 )
             found.setdefault(model.name, []).append(name)
         return found
-
-    # Records that were not counted ----------------------------------------------------------------
 
     def _expect_failed_batches(self, found: Findings, report: Report) -> set[HourId]:
         """Give the hours of lost batches entries; their uncountable records go to quarantine.
@@ -276,12 +270,7 @@ def _hours(asked: Mapping[str, Any], until: float) -> tuple[str, range]:
 
 
 def _numbers(findings: Findings, kind: str) -> Report:
-    renamed = {"driftCount": "drift", "notReachedCount": "notReached"}
-    report: Report = {
-        renamed.get(name, name): number
-        for name, number in findings.as_result().items()
-        if isinstance(number, int)
-    }
-    if findings.drift:
-        report["drifted"] = findings.drift[:_LOGGED]
-    return report | {"check": kind, "failedGroups": len(findings.failed)}
+    found = findings.as_result()
+    report: Report = {name: each for name, each in found.items() if isinstance(each, int)}
+    report |= {"drift": findings.drift[:_LOGGED], "failedGroups": len(findings.failed)}
+    return report | {"check": kind}

@@ -79,8 +79,6 @@ class Recount:
     def _as_of(self) -> AsOf:
         return load_as_of(self.store)
 
-    # Through an index -----------------------------------------------------------------------------
-
     def check(self, wanted: Sequence[Wanted], check: Check) -> None:
         """Check hours through the API's indexes, by account and model in the order of reading.
 
@@ -196,8 +194,6 @@ class Recount:
         else:
             self.pending.open_check(hour, NOT_REACHED)
 
-    # By Scan --------------------------------------------------------------------------------------
-
     def settle(
         self,
         hours: Sequence[HourId],
@@ -212,8 +208,6 @@ class Recount:
         check.findings.hours += len(hours)
         counted, until = partial(findings.by_scan, *totals), counted_until(*passes)
         self._settle(hours, _Work(check, counted, passes[0].began, until, scan=True))
-
-    # Both -----------------------------------------------------------------------------------------
 
     def _settle(self, hours: Sequence[HourId], work: "_Work") -> None:
         if work.check.repair:

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import ROUND_HALF_EVEN, Decimal
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -85,9 +86,12 @@ def buckets_of(
     return {key: tuple(min(value, _LARGEST) for value in values) for key, values in sums.items()}
 
 
-def buckets_in(api: Any) -> list[dict[str, Any]]:
-    """The stored buckets of an API (a FakeAppSync): all but the record of how far streams are."""
-    return [row for row in api.rows("AggregatedMetrics") if row["recordType"] != "_streams"]
+def buckets_in(api: Any) -> list[Row]:
+    """The stored buckets of an API (a FakeAppSync), metadata as text.
+
+    All but the record of how far streams are applied.
+    """
+    return [row for row in api.stored("AggregatedMetrics") if row["recordType"] != "_streams"]
 
 
 def held(bucket: Row) -> tuple[int, ...]:
@@ -101,11 +105,13 @@ def held(bucket: Row) -> tuple[int, ...]:
     return tuple(numbers)
 
 
+@lru_cache(maxsize=4096)
 def measures_of(series: str) -> tuple[str, ...]:
     """The names of a series' measures, in the order of their sums."""
     return MEASURES + _EXTRA.get(model_of(series), ())
 
 
+@lru_cache(maxsize=4096)
 def model_of(series: str) -> str:
     """The model whose rows a series counts; an empty text if none does."""
     name = re.sub("By(Scorecard|Score)$", "", series.partition("#")[0])

@@ -76,10 +76,12 @@ class FakeAppSync:
 
     def rows(self, model: str) -> list[Attributes]:
         """All rows of a model as plain values, AWSJSON parsed, in the order of their keys."""
-        table = self._tables[model]
+        return [_row(attributes) for attributes in self.stored(model)]
+
+    def stored(self, model: str) -> list[Mapping[str, Any]]:
+        """The same as they are stored, AWSJSON a text: many rows are slow to parse."""
         with self._lock:
-            found = [row.attributes for _, row in sorted(table.rows.items())]
-        return [_row(attributes) for attributes in found]
+            return [row.attributes for _, row in sorted(self._tables[model].rows.items())]
 
     def keys(self, model: str) -> list[tuple[str, ...]]:
         """The primary keys of all rows of a model."""

@@ -2,9 +2,12 @@
 
 import io
 import json
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha1
+from itertools import islice
+from operator import itemgetter
 from typing import Any, Protocol
 
 from botocore.exceptions import ClientError
@@ -47,6 +50,7 @@ class FakeTables(MemoryTable):
         super().__init__()
         self._rows = rows
         self._page = page
+        self._sorted: dict[str, tuple[Sequence[tuple[str, ...]], list[tuple[bytes, str]]]] = {}
         self.on_page = on_page
         self.read = 0
         self.scans = 0
@@ -71,11 +75,10 @@ class FakeTables(MemoryTable):
         self.scans += 1
         after = _hash(ExclusiveStartKey["id"]["S"]) if ExclusiveStartKey else b""
         names = [ExpressionAttributeNames[name] for name in ProjectionExpression.split(", ")]
-        places = ((_hash(row_id), row_id) for (row_id,) in self._rows.keys(TableName))
-        found = sorted(
-            each for each in places if each[0] > after and each[0][0] % TotalSegments == Segment
-        )
-        rows = (self._rows.row(TableName, row_id) for _, row_id in found[: self._page])
+        places = self._places(TableName)
+        following = islice(places, bisect_right(places, after, key=itemgetter(0)), None)
+        found = (row_id for place, row_id in following if place[0] % TotalSegments == Segment)
+        rows = (self._rows.row(TableName, row_id) for row_id in islice(found, self._page))
         page = [row for row in rows if row is not None]
         self.read += len(page)
         items = [image({name: row[name] for name in names if name in row}) for row in page]
@@ -86,6 +89,13 @@ class FakeTables(MemoryTable):
         if len(page) == self._page:  # as DynamoDB's: a full page has a key even if it is the last
             answer["LastEvaluatedKey"] = {"id": {"S": page[-1]["id"]}}
         return answer
+
+    def _places(self, table: str) -> list[tuple[bytes, str]]:
+        """The rows in the order of a Scan; sorted again only where there are others."""
+        keys = self._rows.keys(table)
+        if self._sorted.get(table, ([], []))[0] != keys:
+            self._sorted[table] = keys, sorted((_hash(row_id), row_id) for (row_id,) in keys)
+        return self._sorted[table][1]
 
 
 @lru_cache(maxsize=1_000_000)

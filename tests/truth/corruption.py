@@ -1,7 +1,7 @@
 """What another writer does to buckets during a run: repaired damage, and harmless changes."""
 
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -50,7 +50,7 @@ def corrupt(
         and not seams.holds_what_rows_do_not_show(row)
     ]
     hours = set()
-    for row in draw.sample(rows, min(EACH_TIME, len(rows))):
+    for row in _parsed(api, draw.sample(rows, min(EACH_TIME, len(rows)))):
         hours.add(_hour_of(row))
         match draw.randrange(3):
             case 0:
@@ -71,6 +71,11 @@ def corrupt(
         version = {"updatedAt": now.strftime(_FORMAT)}
         api.put("AggregatedMetrics", row | wrong | version)
     return hours
+
+
+def _parsed(api: FakeAppSync, sample: list[oracle.Row]) -> Iterator[dict[str, Any]]:
+    found = (api.row("AggregatedMetrics", row["accountId"], row["compositeKey"]) for row in sample)
+    return filter(None, found)
 
 
 def _surplus(draw: random.Random, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,7 +100,7 @@ def _hour_of(row: Mapping[str, Any]) -> Hour:
 def write_foreign_metadata(api: FakeAppSync, draw: random.Random, now: datetime) -> None:
     """Let others keep things of their own in buckets, or of the wrong kind; no number changes."""
     rows = oracle.buckets_in(api)
-    for row in draw.sample(rows, min(EACH_TIME, len(rows))):
+    for row in _parsed(api, draw.sample(rows, min(EACH_TIME, len(rows)))):
         metadata = row.get("metadata")
         keeps = len(oracle.measures_of(row["recordType"])) > len(oracle.MEASURES)
         if row["numberOfMinutes"] > 1 and not keeps:

@@ -50,7 +50,7 @@ class FakeTables(MemoryTable):
         super().__init__()
         self._rows = rows
         self._page = page
-        self._sorted: dict[str, tuple[Sequence[tuple[str, ...]], list[tuple[bytes, str]]]] = {}
+        self._sorted: dict[str, tuple[Any, list[tuple[bytes, str]]]] = {}
         self.on_page = on_page
         self.read = 0
         self.scans = 0
@@ -93,7 +93,7 @@ class FakeTables(MemoryTable):
     def _places(self, table: str) -> list[tuple[bytes, str]]:
         """The rows in the order of a Scan; sorted again only where there are others."""
         keys = self._rows.keys(table)
-        if self._sorted.get(table, ([], []))[0] != keys:
+        if self._sorted.get(table, (None, []))[0] != keys:
             self._sorted[table] = keys, sorted((_hash(row_id), row_id) for (row_id,) in keys)
         return self._sorted[table][1]
 

@@ -150,13 +150,13 @@ bench: .venv/.synced ## measure everything (half an hour): QUICK=1 JSON=PATH ONL
 # --------------------------------------------------------------------------------------------------
 # The stack
 # --------------------------------------------------------------------------------------------------
-demo: sync ## the whole path on this machine; KEEP=1 leaves the stack up
+demo: sync ## the whole path on this machine; KEEP=1 leaves the stack up: ROWS=500 SEED=1
 	@KEEP=$(KEEP) ROWS=$(ROWS) SEED=$(SEED) $(BIN)/python -m demo
 
 invoke: sync ## the test events in containers (Docker), on the stack that KEEP=1 left up: EVENT=
 	@$(BIN)/python -m testbench.emulated.containers
 
-stop: .venv/.synced ## stop a stack that KEEP=1 left up
+stop: .venv/.synced ## stop the stack that KEEP=1 left up
 	@$(BIN)/python -m testbench.emulated.stack
 
 build: .tools/sam/.synced ## build what `sam deploy` deploys to AWS (.aws-sam/): ENV=default, for its Architecture

@@ -189,7 +189,7 @@ def _described(appsync: Any, api_id: str) -> Mapping[str, Any]:
         found: dict[str, Any] = appsync.get_graphql_api(apiId=api_id)["graphqlApi"]
     except ClientError as error:
         raise CommandError(
-            f"there is no API {api_id} here ({error}): check the profile and the region"
+            f"the API {api_id} cannot be read ({error}): check its id, the profile and the region"
         ) from error
     return found
 

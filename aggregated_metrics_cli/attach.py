@@ -10,9 +10,11 @@ environment. Other overrides, and comments, stay as they are. Nothing is deploye
 
 from argparse import Namespace
 from collections.abc import Mapping
+from pathlib import Path
 
 from aggregated_metrics.adapters.appsync import AppSyncClient, Client, open_session
 from aggregated_metrics.core.declarations import Document
+from aggregated_metrics.core.errors import SettingsError
 from rich.table import Table
 
 from aggregated_metrics_cli import samconfig
@@ -24,18 +26,28 @@ from aggregated_metrics_cli.model_file import read_toml
 from aggregated_metrics_cli.output import Output, styled
 from aggregated_metrics_cli.tables import table
 
+_FORM = "MODELS (--models) names a TOML file of declarations: docs/custom-models.md has an example"
 _MARKS = {"good": ("✓", "green"), "note": ("!", "yellow"), "wrong": ("✗", "red")}
 
 
-def region_of(options: Namespace) -> str | None:
-    """The region that the application's outputs name; None without them."""
-    return outputs_of(options.outputs)[1] if options.outputs is not None else None
+def prepare(options: Namespace) -> None:
+    """Read the files, before anything asks for credentials: their mistakes need none.
+
+    It sets what the files say: the region that the application's outputs name, unless the caller
+    names one, the overrides of before, and the declarations.
+
+    Raises:
+        CommandError: a file is missing or malformed; names it, and says what to do.
+    """
+    if options.outputs is not None:
+        options.region = options.region or outputs_of(options.outputs)[1]
+    options.before = samconfig.overrides(options.config, options.env)
+    options.document = _declarations(options.models, options.before)
 
 
 def run(options: Namespace, deployment: Deployment, output: Output) -> int:
     """Report, and write the parameters; returns 0 if the application is ready, 1 if not."""
-    before = samconfig.overrides(options.config, options.env)
-    found = _find(options, deployment, _declarations(options, before))
+    before, found = options.before, _find(options, deployment)
     parameters, findings = found.parameters(before), [each._asdict() for each in found.findings]
     shown = {"endpoint": found.endpoint, "parameters": parameters, "findings": findings}
     output.show(shown, report(found))
@@ -53,7 +65,7 @@ def run(options: Namespace, deployment: Deployment, output: Output) -> int:
     return LEFT
 
 
-def _find(options: Namespace, deployment: Deployment, document: Document) -> Application:
+def _find(options: Namespace, deployment: Deployment) -> Application:
     aws, session = deployment.aws, deployment.session
     url, api_id = None, options.api_id
     if options.outputs is not None:
@@ -67,14 +79,19 @@ def _find(options: Namespace, deployment: Deployment, document: Document) -> App
         http = open_session(session.get_credentials(), session.region_name)
         return AppSyncClient(options.endpoint or endpoint, http)
 
-    return inspect(aws, api_id, connect, document)
+    return inspect(aws, api_id, connect, options.document)
 
 
-def _declarations(options: Namespace, before: Mapping[str, str]) -> Document:
+def _declarations(models: Path | None, before: Mapping[str, str]) -> Document:
     """The file's; without one those that were attached before stay."""
-    if options.models is not None:
-        return read_toml(options.models.read_text("utf-8"))
-    return Document.of_variable(before.get("Models", ""))
+    if models is None:
+        return Document.of_variable(before.get("Models", ""))
+    try:
+        return read_toml(models.read_text("utf-8"))
+    except SettingsError as error:
+        raise CommandError(f"{models}: {error}\n{_FORM}") from error
+    except (OSError, ValueError) as error:
+        raise CommandError(f"{models} cannot be read ({error}): {_FORM}") from error
 
 
 def report(found: Application) -> Table:

@@ -53,7 +53,7 @@ def main(
     output = Output(options.json, out, err)
     try:
         if options.command == "attach":
-            options.region = options.region or attach.region_of(options)
+            attach.prepare(options)
         found = connect(options, environment)
         output.say(f"{options.command}: {found.acts_on}")
         return _COMMANDS[options.command](options, found, output)

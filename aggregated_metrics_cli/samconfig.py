@@ -23,9 +23,11 @@ def read(config: Path) -> tomlkit.TOMLDocument:
         CommandError: it is no TOML.
     """
     try:
-        return tomlkit.parse(config.read_text()) if config.exists() else tomlkit.document()
-    except ValueError as error:
-        raise CommandError(f"{config} cannot be read: {error}") from error
+        return tomlkit.parse(config.read_text("utf-8")) if config.exists() else tomlkit.document()
+    except (OSError, ValueError) as error:
+        raise CommandError(
+            f"{config} cannot be read ({error}): repair the file, or name another with --config"
+        ) from error
 
 
 def overrides_of(given: Any) -> dict[str, str]:
@@ -90,7 +92,7 @@ def write(config: Path, env: str, region: str, parameters: Mapping[str, str]) ->
     shared["region"] = region
     shared["language_extensions"] = True  # `sam build` writes the template's loops out
     shared["parameter_overrides"] = dict(parameters)
-    config.write_text(tomlkit.dumps(document))
+    config.write_text(tomlkit.dumps(document), "utf-8")
 
 
 def _table(parent: Any, name: str) -> Any:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 from aggregated_metrics.adapters.appsync import AppSyncClient, open_session
@@ -72,11 +73,7 @@ def api_client(stack: EmulatedStack, credentials: Credentials) -> AppSyncClient:
 
 
 def sweep(stack: EmulatedStack) -> datetime:
-    """Sweep until nothing is due; returns when the last sweep began.
-
-    Raises:
-        StepError: a sweep failed, or sweeping does not end.
-    """
+    """Sweep until nothing is due; returns when the last sweep began. A StepError if it fails."""
     for _ in range(_SWEEPS):
         began = datetime.now(UTC)
         result = persistently(lambda: invoke(stack, "BucketSweeperFunction", {}))
@@ -107,11 +104,11 @@ def counted(stack: EmulatedStack) -> dict[oracle.Key, tuple[int, ...]]:
 
 def stored(client: AppSyncClient, accounts: Iterable[str]) -> dict[oracle.Key, AggregatedMetrics]:
     """Every bucket of the accounts, read through the API."""
-    span = _FIRST, datetime.now(UTC) + _DAY
+    span, listed = (_FIRST, datetime.now(UTC) + _DAY), AggregatedMetrics.list_by_time_range
     return {
         oracle.key_of(vars(record)): record
         for account in accounts
-        for record in AggregatedMetrics.list_by_time_range(client, account, *span)
+        for record in persistently(partial(listed, client, account, *span))
     }
 
 
@@ -124,7 +121,7 @@ def judge(stack: EmulatedStack, client: AppSyncClient, grace: timedelta) -> tupl
         grace: how long after its end a bucket is complete.
     """
     swept = sweep(stack)
-    buckets = persistently(lambda: stored(client, ACCOUNTS))
+    buckets = stored(client, ACCOUNTS)
     expected, verdict, now = counted(stack), Verdict(), datetime.now(UTC)
     for key in sorted(expected.keys() | buckets.keys()):
         verdict.compared += 1

@@ -16,15 +16,12 @@ from testbench.emulated.stack import APP_STACK, ROOT_CREDENTIALS, EmulatedStack,
 
 _LOOK_SECONDS = 0.5
 _PATIENCE_SECONDS = 900  # a machine may be busy
+_STILL_SECONDS = 300
 _TRIES = 3
 
 
 def persistently[Result](work: Callable[[], Result]) -> Result:
-    """Do what may be done again; on a busy machine an answer may come too late.
-
-    Raises:
-        StepError, ApiError: it failed each time.
-    """
+    """Do what may be done again; on a busy machine an answer may come too late."""
     for _ in range(_TRIES - 1):
         try:
             return work()
@@ -34,11 +31,7 @@ def persistently[Result](work: Callable[[], Result]) -> Result:
 
 
 def wait(condition: Callable[[], Any], found: Callable[[], str] = str) -> None:
-    """Wait until it holds, however slow the machine is just now.
-
-    Raises:
-        StepError: it does not hold after a long time; says what is found instead.
-    """
+    """Wait until it holds, however slow the machine is; a StepError says what is found instead."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while not condition():
         if time.monotonic() > deadline:
@@ -47,11 +40,7 @@ def wait(condition: Callable[[], Any], found: Callable[[], str] = str) -> None:
 
 
 def invoke(stack: EmulatedStack, function: str, event: Mapping[str, Any]) -> dict[str, Any]:
-    """Invoke a function by its name in template.yaml, such as `BucketSweeperFunction`.
-
-    Raises:
-        StepError: the function raised.
-    """
+    """Invoke a function by its name in template.yaml; a StepError if it raises."""
     answer = stack.client("lambda").invoke(
         FunctionName=stack.app[function], Payload=json.dumps(event).encode()
     )
@@ -97,22 +86,31 @@ class StreamLog:
                 self._add(event["message"])
         return self
 
-    def drain(self, expected: int, on_progress: Callable[[int], None] = lambda _: None) -> None:
+    def drain(
+        self, expected: int, on_progress: Callable[[int], None] = lambda _: None, clock: Any = time
+    ) -> None:
         """Wait until so many records have been applied.
 
         Args:
             expected: how many, since this object was made.
             on_progress: called with how many there are by now.
+            clock: has the `monotonic` and the `sleep` of the module `time`.
 
         Raises:
-            StepError: records are missing after a long time.
+            StepError: for minutes no further record has been applied; says what to do.
         """
-
-        def is_drained() -> bool:
-            on_progress(self.look().records)
-            return self.records >= expected
-
-        wait(is_drained, lambda: f"{self.records} of {expected} records, failed: {self.failures}")
+        most, since = -1, 0.0
+        while self.look().records < expected:
+            if self.records > most:
+                most, since = self.records, clock.monotonic()
+            elif clock.monotonic() - since > _STILL_SECONDS:
+                why = f"{most:,} of {expected:,} records are applied, and no more in the last "
+                why += f"{_STILL_SECONDS // 60} minutes; failed batches: {self.failures[-1:]}. Try "
+                why += f"again when this machine is less busy (load {os.getloadavg()[0]:.0f} on "
+                why += f"{os.cpu_count()} cores), or with fewer rows"
+                raise StepError(why, self._stack.emulator_log)
+            on_progress(self.records)
+            clock.sleep(_LOOK_SECONDS)
 
     def _add(self, message: str) -> None:
         if "Task timed out" in message:

@@ -119,27 +119,27 @@ class EmulatedStack:
         """Leave the emulator running after the block."""
         self._kept = True
         (emulator,) = self._processes
-        note = {"group": emulator.pid, "endpoint": self.endpoint}
+        self._leave_note(emulator.pid, holder=0)
+
+    def _leave_note(self, group: int, holder: int) -> None:
+        note = {"group": group, "endpoint": self.endpoint, "holder": holder}
         (self.folder / _NOTE).write_text(json.dumps(note))
 
     @classmethod
     def kept(cls) -> Self:
-        """The stack that an earlier run left up; it goes on running.
-
-        Raises:
-            StepError: there is none.
-        """
+        """The stack that an earlier run left up; it goes on running. A StepError if none is."""
         stack = cls()
-        note = stack.folder / _NOTE
-        if note.exists():
-            stack.endpoint = json.loads(note.read_text())["endpoint"]
-        if not is_up(stack.endpoint):
-            raise StepError("no stack is up: `make demo KEEP=1` leaves one")
+        note = _noted(stack.folder)
+        if note["holder"] or not is_up(note["endpoint"]):
+            raise StepError("no stack is left up: `make demo KEEP=1` leaves one")
+        stack.endpoint = note["endpoint"]
         stack.backend, stack.app = stack._outputs(BACKEND_STACK), stack._outputs(APP_STACK)
         return stack
 
     def stop(self) -> None:
         """Stop every process that was started, with its children."""
+        if self._processes:
+            (self.folder / _NOTE).unlink(missing_ok=True)
         while self._processes:
             _stop_group(self._processes.pop())
 
@@ -192,16 +192,7 @@ class EmulatedStack:
         parameters: Mapping[str, str],
         template: Path = BUILDS[APP_STACK],
     ) -> dict[str, str]:
-        """Deploy a built template as a stack, or to the stack if there is one; gives its outputs.
-
-        Args:
-            stack: the stack's name.
-            parameters: its parameters.
-            template: the built template.
-
-        Raises:
-            StepError: it failed.
-        """
+        """Deploy a built template as a new stack, or to the one that exists; gives its outputs."""
         self._sam(
             "deploy",
             stack,
@@ -215,11 +206,7 @@ class EmulatedStack:
         return self._outputs(stack)
 
     def delete(self, stack: str) -> None:
-        """Remove a stack.
-
-        Raises:
-            StepError: it failed.
-        """
+        """Remove a stack; a StepError if it fails."""
         self._sam("delete", stack, "--stack-name", stack, "--no-prompts", "--region", REGION)
 
     def app_parameters(self) -> dict[str, str]:
@@ -281,6 +268,7 @@ class EmulatedStack:
         # -P: no module beside it stands for one that the emulator means
         command = [str(TOOLS / "emulator" / "bin" / "python"), "-P", str(_EMULATOR)]
         emulator = self._spawn(command, self._emulator_environment(), self.emulator_log)
+        self._leave_note(emulator.pid, os.getpid())
         deadline = time.monotonic() + _START_SECONDS
         while not is_up(self.endpoint):
             if emulator.poll() is not None or time.monotonic() > deadline:
@@ -377,28 +365,43 @@ def _stop_group(process: subprocess.Popen[bytes]) -> None:
             process.wait(timeout=_STOP_SECONDS)
 
 
-def is_up(endpoint: str) -> bool:
-    """Whether an emulator answers there."""
+def is_up(endpoint: str, seconds: float = 2) -> bool:
+    """Whether an emulator answers there in that time."""
     with (
         contextlib.suppress(OSError),
-        urllib.request.urlopen(f"{endpoint}/_ministack/health", timeout=2) as answer,
+        urllib.request.urlopen(f"{endpoint}/_ministack/health", timeout=seconds) as answer,
     ):
         return bool(answer.status == 200)
     return False
 
 
 def stop_kept(folder: Path = LOCAL / "stack") -> bool:
-    """Stop the stack that an earlier run left up, if it still answers; returns whether it did."""
-    file = folder / _NOTE
-    if not file.exists():
-        return False
-    note = json.loads(file.read_text())
-    file.unlink()
-    if not is_up(note["endpoint"]):
-        return False  # its id may be another process's by now
+    """Stop the stack that an earlier run left up, if it still answers; returns whether it did.
+
+    Raises:
+        StepError: a run that has not ended holds the stack; says which.
+    """
+    note = _noted(folder)
+    if not is_up(note["endpoint"], _STOP_SECONDS):
+        return False  # ids may be other processes' by now
+    with contextlib.suppress(ProcessLookupError):
+        if holder := note["holder"]:
+            os.kill(holder, 0)  # no signal: only asks whether it runs
+            why = f"a demo that is still running holds the stack (process {holder}), and stops it "
+            raise StepError(f"{why}when it ends. To end it now: Ctrl-C there, or kill {holder}")
+    (folder / _NOTE).unlink()
     os.killpg(note["group"], signal.SIGTERM)
     return True
 
 
+def _noted(folder: Path) -> dict[str, Any]:
+    """What a run has noted of its stack: holder is its process, 0 if it has left the stack up."""
+    file, nothing = folder / _NOTE, {"group": 0, "endpoint": "http://localhost:0", "holder": 0}
+    return json.loads(file.read_text()) if file.exists() else nothing
+
+
 if __name__ == "__main__":
-    print("stopped the emulated stack" if stop_kept() else "no emulated stack is up")
+    try:
+        print("stopped the emulated stack" if stop_kept() else "no emulated stack is up")
+    except StepError as error:
+        raise SystemExit(str(error)) from None

@@ -111,7 +111,7 @@ def test_an_errors_type_says_its_class_and_its_text_nothing(
 def test_an_error_keeps_what_went_through_and_names_what_did_not(world: World) -> None:
     body = {
         "data": {"b0": {"count": 1}, "b1": None, "b2": None},
-        "errors": [error(CONDITION, "b1"), error(CONDITION, "b2")],
+        "errors": [error(CONDITION, "b1"), error(CONDITION, "b2"), {"errorType": CONDITION}],
     }
     found = failure(world, answer(body))
     assert isinstance(found, ConditionFailedError)

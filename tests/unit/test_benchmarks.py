@@ -1,8 +1,6 @@
 """The benchmarks measure work that is done; how long it takes is no test's business."""
 
 import json
-from collections import Counter
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,6 @@ import pytest
 from benchmarks import __main__ as command
 from benchmarks import bill, checking, counting, memory, reading
 from benchmarks.measuring import Line, Sample, interleaved
-from benchmarks.stand_in import DAY, Results
 
 
 @pytest.mark.parametrize(("name", "size"), [("day", 4), ("busy day", 480), ("batch", 3)])
@@ -27,22 +24,6 @@ def test_a_check_that_does_nothing_is_noticed(monkeypatch: pytest.MonkeyPatch) -
     for name, size in (("day", 4), ("busy day", 480)):
         with pytest.raises(AssertionError, match="not repaired"):
             memory.WORKS[name](size)
-
-
-def test_the_stand_in_counts_its_rows() -> None:
-    results = Results(DAY, 3, 50, scores=45)
-    made = [results.row(number) for number in range(results.number)]
-    assert [row["createdAt"] for row in made] == sorted(row["createdAt"] for row in made)
-    for record_type, ids in results.series:
-        scope = ids.get("scoreId") or ids.get("scorecardId") or ""
-        series = f"{record_type}#{scope}" if scope else record_type
-        for at in (DAY + timedelta(hours=hour) for hour in range(3)):
-            assert results.counts(series, at) == Counter(
-                int(row["createdAt"][14:16])
-                for row in made
-                if not scope or scope in {row["scoreId"], row["scorecardId"]}
-                if row["createdAt"].startswith(f"{at:%Y-%m-%dT%H:}")
-            )
 
 
 def test_the_requests_measured_are_within_their_bars() -> None:

@@ -49,23 +49,18 @@ def test_wrong_usage_is_2_and_one_line(
     assert (err.count("\n"), "\x1b" in err) == (1, False)
 
 
-def test_without_a_command_the_list_of_them_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        parse([])
-    assert ended.value.code == 0
-    assert "backfill" in capsys.readouterr().out
+COMMANDS = ("attach", "show", "report", "verify", "repair", "backfill")
 
 
-@pytest.mark.parametrize("command", ["attach", "show", "report", "verify", "repair", "backfill"])
-def test_every_command_has_help_a_region_and_a_profile(
-    command: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("given", [[], *([command, "--help"] for command in COMMANDS)])
+def test_every_command_is_listed_and_has_help_a_region_and_a_profile(
+    given: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        parse([command, "--help"])
+        parse(given)
     assert ended.value.code == 0
     out = capsys.readouterr().out
-    assert "--region" in out
-    assert "--profile" in out
+    assert all(each in out for each in (("--region", "--profile") if given else COMMANDS))
 
 
 @pytest.mark.parametrize("given", ["backfill --help", "attach /nope/ö.json --region x"])

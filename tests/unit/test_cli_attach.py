@@ -471,10 +471,18 @@ def test_declared_models_stay_until_a_file_says_otherwise(
     assert "Review" not in str(written(asked))
 
 
-def test_a_file_of_models_that_is_wrong_is_2_and_said_and_nothing_is_written(
-    asked: tuple[str, ...], tmp_path: Path
+def test_a_file_that_cannot_be_read_is_named_before_credentials_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = tmp_path / "models.toml"
-    file.write_text("[[models]]\nname = 1")
-    code, said = run(*asked, "--models", str(file))
-    assert (code, "model 1: " in said, Path(asked[-1]).exists()) == (2, True, False)
+    monkeypatch.setattr(boto3, "Session", NotImplementedError)
+    models, config = tmp_path / "models.toml", tmp_path / "samconfig.toml"
+    given = ("--api-id", API, "--config", str(config), "--models", str(models))
+    wrong = {"[[models]]\nname = 1": "model 1: ", "[models": "not TOML", "\xff": "cannot be read"}
+    for text, says in {**wrong, "": "No such file"}.items():
+        models.write_text(text, "latin-1") if text else models.unlink()
+        code, said = run(*given)
+        named = [each in said for each in (str(models), says, "custom-models.md")]
+        assert (code, all(named)) == (2, True)
+    config.write_text("[")
+    code, said = run(*given)
+    assert (code, f"{config} cannot be read" in said, "repair the file" in said) == (2, True, True)

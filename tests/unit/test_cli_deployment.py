@@ -83,7 +83,7 @@ def refused(code: str) -> Mock:
     return Mock(side_effect=ClientError({"Error": {"Code": code, "Message": "no"}}, "Describe"))
 
 
-def test_a_stack_is_described_by_its_parameters_and_outputs() -> None:
+def test_a_stack_is_described_by_its_parameters_and_outputs_or_says_what_to_check() -> None:
     stack = {
         "Parameters": [{"ParameterKey": "StreamArns", "ParameterValue": "a,b"}],
         "Outputs": [{"OutputKey": "PendingHoursTable", "OutputValue": "pending"}],
@@ -92,9 +92,6 @@ def test_a_stack_is_described_by_its_parameters_and_outputs() -> None:
     found = describe(cloudformation, "counts")
     assert found == {"StreamArns": "a,b", "PendingHoursTable": "pending"}
     cloudformation.describe_stacks.assert_called_once_with(StackName="counts")
-
-
-def test_a_stack_that_is_not_there_says_what_to_check() -> None:
     with pytest.raises(CommandError, match="--stack, --region and the credentials"):
         describe(Mock(describe_stacks=refused("ValidationError")), "x")
 

@@ -97,10 +97,6 @@ def test_the_projects_own_file_takes_every_environment(tmp_path: Path) -> None:
     assert written["staging"]["global"]["parameters"]["stack_name"] == "aggregated-metrics-staging"
 
 
-def test_what_sam_cannot_read_is_refused(tmp_path: Path) -> None:
+def test_what_sam_cannot_read_is_refused() -> None:
     with pytest.raises(CommandError, match="cannot read the parameter_overrides"):
         overrides_of("nonsense")
-    config = tmp_path / "samconfig.toml"
-    config.write_text("[")
-    with pytest.raises(CommandError, match=r"samconfig\.toml cannot be read"):
-        samconfig.write(config, "staging", "eu-central-1", WRITTEN)

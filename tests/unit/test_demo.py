@@ -12,10 +12,11 @@ from rich.console import Console
 
 from aggregated_metrics_cli import arguments
 from demo import report
-from demo.__main__ import last_hour
+from demo.__main__ import Demo, last_hour
 from testbench.emulated.check import Difference, Quarantined, Verdict
 from testbench.emulated.corruption import Damage
-from testbench.emulated.functions import persistently
+from testbench.emulated.functions import StreamLog, persistently
+from testbench.emulated.stack import StepError
 from testbench.templates import ROOT
 
 HOUR, END = "2026-11-22T10:00:00Z", "2026-11-22T11:00:00Z"
@@ -60,14 +61,30 @@ def test_the_hour_that_is_corrupted_is_over_whenever_the_demo_runs() -> None:
     assert {*map(last_hour, times)} == {datetime(2026, 11, 21, 23, tzinfo=UTC)}
 
 
-@pytest.mark.parametrize(("late", "is_read"), [(1, True), (2, True), (3, False)])
 def test_what_a_busy_machine_answers_too_late_is_read_again(
-    monkeypatch: pytest.MonkeyPatch, late: int, is_read: bool
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("testbench.emulated.functions._LOOK_SECONDS", 0)
-    read = Mock(side_effect=[TransportError("late", operation="Read")] * late + ["buckets"])
-    if is_read:
-        assert persistently(read) == "buckets"
-    else:
-        with pytest.raises(TransportError, match="late"):
-            persistently(read)
+    late = TransportError("late", operation="Read")
+    assert persistently(Mock(side_effect=[late, late, "buckets"])) == "buckets"
+    with pytest.raises(TransportError, match="late"):
+        persistently(Mock(side_effect=[late] * 3))
+
+
+def test_a_long_wait_prints_a_line_now_and_then_and_ends_when_nothing_moves_for_minutes() -> None:
+    out, now, log = io.StringIO(), [0.0], StreamLog(Mock())
+
+    def sleep(_: float) -> None:
+        now[0] += 5
+        log.records = min(int(now[0]), 200)
+
+    clock = Mock(monotonic=lambda: now[0], sleep=sleep)
+    console, today = Console(file=out), datetime.now(UTC)
+    demo = Demo(console, Mock(), Mock(), 500, 1, today, clock=clock.monotonic)
+    log.look = lambda: log  # type: ignore[method-assign] # what is logged is said by the sleep
+    with demo.timed("applying"), pytest.raises(StepError, match=r"200 of 201 .* less busy"):
+        log.drain(201, lambda n: demo.progress(f"{n} of 201"), clock)
+    assert now[0] == 200 + 300 + 5
+    assert [*map(str.strip, out.getvalue().splitlines()[:4])] == [
+        *("applying …", "15 of 201 …", "30 of 201 …", "45 of 201 …")
+    ]

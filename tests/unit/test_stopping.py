@@ -8,7 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from testbench.emulated.stack import EmulatedStack, stop_kept
+from testbench.emulated.stack import EmulatedStack, StepError, stop_kept
 
 EMULATOR = """
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -24,10 +24,19 @@ server.serve_forever()
 """
 
 
-def test_the_stack_that_was_kept_is_stopped(tmp_path: Path) -> None:
-    with started(EMULATOR) as process:
+def test_a_stack_is_stopped_unless_a_run_holds_it_and_nothing_that_has_its_id_by_now(
+    tmp_path: Path,
+) -> None:
+    with started(EMULATOR) as process, started("input()") as other:
         assert process.stdout is not None
-        assert stop_kept(noted(tmp_path, process, int(process.stdout.readline()))) is True
+        port = int(process.stdout.readline())
+        assert stop_kept(noted(tmp_path, other, 1)) is False
+        with pytest.raises(StepError, match=f"process {other.pid}"):
+            stop_kept(noted(tmp_path, process, port, other.pid))
+        assert (process.poll(), other.poll()) == (None, None)
+        other.kill()
+        other.wait()
+        assert stop_kept(noted(tmp_path, process, port, other.pid)) is True
     assert process.returncode != 0
     assert stop_kept(tmp_path) is False
 
@@ -46,16 +55,6 @@ def test_another_start_says_that_it_stops_the_stack_that_was_kept(
     assert said == ["stopping the stack that KEEP=1 left up"]
 
 
-def test_another_process_that_has_its_id_by_now_is_left_alone(tmp_path: Path) -> None:
-    """Nothing answers where the stack did."""
-    with started("print('up', flush=True); input()") as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "up\n"
-        assert stop_kept(noted(tmp_path, process, 1)) is False
-        assert process.poll() is None
-        process.kill()
-
-
 def started(program: str) -> subprocess.Popen[str]:
     """A process of a group of its own."""
     return subprocess.Popen(
@@ -68,8 +67,8 @@ def started(program: str) -> subprocess.Popen[str]:
     )
 
 
-def noted(folder: Path, process: subprocess.Popen[str], port: int) -> Path:
-    """The folder with the note that KEEP=1 leaves."""
-    note = {"group": process.pid, "endpoint": f"http://127.0.0.1:{port}"}
+def noted(folder: Path, process: subprocess.Popen[str], port: int, holder: int = 0) -> Path:
+    """The folder with the note that KEEP=1 leaves, or that a run has while it holds the stack."""
+    note = {"group": process.pid, "endpoint": f"http://127.0.0.1:{port}", "holder": holder}
     (folder / "kept.json").write_text(json.dumps(note))
     return folder

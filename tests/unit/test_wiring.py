@@ -18,15 +18,6 @@ def test_a_process_and_what_is_costly_in_it_are_made_once(environment: dict[str,
     process.session.close()
 
 
-def test_a_wrong_environment_is_an_error_at_every_invocation(
-    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("GRAPHQL_ENDPOINT")
-    for _ in range(2):
-        with pytest.raises(SettingsError, match="GRAPHQL_ENDPOINT"):
-            wiring.process()
-
-
 def test_a_backfill_without_its_bucket_says_which_variable() -> None:
     world = World(environment={"BACKFILL_BUCKET": ""})
     with pytest.raises(SettingsError, match="BACKFILL_BUCKET"):

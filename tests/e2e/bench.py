@@ -14,7 +14,7 @@ from aggregated_metrics.model import AggregatedMetrics
 from testbench import oracle, rows
 from testbench.emulated import check
 from testbench.emulated.check import Verdict
-from testbench.emulated.functions import wait
+from testbench.emulated.functions import invoke, persistently, wait
 from testbench.emulated.stack import EmulatedStack
 from testbench.emulated.writing import update, write
 from testbench.streams import event, image
@@ -53,6 +53,10 @@ class Bench:
         """The comparison of every bucket with the rows."""
         return check.judge(self.stack, self.reader, GRACE)[0]
 
+    def sweep(self) -> dict[str, Any]:
+        """A sweep besides those of the schedule; gives its result."""
+        return persistently(lambda: invoke(self.stack, "BucketSweeperFunction", {}))
+
     def table(self, name: str, *attributes: str, **more: Any) -> str:
         """A new table with the key `id`, and a stream; gives the stream's ARN.
 
@@ -88,6 +92,7 @@ class Bench:
         account = f"acct-{uuid.uuid4()}"
         self.put("Item", rows.item(f"item-{account}", accountId=account))
         wait(lambda: self.counts(account) == {1})
+        self.sweep()  # no later one writes the minute
         self.change(account, MINUTE, {"count": 5})
         return account
 

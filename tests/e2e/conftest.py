@@ -17,6 +17,7 @@ def bench() -> Iterator[Bench]:
         "SettleSeconds": "1",
         "Dashboard": "true",
         "Breakdowns": "feedbackItemsByScorecard",
+        "Models": "",
         # each function at once is a process to start
         "BackfillConcurrency": "2",
     }

@@ -1,14 +1,9 @@
 """A stream that is not consumed is reported, and holds its model's as of back."""
 
 import time
-from typing import Any
 
-from testbench.emulated.functions import invoke, persistently, wait
+from testbench.emulated.functions import wait
 from tests.e2e.bench import Bench
-
-
-def sweep(bench: Bench) -> dict[str, Any]:
-    return persistently(lambda: invoke(bench.stack, "BucketSweeperFunction", {}))
 
 
 def test_a_mapping_that_is_turned_off_shows_and_holds_as_of_back(bench: Bench) -> None:
@@ -16,12 +11,12 @@ def test_a_mapping_that_is_turned_off_shows_and_holds_as_of_back(bench: Bench) -
     (mapping,) = client.list_event_source_mappings(
         FunctionName=bench.stack.app["StreamAggregatorFunction"], EventSourceArn=stream
     )["EventSourceMappings"]
-    wait(lambda: sweep(bench)["streamsNotConsumed"] == 0 and None not in bench.as_of().values())
+    wait(lambda: bench.sweep()["streamsNotConsumed"] == 0 and None not in bench.as_of().values())
     client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
     try:
-        report, before = sweep(bench), bench.as_of()
+        report, before = bench.sweep(), bench.as_of()
         time.sleep(1)  # as of has whole seconds
-        sweep(bench)
+        bench.sweep()
         after = bench.as_of()
     finally:
         client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
@@ -29,4 +24,4 @@ def test_a_mapping_that_is_turned_off_shows_and_holds_as_of_back(bench: Bench) -
     assert named["stream"].startswith(bench.stack.tables["Task"])
     assert named["consumer"].startswith("Disabl")
     assert {name for name in before if before[name] == after[name]} == {"tasks"}
-    assert sweep(bench)["streamsNotConsumed"] == 0
+    assert bench.sweep()["streamsNotConsumed"] == 0

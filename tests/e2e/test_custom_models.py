@@ -6,7 +6,6 @@ its declaration as a user gives it: `attach --models`, then a deployment.
 
 import shutil
 import tomllib
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,8 @@ WITH_REVIEWS = SCHEMA.read_text() + reviews.SDL
 
 
 @pytest.fixture(scope="module")
-def reviewed(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Any]]:
-    """The stack counts reviews; gives some that were written before it did."""
+def reviewed(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """The stack counts reviews from now on; gives some that were written before it did."""
     folder = tmp_path_factory.mktemp("elsewhere")
     table = application(bench, read_models(WITH_REVIEWS)["Review"], folder)
     rows = [
@@ -39,8 +38,7 @@ def reviewed(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     for row in rows:
         bench.dynamodb.put_item(TableName=table, Item=image(row))
     bench.stack.deploy(APP_STACK, attached(bench, folder))
-    yield rows
-    bench.stack.deploy(APP_STACK, bench.stack.app_parameters() | {"Models": ""})
+    return rows
 
 
 def application(bench: Bench, model: Model, folder: Path) -> str:
@@ -97,8 +95,10 @@ def attached(bench: Bench, folder: Path) -> dict[str, str]:
     persistently(attach)  # the API has new code to start
     written = tomllib.loads(config.read_text())
     overrides: dict[str, str] = written["default"]["global"]["parameters"]["parameter_overrides"]
-    local = {"GraphQLEndpoint": bench.stack.graphql_endpoint, "Breakdowns": BREAKDOWNS}
-    return bench.stack.app_parameters() | overrides | local
+    local = bench.stack.app_parameters()
+    both = f"{local['Breakdowns']},{BREAKDOWNS}"
+    ours = {"GraphQLEndpoint": bench.stack.graphql_endpoint, "Breakdowns": both}
+    return local | overrides | ours
 
 
 def counts(bench: Bench) -> dict[oracle.Key, tuple[int, ...]]:

@@ -5,9 +5,7 @@ from tests.e2e.bench import Bench
 
 
 def test_an_api_that_refuses_loses_and_doubles_nothing(bench: Bench, stream_log: StreamLog) -> None:
-    first, then = (
-        bench.traffic(name, 120, minutes=10, hours_ago=3) for name in ("before", "while")
-    )
+    first, then = (bench.traffic(name, 40, minutes=4, hours_ago=3) for name in ("before", "while"))
     expected = bench.write(first)
     with bench.without("StreamAggregator", "updateAggregatedMetrics"):
         expected += bench.write(then)

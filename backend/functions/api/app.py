@@ -55,11 +55,7 @@ def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:  #
 
 
 def _log(field: str, began: float, error: dict[str, Any] | None) -> None:
-    """Writes one line, never a record's contents.
-
-    The line is also why the local stack is quick: its emulator waits 50 ms for a log line after an
-    invocation that wrote none.
-    """
+    """Writes one line, never a record's contents."""
     line = {
         "level": "INFO",
         "field": field,

@@ -8,6 +8,7 @@ import argparse
 import logging
 import multiprocessing
 import secrets
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -21,6 +22,7 @@ from tests.truth.run import Run
 
 _AT_ONCE = 2
 _REPAIRS = ("off", "on", "corruption")
+_SILENT_SECONDS = 60
 _SEEDS = 3
 """Within so many a removed rule must be missed."""
 
@@ -65,8 +67,15 @@ def _runs(options: argparse.Namespace) -> Iterator[Callable[[], Judged]]:
 
 def judge(plan: Plan) -> Judged:
     """Run a plan."""
-    began, run = time.monotonic(), Run(plan)
-    wrong = run.go()
+    began = spoken = time.monotonic()
+
+    def say(done: int, epochs: int) -> None:
+        nonlocal spoken
+        if time.monotonic() > spoken + _SILENT_SECONDS:
+            spoken = time.monotonic()
+            print(f"seed {plan.seed}: {done} of {epochs} epochs", file=sys.stderr)  # noqa: T201
+
+    wrong = (run := Run(plan, say)).go()
     line = f"{plan}: {len(wrong)} wrong, {dict(run.counts)}, {time.monotonic() - began:.0f} s"
     return not wrong, "\n    ".join([line, *wrong[:10]])
 

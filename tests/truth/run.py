@@ -9,7 +9,7 @@ import queue
 import random
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -56,8 +56,8 @@ class Run:
         late: those that have waited since an earlier epoch.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+    def __init__(self, plan: Plan, progress: Callable[[int, int], None] = lambda *_: None) -> None:
+        self.plan, self._progress = plan, progress
         self.troubles = troubles(plan.seed) if plan.repairs else no_troubles()
         self.odd = [model for model, trouble in self.troubles.items() if trouble.odd]
         self._shards = shards_of(lives_of(plan), plan.seed, plan.shards, self.troubles)
@@ -126,7 +126,8 @@ class Run:
         self.cursors = [Cursor(self, shard) for shard in self._shards]
         if plan.repairs:
             repairing.prepare(self)
-        for number in sorted(epochs):
+        for done, number in enumerate(sorted(epochs)):
+            self._progress(done, len(epochs))
             until = plan.start + (number + 1) * EPOCH
             self.deployment.clock.reach(until)
             if plan.repairs:

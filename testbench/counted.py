@@ -52,9 +52,7 @@ class FakeClient:
     @property
     def fields(self) -> list[int]:
         """How many buckets and hours each request asked for."""
-        return [
-            query.count("AggregatedMetrics(") - query.count("asOf: get") for query in self.queries
-        ]
+        return [query.count("AggregatedMetrics(") - query.count("asOf: ") for query in self.queries]
 
 
 def keep_up(

@@ -25,23 +25,22 @@ ROW = {
     "createdAt": "2026-11-22T10:00:09.123456Z",
     "updatedAt": "2026-11-22T11:02:09.123456Z",
 }
-AS_OF = '{"asOf": {"items": "2026-11-23T00:00:00Z"}, "completeAfter": 120}'
+AS_OF = {
+    "compositeKey": "_streams#1970-01-01T00:00:00Z#60",
+    "metadata": '{"asOf": {"items": "2026-11-23T00:00:00Z"}, "completeAfter": 120}',
+}
 
 
 class Client:
     """Answers each alias: the hour of ten o'clock, the as-of record, pages of one row."""
 
     def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
-        values = [str(value) for value in (variables or {}).values()]
-        data: dict[str, Any] = {"asOf": {"metadata": AS_OF}}
-        for alias, key in re.findall(r"(b\d+): getAggregated.*?compositeKey: \$(k\d+)", query):
-            data[alias] = ROW if (variables or {})[key] == ROW["compositeKey"] else None
-        for alias, index in re.findall(r"(\w+): listAggregatedMetrics(\w*)\(", query):
-            data[alias] = {"items": [ROW] if index else []}
-        for field in re.findall(r"{ (updateAggregated\w+)\(", query):
-            data[field] = ROW
-        assert values or "_streams" in query
-        return data
+        data: dict[str, Any] = {}
+        for alias, index, key in re.findall(r"(\w+): listAggregated\w{7}(\w*)\(.*?\$(k\d+)", query):
+            asked = (variables or {})[key]
+            rows = [row for row in (ROW, AS_OF) if index or asked == row["compositeKey"]]
+            data[alias] = {"items": rows[:1]}
+        return data | dict.fromkeys(re.findall(r"(\w+): updateAggregated", query), ROW)
 
 
 def main() -> None:

@@ -169,7 +169,7 @@ def test_an_absent_record_is_created(world: World) -> None:
     given: dict[str, Any] = dict(zip(sums, range(1, 6), strict=True))
     given |= {"scorecard_id": "card", "score_id": "score", "metadata": {"note": [1]}}
     record = upsert(world.client(), complete=False, **given)
-    assert asked(world) == ["get", "create"]
+    assert asked(world) == ["list", "create"]
     (row,) = world.buckets()
     assert row.pop("createdAt") == row.pop("updatedAt")
     names = ("accountId", "recordType", "timeRangeStart", "timeRangeEnd", "numberOfMinutes")
@@ -242,7 +242,7 @@ def test_what_a_function_writes_meanwhile_is_kept(world: World) -> None:
     first, version = len(world.log), "2026-11-22T11:00:00.000001Z"
     meanwhile(world, world.buckets()[0], updatedAt=version, metadata=RESERVED)
     upsert(world.client(), metadata={"note": 2})
-    assert asked(world)[first:] == ["get", "update", "get", "update"]
+    assert asked(world)[first:] == ["list", "update", "list", "update"]
     assert world.buckets()[0]["metadata"] == RESERVED | {"note": 2}
 
 

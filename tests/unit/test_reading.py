@@ -274,7 +274,7 @@ def test_an_hour_that_comes_in_pages_is_read_whole(size: int) -> None:
 
     class Paging(FakeClient):
         def execute(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
-            return super().execute(query.replace("limit: 100", "limit: 9"), variables)
+            return super().execute(query.replace("}) {", "}, limit: 9) {"), variables)
 
     client = Paging(poisoned(size, count=3.5).api)
     minute_by_minute = partial(points, client, end="2026-11-20 11:00", step=timedelta(minutes=1))

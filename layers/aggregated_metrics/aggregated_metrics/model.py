@@ -6,8 +6,9 @@ from dataclasses import InitVar, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
+from aggregated_metrics.adapters import hour_documents as api
 from aggregated_metrics.adapters.appsync import Client
-from aggregated_metrics.adapters.hour_documents import BY_TIME, BY_TYPE, FIELDS, Keys, list_document
+from aggregated_metrics.adapters.hour_documents import FIELDS
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import ArgumentError, ConditionFailedError, ContentionError
 from aggregated_metrics.core.metadata import RESERVED, decoded
@@ -16,10 +17,6 @@ from aggregated_metrics.core.series import Series, key_stem
 
 _SLACK = timedelta(minutes=1)
 _TRIES = 10
-_GET = (
-    "query GetMetrics($account: String!, $key: String!) { getAggregatedMetrics("
-    "accountId: $account, compositeKey: $key) { metadata updatedAt } }"
-)
 _CONDITION_SIGNS = ("not found", "does not exist", "conditional")
 
 
@@ -206,8 +203,16 @@ class AggregatedMetrics:
         low, high = (buckets.require_aware(moment) for moment in (start_time, end_time))
         if high < low:
             raise ArgumentError(f"the end {high.isoformat()} is before the start {low.isoformat()}")
-        bounds = [_text(low - _SLACK), _text(high + _SLACK)]
-        rows = _pages(client, account_id, bounds, record_type, number_of_minutes)
+        # "!" and "~" sort before and after every record type.
+        between = [
+            {"recordType": record_type or "!", "timeRangeStart": _text(low - _SLACK)},
+            {"recordType": record_type or "~", "timeRangeStart": _text(high + _SLACK)},
+        ]
+        options = ", limit: 1000"
+        if number_of_minutes is not None:
+            options += f", filter: {{numberOfMinutes: {{eq: {number_of_minutes:d}}}}}"
+        index = api.BY_TIME if record_type is None else api.BY_TYPE
+        rows = _pages(client, account_id, "between", between, options, index)
         records = (cls.from_dict(row, client) for row in rows)
         return [record for record in records if start_time <= record.timeRangeStart <= end_time]
 
@@ -231,10 +236,10 @@ def _upsert(
 
     With metadata each try is made of what is stored, under the condition that it still is.
     """
-    kinds = ("update", "create", "update") if metadata is None else (None,) * _TRIES
-    for kind in kinds:
-        asked = (kind, record, None) if kind else _merged(client, record, metadata or {})
-        if (stored := _mutate(client, *asked)) is not None:
+    plain = [(is_new, record, None) for is_new in (False, True, False)]
+    for asked in plain if metadata is None else [None] * _TRIES:
+        stored = _mutate(client, *(asked or _merged(client, record, metadata or {})))
+        if stored is not None:
             return stored
     raise ContentionError(
         f"{record['compositeKey']} of {record['accountId']} was changed by other writers at each "
@@ -244,34 +249,26 @@ def _upsert(
 
 def _merged(
     client: Client, record: dict[str, Any], metadata: dict[str, Any]
-) -> tuple[str, dict[str, Any], dict[str, Any] | None]:
+) -> tuple[bool, dict[str, Any], dict[str, Any] | None]:
     """What to write where the rest of the metadata is to stay, and under which condition."""
-    variables = {"account": record["accountId"], "key": record["compositeKey"]}
-    stored = client.execute(_GET, variables)["getAggregatedMetrics"]
+    of_one = (record["accountId"], "eq", record["compositeKey"])
+    stored = next(_pages(client, *of_one, selected="metadata updatedAt"), None)
     before = decoded((stored or {}).get("metadata"))
     reserved = RESERVED.union(BUILT_IN.extra_measures(record["recordType"]))
     content = dict(before) if isinstance(before, Mapping) else {}
     content |= {name: value for name, value in metadata.items() if name not in reserved}
     condition = stored and {"updatedAt": {"eq": stored["updatedAt"]}}
-    return "update" if stored else "create", record | {"metadata": json.dumps(content)}, condition
+    return not stored, record | {"metadata": json.dumps(content)}, condition
 
 
 def _mutate(
-    client: Client, kind: str, record: dict[str, Any], condition: dict[str, Any] | None
+    client: Client, is_new: bool, record: dict[str, Any], condition: dict[str, Any] | None
 ) -> dict[str, Any] | None:
     """Create or update; None where the condition fails. A new record gets its createdAt."""
-    field, name = f"{kind}AggregatedMetrics", kind.capitalize()
-    made = {"createdAt": record["updatedAt"]} if kind == "create" else {}
-    variables: dict[str, Any] = {"input": record | made}
-    if condition is not None:
-        variables["condition"] = condition
-    query = (
-        f"mutation {name}($input: {name}AggregatedMetricsInput!, "
-        "$condition: ModelAggregatedMetricsConditionInput) "
-        f"{{ {field}(input: $input, condition: $condition) {{ {FIELDS} }} }}"
-    )
+    made = {"createdAt": record["updatedAt"]} if is_new else {}
+    variables = {"i0": record | made} | ({"c0": condition} if condition else {})
     try:
-        stored: dict[str, Any] | None = client.execute(query, variables)[field]
+        stored: dict[str, Any] | None = client.execute(api.save_text((is_new,)), variables)["b0"]
     except Exception as error:
         # Other libraries' clients say only in a text that a record is missing (update) or exists
         # (create). Any other error goes on.
@@ -285,23 +282,17 @@ def _mutate(
 def _pages(
     client: Client,
     account_id: str,
-    bounds: list[str],
-    record_type: str | None,
-    number_of_minutes: int | None,
+    operator: str,
+    operand: Any,
+    options: str = "",
+    index: tuple[str, str, str] = api.BY_KEY,
+    selected: str = FIELDS,
 ) -> Iterator[dict[str, Any]]:
-    # "!" and "~" sort before and after every record type.
-    types = ("!", "~") if record_type is None else (record_type, record_type)
-    between = [
-        {"recordType": each, "timeRangeStart": bound}
-        for each, bound in zip(types, bounds, strict=True)
-    ]
-    index = BY_TIME if record_type is None else BY_TYPE
-    size = number_of_minutes
-    where = "" if size is None else f"filter: {{numberOfMinutes: {{eq: {size:d}}}}}, "
+    """The records with these keys, page by page."""
     token = None
     while True:
-        keys: list[Keys] = [(account_id, {"between": between}, token)]
-        asked = list_document("ListMetrics", "s", keys, 1000, FIELDS, index=index, where=where)
+        keys: dict[str, api.Keys] = {"s0": (account_id, operator, operand, token)}
+        asked = api.list_document("ListMetrics", keys, selected, options, index)
         page = client.execute(*asked)["s0"]
         yield from page["items"]
         token = page.get("nextToken")

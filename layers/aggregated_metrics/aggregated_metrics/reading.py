@@ -110,32 +110,20 @@ def timeline(
 ) -> list[Summary]:
     """A chart's points from `start` to `end`, in order; where nothing was counted a zero.
 
-    The points are as `summarize` gives them and tile the range, so their sum is its sum.
+    The points are as `summarize` gives them and tile the range, so their sum is its sum. What is
+    not named here is as for `summarize`, its errors too: an ArgumentError also refuses a wrong
+    step, and one that makes too many points.
 
     >>> span = day, day + timedelta(days=1)
     >>> points = timeline(client, "acct-1", *span, "scoreResults", step=timedelta(hours=8))
     >>> [(point.start.hour, point.measures.count) for point in points]
     [(0, 0), (8, 120), (16, 0)]
 
-    Args:
-        client: as for `summarize`, like all that is not named here.
-        account_id: the account.
-        start: where the first point begins.
-        end: where the last point ends.
-        record_type: as for `summarize`.
-        scorecard_id: the scorecard of a breakdown.
-        score_id: the score of a breakdown by score.
+    A chart's own arguments are
         step: a timedelta of whole minutes, "week" or "month". One that divides a day begins again
             at each midnight of `zone`.
         zone: whose days, weeks and months, such as ZoneInfo("Europe/Berlin").
         week_start: "monday" or "sunday".
-        now: the time now; a test passes its own.
-
-    Raises:
-        ArgumentError: a time has no offset, `end` is before `start`, or the step is wrong or
-            makes too many points; nothing counts the record type, or a breakdown lacks its ids.
-        GraphQLError: the API cannot give a stored bucket; the message names it.
-        ApiError: (with this package's client) the API refused, or did not answer.
     """
     first, last = minutes(start, end)
     points = edges(first, last, step, zone, week_start)
@@ -210,11 +198,12 @@ def breakdowns(
     after = {name: f"{name}#" for name in record_types}
     while names := list(after):
         # "$" follows "#": no key of another record type lies between.
-        keys: list[Keys] = [
-            (account_id, {"between": [key, f"{name}$"]}, None) for name, key in after.items()
-        ]
+        keys: dict[str, Keys] = {
+            f"s{i}": (account_id, "between", [after[name], f"{name}$"], None)
+            for i, name in enumerate(names)
+        }
         selected = "compositeKey scorecardId scoreId"
-        data = client.execute(*list_document("FindBreakdowns", "s", keys, 1, selected))
+        data = client.execute(*list_document("FindBreakdowns", keys, selected, ", limit: 1"))
         for i, name in enumerate(names):
             row = next(iter(data[f"s{i}"]["items"]), None)
             stem = _STEM.fullmatch(row["compositeKey"]) if row else None

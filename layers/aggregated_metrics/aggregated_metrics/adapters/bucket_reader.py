@@ -1,8 +1,8 @@
 """Reads chosen buckets through the API, many in a request, and the time as of which they are.
 
-A bucket is one aliased `getAggregatedMetrics`; an hour of which many buckets are wanted, or whose
-rollups may not be written yet, is one query by its prefix. The first request also asks for the
-record in which the sweeper keeps how far each record type's stream is applied.
+Each alias is a query: of one key, or of the prefix of an hour of which many buckets are wanted, or
+whose rollups may not be written yet. The first request also asks for the record in which the
+sweeper keeps how far each record type's stream is applied.
 """
 
 import time
@@ -12,7 +12,7 @@ from itertools import batched, chain
 from typing import Any
 
 from aggregated_metrics.adapters.appsync import AppSyncClient, Client, fitting
-from aggregated_metrics.adapters.hour_documents import Document
+from aggregated_metrics.adapters.hour_documents import Document, Keys, list_document
 from aggregated_metrics.adapters.retries import Retries, map_concurrently
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.cover import Stored, Tile, needs_parts
@@ -23,7 +23,8 @@ from aggregated_metrics.core.metadata import decoded, exact_sums
 from aggregated_metrics.core.models import BUILT_IN
 from aggregated_metrics.core.series import HourId, Series, composite_key
 
-ASKS_PER_REQUEST = 120
+ASKS_PER_REQUEST = 1 + 120
+"""The first request asks for the as-of record and 120 buckets or hours."""
 FEWEST_RESOLVERS = 50
 """So many a request may call of any API: `attach` demands it, because a save needs as many."""
 LIST_FROM = 10
@@ -35,20 +36,16 @@ SECONDS = 120.0
 """How long one reading may take, waits for a throttled API included."""
 WHOLE = 0
 """In place of a size: every bucket of the hour that begins there."""
-_ALIAS = "asOf"
-_ROW = 2
-"""Where the path of an error below a page has the number of the row: alias, `items`, number."""
 _SELECTED = f"compositeKey {' '.join(Measures._fields)} metadata complete"
 
 type Ask = tuple[Series, int, int]
 """What an alias asks for: a bucket of a series, by its first minute and its size."""
 AS_OF: Ask = (Series("_streams", "_streams"), 0, buckets.HOUR)
 """The record of how far streams are applied."""
-type Error = Mapping[str, Any]
-type Send = Callable[[Document], tuple[Mapping[str, Any], Sequence[Error]]]
-"""Carries out a document: its data, and the errors that cost one record each."""
-type Answer = tuple[Series, Tile, Any]
-"""A stored bucket: the API's record, or a text that says why the API cannot give it."""
+type Send = Callable[[Document], Mapping[str, Any]]
+"""Carries out a document and returns its data; a row that has an error has its text as `error`."""
+type Answer = tuple[Series, Tile, Mapping[str, Any]]
+"""A stored bucket: the API's record, with an `error` where the API cannot give it."""
 type Found = dict[Series, dict[Tile, Stored]]
 type Streams = Mapping[str, Any]
 """What the as-of record says, by its own names. `asOf` is None where the API does not give it."""
@@ -69,16 +66,18 @@ def read(
     """
     end = time.monotonic() + SECONDS
     send = partial(_send, client, Retries(lambda: end - time.monotonic(), sleep))
+    asks = dict.fromkeys([AS_OF, *_planned(wanted, now)])
+    answers = _load(client, send, [*asks])
+    streams = _streams(next((row for series, _, row in answers if series == AS_OF[0]), {}))
     found: Found = {series: {} for series in wanted}
-    asks = dict.fromkeys(_planned(wanted, now))
-    streams = _load(client, send, [*asks], found, None)
+    _keep(found, answers, streams)
     finer = {
         (series, buckets.floor(tile[0], buckets.HOUR), WHOLE): None
         for series, tiles in wanted.items()
         for tile in tiles
         if needs_parts(tile, found[series])
     }
-    _load(client, send, [hour for hour in finer if hour not in asks], found, streams)
+    _keep(found, _load(client, send, [hour for hour in finer if hour not in asks]), streams)
     return found, streams
 
 
@@ -101,25 +100,25 @@ def _planned(wanted: Mapping[Series, Collection[Tile]], now: int) -> Iterator[As
                 yield from ((series, *tile) for tile in parts)
 
 
-def _load(
-    client: Client, send: Send, asks: Sequence[Ask], found: Found, streams: Streams | None
-) -> Streams:
-    """Put what is stored into `found`; ask for the as-of record too where it is not known."""
-    most = getattr(client, "request_bytes", 0)
-    parts = [*fitting(asks, ASKS_PER_REQUEST, lambda part: document([AS_OF, *part]), most)]
-    if streams is None:
-        first, *others = parts or [()]
-        parts = [[AS_OF, *first], *others]
+def _load(client: Client, send: Send, asks: Sequence[Ask]) -> list[Answer]:
+    parts = [*fitting(asks, ASKS_PER_REQUEST, document, getattr(client, "request_bytes", 0))]
     run = map_concurrently if isinstance(client, AppSyncClient) else map
-    known = streams or _streams(None)
-    for series, tile, row in chain.from_iterable(run(partial(_ask, send), parts)):
-        if series == AS_OF[0]:
-            known = _streams(row)
+    return [*chain.from_iterable(run(partial(_ask, send), parts))]
+
+
+def _keep(found: Found, answers: Sequence[Answer], streams: Streams) -> None:
+    """Put what is stored of the wanted series into `found`."""
+    for series, tile, row in answers:
+        if series not in found:
+            continue
+        if "error" in row:
+            found[series][tile] = (
+                f"the API cannot give the stored bucket {composite_key(series, *tile)} of "
+                f"{series.account_id} ({row['error']}): repair its hour, then read again"
+            )
         else:
-            names = extra_measures(series.record_type, known)
-            stored = row if isinstance(row, str) else (exact_sums(row, names), row["complete"])
-            found[series][tile] = stored
-    return known
+            names = extra_measures(series.record_type, streams)
+            found[series][tile] = exact_sums(row, names), row["complete"]
 
 
 def _ask(send: Send, asks: Sequence[Ask]) -> list[Answer]:
@@ -137,101 +136,81 @@ def _ask(send: Send, asks: Sequence[Ask]) -> list[Answer]:
         return [answer for part in parts for answer in _ask(send, part)]
 
 
-def _send(
-    client: Client, retries: Retries, asked: Document
-) -> tuple[Mapping[str, Any], Sequence[Error]]:
+def _send(client: Client, retries: Retries, asked: Document) -> Mapping[str, Any]:
     try:
         request = partial(client.execute, *asked)
-        return retries.call_with_backoff(request, "buckets are not read"), ()
+        return retries.call_with_backoff(request, "buckets are not read")
     except ApiError as error:
-        if error.data and all(_costs_one_record(each) for each in error.errors):
-            return error.data, error.errors
-        raise
-
-
-def _costs_one_record(error: Error) -> bool:
-    """Whether an error is of a field of a record, or of the as-of record."""
-    path: Sequence[Any] = error.get("path") or ()
-    return path[:1] == [_ALIAS] or (len(path) > 1 and path[-1] != "items")
+        for each in error.errors:
+            alias, *row = each.get("path") or [""]
+            page = error.data.get(alias)
+            if page and len(row) > 1:
+                given = page["items"][row[1]] or {}
+                page["items"][row[1]] = given | {"error": each.get("message")}
+            elif alias != "asOf":
+                raise
+        if not error.data:
+            raise
+        return error.data
 
 
 def document(asks: Sequence[Ask], token: str | None = None, selected: str = _SELECTED) -> Document:
-    """The query for these buckets (an alias each, see `_alias`), and its variables.
+    """The query for these buckets: `asOf`, or `b` and its number, is the alias of each.
 
     `token` is the page of a single hour to go on with.
     """
-    accounts: dict[str, str] = {}
-    variables: dict[str, Any] = {"token": token} if token else {}
-    page = ", nextToken: $token" if token else ""
-    aliases = []
-    for i, (series, start, size) in enumerate(asks):
-        account = accounts.setdefault(series.account_id, f"a{len(accounts)}")
-        where = f"accountId: ${account}, compositeKey"
-        if size == WHOLE:
-            variables[f"k{i}"] = HourId(series, start).prefix
-            given = f"listAggregatedMetrics({where}: {{beginsWith: $k{i}}}, limit: 100{page})"
-            found = "items { ...bucket } nextToken"
-        else:
-            variables[f"k{i}"] = composite_key(series, start, size)
-            given, found = f"getAggregatedMetrics({where}: $k{i})", "...bucket"
-        aliases.append(f"{_alias(i, asks[i])}: {given} {{ {found} }}")
-    variables |= {alias: name for name, alias in accounts.items()}
-    head = f"query ReadBuckets({', '.join(f'${name}: String!' for name in variables)})"
-    fragment = f"fragment bucket on AggregatedMetrics {{ {selected} }}"
-    return "\n".join([f"{head} {{", *aliases, "}", fragment]), variables
+    keys: dict[str, Keys] = {
+        alias: (ask[0].account_id, "eq", composite_key(*ask), token)
+        if ask[2]
+        else (ask[0].account_id, "beginsWith", HourId(*ask[:2]).prefix, token)
+        for alias, ask in _aliased(asks)
+    }
+    return list_document("ReadBuckets", keys, selected)
 
 
-def _alias(i: int, ask: Ask) -> str:
-    return _ALIAS if ask == AS_OF else f"b{i}"
+def _aliased(asks: Sequence[Ask]) -> Iterator[tuple[str, Ask]]:
+    return (("asOf" if ask == AS_OF else f"b{i}", ask) for i, ask in enumerate(asks))
 
 
 def _answers(send: Send, asks: Sequence[Ask], token: str | None = None) -> Iterator[Answer]:
     """What is stored of these, page by page."""
-    data, errors = send(document(asks, token))
-    for i, ask in enumerate(asks):
-        alias, (series, start, size) = _alias(i, ask), ask
-        given: Any = data.get(alias)
-        own = [error for error in errors if error["path"][0] == alias]
-        if ask != AS_OF and (alias not in data or (given is None and size == WHOLE)):
-            raise TransportError(f"the answer lacks {alias}", operation="ReadBuckets")
-        if size == WHOLE:
-            yield from _page(send, ask, given["items"], own, token)
-            if following := given.get("nextToken"):
+    data = send(document(asks, token))
+    for alias, ask in _aliased(asks):
+        if page := data.get(alias):
+            yield from _page(send, ask, page["items"], token)
+            if following := page.get("nextToken"):
                 yield from _answers(send, [ask], following)
-        elif own:
-            yield series, (start, size), _why(series, (start, size), own)
-        elif given is not None:
-            yield series, (start, size), given
+        elif ask != AS_OF:
+            raise TransportError(f"the answer lacks {alias}", operation="ReadBuckets")
 
 
-def _page(
-    send: Send, ask: Ask, rows: Sequence[Any], errors: Sequence[Error], token: str | None
-) -> Iterator[Answer]:
-    """A page of an hour's buckets; rows with other keys are another writer's."""
-    series, places = ask[0], places_of(HourId(*ask[:2]))
-    for i, row in enumerate(rows):
-        if row and (place := places.pop(row["compositeKey"], None)):
-            tile, own = place[::-1], [error for error in errors if error["path"][_ROW] == i]
-            yield series, tile, _why(series, tile, own) if own else row
-    if None in rows:
+def _page(send: Send, ask: Ask, rows: Sequence[Any], token: str | None) -> Iterator[Answer]:
+    """A page of buckets; rows with other keys are another writer's."""
+    series, places, lost = ask[0], _places(ask), []
+    for row in (row or {"error": "null"} for row in rows):
+        if "compositeKey" not in row:
+            lost.append(row)
+        elif tile := places.pop(row["compositeKey"], None):
+            yield series, tile, row
+    if lost and ask[2] == WHOLE:
         # Read keys alone, which the API can always give: those of nulls are the other ones.
-        data, _ = send(document([ask], token, "compositeKey"))
-        for row in data["b0"]["items"]:
-            if place := places.get(row["compositeKey"]):
-                yield series, place[::-1], _why(series, place[::-1], errors)
+        data = send(document([ask], token, "compositeKey"))
+        stored = {row["compositeKey"] for row in data["b0"]["items"]}
+        places = {key: tile for key, tile in places.items() if key in stored}
+    yield from ((series, tile, lost[0]) for tile in places.values() if lost)
 
 
-def _why(series: Series, tile: Tile, errors: Sequence[Error]) -> str:
-    message = errors[0].get("message") if errors else "null"
-    return (
-        f"the API cannot give the stored bucket {composite_key(series, *tile)} of "
-        f"{series.account_id} ({message}): repair its hour, then read again"
-    )
+def _places(ask: Ask) -> dict[str, Tile]:
+    """The buckets of an ask, by composite key."""
+    series, start, size = ask
+    if size != WHOLE:
+        return {composite_key(*ask): (start, size)}
+    return {key: place[::-1] for key, place in places_of(HourId(series, start)).items()}
 
 
-def _streams(row: Any) -> Streams:
+def _streams(row: Mapping[str, Any]) -> Streams:
     """The as-of record's content; what is missing or of another shape is not known."""
-    content = decoded(row.get("metadata")) if isinstance(row, Mapping) else None
+    content = decoded(row.get("metadata"))
     known = content if isinstance(content, Mapping) else {}
     named: dict[str, Any] = {k: each for k, each in known.items() if isinstance(each, Mapping)}
     seconds = known.get("completeAfter")

@@ -1,6 +1,6 @@
 """The GraphQL documents that find, load and save buckets: an alias for each thing that is asked.
 
-Their texts depend on numbers alone, and each is made once; what varies are the variables.
+What differs between requests of one shape are the variables, not the text.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,23 +21,23 @@ FIELDS = (
     "metadata complete createdAt updatedAt"
 )
 """Subscribers get only what a mutation selects, so a mutation selects everything."""
-BY_KEY = ("listAggregatedMetrics", "compositeKey", "ModelStringKeyConditionInput")
+BY_KEY = ("listAggregatedMetrics", "compositeKey", "String")
 BY_TYPE = (
     "listAggregatedMetricsByAccountIdAndRecordTypeAndTimeRangeStart",
     "recordTypeTimeRangeStart",
-    "ModelAggregatedMetricsByAccountRecordTypeCompositeKeyConditionInput",
+    "ModelAggregatedMetricsByAccountRecordTypeCompositeKeyInput",
 )
 BY_TIME = (
     "listAggregatedMetricsByAccountIdAndTimeRangeStartAndRecordType",
     "timeRangeStartRecordType",
-    "ModelAggregatedMetricsByAccountTimeRangeRecordCompositeKeyConditionInput",
+    "ModelAggregatedMetricsByAccountTimeRangeRecordCompositeKeyInput",
 )
-"""The model's key and its indexes: the query's field, the condition's argument, and its type."""
+"""The model's key and its indexes: the query's field, its argument, and the type of a key."""
 
 type Document = tuple[str, dict[str, Any]]
 """A text, and its variables."""
-type Keys = tuple[str, Mapping[str, Any], str | None]
-"""Keys of an account: a condition on them, and the page to go on with."""
+type Keys = tuple[str, str, Any, str | None]
+"""Keys of an account: an operator and what it compares with, and the page to go on with."""
 type Span = tuple[str, str, int, int, str | None]
 """An account, a record type, epoch minutes `[first, end)`, and the page to go on with."""
 
@@ -46,10 +46,11 @@ def load_document(
     ids: Sequence[HourId], token: str | None = None, selected: str = LOADED
 ) -> Document:
     """The query that loads these hours (an alias `h<i>` each); `token` is a single one's page."""
-    keys: list[Keys] = [
-        (hour.series.account_id, {"beginsWith": hour.prefix}, token) for hour in ids
-    ]
-    return list_document("LoadHours", "h", keys, 100, selected)
+    keys: dict[str, Keys] = {
+        f"h{i}": (each.series.account_id, "beginsWith", each.prefix, token)
+        for i, each in enumerate(ids)
+    }
+    return list_document("LoadHours", keys, selected)
 
 
 def find_document(spans: Sequence[Span]) -> Document:
@@ -57,39 +58,44 @@ def find_document(spans: Sequence[Span]) -> Document:
 
     An index's pages are cut before they are filtered.
     """
-    keys: list[Keys] = [
-        (
-            account_id,
-            {"between": [{"recordType": name, "timeRangeStart": iso(t)} for t in (first, end - 1)]},
-            token,
-        )
-        for account_id, name, first, end, token in spans
-    ]
-    selected = "scorecardId scoreId timeRangeStart"
-    where = f"filter: {{numberOfMinutes: {{eq: {HOUR}}}}}, "
-    return list_document("FindHours", "s", keys, 1000, selected, index=BY_TYPE, where=where)
+    keys: dict[str, Keys] = {}
+    for i, (account_id, name, first, end, token) in enumerate(spans):
+        ends = [{"recordType": name, "timeRangeStart": iso(at)} for at in (first, end - 1)]
+        keys[f"s{i}"] = (account_id, "between", ends, token)
+    options = f", limit: 1000, filter: {{numberOfMinutes: {{eq: {HOUR}}}}}"
+    return list_document("FindHours", keys, "scorecardId scoreId timeRangeStart", options, BY_TYPE)
 
 
 def list_document(
     name: str,
-    alias: str,
-    keys: Sequence[Keys],
-    limit: int,
+    keys: Mapping[str, Keys],
     selected: str,
-    *,
+    options: str = "",
     index: tuple[str, str, str] = BY_KEY,
-    where: str = "",
 ) -> Document:
-    """The query `name` that lists buckets by their keys (an alias and a number each).
+    """The query `name` that lists the buckets with these keys, by the alias of each.
 
-    At most `limit` of each are read; `where` may filter them.
+    `options` are further arguments of each; without a limit an API's pages have 100.
     """
+    field, argument, kind = index
+    accounts: dict[str, str] = {}
     variables: dict[str, Any] = {}
-    for i, (account_id, condition, token) in enumerate(keys):
-        variables |= {f"a{i}": account_id, f"k{i}": condition}
+    aliases = []
+    for i, (alias, (account_id, operator, operand, token)) in enumerate(keys.items()):
+        account = accounts.setdefault(account_id, f"a{len(accounts)}")
+        variables |= {account: account_id, f"k{i}": operand}
+        asked = f"accountId: ${account}, {argument}: {{{operator}:$k{i}}}{options}"
         if token:
             variables[f"t{i}"] = token
-    return _list_text(name, alias, len(keys), f"{where}limit: {limit}", selected, index), variables
+            asked += f", nextToken: $t{i}"
+        aliases.append(f"{alias}: {field}({asked}) {{...page}}")
+    types = {"a": "String!", "k": kind, "t": "String"}
+    declared = ",".join(
+        f"${each}:[{kind}]" if isinstance(value, list) else f"${each}:{types[each[0]]}"
+        for each, value in variables.items()
+    )
+    page = f"fragment page on ModelAggregatedMetricsConnection {{items {{{selected}}} nextToken}}"
+    return "\n".join([f"query {name}({declared}) {{", *aliases, "}", page]), variables
 
 
 def save_document(writes: Sequence[Write]) -> Document:
@@ -99,25 +105,12 @@ def save_document(writes: Sequence[Write]) -> Document:
         variables[f"i{i}"] = write.record
         if write.condition is not None:
             variables[f"c{i}"] = write.condition
-    return _save_text(tuple(write.is_new for write in writes)), variables
-
-
-@lru_cache(maxsize=128)
-def _list_text(
-    name: str, alias: str, number: int, limit: str, selected: str, index: tuple[str, str, str]
-) -> str:
-    field, argument, condition = index
-    declared = [f"$a{i}: String!, $k{i}: {condition}, $t{i}: String" for i in range(number)]
-    aliases = "\n".join(
-        f"{alias}{i}: {field}(accountId: $a{i}, {argument}: $k{i}, {limit}, nextToken: $t{i}) "
-        f"{{ items {{ {selected} }} nextToken }}"
-        for i in range(number)
-    )
-    return f"query {name}({', '.join(declared)}) {{\n{aliases}\n}}"
+    return save_text(tuple(write.is_new for write in writes)), variables
 
 
 @lru_cache(maxsize=256)
-def _save_text(creates: tuple[bool, ...]) -> str:
+def save_text(creates: tuple[bool, ...]) -> str:
+    """Creates and updates: `b<i>` of the input `$i<i>`, an update under the condition `$c<i>`."""
     declared, aliases = [], []
     for i, is_new in enumerate(creates):
         kind, condition = ("create", "") if is_new else ("update", f", condition: $c{i}")

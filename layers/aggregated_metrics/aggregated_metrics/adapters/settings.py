@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import (
     AfterValidator,
@@ -40,21 +40,17 @@ def _safe(endpoint: str) -> str:
     )
 
 
-def _declared(text: str) -> Models:
-    return BUILT_IN.declaring(Document.of_variable(text)) if text else BUILT_IN
-
-
-def _split(text: Any) -> Any:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
 def _short(streams: tuple[str, ...]) -> tuple[str, ...]:
     if wrong := [stream for stream in streams if not _STREAM.fullmatch(stream)]:
         raise ValueError(f"{wrong[0]!r} is not the ARN of a table's stream")
     return tuple(_STREAM.sub(r"\1/\2", stream) for stream in streams)
 
 
-type _Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+def _declared(text: str) -> Models:
+    return BUILT_IN.declaring(Document.of_variable(text)) if text else BUILT_IN
+
+
+type _Names = Annotated[tuple[str, ...], BeforeValidator(re.compile(r"[^,\s]+").findall)]
 type _Json[Value] = Annotated[
     dict[str, Value], BeforeValidator(lambda text: json.loads(text or "{}"))
 ]

@@ -63,10 +63,6 @@ class Listing(_Form):
     query: _Attribute = ""
 
 
-def _by(value: Any) -> Any:
-    return {"by": value} if isinstance(value, str) else value
-
-
 class Measure(_Form):
     """What a row adds to one measure; just one of these is given.
 
@@ -133,7 +129,9 @@ class Declaration(_Form):
     account: _Attribute = Field("accountId", examples=['"tenantId"'])
     time: _Attributes = Field(("createdAt",), examples=['["reviewedAt", "createdAt"]'])
     identifier: _Attributes = Field(("id",), examples=['"reviewId"'])
-    listing: Annotated[Listing | None, BeforeValidator(_by)] = Field(None, examples=['"updatedAt"'])
+    listing: Annotated[
+        Listing | None, BeforeValidator(lambda by: {"by": by} if isinstance(by, str) else by)
+    ] = Field(None, examples=['"updatedAt"'])
     split: dict[_Attribute, Annotated[dict[str, _RecordType], Field(min_length=1)]] = Field(
         default_factory=dict, max_length=1, examples=['{ channel = { phone = "phoneReviews" } }']
     )

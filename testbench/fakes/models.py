@@ -54,7 +54,7 @@ def models() -> dict[str, Model]:
 @functools.lru_cache(maxsize=4096)
 def document(text: str) -> DocumentNode:
     """Parse a document; raises GraphQLSyntaxError for no GraphQL."""
-    return parse(text)
+    return parse(text, no_location=True)
 
 
 @functools.lru_cache(maxsize=4096)

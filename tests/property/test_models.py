@@ -101,4 +101,4 @@ def test_a_number_is_what_json_writes(text: str) -> None:
         found = json.loads(text, parse_constant=lambda _: None)
     except ValueError:
         found = None
-    assert is_number(text) == (found is not None and text == text.strip())
+    assert bool(is_number(text)) == (found is not None and text == text.strip())

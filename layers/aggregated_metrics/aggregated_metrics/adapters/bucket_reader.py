@@ -68,7 +68,8 @@ def read(
     send = partial(_send, client, Retries(lambda: end - time.monotonic(), sleep))
     asks = dict.fromkeys([AS_OF, *_planned(wanted, now)])
     answers = _load(client, send, [*asks])
-    streams = _streams(next((row for series, _, row in answers if series == AS_OF[0]), {}))
+    stated = next((row for series, _, row in answers if series == AS_OF[0]), {})
+    streams = streams_of(stated.get("metadata"))
     found: Found = {series: {} for series in wanted}
     _keep(found, answers, streams)
     finer = {
@@ -208,9 +209,9 @@ def _places(ask: Ask) -> dict[str, Tile]:
     return {key: place[::-1] for key, place in places_of(HourId(series, start)).items()}
 
 
-def _streams(row: Mapping[str, Any]) -> Streams:
+def streams_of(metadata: Any) -> Streams:
     """The as-of record's content; what is missing or of another shape is not known."""
-    content = decoded(row.get("metadata"))
+    content = decoded(metadata)
     known = content if isinstance(content, Mapping) else {}
     named: dict[str, Any] = {k: each for k, each in known.items() if isinstance(each, Mapping)}
     seconds = known.get("completeAfter")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from aggregated_metrics.adapters.bucket_reader import streams_of
 from aggregated_metrics.adapters.hour_store import HourStore
 from aggregated_metrics.adapters.observability import Report
 from aggregated_metrics.adapters.pending_hours import Note, PendingHours
@@ -20,7 +21,6 @@ from aggregated_metrics.adapters.settings import Settings
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.errors import ServiceError
 from aggregated_metrics.core.hour import Hour
-from aggregated_metrics.core.metadata import decoded
 from aggregated_metrics.core.series import HourId, Series
 
 if TYPE_CHECKING:
@@ -155,11 +155,8 @@ def update_as_of(
 
 def _stored(hour: Hour) -> AsOf:
     bucket = hour.get(STREAMS.start, buckets.HOUR)
-    try:
-        times = decoded(bucket.given if bucket else None)["asOf"].items()
-    except (AttributeError, LookupError, TypeError):
-        return {}
-    known = {name: buckets.time_of(text) for name, text in times}
+    times = streams_of(bucket.given if bucket else None)["asOf"] or {}
+    known = {name: buckets.time_of(text) for name, text in times.items()}
     return {name: t.timestamp() if t else NEVER for name, t in known.items()}
 
 

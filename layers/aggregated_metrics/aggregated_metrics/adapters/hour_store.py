@@ -50,8 +50,8 @@ class Outcome:
 
     `hours` counts those that were loaded and changed to the end, `written` the writes that went
     through, `conflicts` the conditions that failed, `retries` the rounds beyond the first.
-    `unreadable` has the key of a stored bucket that the API could not give, also in `left_out` if
-    it is a minute and nothing of its hour is written.
+    `left_out` has the key of a stored minute that the API could not give: nothing of its hour is
+    written.
     """
 
     hours: int = 0
@@ -59,7 +59,6 @@ class Outcome:
     conflicts: int = 0
     retries: int = 0
     rollups_left: set[HourId] = field(default_factory=set)
-    unreadable: dict[HourId, str] = field(default_factory=dict)
     left_out: dict[HourId, str] = field(default_factory=dict)
     evicted: int = 0
 
@@ -75,7 +74,7 @@ class Outcome:
             "written": self.written,
             "conflicts": self.conflicts,
             "retries": self.retries,
-            "unreadableRecords": len(self.unreadable),
+            "unreadableRecords": len(self.left_out),
             "rollupsLeft": len(self.rollups_left),
             "checkpointsEvicted": self.evicted,
         }
@@ -190,7 +189,6 @@ class HourStore:
         if unreadable := [bucket for bucket in hour if bucket.unreadable]:
             key = composite_key(hour.id.series, unreadable[0].start, unreadable[0].size)
             logger.error("a stored record cannot be read", extra={"key": key})
-            outcome.unreadable[hour.id] = key
             if not all(bucket.dirty for bucket in unreadable):
                 outcome.left_out[hour.id] = key
                 return []  # a minute's sums are not known: only a check may set them

@@ -6,15 +6,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
+from pydantic_core import ValidationError
 
 from aggregated_metrics.adapters.appsync import is_safe, region_of
 from aggregated_metrics.adapters.pending_hours import HOLD_SECONDS
@@ -56,13 +49,11 @@ type _Json[Value] = Annotated[
 ]
 
 
-class Settings(BaseModel):
+class Settings(BaseModel, frozen=True, arbitrary_types_allowed=True):
     """The functions' settings; field names are the variables' names.
 
     Of a stream's ARN only the table and the label are kept: `table/label`.
     """
-
-    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
     GRAPHQL_ENDPOINT: Annotated[str, AfterValidator(_safe)]
     AWS_REGION: str = "us-east-1"

@@ -13,15 +13,8 @@ from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, model_validator
+from pydantic_core import ValidationError
 
 from aggregated_metrics.core.errors import SettingsError
 from aggregated_metrics.core.measures import Measures
@@ -48,7 +41,7 @@ type _Values = Annotated[tuple[_Value, ...], BeforeValidator(_several), Field(mi
 
 
 class _Form(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+    model_config = {"extra": "forbid", "frozen": True, "defer_build": True}
 
 
 class Listing(_Form):

@@ -7,6 +7,8 @@ from datetime import datetime
 from itertools import accumulate, batched, compress
 from typing import Any, NamedTuple
 
+from pydantic.alias_generators import to_camel
+
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.hour import Bucket, Hour
 from aggregated_metrics.core.measures import Measures, plus
@@ -81,15 +83,10 @@ class Findings:
 
     def as_result(self) -> dict[str, Any]:
         """An invocation's result: the fields by their names in JSON, lists as far as they fit."""
-        found = {_in_json(name): getattr(self, name) for name in self.__slots__}
+        found = {to_camel(name): getattr(self, name) for name in self.__slots__}
         lists = {name: each for name, each in found.items() if isinstance(each, list)}
         fitted = {name: fitting(each[:LISTED]) for name, each in lists.items()}
         return found | fitted | {"deferred": len(self.deferred)}
-
-
-def _in_json(name: str) -> str:
-    first, *others = name.split("_")
-    return "".join([first, *map(str.title, others)])
 
 
 def fitting(items: Sequence[Any]) -> list[Any]:

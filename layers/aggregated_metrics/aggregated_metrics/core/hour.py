@@ -286,16 +286,12 @@ class Hour:
                 parts.setdefault(place, []).append(measures.clamped)
         return {place: total(each, self.zero) for place, each in parts.items()}
 
-    def close(self, until: float, grace: int) -> int:
-        """Mark every bucket complete whose end and grace lie before `until` (epoch seconds).
-
-        Returns how many were marked.
-        """
-        known = [b for b in self._buckets.values() if b.dirty or not b.unreadable]
-        ended = [b for b in known if not b.complete and b.due(grace) <= until]
-        for bucket in ended:
-            bucket.complete = bucket.dirty = True
-        return len(ended)
+    def close(self, until: float, grace: int) -> None:
+        """Mark every bucket complete whose end and grace lie before `until` (epoch seconds)."""
+        for bucket in self._buckets.values():
+            is_known = bucket.dirty or not bucket.unreadable
+            if is_known and not bucket.complete and bucket.due(grace) <= until:
+                bucket.complete = bucket.dirty = True
 
     def due(self, grace: int) -> int | None:
         """When the next of its incomplete buckets elapses (epoch seconds); None: all complete."""

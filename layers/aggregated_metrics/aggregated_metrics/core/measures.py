@@ -77,8 +77,8 @@ class Measures(_Fields):
 ZERO = Measures()
 
 
-def zero(extra: Sequence[str]) -> Measures:
-    """No sums, for a record type with these measures of its own."""
+def zero(extra: Sequence[object]) -> Measures:
+    """No sums, for a record type with as many measures of its own."""
     return Measures(0, 0, 0, 0, 0, 0, *[0 for _ in extra]) if extra else ZERO
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aggregated_metrics.core.declarations import Measure
 
 DELETED = "_deleted"
-_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?").fullmatch
+is_number = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?").fullmatch
 _INT_LIMIT = 2**31
 _ERROR_CODE = 400
 _ONCE = (1, *ZERO[1:])
@@ -121,11 +121,6 @@ def plain(attribute: Row) -> Any:
         case "M":
             return {key: plain(value) for key, value in content.items()}
     return content
-
-
-def is_number(text: str) -> bool:
-    """Whether it is a number as DynamoDB and JSON write it."""
-    return _NUMBER(text) is not None
 
 
 def text_of(value: Any) -> str | None:
@@ -239,7 +234,7 @@ def _score_result(values: Sequence[Any]) -> Sums:
 @lru_cache(maxsize=1024)
 def _is_error(code: str) -> bool:
     """A code that is no number says nothing about success."""
-    return is_number(code) and float(code) >= _ERROR_CODE
+    return bool(is_number(code)) and float(code) >= _ERROR_CODE
 
 
 _FEEDBACK = ("changedCount", "unchangedCount", "invalidCount")

@@ -9,12 +9,11 @@ import json
 import zlib
 from collections import defaultdict
 from collections.abc import Container, ItemsView, Iterable, Iterator, Mapping
-from functools import cache
 from hashlib import blake2s
 from typing import Any, NamedTuple
 
 from aggregated_metrics.core.buckets import DAY, HOUR, floor
-from aggregated_metrics.core.measures import Measures, Sums, plus
+from aggregated_metrics.core.measures import Measures, Sums, plus, zero
 from aggregated_metrics.core.series import HourId, Series
 
 _MOST = 2**64
@@ -55,11 +54,6 @@ def _hash(text: str) -> int:
     return int.from_bytes(digest)
 
 
-@cache
-def _zero(number: int) -> Measures:
-    return Measures(*[0] * number)
-
-
 class Totals:
     """Totals by hour and minute, of any number of accounts."""
 
@@ -80,7 +74,7 @@ class Totals:
         hours: Container[HourId] | None = None,
     ) -> None:
         """Add one row's sums to a minute of some series, of these hours only; None for all."""
-        measures, none, start = Measures(*sums), _zero(len(sums)), floor(minute, HOUR)
+        measures, none, start = Measures(*sums), zero(sums[6:]), floor(minute, HOUR)
         mark = fingerprint(row_id, measures, indexed=indexed)
         total = MinuteTotal(measures, none, mark) if indexed else MinuteTotal(none, measures, mark)
         for each in series:
@@ -191,5 +185,5 @@ def read(key: GroupKey, content: bytes) -> Iterator[tuple[HourId, int, MinuteTot
     for *names, minutes in json.loads(content):
         hour = HourId(Series(key.account_id, *names), key.hour)
         for minute, mark, indexed, *rest in minutes:
-            unindexed = Measures(*rest[0]) if rest else _zero(len(indexed))
+            unindexed = Measures(*rest[0]) if rest else zero(indexed[6:])
             yield hour, minute, MinuteTotal(Measures(*indexed), unindexed, mark)

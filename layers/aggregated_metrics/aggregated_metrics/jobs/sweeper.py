@@ -5,7 +5,6 @@ First it asks how far the streams are applied, and stores that for the readers o
 
 from collections.abc import Sequence
 from itertools import batched, chain, islice
-from typing import TYPE_CHECKING
 
 from aggregated_metrics.adapters import consumers
 from aggregated_metrics.adapters.consumers import NEVER, AsOf
@@ -14,10 +13,8 @@ from aggregated_metrics.adapters.observability import Report
 from aggregated_metrics.adapters.pending_hours import Entry
 from aggregated_metrics.adapters.retries import map_concurrently
 from aggregated_metrics.core.hour import Hour
+from aggregated_metrics.core.series import HourId
 from aggregated_metrics.wiring import Process, TimeLeft
-
-if TYPE_CHECKING:
-    from aggregated_metrics.core.series import HourId
 
 HOURS_PER_RUN = 10_000
 SWEEP_SECONDS = 60
@@ -91,7 +88,7 @@ class Sweeper:
             return [*chain.from_iterable(self._visit([entry]) for entry in entries)]
 
     def _complete(self, entries: Sequence[Entry]) -> Outcome:
-        dues: dict[HourId, int | None] = {}
+        dues = dict[HourId, int | None]()
 
         def close(hour: Hour) -> None:
             hour.roll_up()
@@ -125,5 +122,5 @@ class Sweeper:
         quiet = max(entry.until, entry.over)
         return quiet if quiet > now else None
 
-    def _until(self, hour: "HourId") -> float:
+    def _until(self, hour: HourId) -> float:
         return self._as_of.get(hour.series.record_type, NEVER)

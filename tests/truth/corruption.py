@@ -36,8 +36,7 @@ def corrupt(
 ) -> set[Hour]:
     """Corrupt some buckets that begin at `since` or later, of any model but those spared.
 
-    Returns the hours that they are in. What only a bucket knows (where its rows are listed) stays:
-    no check could bring it back.
+    Returns the hours that they are in. What only a bucket knows of unindexed rows stays.
     """
     first = since.strftime(_SECONDS)
     stored = oracle.buckets_in(api)

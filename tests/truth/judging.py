@@ -35,15 +35,14 @@ class Judge:
     def checked(self, first: float, last: float, result: Any, hidden: AbstractSet[Minute]) -> None:
         """Take note of a check; what it has repaired must be what the tables held.
 
-        Not so in the `hidden` minutes, nor in those that are lost: there a check sets what it can
-        see. What it cannot see the stream still adds, or the repair of what was lost.
+        In minutes that are `hidden`, lost or forgotten it sets what it can see, no more.
         """
         self._checks.append((first - _MARGIN, last + _MARGIN))
         run, tables = self._run, self._run.tables
         run.counts["repaired"] += seams.repaired_number(result)
         for minute, size, sums in seams.repaired(result):
             odd = oracle.model_of(minute[1]) in run.odd
-            if size > 1 or odd or minute in run.lost | hidden:
+            if size > 1 or odd or minute in run.lost | hidden or is_in(minute, run.forgotten):
                 continue
             if not tables.has_held(minute, sums, first - _MARGIN, last + _MARGIN):
                 run.wrong.append(f"repaired to what was never right: {minute}: {sums}")

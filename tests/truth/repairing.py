@@ -46,14 +46,15 @@ def disturb(run: "Run", number: int) -> None:
         run.counts["corrupted"] += len(hours)
     corruption.write_foreign_metadata(deployment.api, run.draw, now)
     if number == _LOST_MARKS:
-        run.corrupted |= seams.deferred(list(deployment.ports.table.items.values()))
+        run.forgotten = seams.deferred(list(deployment.ports.table.items.values()))
         deployment.ports.table.items.clear()
         prepare(run)
         for worker in run.workers:
             worker.begin_again()
         # What waited for its next check now waits for a check of the range, or of the table.
         waiting = run.judge.healing | run.waiting["check"]
-        run.corrupted |= {(a, series, f"{start[:14]}00:00Z") for a, series, start in waiting}
+        run.forgotten |= {(a, series, f"{start[:14]}00:00Z") for a, series, start in waiting}
+        run.corrupted |= run.forgotten
 
 
 def repair_troubles(run: "Run", number: int) -> None:

@@ -49,10 +49,10 @@ class Run:
         odd: the models whose rows no check may take for absent.
         lost: minutes that the streams alone do not make right any more, until they are repaired.
         corrupted: hours with a corrupted bucket.
+        forgotten: hours that only a Scan settles, which was lost with the pending-hours table.
         given_up: the events of batches that have aged out and are not repaired yet.
         refused: the records that were quarantined although their rows can be counted.
-        waiting: lost minutes that the next check, or the next repair of a range, sets: their hours
-            were not over when they were to be repaired.
+        waiting: lost minutes of hours that were not over, which the next check or range sets.
         late: those that have waited since an earlier epoch.
     """
 
@@ -67,6 +67,7 @@ class Run:
         self.cursors: list[Cursor] = []
         self.lost: set[Minute] = set()
         self.corrupted: set[corruption.Hour] = set()
+        self.forgotten: set[corruption.Hour] = set()
         self.given_up: list[seams.Event] = []
         self.refused: list[Written] = []
         self.late: set[Minute] = set()

@@ -74,7 +74,8 @@ class Totals:
         hours: Container[HourId] | None = None,
     ) -> None:
         """Add one row's sums to a minute of some series, of these hours only; None for all."""
-        measures, none, start = Measures(*sums), zero(sums[6:]), floor(minute, HOUR)
+        measures, start = Measures(*sums), floor(minute, HOUR)
+        none = zero(measures.extra)
         mark = fingerprint(row_id, measures, indexed=indexed)
         total = MinuteTotal(measures, none, mark) if indexed else MinuteTotal(none, measures, mark)
         for each in series:
@@ -185,5 +186,6 @@ def read(key: GroupKey, content: bytes) -> Iterator[tuple[HourId, int, MinuteTot
     for *names, minutes in json.loads(content):
         hour = HourId(Series(key.account_id, *names), key.hour)
         for minute, mark, indexed, *rest in minutes:
-            unindexed = Measures(*rest[0]) if rest else zero(indexed[6:])
-            yield hour, minute, MinuteTotal(Measures(*indexed), unindexed, mark)
+            sums = Measures(*indexed)
+            unindexed = Measures(*rest[0]) if rest else zero(sums.extra)
+            yield hour, minute, MinuteTotal(sums, unindexed, mark)

@@ -82,8 +82,8 @@ def test_a_row_is_known_by_its_models_identifier() -> None:
     def total_of(row_id: str) -> MinuteTotal:
         totals = Totals()
         count(BUILT_IN["Task"], [image(rows.task(row_id))], totals, Counter())
-        ((_, minutes),) = totals.items()
-        (total,) = minutes.values()
+        (hour,) = totals.hours()
+        (total,) = totals.hour(hour).values()
         return total
 
     one, same, other = map(total_of, "aab")

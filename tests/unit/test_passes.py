@@ -85,8 +85,8 @@ def counts(made: IndexPass) -> list[dict[int, int]]:
     """The rows that a pass counts, part by part, by hour before ten o'clock."""
     return [
         {
-            ago([hour])[0]: sum(total.indexed.count for total in minutes.values())
-            for hour, minutes in totals.items()
+            ago([hour])[0]: sum(total.indexed.count for total in totals.hour(hour).values())
+            for hour in totals.hours()
         }
         for _, totals in made.parts(lambda *_: ())
     ]

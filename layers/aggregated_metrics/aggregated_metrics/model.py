@@ -111,7 +111,7 @@ class AggregatedMetrics:
             ArgumentError: `time_range_start` has no offset.
         """
         stem = key_stem(Series("", record_type, scorecard_id, score_id))
-        return f"{stem}{_text(time_range_start)}#{number_of_minutes}"
+        return f"{stem}{buckets.in_utc(time_range_start)}#{number_of_minutes}"
 
     @classmethod
     def create_or_update(
@@ -156,8 +156,8 @@ class AggregatedMetrics:
             "scorecardId": scorecard_id or None,
             "scoreId": score_id or None,
             "recordType": record_type,
-            "timeRangeStart": _text(time_range_start),
-            "timeRangeEnd": _text(time_range_end),
+            "timeRangeStart": buckets.in_utc(time_range_start),
+            "timeRangeEnd": buckets.in_utc(time_range_end),
             "numberOfMinutes": number_of_minutes,
             "count": count,
             "cost": cost,
@@ -166,7 +166,7 @@ class AggregatedMetrics:
             "cachedAiApiCount": cached_ai_api_count,
             "errorCount": error_count,
             "complete": complete,
-            "updatedAt": _text(datetime.now(UTC), "microseconds"),
+            "updatedAt": buckets.in_utc(datetime.now(UTC), "microseconds"),
         }
         record = {name: value for name, value in values.items() if value is not None}
         return cls.from_dict(_upsert(client, record, metadata), client)
@@ -205,8 +205,8 @@ class AggregatedMetrics:
             raise ArgumentError(f"the end {high.isoformat()} is before the start {low.isoformat()}")
         # "!" and "~" sort before and after every record type.
         between = [
-            {"recordType": record_type or "!", "timeRangeStart": _text(low - _SLACK)},
-            {"recordType": record_type or "~", "timeRangeStart": _text(high + _SLACK)},
+            {"recordType": record_type or "!", "timeRangeStart": buckets.in_utc(low - _SLACK)},
+            {"recordType": record_type or "~", "timeRangeStart": buckets.in_utc(high + _SLACK)},
         ]
         options = ", limit: 1000"
         if number_of_minutes is not None:
@@ -215,12 +215,6 @@ class AggregatedMetrics:
         rows = _pages(client, account_id, "between", between, options, index)
         records = (cls.from_dict(row, client) for row in rows)
         return [record for record in records if start_time <= record.timeRangeStart <= end_time]
-
-
-def _text(moment: datetime, timespec: str = "seconds") -> str:
-    """An instant in the one form of sort keys; a bucket's start has no fraction."""
-    aware = buckets.require_aware(moment).astimezone(UTC)
-    return aware.isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
 def _moment(given: str | datetime | None) -> datetime | None:

@@ -61,11 +61,7 @@ class Process:
     def store(self, time_left: TimeLeft) -> HourStore:
         """The hours, for one invocation."""
         return HourStore(
-            self.client(time_left),
-            clock=self.clock,
-            models=self.settings.models,
-            time_left=time_left,
-            sleep=self.sleep,
+            self.client(time_left), self.clock, self.settings.models, time_left, self.sleep
         )
 
     def pending(self, lease: TimeLeft = lambda: LEASE_SECONDS) -> PendingHours:

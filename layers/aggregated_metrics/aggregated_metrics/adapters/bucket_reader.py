@@ -12,13 +12,12 @@ from itertools import batched, chain
 from typing import Any
 
 from aggregated_metrics.adapters.appsync import AppSyncClient, Client, fitting
-from aggregated_metrics.adapters.hour_documents import Document, Keys, list_document
+from aggregated_metrics.adapters.hour_documents import SUMS, Document, Keys, list_document
 from aggregated_metrics.adapters.retries import Retries, map_concurrently
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.cover import Stored, Tile, needs_parts
 from aggregated_metrics.core.errors import ApiError, ContentionError, TransportError
 from aggregated_metrics.core.hour import places_of
-from aggregated_metrics.core.measures import Measures
 from aggregated_metrics.core.metadata import decoded, exact_sums
 from aggregated_metrics.core.models import BUILT_IN
 from aggregated_metrics.core.series import HourId, Series, composite_key
@@ -36,7 +35,6 @@ SECONDS = 120.0
 """How long one reading may take, waits for a throttled API included."""
 WHOLE = 0
 """In place of a size: every bucket of the hour that begins there."""
-_SELECTED = f"compositeKey {' '.join(Measures._fields)} metadata complete"
 
 type Ask = tuple[Series, int, int]
 """What an alias asks for: a bucket of a series, by its first minute and its size."""
@@ -155,7 +153,7 @@ def _send(client: Client, retries: Retries, asked: Document) -> Mapping[str, Any
         return error.data
 
 
-def document(asks: Sequence[Ask], token: str | None = None, selected: str = _SELECTED) -> Document:
+def document(asks: Sequence[Ask], token: str | None = None, selected: str = SUMS) -> Document:
     """The query for these buckets: `asOf`, or `b` and its number, is the alias of each.
 
     `token` is the page of a single hour to go on with.

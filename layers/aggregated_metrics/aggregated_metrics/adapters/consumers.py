@@ -143,7 +143,10 @@ def update_as_of(
 
     def edit(hour: Hour) -> None:
         known.update(as_of(found, counted, notes, _stored(hour), now, hold_seconds))
-        texts = {name: None if t == NEVER else _text(t) for name, t in known.items()}
+        texts = {
+            name: None if t == NEVER else buckets.in_utc(datetime.fromtimestamp(t, UTC))
+            for name, t in known.items()
+        }
         stated = {"asOf": texts, "completeAfter": settings.complete_after, **models.custom}
         bucket = hour.get_or_new(STREAMS.start, buckets.HOUR)
         bucket.given, bucket.parsed, bucket.dirty = json.dumps(stated), None, True
@@ -158,7 +161,3 @@ def _stored(hour: Hour) -> AsOf:
     times = streams_of(bucket.given if bucket else None)["asOf"] or {}
     known = {name: buckets.time_of(text) for name, text in times.items()}
     return {name: t.timestamp() if t else NEVER for name, t in known.items()}
-
-
-def _text(seconds: float) -> str:
-    return datetime.fromtimestamp(int(seconds), UTC).isoformat().replace("+00:00", "Z")

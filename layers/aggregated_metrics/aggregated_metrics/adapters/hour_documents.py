@@ -9,16 +9,14 @@ from typing import Any
 
 from aggregated_metrics.core.buckets import HOUR, iso
 from aggregated_metrics.core.hour import Write
+from aggregated_metrics.core.measures import Measures
 from aggregated_metrics.core.series import HourId
 
-LOADED = (
-    "compositeKey count cost decisionCount externalAiApiCount cachedAiApiCount errorCount "
-    "metadata complete updatedAt"
-)
+SUMS = f"compositeKey {' '.join(Measures._fields)} metadata complete"
+LOADED = f"{SUMS} updatedAt"
 FIELDS = (
-    "accountId compositeKey scorecardId scoreId recordType timeRangeStart timeRangeEnd "
-    "numberOfMinutes count cost decisionCount externalAiApiCount cachedAiApiCount errorCount "
-    "metadata complete createdAt updatedAt"
+    "accountId scorecardId scoreId recordType timeRangeStart timeRangeEnd numberOfMinutes "
+    f"{LOADED} createdAt"
 )
 """Subscribers get only what a mutation selects, so a mutation selects everything."""
 BY_KEY = ("listAggregatedMetrics", "compositeKey", "String")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from itertools import batched, count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aggregated_metrics.adapters.appsync import Client, fitting
 from aggregated_metrics.adapters.hour_documents import (
@@ -21,16 +21,13 @@ from aggregated_metrics.adapters.hour_documents import (
     load_document,
     save_document,
 )
-from aggregated_metrics.adapters.observability import logger
+from aggregated_metrics.adapters.observability import Report, logger
 from aggregated_metrics.adapters.retries import Retries, map_concurrently, read_page
 from aggregated_metrics.core.buckets import DAY, HOUR, floor, minute_of
 from aggregated_metrics.core.errors import ConditionFailedError, GraphQLError, ThrottledError
 from aggregated_metrics.core.hour import Bucket, Hour, Write
 from aggregated_metrics.core.models import BUILT_IN, Models
 from aggregated_metrics.core.series import HourId, Series, composite_key
-
-if TYPE_CHECKING:
-    from aggregated_metrics.adapters.observability import Report
 
 HOURS_PER_LOAD = 40
 """One account's batch with its breakdowns by twenty scores; AppSync reads aliases side by side."""
@@ -68,7 +65,7 @@ class Outcome:
             mine, more = getattr(self, name), getattr(other, name)
             setattr(self, name, mine + more if isinstance(mine, int) else mine | more)
 
-    def as_report(self) -> "Report":
+    def as_report(self) -> Report:
         """For the invocation's line and its metrics."""
         return {
             "written": self.written,

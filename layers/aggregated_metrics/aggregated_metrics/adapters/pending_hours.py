@@ -217,13 +217,9 @@ class PendingHours:
         return (hour.start + buckets.HOUR) * 60 + self.grace
 
     def _entry_item(self, hour: HourId, due: int, until: int) -> dict[str, Any]:
+        key = {"hour": hour_key(hour), "token": uuid.uuid4().hex}
         times = {"due": due, "over": self._over(hour), "until": until}
-        return {
-            "hour": hour_key(hour),
-            **_identity("entry", hour),
-            **times,
-            "token": uuid.uuid4().hex,
-        }
+        return _identity("entry", hour) | key | times
 
     def _put(self, items: Sequence[_Plain]) -> None:
         for part in batched(items, _PUTS_PER_REQUEST, strict=False):
@@ -260,14 +256,13 @@ class PendingHours:
         self, kind: str, by: str, read: Callable[[_Plain], Item], since: int = 0
     ) -> Iterator[Item]:
         """The items of a kind whose `by` has passed, the longest ago first."""
+        values = {":kind": kind, ":since": since, ":now": int(self._now())}
         pages = self.client.get_paginator("query").paginate(
             TableName=self.table,
             IndexName=f"by{by.title()}",
             KeyConditionExpression="#kind = :kind AND #by BETWEEN :since AND :now",
             ExpressionAttributeNames={"#kind": "kind", "#by": by},
-            ExpressionAttributeValues=_typed(
-                {":kind": kind, ":since": since, ":now": int(self._now())}
-            ),
+            ExpressionAttributeValues=_typed(values),
         )
         with self._answering():
             for item in chain.from_iterable(page["Items"] for page in pages):

@@ -83,6 +83,12 @@ def require_aware(moment: datetime) -> datetime:
     )
 
 
+def in_utc(moment: datetime, timespec: str = "seconds") -> str:
+    """`2026-11-22T10:05:30Z`: a time as sort keys need it. Raises as `require_aware`."""
+    text = require_aware(moment).astimezone(UTC).isoformat(timespec=timespec)
+    return text.replace("+00:00", "Z")
+
+
 def parse(text: str) -> datetime:
     """The instant that an AWSDateTime names, in exactly the forms that AppSync takes.
 

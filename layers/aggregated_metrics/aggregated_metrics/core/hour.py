@@ -7,7 +7,7 @@ their minutes; what differs from what was loaded is written, each bucket under i
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from aggregated_metrics.core import buckets
@@ -75,9 +75,7 @@ class Bucket:
     @property
     def is_foreign(self) -> bool:
         """Whether another writer's sums are in it, of which the unindexed part is not known."""
-        if self.version is None:
-            return False
-        return self.metadata.foreign or not self.metadata.is_ours
+        return self.version is not None and (self.metadata.foreign or not self.metadata.is_ours)
 
     @property
     def end(self) -> int:
@@ -97,8 +95,7 @@ class Bucket:
         """Greater than the one loaded, unless that one lies ahead of the clock."""
         written = self._written(now)
         moment = now if written is None else max(now, written + _MICROSECOND)
-        text = moment.astimezone(UTC).isoformat(timespec="microseconds")
-        return text.replace("+00:00", "Z")
+        return buckets.in_utc(moment, "microseconds")
 
     def _written(self, now: datetime) -> datetime | None:
         """Its version; None without one, or where it lies ahead of the clock."""
@@ -169,13 +166,10 @@ class Hour:
 
     def get_or_new(self, start: int, size: int = 1) -> Bucket:
         """The same, or an empty one: complete if it lies under a complete rollup."""
-        return self._buckets.get((size, start)) or Bucket(
-            start,
-            size,
-            self.zero,
-            names=self._names,
-            complete=self._lies_under_complete(start, size),
-        )
+        if bucket := self.get(start, size):
+            return bucket
+        complete = self._lies_under_complete(start, size)
+        return Bucket(start, size, self.zero, complete, names=self._names)
 
     def _lies_under_complete(self, start: int, size: int) -> bool:
         rollups = (self.get(buckets.floor(start, s), s) for s in buckets.ROLLUP_SIZES if s > size)

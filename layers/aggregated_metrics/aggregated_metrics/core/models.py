@@ -66,26 +66,19 @@ class Model:
         self.times = declaration.time
         self.identifier = declaration.identifier
         self.listing = declaration.index
-        self.breakdowns: Mapping[str, tuple[str, ...]] = {
-            name: ids
-            for name, ids in declaration.breakdowns.items()
-            if breakdowns is None or name in breakdowns
-        }
+        declared = declaration.breakdowns
+        on = declared if breakdowns is None else breakdowns
+        self.breakdowns = {name: ids for name, ids in declared.items() if name in on}
         self._by_update = self.listing is not None and self.listing.by == UPDATED
         self._splits = next(iter(declaration.split.values()), {})
         self.plain_types = (self.record_type, *self._splits.values())
         self._reads, self._measure, self.extra = rows.NAMED.get(self.name) or rows.declared(
             declaration.measures
         )
-        self._places = (
-            self.account,
-            *declaration.split,
-            *max(self.breakdowns.values(), key=len, default=()),
-        )
-        self._needed = (
-            *(() if self.listing is None else (self.listing.by,)),
-            *declaration.required,
-        )
+        ids = max(self.breakdowns.values(), key=len, default=())
+        self._places = (self.account, *declaration.split, *ids)
+        listed_by = () if self.listing is None else (self.listing.by,)
+        self._needed = (*listed_by, *declaration.required)
         self._place = lru_cache(maxsize=4096)(self._find_place)
         self.series = lru_cache(maxsize=4096)(self._series_of)
 

@@ -8,7 +8,7 @@ merges them without holding one of them whole.
 import json
 import zlib
 from collections import defaultdict
-from collections.abc import Container, ItemsView, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, KeysView, Mapping
 from hashlib import blake2s
 from typing import Any, NamedTuple
 
@@ -57,8 +57,6 @@ def _hash(text: str) -> int:
 class Totals:
     """Totals by hour and minute, of any number of accounts."""
 
-    __slots__ = ("_hours", "_size")
-
     def __init__(self) -> None:
         self._hours: dict[HourId, dict[int, MinuteTotal]] = {}
         self._size = 0
@@ -94,13 +92,9 @@ class Totals:
         """Those of an hour's minutes that have rows."""
         return self._hours.get(hour, {})
 
-    def hours(self) -> set[HourId]:
+    def hours(self) -> KeysView[HourId]:
         """Every hour with a row."""
-        return set(self._hours)
-
-    def items(self) -> ItemsView[HourId, Mapping[int, MinuteTotal]]:
-        """Every hour with a row, and the totals of its minutes."""
-        return self._hours.items()
+        return self._hours.keys()
 
     def take(self, hours: Iterable[HourId]) -> "Totals":
         """Remove hours; returns what they had."""
@@ -140,10 +134,11 @@ def pack(totals: Totals, model: str, partitions: int) -> list[bytes]:
     of each minute; `unindexed` is left out where it is zero.
     """
     blocks = [defaultdict[GroupKey, list[Any]](list) for _ in range(partitions)]
-    for ((account_id, *names), start), totals_of in totals.items():
+    for hour in totals.hours():
+        (account_id, *names), start = hour
         minutes = [
             [minute, total.fingerprint, total.indexed, *([total.unindexed] * any(total.unindexed))]
-            for minute, total in totals_of.items()
+            for minute, total in totals.hour(hour).items()
         ]
         block = blocks[partition_of(account_id, start, partitions)]
         block[GroupKey(model, account_id, start)].append([*names, minutes])

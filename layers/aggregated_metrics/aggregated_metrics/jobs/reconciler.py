@@ -84,8 +84,7 @@ class Reconciler:
         if failed := check.findings.failed:
             raise RunError(
                 f"{len(failed)} accounts and models, or lost batches, could not be checked, the "
-                "others were: "
-                f"{'; '.join(failed[:_LOGGED])}"
+                f"others were: {'; '.join(failed[:_LOGGED])}"
             )
         return check.findings.as_result()
 
@@ -97,8 +96,8 @@ class Reconciler:
         check.checks = {each.hour: each for each in filter(is_counted, self._pending.open_checks())}
         known, yesterday = check.checks.values(), self._now() - _DAY_SECONDS
         first = {each.hour for each in known if each.reason == NOT_REACHED}
-        off = [each for each in known if each.reason == REPAIRS_OFF and not check.repair]
-        waiting = {each.hour for each in off if each.at > yesterday}
+        off = [each for each in known if each.reason == REPAIRS_OFF and each.at > yesterday]
+        waiting = set() if check.repair else {each.hour for each in off}
         todo = [hour for hour in check.entries if hour not in waiting]
         todo.sort(key=lambda hour: hour not in first)
         self._recount.check(self._wanted(todo), check)
@@ -232,11 +231,7 @@ class Reconciler:
 def _asked(event: Any) -> tuple[str, Mapping[str, Any], bool]:
     """What an event asks for, its fields, and whether drift is to be repaired."""
     kind, asked = "hourly", event
-    if (
-        isinstance(event, Mapping)
-        and len(event) == 1
-        and not {"range", *_RECORDS}.isdisjoint(event)
-    ):
+    if isinstance(event, Mapping) and len(event) == 1 and {"range", *_RECORDS}.issuperset(event):
         ((kind, asked),) = event.items()
     if not isinstance(asked, Mapping):
         raise EventError(f"{kind} is {asked!r}, not a JSON object: {_SHAPES}")

@@ -150,8 +150,8 @@ bench: .venv/.synced ## measure everything (half an hour): QUICK=1 JSON=PATH ONL
 # --------------------------------------------------------------------------------------------------
 # The stack
 # --------------------------------------------------------------------------------------------------
-demo: sync ## the whole path on this machine; KEEP=1 leaves the stack up: ROWS=500 SEED=1
-	@KEEP=$(KEEP) ROWS=$(ROWS) SEED=$(SEED) $(BIN)/python -m demo
+demo: sync ## the whole path on this machine; KEEP=1 leaves the stack up: ROWS=500 SEED=1 MODELS=models.toml
+	@KEEP=$(KEEP) MODELS=$(MODELS) ROWS=$(ROWS) SEED=$(SEED) $(BIN)/python -m demo
 
 invoke: sync ## the test events in containers (Docker), on the stack that KEEP=1 left up: EVENT=
 	@$(BIN)/python -m testbench.emulated.containers

@@ -42,7 +42,7 @@ def prepare(options: Namespace) -> None:
     if options.outputs is not None:
         options.region = options.region or outputs_of(options.outputs)[1]
     options.before = samconfig.overrides(options.config, options.env)
-    options.document = _declarations(options.models, options.before)
+    options.document = declarations(options.models, options.before)
 
 
 def run(options: Namespace, deployment: Deployment, output: Output) -> int:
@@ -82,8 +82,8 @@ def _find(options: Namespace, deployment: Deployment) -> Application:
     return inspect(aws, api_id, connect, options.document)
 
 
-def _declarations(models: Path | None, before: Mapping[str, str]) -> Document:
-    """The file's; without one those that were attached before stay."""
+def declarations(models: Path | None, before: Mapping[str, str]) -> Document:
+    """The file's; without one those that were attached before stay. Raises as `prepare`."""
     if models is None:
         return Document.of_variable(before.get("Models", ""))
     try:

@@ -20,6 +20,7 @@ from testbench.fakes.appsync import FakeAppSync
 from testbench.fakes.endpoint import Answer
 from testbench.fakes.signatures import Request
 from testbench.streams import FIRST_SEQUENCE_NUMBER, Stream
+from testbench.traffic import text
 from tests.truth import seams
 
 HOURS = 730
@@ -82,11 +83,9 @@ class Hour:
     def _record(self, number: int, at: float, account: int) -> Any:
         row = workloads.score_result(number)
         created = _START + timedelta(seconds=at)
-        text = created.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        times = {"createdAt": text, "updatedAt": text}
-        return self._stream.insert(
-            row | times | {"accountId": f"account-{account}"}, created=created
-        )
+        own = {"accountId": f"account-{account}"}
+        own |= dict.fromkeys(("createdAt", "updatedAt"), text(created))
+        return self._stream.insert(row | own, created=created)
 
     def _invoke(self, at: float, call: seams.Call) -> None:
         self.now = _START + timedelta(seconds=at)

@@ -15,6 +15,7 @@ from testbench.fakes.appsync import FakeAppSync
 from testbench.fakes.endpoint import Answer
 from testbench.fakes.signatures import Request
 from testbench.streams import Stream
+from testbench.traffic import text
 from tests.truth import seams
 
 BAR = 2.05
@@ -112,7 +113,7 @@ def _uncounted(days: int, each: int) -> tuple[History, int]:
         for number in range(each):
             at = NOW - timedelta(days=day, hours=2, minutes=7 * number)
             later = min(NOW, at + timedelta(hours=day % 40))
-            times = {"createdAt": _text(at), "updatedAt": _text(later)}
+            times = {"createdAt": text(at), "updatedAt": text(later)}
             for model in _MODELS:
                 row = rows.MAKERS[model](f"{model}-{day}-{number}", **times)
                 history.api.put(model, row)
@@ -126,16 +127,14 @@ def old_hours() -> float:
     made = []
     for day in range(_DAYS, 0, -1):
         for number in range(_A_DAY):
-            at = _text(NOW - timedelta(days=day) + timedelta(minutes=number))
+            at = text(NOW - timedelta(days=day) + timedelta(minutes=number))
             made.append(rows.task(f"t-{day}-{number}", createdAt=at, updatedAt=at))
     history.api.put("Task", *made)
     for part in batched(made, 100):
         records = [stream.insert(row, created=history.now) for row in part]
         history.invoke(seams.aggregate(records, "shardId-1"))
     _rest(history)
-    changed = [
-        row | {"status": "FAILED", "updatedAt": _text(history.now)} for row in made[::_A_DAY]
-    ]
+    changed = [row | {"status": "FAILED", "updatedAt": text(history.now)} for row in made[::_A_DAY]]
     history.api.put("Task", *changed)
     pairs = zip(made[::_A_DAY], changed, strict=True)
     records = [stream.modify(old, new, created=history.now) for old, new in pairs]
@@ -161,7 +160,3 @@ def _rest(history: History) -> None:
         if not seams.entries(history.ports.table.items.values()):
             return
     raise AssertionError("hours are left to be checked")
-
-
-def _text(at: datetime) -> str:
-    return at.strftime("%Y-%m-%dT%H:%M:%S.000Z")

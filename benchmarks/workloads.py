@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from testbench.streams import FIRST_SEQUENCE_NUMBER, Stream
+from testbench.traffic import text
 from tests.truth import seams
 
 type Row = dict[str, Any]
@@ -24,7 +25,7 @@ _EXPLANATION = (
 def score_result(number: int, *, scores: int = 1) -> Row:
     """A ScoreResult with its explanation and its costs; of so many scores in turn, five a card."""
     score, kind = number % scores, _KINDS[number % 3]
-    created = _time(number)
+    created = text(FIRST + timedelta(milliseconds=number))
     row = {
         "id": _uuid(number),
         "accountId": ACCOUNT,
@@ -72,11 +73,6 @@ def received(records: list[Any]) -> seams.Call:
     """As a process sees it that has parsed it: no two records share an object."""
     function, event = seams.aggregate(records, "shardId-00000001795000000000-a1b2c3d4")
     return function, json.loads(json.dumps(event))
-
-
-def _time(number: int) -> str:
-    moment = FIRST + timedelta(milliseconds=number)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _uuid(number: int) -> str:

@@ -1,6 +1,6 @@
 """`make demo`: writes to the tables, waits for the counts, and proves them right.
 
-ROWS and SEED say how much and which traffic; KEEP=1 leaves the stack up afterwards.
+ROWS and SEED say how much and which traffic, MODELS which models besides; KEEP=1 leaves it up.
 """
 
 import os
@@ -8,24 +8,33 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from math import inf
+from pathlib import Path
 from typing import Any, NoReturn
 
+from aggregated_metrics import summarize
+from aggregated_metrics.core.declarations import Document
+from aggregated_metrics.core.errors import SettingsError
+from aggregated_metrics.core.models import BUILT_IN
 from botocore.credentials import Credentials
 from rich.console import Console
 from rich.status import Status
 
+from aggregated_metrics_cli.attach import declarations
+from aggregated_metrics_cli.errors import CommandError
 from aggregated_metrics_cli.exit_codes import DONE
 from aggregated_metrics_cli.overview import collect
 from aggregated_metrics_cli.overview_tables import overview
 from aggregated_metrics_cli.page import render
 from demo import report
 from demo.report import show_line
-from testbench.emulated import check, corruption
+from testbench.emulated import check, corruption, own_models
 from testbench.emulated.check import Buckets
 from testbench.emulated.functions import StreamLog, command, persistently
 from testbench.emulated.stack import (
@@ -69,6 +78,7 @@ class Demo:
 
     Attributes:
         end: the traffic's last minute.
+        declared, models: one's own models, and the file that declares them.
         step: what is being done, for a message when it fails.
         keys: a person's who may read and repair.
         clock: seconds that only grow.
@@ -81,6 +91,8 @@ class Demo:
     rows: int
     seed: int
     end: datetime
+    declared: Document = field(default_factory=Document)
+    models: Path = Path()
     step: str = "the start of the stack"
     keys: Credentials = ROOT_CREDENTIALS
     clock: Callable[[], float] = time.monotonic
@@ -99,18 +111,28 @@ class Demo:
     def run(self) -> bool:
         """All steps after the start of the stack; returns whether everything was right."""
         over = self.hour + timedelta(minutes=15 + _MINUTES)
-        halves = (
-            traffic(self.rows // 2, self.seed, over, minutes=_MINUTES, name="over"),
-            traffic(self.rows - self.rows // 2, self.seed, self.end, minutes=_MINUTES),
-        )
+        half, seed = self.rows // 2, self.seed
+        make = partial(traffic, minutes=_MINUTES, own=self.declared.models)
+        halves = make(half, seed, over, name="over"), make(self.rows - half, seed, self.end)
+        if self.declared.models:
+            self._attach()
         self._write(halves)
         self.keys = self.stack.person("you", "ReadOnlyPolicy", "RepairPolicy")
         good, buckets = self._compare()
+        good = self._own(halves) and good
         good = self._quarantine(halves[0].uncountable | halves[1].uncountable) and good
         good = self._corrupt_and_repair(buckets) and good
         good = self._compare()[0] and good
         self._show()
         return good
+
+    def _attach(self) -> None:
+        """Have the application know the declared models, and the stack count them."""
+        with self.timed("adding your models to the application, and attaching them") as took:
+            own_models.extend(self.stack, self.declared, self.stack.folder)
+            own_models.attach(self.stack, self.declared, self.models, self.stack.folder)
+        names = ", ".join(model.name for model in self.declared.models)
+        self._say(f"{names}: added to the application, attached and deployed", took)
 
     def _write(self, halves: tuple[Traffic, ...]) -> None:
         changes = sum(len(each.writes) for each in halves)
@@ -131,6 +153,18 @@ class Demo:
             verdict, buckets = check.judge(self.stack, client, GRACE)
         report.show_verdict(self.console, verdict, took())
         return verdict.is_good, buckets
+
+    def _own(self, halves: Iterable[Traffic]) -> bool:
+        """Compare the counts of the declared models with their rows."""
+        written = Counter(write.model for half in halves for write in half.writes)
+        client, span, good = check.api_client(self.stack, self.keys), (self.hour, self.end), True
+        for model in self.declared.models:
+            found = (summarize(client, account, *span, model.recordType) for account in ACCOUNTS)
+            counted, rows = sum(each.measures.count for each in found), written[model.name]
+            text = f"{model.name}: {counted} {model.recordType} are counted, of {rows} rows"
+            show_line(self.console, text, good=counted == rows)
+            good = good and counted == rows
+        return good
 
     def _quarantine(self, uncountable: set[tuple[str, str]]) -> bool:
         messages = check.quarantined(self.stack)
@@ -179,7 +213,9 @@ class Demo:
         """What a dashboard would show of one account, here and as a page that stays."""
         with self.timed("reading as a dashboard does"):
             client = check.api_client(self.stack, self.keys)
-            found = persistently(lambda: collect(client, ACCOUNT, self.hour, self.end, step=_STEP))
+            models = BUILT_IN.declaring(self.declared)
+            read = partial(collect, client, ACCOUNT, self.hour, self.end, models=models, step=_STEP)
+            found = persistently(read)
         for part in overview(found):
             self.console.print(part)
         PAGE.write_text(render(found, APP_STACK), "utf-8")
@@ -220,10 +256,17 @@ def main() -> int:
     if rows < _FEWEST_ROWS:
         console.print(f"ROWS={rows} is too few for a demonstration: at least {_FEWEST_ROWS}")
         return 2
+    models = Path(os.environ.get("MODELS") or "")
+    try:
+        declared = declarations(models if models.name else None, {})
+        BUILT_IN.declaring(declared)
+    except (CommandError, SettingsError) as error:
+        console.print(str(error), markup=False, soft_wrap=True)
+        return 2
     status = console.status("")
     stack = EmulatedStack(parameters=PARAMETERS, on_step=lambda step: _starting(console, step))
     end = datetime.now(UTC).replace(second=0, microsecond=0)
-    demo = Demo(console, stack, status, rows, seed, end)
+    demo = Demo(console, stack, status, rows, seed, end, declared, models)
     try:
         return _run(demo)
     except KeyboardInterrupt:

@@ -6,10 +6,15 @@ belong to, some rows are deleted. Some rows are delivered days late, and some ca
 
 import json
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import product
 from typing import Any, NamedTuple
 
+from aggregated_metrics.core.declarations import Declaration
+
+from testbench import own_models
 from testbench.rows import MAKERS
 
 type Row = dict[str, Any]
@@ -57,13 +62,28 @@ class Traffic:
     uncountable: set[tuple[str, str]] = field(default_factory=set)
 
 
-def traffic(rows: int, seed: int, end: datetime, *, minutes: int, name: str = "row") -> Traffic:
-    """The lives of so many rows in the minutes before `end`, which is a whole minute."""
+def traffic(
+    rows: int,
+    seed: int,
+    end: datetime,
+    *,
+    minutes: int,
+    name: str = "row",
+    own: Iterable[Declaration] = (),
+) -> Traffic:
+    """The lives of so many rows in the minutes before `end`, which is a whole minute.
+
+    Of each of one's `own` models a tenth as many come in addition, once written and never changed.
+    """
     draw = random.Random(f"{seed}/{name}")
     made = Traffic(end)
     for number, model in enumerate(draw.choices([*_MODELS], [*_MODELS.values()], k=rows)):
         at = end - draw.random() * minutes * _MINUTE
         _live(draw, made, model, f"{name}-{number:05}", at)
+    for declared, number in product(own, range(rows // 10)):
+        at, account = end - draw.random() * minutes * _MINUTE, draw.choices(ACCOUNTS, (5, 3, 2))[0]
+        row = own_models.row(declared, draw, at, account, f"{name}-{number:05}")
+        made.writes.append(Write(at, declared.name, f"{name}-{number:05}", row, is_new=True))
     made.writes.sort(key=lambda write: write.at)
     return made
 

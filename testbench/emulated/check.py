@@ -15,7 +15,7 @@ from botocore.credentials import Credentials
 
 from testbench import oracle
 from testbench.emulated.functions import invoke, persistently
-from testbench.emulated.stack import REGION, EmulatedStack, StepError
+from testbench.emulated.stack import REGION, SOURCE_MODELS, EmulatedStack, StepError
 from testbench.traffic import ACCOUNTS
 
 _FIRST = datetime(2026, 1, 1, tzinfo=UTC)
@@ -121,7 +121,8 @@ def judge(stack: EmulatedStack, client: AppSyncClient, grace: timedelta) -> tupl
         grace: how long after its end a bucket is complete.
     """
     swept = sweep(stack)
-    buckets = stored(client, ACCOUNTS)
+    found = stored(client, ACCOUNTS)  # of one's own models, too
+    buckets = {key: each for key, each in found.items() if oracle.model_of(key[1]) in SOURCE_MODELS}
     expected, verdict, now = counted(stack), Verdict(), datetime.now(UTC)
     for key in sorted(expected.keys() | buckets.keys()):
         verdict.compared += 1

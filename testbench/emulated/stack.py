@@ -153,6 +153,17 @@ class EmulatedStack:
         """Model → name of its table."""
         return {model: self.backend[f"{model}TableName"] for model in SOURCE_MODELS}
 
+    def table(self, model: str) -> str:
+        """The name of a model's table, in Amplify's form: of one that was added, too."""
+        return f"{model}{self.backend['ItemTableName'].removeprefix('Item')}"
+
+    def physical_id(self, stack: str, name: str) -> str:
+        """The id of a stack's resource, by its name in the template."""
+        found = self.client("cloudformation").describe_stack_resource(
+            StackName=stack, LogicalResourceId=name
+        )
+        return str(found["StackResourceDetail"]["PhysicalResourceId"])
+
     # Who asks ------------------------------------------------------------------------------------
 
     def client(self, service: str, credentials: Credentials = ROOT_CREDENTIALS) -> Any:

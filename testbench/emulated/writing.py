@@ -10,12 +10,12 @@ from testbench.traffic import Traffic
 
 def write(stack: EmulatedStack, traffic: Traffic) -> int:
     """Write everything in its order; returns how many changes the streams carry."""
-    dynamodb, tables = stack.client("dynamodb"), stack.tables
+    dynamodb = stack.client("dynamodb")
     for each in traffic.writes:
         if each.is_new:
-            dynamodb.put_item(TableName=tables[each.model], Item=image(each.row or {}))
+            dynamodb.put_item(TableName=stack.table(each.model), Item=image(each.row or {}))
         else:
-            update(dynamodb, tables[each.model], {"id": each.id}, each.row)
+            update(dynamodb, stack.table(each.model), {"id": each.id}, each.row)
     return len(traffic.writes)
 
 

@@ -12,7 +12,8 @@ from playwright.sync_api import Browser, Page
 
 from aggregated_metrics_cli.overview import collect
 from aggregated_metrics_cli.page import render
-from testbench.counted import FakeClient, busy_day, keep_up
+from testbench.counted import FakeClient, keep_up
+from tests.busy_day import busy_day
 
 type Scheme = Literal["light", "dark"]
 

@@ -11,10 +11,11 @@ import pytest
 from aggregated_metrics import summarize
 from playwright.sync_api import Browser, Page
 
-from testbench.counted import SCORECARDS, FakeClient, busy_day, keep_up
+from testbench.counted import FakeClient, keep_up
 from testbench.fakes.endpoint import Answer
 from testbench.fakes.serving import Server, serving
 from testbench.fakes.signatures import Request
+from tests.busy_day import SCORECARDS, busy_day
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(

@@ -57,26 +57,6 @@ class Bench:
         """A sweep besides those of the schedule; gives its result."""
         return persistently(lambda: invoke(self.stack, "BucketSweeperFunction", {}))
 
-    def table(self, name: str, *attributes: str, **more: Any) -> str:
-        """A new table with the key `id`, and a stream; gives the stream's ARN.
-
-        Args:
-            name: the table's name.
-            attributes: of the keys of its indexes.
-            more: what else CreateTable is asked for.
-        """
-        made = self.dynamodb.create_table(
-            TableName=name,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[
-                {"AttributeName": each, "AttributeType": "S"} for each in ("id", *attributes)
-            ],
-            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-            StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
-            **more,
-        )
-        return str(made["TableDescription"]["LatestStreamArn"])
-
     def put(self, model: str, row: dict[str, Any]) -> None:
         """Write a new row."""
         self.dynamodb.put_item(TableName=self.stack.tables[model], Item=image(row))
@@ -132,11 +112,6 @@ class Bench:
         described = self.stack.client("cloudformation").describe_stack_resources(StackName=stack)
         found: list[dict[str, Any]] = described["StackResources"]
         return found
-
-    def physical_id(self, stack: str, name: str) -> str:
-        """The id of a resource, by its name in the template."""
-        ids = {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in self.resources(stack)}
-        return str(ids[name])
 
     @contextmanager
     def without(self, function: str, permission: str) -> Iterator[None]:

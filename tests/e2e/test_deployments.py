@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from amplify_api.models import read_models
 
 from testbench import rows
 from testbench.emulated.functions import StreamLog, wait
-from testbench.emulated.stack import APP_STACK, BUILDS, REGION, SOURCE_MODELS, TOOLS
+from testbench.emulated.own_models import create_table
+from testbench.emulated.stack import APP_STACK, BUILDS, REGION, SCHEMA, SOURCE_MODELS, TOOLS
 from testbench.streams import image
 from testbench.templates import ROOT, resources
 from testbench.traffic import Traffic
@@ -25,6 +27,7 @@ UNDERWAY = 20
 """So many records are on their way while a deployment is."""
 SECOND = "aggregated-metrics-second"
 TABLE = "Task-second"
+MODELS = read_models(SCHEMA.read_text())
 OTHERS = ("Item-second", "Evaluation-second", "Procedure-second")
 HASH = re.compile("[0-9a-f]{10}$")
 """What SAM puts behind the name of a layer."""
@@ -85,7 +88,7 @@ def test_the_readmes_commands_build_and_deploy(bench: Bench, tmp_path: Path) -> 
 def second(bench: Bench) -> dict[str, str]:
     """The outputs of a second stack on the same API, over tables of its own: the first goes on."""
     stack = bench.stack
-    streams = map(bench.table, (TABLE, *OTHERS[:2]))
+    streams = (create_table(stack, name, MODELS) for name in (TABLE, *OTHERS[:2]))
     return stack.deploy(SECOND, stack.app_parameters() | stack.attached(*streams))
 
 
@@ -106,7 +109,7 @@ def test_adding_and_removing_a_table_leaves_the_other_mappings(
     stack, before = bench.stack, mappings(bench, second)
     assert before.keys() == {TABLE, *OTHERS[:2]}
     streams = {name: arn for name, (_, arn) in before.items() if name != OTHERS[0]}
-    now = {OTHERS[2]: bench.table(OTHERS[2])} | streams
+    now = {OTHERS[2]: create_table(stack, OTHERS[2], MODELS)} | streams
     attached = stack.app_parameters() | stack.attached(*now.values())
     assert stack.deploy(SECOND, attached) == second
     after = mappings(bench, second)

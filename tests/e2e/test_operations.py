@@ -49,7 +49,7 @@ def test_a_backfill_counts_whole_tables_and_a_deep_verify_only_says_what_is_wron
 ) -> None:
     """The deep verify is asked as its schedule asks; rows of other tests are counted, too."""
     account = bench.corrupted()
-    timer = bench.physical_id(APP_STACK, "BackfillStateMachineDeepVerify")
+    timer = bench.stack.physical_id(APP_STACK, "BackfillStateMachineDeepVerify")
     schedule = bench.stack.client("scheduler").get_schedule(Name=timer)
     assert schedule["State"] == "DISABLED"
     report = json.loads(executed(bench, schedule["Target"]["Input"])["output"])

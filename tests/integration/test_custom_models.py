@@ -15,9 +15,9 @@ from aggregated_metrics.core.errors import ArgumentError
 
 from testbench import oracle
 from testbench.fakes import models
-from testbench.reviews import SDL, document, review
 from testbench.world import World
 from tests.conftest import NOW
+from tests.reviews import SDL, document, review
 
 TENANT, MINUTE = "tenant-1", "2026-11-22T10:05:00Z"
 type Declared = Callable[..., World]

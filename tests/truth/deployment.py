@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
-from testbench import local, oracle, reviews
+from testbench import local, oracle
 from testbench.fakes import aws, models, transport
 from testbench.fakes.appsync import FakeAppSync
 from testbench.fakes.faults import Faults
+from tests import reviews
 from tests.truth import seams, worker
 from tests.truth.plans import RATES, Plan
 from tests.truth.row_histories import MODELS

@@ -9,11 +9,12 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from testbench import oracle, reviews, rows
+from testbench import oracle, rows
+from tests import reviews
 
 ACCOUNTS = ("acct-a", "acct-b", "acct-c")
 MODELS = ("Item", "ScoreResult", "Task", "Evaluation", "FeedbackItem", "Review")
-"""Review is declared: this project has never heard of it (testbench.reviews)."""
+"""Review is declared: this project has never heard of it (tests.reviews)."""
 SPAN = timedelta(hours=20)
 _TOO_FAR = (20.0, 30.0)
 """So many days ahead no row can be counted; no run lasts so long that its time comes."""

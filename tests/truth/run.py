@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from aggregated_metrics_cli.model_file import as_variable
-from testbench import reviews
+from tests import reviews
 from tests.truth import corruption, repairing, seams
 from tests.truth.deliveries import Cursor
 from tests.truth.deployment import FakeDeployment, Worker

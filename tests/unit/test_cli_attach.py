@@ -27,9 +27,9 @@ from aggregated_metrics_cli.diagnostics import DEEPEST
 from aggregated_metrics_cli.errors import CommandError
 from aggregated_metrics_cli.main import main
 from aggregated_metrics_cli.model_file import as_variable
-from testbench import reviews
 from testbench.fakes.models import SCHEMA_PATH
 from testbench.templates import template
+from tests import reviews
 
 API, SCHEMA = "abcdefgh", SCHEMA_PATH.read_text() + reviews.SDL
 MODELS = ("Item", "ScoreResult", "Task", "Evaluation", "AggregatedMetrics", "Review")
@@ -309,7 +309,7 @@ def test_attach_fills_in_what_the_schema_knows(account: Account) -> None:
     """Whatever the file says of it."""
     account.schema = SCHEMA.replace(
         "state: String", "state: String!\n  rating: Float!\n  seen: Boolean", 1
-    ).replace("  createdAt: AWSDateTime\n  updatedAt", "  createdAt: AWSDateTime!\n  updatedAt")
+    ).replace("createdAt: AWSDateTime updatedAt", "createdAt: AWSDateTime! updatedAt", 1)
     measures = {
         "cost": {"dollars": "rating"},
         "errorCount": {"equals": {"state": "BROKEN", "seen": "true"}},

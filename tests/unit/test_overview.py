@@ -18,7 +18,8 @@ from aggregated_metrics_cli.overview import Counted, Overview, added, collect, l
 from aggregated_metrics_cli.overview_tables import overview
 from aggregated_metrics_cli.page import render
 from testbench import oracle
-from testbench.counted import FakeClient, busy_day, keep_up, measured, minute, store, streams_record
+from testbench.counted import FakeClient, keep_up, measured, minute, store, streams_record
+from tests.busy_day import busy_day
 
 START = datetime(2026, 11, 22, tzinfo=UTC)
 NOW = datetime(2026, 11, 22, 17, 6, 40, tzinfo=UTC)

@@ -109,7 +109,7 @@ security: .tools/checkov/.synced ## checkov over the templates; .checkov.yaml ha
 
 test: e2e unit browser reader-js ## every test but e2e-thorough
 
-unit: .venv/.synced ## every test that needs neither stack nor browser, the truth test with few rows too
+unit: .venv/.synced .tools/sam/.synced ## every test that needs neither stack nor browser, the truth test with few rows too
 	$(BIN)/pytest -n 2 --dist worksteal --ignore tests/e2e --ignore tests/browser
 
 readers: $(UV) ## a reader's program with its own dependencies alone: PYTHON=python3.12 or later

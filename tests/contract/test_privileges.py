@@ -45,7 +45,7 @@ def fields_in(parts: Iterable[dict[str, Any]]) -> set[str]:
     prefix = "${GraphQLApiArn}/types/"
     fields: set[str] = set()
     for part in parts:
-        if part.get("Action") != "appsync:GraphQL":
+        if "appsync:GraphQL" not in actions_of([part]):
             continue
         if part["Resource"] == LISTINGS:
             fields |= {f"Query/fields/{m.listing.query}" for m in BUILT_IN if m.listing}

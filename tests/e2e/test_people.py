@@ -6,15 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aggregated_metrics.core.errors import AuthorizationError
-from aggregated_metrics.model import AggregatedMetrics
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from aggregated_metrics_cli.exit_codes import DONE, FAILED
-from testbench.emulated import check
 from testbench.emulated.functions import command
-from tests.e2e.bench import HOUR, RANGE, Bench
+from tests.e2e.bench import RANGE, Bench
 
 POLICIES = {
     "look": ("ReadOnlyPolicy",),
@@ -92,12 +89,3 @@ def test_who_attaches_may_attach(
     own = ("--endpoint", bench.stack.graphql_endpoint, "--config", str(tmp_path / "s.toml"))
     code, said = command(bench.stack, "attach", *asked, *own, who=people["attach"])
     assert code == DONE, said
-
-
-@pytest.mark.parametrize("who", POLICIES)
-def test_nobody_may_write_counts(bench: Bench, people: dict[str, Credentials], who: str) -> None:
-    client = check.api_client(bench.stack, people[who])
-    with pytest.raises(AuthorizationError):
-        AggregatedMetrics.create_or_update(
-            client, "acme", "items", HOUR, HOUR.replace(minute=1), 1, 6
-        )

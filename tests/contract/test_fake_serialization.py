@@ -51,15 +51,6 @@ def test_null_in_a_field_that_must_not_be_null_makes_its_row_null_and_no_other()
     assert [error["path"] for error in answer["errors"]] == [["page", "items", 1, "status"]]
 
 
-def test_a_time_that_cannot_be_serialized_where_it_must_not_be_null_makes_its_row_null() -> None:
-    row = rows.evaluation(createdAt="yesterday")
-    answer = _get("Evaluation", "id createdAt", row)
-    assert answer["data"] == {"row": None}
-    (error,) = answer["errors"]  # one for the field, not another one for its null
-    assert error["path"] == ["row", "createdAt"]
-    assert "Can't serialize value (/row/createdAt)" in error["message"]
-
-
 @pytest.mark.parametrize("number", [2**31, -(2**31) - 1, 0.5])
 def test_an_int_beyond_32_bits_is_null_and_named(number: float) -> None:
     answer = _get("Evaluation", "id totalItems", rows.evaluation(totalItems=number))

@@ -28,6 +28,12 @@ settings.load_profile("project")
 NOW = datetime(2026, 11, 22, 10, 6, 40, 123456, tzinfo=UTC)
 
 
+def over(world: World) -> None:
+    """Let the hour that a world begins in end, and all that may complete do so."""
+    world.clock.advance(3_600)
+    world.sweep()
+
+
 @pytest.fixture
 def clock() -> Clock:
     """A clock that stands at 2026-11-22T10:06:40Z."""

@@ -1,14 +1,13 @@
 """docs/counting.md names what is counted, and its model is the one of the schema."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 from aggregated_metrics.core.models import BUILT_IN
 
 from testbench.fakes.models import models, schema
+from testbench.templates import ROOT
 
-ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "counting.md").read_text()
 KINDS = {"String": "string", "Int": "integer", "AWSDateTime": "datetime", "AWSJSON": "json"}
 

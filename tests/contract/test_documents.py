@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from testbench.templates import template
+from testbench.templates import ROOT, template
 
-ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
 PACKAGE = ROOT / "layers" / "aggregated_metrics" / "aggregated_metrics"
 FOLDERS = "core|adapters|jobs|tests|testbench|docs|benchmarks|events|functions|backend|demo"

@@ -2,17 +2,15 @@
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from aggregated_metrics.adapters.observability import METRICS
 from aggregated_metrics.core import errors
 
 from testbench.privileges import actions_of, statements_of
-from testbench.templates import resources, template
+from testbench.templates import ROOT, resources, template
 from testbench.world import World
 
-ROOT = Path(__file__).parents[2]
 RUNBOOK = (ROOT / "docs" / "operations.md").read_text()
 MAPPING = {
     name

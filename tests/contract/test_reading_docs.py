@@ -4,7 +4,6 @@ import doctest
 import re
 import tomllib
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -15,8 +14,8 @@ from aggregated_metrics.core.series import Series
 
 from benchmarks import reading
 from testbench.counted import FakeClient, every, keep_up, measured, store
+from testbench.templates import ROOT
 
-ROOT = Path(__file__).parents[2]
 START = datetime(2026, 11, 22, tzinfo=UTC)
 READING = (ROOT / "docs" / "reading.md").read_text()
 

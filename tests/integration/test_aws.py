@@ -26,7 +26,7 @@ from testbench.fakes.scans import FakeBucket
 from testbench.hours import HOUR, TEN
 from testbench.streams import image, table_arn
 from testbench.world import Clock, World
-from tests.conftest import Aws
+from tests.conftest import Aws, over
 
 TABLE = "Item-abcdefghij-NONE"
 
@@ -78,8 +78,7 @@ def test_every_function_works_with_aws_own_requests(aws: Aws, world: World) -> N
     aws("sqs").send_message(QueueUrl=failed, MessageBody=json.dumps(note))
     world.lose()
     # 3. Completed, checked, repaired; the record is still uncountable.
-    world.clock.advance(3_600)
-    world.sweep()
+    over(world)
     assert world.check()["repaired"] > 0
     assert world.stored() == world.counted()
     result = world.invoke("reconciler", {"quarantine": {"repair": True}})

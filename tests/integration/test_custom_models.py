@@ -16,7 +16,7 @@ from aggregated_metrics.core.errors import ArgumentError
 from testbench import oracle
 from testbench.fakes import models
 from testbench.world import World
-from tests.conftest import NOW
+from tests.conftest import NOW, over
 from tests.reviews import SDL, document, review
 
 TENANT, MINUTE = "tenant-1", "2026-11-22T10:05:00Z"
@@ -51,11 +51,6 @@ def declared() -> Iterator[Declared]:
 
 def bucket(world: World, series: str, minute: str = MINUTE) -> dict[str, Any]:
     return world.bucket(f"{series}#{minute}#1", TENANT)
-
-
-def over(world: World) -> None:
-    world.clock.advance(3_600)
-    world.sweep()
 
 
 def test_rows_are_counted_updated_moved_and_removed(declared: Declared) -> None:

@@ -15,6 +15,7 @@ from testbench import rows
 from testbench.streams import Stream, window_event
 from testbench.templates import ROOT
 from testbench.world import World
+from tests.conftest import over
 
 EVENTS = sorted(ROOT.glob("events/**/*.json"))
 
@@ -75,8 +76,7 @@ def lose_rows(world: World) -> None:
     world.lose_batch([record])
     world.queue.send_message(json.dumps({"record": record, "reason": "no model was known"}))
     world.lose()
-    world.clock.advance(3_600)
-    world.sweep()
+    over(world)
 
 
 def repairs(world: World, event: Any) -> None:

@@ -13,15 +13,10 @@ from botocore.exceptions import ClientError
 
 from testbench.streams import Stream, window_event
 from testbench.world import START, World
+from tests.conftest import over
 
 RANGE = {"accountId": "acct-1", "start": "2026-11-22T00:00:00Z", "end": "2026-11-23T00:00:00Z"}
 DECLARED = json.dumps({"models": [{"name": "Account", "recordType": "accounts"}]})
-
-
-def over(world: World) -> None:
-    """Let the hour that the world begins in end, and all that may complete do so."""
-    world.clock.advance(3_600)
-    world.sweep()
 
 
 def insert_uncounted(world: World, model: str = "Item", *names: str, **changes: Any) -> None:

@@ -17,15 +17,10 @@ from testbench.fakes.endpoint import Answer
 from testbench.fakes.signatures import Request
 from testbench.fakes.transport import Exchange
 from testbench.world import SETTLE, START, World
+from tests.conftest import over
 
 TWELVE = HourId(Series("acct-1", "tasks"), buckets.to_minute(START.replace(minute=0)))
 MINUTE = "tasks#2026-11-22T12:10:00Z#1"
-
-
-def over(world: World) -> None:
-    """Let the hour that the world begins in end, and all that may complete do so."""
-    world.clock.advance(3_600)
-    world.sweep()
 
 
 def counted(*models: str, breakdowns: str = "", **environment: str) -> World:

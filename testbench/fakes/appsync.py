@@ -6,10 +6,8 @@ validated once, rows are completed once per version and selection, and keys are 
 
 import json
 import math
-import random
 import threading
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -33,7 +31,6 @@ class FakeAppSync:
     Args:
         clock: gives `createdAt` and `updatedAt` where a client sends none.
         monotonic: tells a row's age in seconds, for stale reads.
-        seed: of generated ids and request ids.
         equal_put_succeeds: AppSync's documented rule that a failed condition is a success if the
             stored item already equals the one to be written. The recordings have it off.
         signatures: who may call; None lets everybody.
@@ -49,7 +46,6 @@ class FakeAppSync:
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
-        seed: int = 0,
         equal_put_succeeds: bool = False,
         signatures: Signatures | None = None,
         longest: float = math.inf,
@@ -58,21 +54,14 @@ class FakeAppSync:
         self.monotonic = monotonic
         self._behaviour = Behaviour(monotonic, equal_put_succeeds)
         self._tables = {name: Table(model, self._behaviour) for name, model in models().items()}
-        ids = random.Random(seed)
-        self.resolvers = Operations(
-            self._tables.values(),
-            now=clock,
-            new_id=lambda: uuid.UUID(int=ids.getrandbits(128), version=4),
-        ).by_field
+        self.resolvers = Operations(self._tables.values(), now=clock).by_field
         self._lock = threading.Lock()
         self._signatures = signatures
 
     def execute(self, query: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Answer a document without a transport: the parsed response, `errors` included."""
         body = json.dumps({"query": query, "variables": variables or {}}).encode()
-        answer = self._answer_body(body, CALM)
-        response: dict[str, Any] = json.loads(answer.body)
-        return response
+        return dict(json.loads(self._answer_body(body, CALM).body))
 
     def rows(self, model: str) -> list[Attributes]:
         """All rows of a model as plain values, AWSJSON parsed, in the order of their keys."""

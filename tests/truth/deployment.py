@@ -88,7 +88,6 @@ class FakeDeployment:
             clock=self.clock.now,
             monotonic=self.clock.monotonic,
             equal_put_succeeds=True,
-            seed=seed,
             longest=_LONGEST,
         )
         self.faults = Faults(self.api, RATES, seed=seed)

@@ -1,9 +1,6 @@
 """The API's resolver: one Lambda data source that answers every field of Query and Mutation."""
 
-import json
 import os
-import sys
-import time
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -41,26 +38,10 @@ def lambda_handler(event: dict[str, Any], context: object) -> dict[str, Any]:  #
     Returns:
         `{"data": …}`, or `{"error": {"message": …, "type": … or None}}`.
     """
-    began = time.perf_counter()
-    error: dict[str, Any] | None = None
-    data: Any = None
     try:
         data = _operations().by_field[event["field"]](event["arguments"])
     except ResolverError as refusal:
-        error = {"message": refusal.message, "type": refusal.error_type}
+        return {"error": {"message": refusal.message, "type": refusal.error_type}}
     if isinstance(data, Page):
-        data = {"items": data.records, "nextToken": data.next}
-    _log(event["field"], began, error)
-    return {"error": error} if error else {"data": data}
-
-
-def _log(field: str, began: float, error: dict[str, Any] | None) -> None:
-    """Writes one line, never a record's contents."""
-    line = {
-        "level": "INFO",
-        "field": field,
-        "milliseconds": round((time.perf_counter() - began) * 1000, 1),
-        "error": error and error["type"],
-    }
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
+        return {"data": {"items": data.records, "nextToken": data.next}}
+    return {"data": data}

@@ -41,7 +41,7 @@ class Index(NamedTuple):
     @property
     def argument(self) -> str:
         """The query's argument for the sort key, such as `statusUpdatedAt`; empty for none."""
-        return _lower("".join(_upper(name) for name in self.sort_keys))
+        return _lower("".join(name[:1].upper() + name[1:] for name in self.sort_keys))
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,3 @@ def _indexes(model: str, types: dict[str, Fields]) -> Iterator[tuple[str, Index]
 
 def _lower(name: str) -> str:
     return name[:1].lower() + name[1:]
-
-
-def _upper(name: str) -> str:
-    return name[:1].upper() + name[1:]

@@ -25,7 +25,6 @@ class Operations[Record]:
     Args:
         tables: one for each model.
         now: gives `createdAt` and `updatedAt` where a client sends none.
-        new_id: gives `id` where a client sends none.
 
     Attributes:
         by_field: field → what answers it, from the field's arguments: a record or None, or a page
@@ -37,10 +36,8 @@ class Operations[Record]:
         tables: Iterable[Table[Record]],
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        new_id: Callable[[], object] = uuid.uuid4,
     ) -> None:
         self._now = now
-        self._new_id = new_id
         self.by_field: dict[str, Operation[Record]] = {}
         for table in tables:
             self._add(table)
@@ -61,7 +58,7 @@ class Operations[Record]:
         model, now = table.model, self._time()
         values = {"createdAt": now, "updatedAt": now} | arguments["input"]
         if model.key == ("id",) and values.get("id") is None:
-            values["id"] = str(self._new_id())
+            values["id"] = str(uuid.uuid4())
         _demand_composite_keys(model, values, "creating")
         # An index has no row without its partition key: a null there is left out, not stored.
         for index in model.indexes.values():

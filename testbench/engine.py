@@ -129,5 +129,4 @@ def walk_backfill(
     for following in plan["partitions"]:
         while following:
             following = step(reduce=following)["next"]  # noqa: PLW2901
-    report: dict[str, Any] = step(report={"run": asked["run"]})
-    return report
+    return dict(step(report={"run": asked["run"]}))

@@ -82,6 +82,4 @@ def counts(hour: Hour) -> dict[tuple[int, int], int]:
 
 def metadata(hour: Hour, minute: int = 0) -> dict[str, Any]:
     """A minute's metadata as it would be stored."""
-    text = bucket_of(hour, minute).metadata_text
-    found: dict[str, Any] = json.loads(text) if text else {}
-    return found
+    return dict(json.loads(bucket_of(hour, minute).metadata_text or "{}"))

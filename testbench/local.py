@@ -63,19 +63,13 @@ class LocalPorts:
         api: the API.
         rows: what the source tables hold; by default the API's rows.
         page: rows of a page when tables are scanned.
-        on_page: called before each of these pages.
     """
 
     def __init__(
-        self,
-        api: FakeAppSync,
-        *,
-        rows: scans.Rows | None = None,
-        page: int = 100,
-        on_page: Callable[[], None] = lambda: None,
+        self, api: FakeAppSync, *, rows: scans.Rows | None = None, page: int = 100
     ) -> None:
         self.api = api
-        self.table = FakeTables(rows or api, page=page, on_page=on_page)
+        self.table = FakeTables(rows or api, page)
         self.bucket, self.queue, self.failed_batches = FakeBucket(), MemoryQueue(), MemoryQueue()
         self.mappings = FakeMappings()
         self.session = Session(api.answer)
@@ -106,5 +100,4 @@ def is_about_streams(request: Request) -> bool:
 
 def is_query(request: Request) -> bool:
     """Whether a request to the API changes nothing."""
-    text: str = json.loads(request.body)["query"]
-    return text.startswith("query")
+    return str(json.loads(request.body)["query"]).startswith("query")

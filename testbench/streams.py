@@ -61,11 +61,7 @@ class Stream:
     """
 
     def __init__(
-        self,
-        model: str,
-        *,
-        first: int = FIRST_SEQUENCE_NUMBER,
-        view: str = "NEW_AND_OLD_IMAGES",
+        self, model: str, *, first: int = FIRST_SEQUENCE_NUMBER, view: str = "NEW_AND_OLD_IMAGES"
     ) -> None:
         self.arn = model if model.startswith("arn:") else stream_arn(model)
         self._next = first
@@ -118,10 +114,7 @@ def event(*records: Record) -> Event:
 
 
 def window_event(
-    *records: Record,
-    arn: str | None = None,
-    shard_id: str = SHARD_ID,
-    final: bool = False,
+    *records: Record, arn: str | None = None, shard_id: str = SHARD_ID, final: bool = False
 ) -> Event:
     """An event of a mapping with a tumbling window: only these name their shard.
 

@@ -23,10 +23,7 @@ _LOOP = "Fn::ForEach::"
 
 
 class _Loader(yaml.CSafeLoader):
-    """Reads short functions too: `!Sub text` as `{"!Sub": text}`.
-
-    What differs on the emulator is read as it is on AWS.
-    """
+    """Reads short functions too: `!Sub text` as `{"!Sub": text}`."""
 
 
 def _function(loader: yaml.CSafeLoader, tag: str, node: yaml.Node) -> Any:
@@ -36,7 +33,7 @@ def _function(loader: yaml.CSafeLoader, tag: str, node: yaml.Node) -> Any:
         case yaml.SequenceNode():
             parts = loader.construct_sequence(node, deep=True)
             if tag == "If" and parts[0] == "OnEmulator":
-                return parts[2]
+                return parts[2]  # what AWS gets
             return {f"!{tag}": parts}
         case _:
             raise TypeError(f"!{tag} of a mapping: teach this reader")

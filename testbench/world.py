@@ -8,7 +8,7 @@ after. What happens at a request to the API is `World.before` and `World.after`.
 
 import json
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -59,7 +59,7 @@ class World:
 
     Args:
         models: whose tables have a stream; by default every built-in one's.
-        breakdowns: the record types by scorecard or score that are switched on, or "all".
+        breakdowns: the record types by scorecard or score that are switched on, as BREAKDOWNS.
         environment: more variables of the functions.
         page: rows of a page when tables are scanned.
         now: when it begins.
@@ -81,7 +81,7 @@ class World:
         self,
         models: Iterable[str] = oracle.MODELS,
         *,
-        breakdowns: Collection[str] | str = (),
+        breakdowns: str = "",
         environment: Mapping[str, str] | None = None,
         page: int = 100,
         now: datetime = START,
@@ -95,7 +95,7 @@ class World:
             monotonic=self.clock.timestamp,
             signatures=Signatures(secrets) if http else None,
         )
-        self.ports = local.LocalPorts(self.api, page=page, on_page=lambda: self._happen("page"))
+        self.ports = local.LocalPorts(self.api, page=page)
         self.before: Callable[[Request], Answer | None] = lambda _: None
         self.after: Callable[[Request], object] = lambda _: None
         self.disturbance = CALM
@@ -103,15 +103,15 @@ class World:
         answer = partial(carry_out, self, log=self.log)
         self.session: Any = self._http() if http else local.Session(answer)
         self.table, self.queue = self.ports.table, self.ports.queue
+        self.table.on_page = lambda: self._happen("page")
         self.models = tuple(models)
         streams = [f"{model}/{local.LABEL}" for model in self.models]
         self.ports.mappings.enable(streams, now - timedelta(hours=1))
-        on = breakdowns if isinstance(breakdowns, str) else ",".join(breakdowns)
         self.environment = {
             **local.ENVIRONMENT,
             "STREAM_ARNS": ",".join(streams),
             "SETTLE_SECONDS": str(SETTLE),
-            "BREAKDOWNS": on,
+            "BREAKDOWNS": breakdowns,
             **(environment or {}),
         }
         self.aws = aws or self.ports.aws
@@ -195,11 +195,11 @@ class World:
         made = stream.expire if expired else stream.remove
         self.undelivered.append(made(old, created=self.clock.now))
 
-    def row(self, model: str, id: str) -> rows.Attributes:  # noqa: A002
+    def row(self, model: str, *key: str) -> rows.Attributes:
         """A row as it is now."""
-        found = self.api.row(model, id)
+        found = self.api.row(model, *key)
         if found is None:
-            raise KeyError(id)
+            raise KeyError(key)
         return found
 
     def stream(self, model: str) -> Stream:
@@ -311,10 +311,7 @@ class World:
 
     def bucket(self, key: str, account: str = rows.ACCOUNT) -> dict[str, Any]:
         """One stored bucket by its composite key."""
-        found = self.api.row("AggregatedMetrics", account, key)
-        if found is None:
-            raise KeyError(key)
-        return found
+        return self.row("AggregatedMetrics", account, key)
 
     def quarantined(self) -> list[dict[str, Any]]:
         """The messages in quarantine."""

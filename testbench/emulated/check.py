@@ -85,8 +85,8 @@ def sweep(stack: EmulatedStack) -> datetime:
 def source_rows(stack: EmulatedStack) -> Iterator[tuple[str, oracle.Row]]:
     """Model and row of everything in the source tables, read from DynamoDB."""
     scan = stack.client("dynamodb").get_paginator("scan")
-    for model, table in stack.tables.items():
-        for page in scan.paginate(TableName=table, ConsistentRead=True):
+    for model in SOURCE_MODELS:
+        for page in scan.paginate(TableName=stack.table(model), ConsistentRead=True):
             for item in page["Items"]:
                 yield model, {name: _deserialize(value) for name, value in item.items()}
 

@@ -1,7 +1,7 @@
 """The local stack: an emulator of AWS with both templates deployed to it, as one object.
 
     with EmulatedStack() as stack:
-        stack.client("dynamodb").put_item(TableName=stack.tables["Item"], …)
+        stack.client("dynamodb").put_item(TableName=stack.table("Item"), …)
 
 The templates are built by `sam build` and deployed by `sam deploy`, as they are for AWS; only
 AWS_ENDPOINT_URL points them at the emulator. Where MiniStack differs from AWS, and what is done
@@ -148,13 +148,8 @@ class EmulatedStack:
         """The API's URL."""
         return f"{self.endpoint}/v1/apis/{self.backend['GraphQLApiId']}/graphql"
 
-    @property
-    def tables(self) -> dict[str, str]:
-        """Model → name of its table."""
-        return {model: self.backend[f"{model}TableName"] for model in SOURCE_MODELS}
-
     def table(self, model: str) -> str:
-        """The name of a model's table, in Amplify's form: of one that was added, too."""
+        """The name of a model's table: of a model that was added, too."""
         return f"{model}{self.backend['ItemTableName'].removeprefix('Item')}"
 
     def physical_id(self, stack: str, name: str) -> str:
@@ -198,10 +193,7 @@ class EmulatedStack:
     # Deployments ---------------------------------------------------------------------------------
 
     def deploy(
-        self,
-        stack: str,
-        parameters: Mapping[str, str],
-        template: Path = BUILDS[APP_STACK],
+        self, stack: str, parameters: Mapping[str, str], template: Path = BUILDS[APP_STACK]
     ) -> dict[str, str]:
         """Deploy a built template as a new stack, or to the one that exists; gives its outputs."""
         self._sam(
@@ -363,8 +355,7 @@ def environment(*folders: Path) -> dict[str, str]:
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        return int(probe.getsockname()[1])
 
 
 def _stop_group(process: subprocess.Popen[bytes]) -> None:

@@ -21,12 +21,7 @@ _CONDITION = re.compile(
 )
 _ASSIGNED = re.compile(r"(#\w+) = (?:if_not_exists\(#\w+, (:\w+)\)|(:\w+))")
 _REMOVED = re.compile(r"REMOVE (#\w+)")
-_FAILED: Any = {
-    "Error": {
-        "Code": "ConditionalCheckFailedException",
-        "Message": "The conditional request failed",
-    }
-}
+_FAILED: Any = {"Error": {"Code": "ConditionalCheckFailedException"}}
 
 
 class ConditionalCheckFailedError(ClientError):
@@ -107,8 +102,7 @@ class MemoryTable(Client):
         return item
 
     def _id(self, key: Asked) -> str:
-        text: str = key[self._key]["S"]
-        return text
+        return str(key[self._key]["S"])
 
 
 def _holds(expression: str, item: Item, asked: Asked) -> bool:

@@ -37,23 +37,19 @@ class FakeTables(MemoryTable):
     Args:
         rows: what is in the source tables.
         page: how many rows a page has.
+
+    Attributes:
         on_page: called before each page is read.
+        read: the rows that were read.
     """
 
-    def __init__(
-        self,
-        rows: Rows,
-        *,
-        page: int = 100,
-        on_page: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, rows: Rows, page: int) -> None:
         super().__init__()
         self._rows = rows
         self._page = page
         self._sorted: dict[str, tuple[Any, list[tuple[bytes, str]]]] = {}
-        self.on_page = on_page
+        self.on_page: Callable[[], None] = lambda: None
         self.read = 0
-        self.scans = 0
 
     def describe_table(self, *, TableName: str) -> dict[str, Any]:
         number = len(self._rows.keys(TableName))
@@ -72,7 +68,6 @@ class FakeTables(MemoryTable):
         ExclusiveStartKey: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         self.on_page()
-        self.scans += 1
         after = _hash(ExclusiveStartKey["id"]["S"]) if ExclusiveStartKey else b""
         names = [ExpressionAttributeNames[name] for name in ProjectionExpression.split(", ")]
         places = self._places(TableName)

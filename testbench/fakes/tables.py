@@ -3,7 +3,8 @@
 import json
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NoReturn
 
 from amplify_api.errors import dynamodb_refusal
@@ -30,19 +31,15 @@ def attributes_of(model: Model, row: Mapping[str, Any]) -> Attributes:
     return found
 
 
+@dataclass(slots=True, eq=False)
 class Row:
     """One version of a row. Never changed once stored, so it can be read without a lock."""
 
-    __slots__ = ("attributes", "completed", "previous", "written")
-
-    def __init__(
-        self, attributes: Attributes, written: float = 0, previous: "Row | None" = None
-    ) -> None:
-        self.attributes = attributes
-        self.written = written
-        self.previous = previous
-        # What is answered, by selection: rows are read far more often than they are written.
-        self.completed: dict[Any, dict[str, Any]] = {}
+    attributes: Attributes
+    written: float = 0
+    previous: "Row | None" = None
+    # What is answered, by selection: rows are read far more often than they are written.
+    completed: dict[Any, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass
@@ -168,9 +165,6 @@ class Table:
         return _refuse("The conditional request failed", "ConditionalCheckFailedException")
 
     def _move(self, key: Key, old: Attributes | None, new: Attributes | None) -> None:
-        names = self.model.key_fields
-        if old and new and [old.get(name) for name in names] == [new.get(name) for name in names]:
-            return
         for index in self._indexes:
             before = _position(index, old) if old is not None else None
             after = _position(index, new) if new is not None else None
@@ -233,12 +227,9 @@ def _aged(page: Iterable[Row], index: Index, stale: Staleness) -> list[Row]:
 
     A row that has moved inside the index is left out: the replica has it elsewhere.
     """
-    shown = []
+    place, shown = partial(_position, index), []
     for row in page:
-        if not stale(row):
-            shown.append(row)
-        elif row.previous is not None and _position(index, row.previous.attributes) == _position(
-            index, row.attributes
-        ):
-            shown.append(row.previous)
+        version = row.previous if stale(row) else row
+        if version and place(version.attributes) == place(row.attributes):
+            shown.append(version)
     return shown

@@ -59,7 +59,7 @@ class Bench:
 
     def put(self, model: str, row: dict[str, Any]) -> None:
         """Write a new row."""
-        self.dynamodb.put_item(TableName=self.stack.tables[model], Item=image(row))
+        self.dynamodb.put_item(TableName=self.stack.table(model), Item=image(row))
 
     def counts(self, account: str) -> set[int]:
         """The counts of an account's items in the hour of `corrupted`."""

@@ -21,7 +21,7 @@ def test_a_mapping_that_is_turned_off_shows_and_holds_as_of_back(bench: Bench) -
     finally:
         client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
     (named,) = report["streams"]
-    assert named["stream"].startswith(bench.stack.tables["Task"])
+    assert named["stream"].startswith(bench.stack.table("Task"))
     assert named["consumer"].startswith("Disabl")
     assert {name for name in before if before[name] == after[name]} == {"tasks"}
     assert bench.sweep()["streamsNotConsumed"] == 0

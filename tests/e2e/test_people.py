@@ -75,7 +75,7 @@ def test_a_person_may_do_what_the_runbook_has_it_do_and_no_more(
     with refused():
         dynamodb.put_item(TableName=app["PendingHoursTable"], Item=entry)
     with refused():
-        dynamodb.scan(TableName=bench.stack.tables["Item"])
+        dynamodb.scan(TableName=bench.stack.table("Item"))
 
 
 def refused() -> Any:

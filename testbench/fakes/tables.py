@@ -165,6 +165,9 @@ class Table:
         return _refuse("The conditional request failed", "ConditionalCheckFailedException")
 
     def _move(self, key: Key, old: Attributes | None, new: Attributes | None) -> None:
+        names = self.model.key_fields
+        if old and new and [old.get(name) for name in names] == [new.get(name) for name in names]:
+            return  # nearly always: an update moves a row in no index
         for index in self._indexes:
             before = _position(index, old) if old is not None else None
             after = _position(index, new) if new is not None else None
@@ -230,6 +233,7 @@ def _aged(page: Iterable[Row], index: Index, stale: Staleness) -> list[Row]:
     place, shown = partial(_position, index), []
     for row in page:
         version = row.previous if stale(row) else row
-        if version and place(version.attributes) == place(row.attributes):
+        # nearly always it is the row itself
+        if version and (version is row or place(version.attributes) == place(row.attributes)):
             shown.append(version)
     return shown

@@ -27,7 +27,7 @@ ifneq ($(filter output-sync,$(.FEATURES)),)
 ifneq ($(MAKECMDGOALS),)
 ifeq ($(filter-out sync lint test,$(MAKECMDGOALS)),)
 MAKEFLAGS += --jobs=2 --output-sync=target --keep-going
-$(info running two targets at a time: each prints when it is done, which tests are after minutes)
+$(info two targets run side by side: each prints what it says when it is done)
 endif
 endif
 endif
@@ -150,14 +150,14 @@ bench: .venv/.synced ## measure everything (half an hour): QUICK=1 JSON=PATH ONL
 # --------------------------------------------------------------------------------------------------
 # The stack
 # --------------------------------------------------------------------------------------------------
-demo: sync ## the whole path on this machine; KEEP=1 leaves the stack up: ROWS=500 SEED=1 MODELS=models.toml
+demo: sync ## the whole path on this machine; KEEP=1 leaves the stack up: ROWS=500 (200 or more) SEED=1 MODELS=models.toml
 	@KEEP=$(KEEP) MODELS=$(MODELS) ROWS=$(ROWS) SEED=$(SEED) $(BIN)/python -m demo
 
 invoke: sync ## the test events in containers (Docker), on the stack that KEEP=1 left up: EVENT=
 	@$(BIN)/python -m testbench.emulated.containers
 
 stop: .venv/.synced ## stop the stack that KEEP=1 left up
-	@$(BIN)/python -m testbench.emulated.stack
+	@$(BIN)/python -m testbench.emulated.stack && rm -f .local/demo.env
 
 build: .tools/sam/.synced ## build what `sam deploy` deploys to AWS (.aws-sam/): ENV=default, for its Architecture
 	$(ANY_REGION) PATH="$(CURDIR)/.tools/sam/bin:$$PATH" $(SAM) build --config-env $(ENV) --cached --parallel

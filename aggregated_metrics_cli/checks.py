@@ -16,7 +16,7 @@ from aggregated_metrics_cli.overview import must_be_stored
 from aggregated_metrics_cli.plan import lines, plan_of
 from aggregated_metrics_cli.tables import difference, table
 
-_SUMMARY = "hours: {hours:,}, rows: {rows:,}, drifting: {driftCount:,}, repaired: {repaired:,}"
+_SUMMARY = "hours: {hours:,}, rows read: {rows:,}, drifting: {driftCount:,}, repaired: {repaired:,}"
 _HINTS = {
     "inFlux": "minutes in flux: {}. They changed while they were compared. Run this again in a "
     "few minutes.",

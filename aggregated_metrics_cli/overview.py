@@ -114,7 +114,7 @@ class Overview:
         complete_until: up to when the account's numbers are complete; None where not known.
         sections: the record types with rows in the range.
         quiet: the record types without any.
-        breakdowns: by scorecard and score, by the record type that they are of.
+        breakdowns: by their titles, such as `scoreResults by scorecard and score`.
     """
 
     account_id: str
@@ -303,7 +303,9 @@ def _breakdowns(
                     if score.series.scorecard_id == card.series.scorecard_id
                 ]
         if own:
-            yield model.record_type, group or scores
+            ids = max(model.breakdowns.values(), key=len)
+            by = " and ".join(name.removesuffix("Id") for name in ids)
+            yield f"{model.record_type} by {by}", group or scores
 
 
 def must_be_stored(client: Client, account_id: str) -> None:

@@ -24,8 +24,8 @@ def overview(found: Overview) -> Iterator[RenderableType]:
         yield _chart(found)
     if found.quiet:
         yield styled(f"Nothing of {', '.join(found.quiet)}.", "dim")
-    for name, group in found.breakdowns.items():
-        yield _sums(f"{name} by scorecard and score", group)
+    for title, group in found.breakdowns.items():
+        yield _sums(title, group)
     yield styled(f"{found.state}.", "green" if found.is_complete else "yellow")
     for since, names in found.open.items():
         yield styled(f"  may still grow from {since:{_FINE}} on: {', '.join(names)}")

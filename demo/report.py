@@ -104,7 +104,7 @@ def next_steps(
         ("Show the day's counts", f"aggregated-metrics show {on} --day {hour[:10]}"),
         ("Compare the hour with its rows", f"aggregated-metrics verify {on} \\\n    {span}"),
         (
-            "Check what is in quarantine again",
+            "Check the quarantine again (exit code 1: its rows stay uncountable)",
             "aggregated-metrics repair --stack $STACK --quarantine",
         ),
     ]

@@ -54,10 +54,11 @@ def _figure(chart: Chart) -> str:
     )
 
 
-def _breakdown(name: str, group: Group) -> str:
+def _breakdown(title: str, group: Group) -> str:
+    name, _, ids = title.partition(" by ")
     return (
-        f"<section><h2>{escape(name)} by scorecard and score</h2>"
-        f"{_figure(charts.by_scope(name, group))}{_table('scorecard, score', group)}</section>"
+        f"<section><h2>{escape(title)}</h2>"
+        f"{_figure(charts.by_scope(name, group))}{_table(ids, group)}</section>"
     )
 
 

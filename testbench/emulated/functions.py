@@ -108,7 +108,7 @@ class StreamLog:
                 why = f"{most:,} of {expected:,} records are applied, and no more in the last "
                 why += f"{_STILL_SECONDS // 60} minutes; failed batches: {self.failures[-1:]}. Try "
                 why += f"again when this machine is less busy (load {os.getloadavg()[0]:.0f} on "
-                why += f"{os.cpu_count()} cores), or with fewer rows"
+                why += f"{os.cpu_count()} cores), or with fewer rows, such as ROWS=200"
                 raise StepError(why, self._stack.emulator_log)
             on_progress(self.records)
             clock.sleep(_LOOK_SECONDS)

@@ -145,7 +145,7 @@ def test_what_cannot_be_asked_is_refused_before_anything_starts(
 @pytest.mark.parametrize(
     ("found", "code", "says"),
     [
-        ({"hours": 24, "rows": 1_000}, 0, "hours: 24, rows: 1,000, drifting: 0, repaired: 0"),
+        ({"hours": 24, "rows": 1_000}, 0, "hours: 24, rows read: 1,000, drifting: 0, repaired: 0"),
         ({"drift": 1}, 1, "a scoreResultsByScorecard card-1 1970-01-01T00:05:00Z 1 count 7 → 3"),
         ({"drift": 1, "repaired": 1}, 0, "drifting: 1, repaired: 1"),
         ({"drift": 300, "repaired": 300}, 0, "… and 100 more"),
@@ -221,7 +221,7 @@ def test_an_interrupted_command_says_what_goes_on_and_how_to_stop_it(
 def test_an_execution_is_followed_or_stopped_by_its_name(shell: Shell) -> None:
     shell.machine.denied = True  # the caller may not read the maps
     assert shell.run("backfill --follow backfill-1") == 0
-    assert "rows: 1,000" in shell.out
+    assert "rows read: 1,000" in shell.out
     assert shell.run("verify --stop verify-1") == 0
     assert shell.machine.started == []
     assert shell.machine.stopped == [f"{MACHINE.replace('stateMachine', 'execution')}:verify-1"]

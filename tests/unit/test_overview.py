@@ -9,10 +9,12 @@ import pytest
 from aggregated_metrics import Summary
 from aggregated_metrics.core import buckets
 from aggregated_metrics.core.cover import edges
+from aggregated_metrics.core.measures import Measures
 from aggregated_metrics.core.models import BUILT_IN
 from aggregated_metrics.core.series import Series
 
 from aggregated_metrics_cli import charts
+from aggregated_metrics_cli.model_file import read_toml
 from aggregated_metrics_cli.output import Output
 from aggregated_metrics_cli.overview import Counted, Overview, added, collect, label, step_of
 from aggregated_metrics_cli.overview_tables import overview
@@ -22,6 +24,7 @@ from testbench.counted import FakeClient, keep_up, measured, minute, store, stre
 from tests.busy_day import busy_day
 
 START = datetime(2026, 11, 22, tzinfo=UTC)
+BY_SCORE = "scoreResults by scorecard and score"
 NOW = datetime(2026, 11, 22, 17, 6, 40, tzinfo=UTC)
 DAY = timedelta(days=1)
 
@@ -65,7 +68,7 @@ def test_its_sums_are_those_of_the_stored_minutes_and_the_terminals(
     for counted in found.totals:
         assert counted.sums == stored(client, counted.name), counted.name
     text = drawn(found)
-    for each in (*found.totals, *found.breakdowns["scoreResults"]):
+    for each in (*found.totals, *found.breakdowns[BY_SCORE]):
         assert re.search(rf"{each.name[:8]}.* {each.sums['count']:,} ", text)
 
 
@@ -91,12 +94,23 @@ def test_the_layers_of_a_chart_add_up_to_the_whole(found: Overview) -> None:
     assert names == ["predictionItems", "evaluationItems", "other"]
 
 
+def test_a_breakdown_is_titled_by_its_models_own_attributes() -> None:
+    ticket = '[[models]]\nname = "Ticket"\nrecordType = "tickets"\n'
+    document = read_toml(f'{ticket}breakdowns = {{ ticketsByTeam = ["teamId"] }}')
+    client, team = FakeClient(), Series("acme", "ticketsByTeam", "team-1")
+    store(client.api, team, {minute("2026-11-22 10:00"): Measures(1)}, NOW)
+    models = BUILT_IN.declaring(document)
+    found = collect(client, "acme", START, NOW, now=NOW, models=models)
+    assert [*found.breakdowns] == ["tickets by team"]
+
+
 def test_a_breakdown_adds_up_to_its_record_type(client: FakeClient, found: Overview) -> None:
-    ((name, group),) = found.breakdowns.items()
+    ((title, group),) = found.breakdowns.items()
     cards = [each for each in group if not each.depth]
-    assert name == "scoreResults"
+    assert title == BY_SCORE
+    whole = stored(client, "scoreResults")
     for depth in (0, 1):
-        assert added(each.sums for each in group if each.depth == depth) == stored(client, name)
+        assert added(each.sums for each in group if each.depth == depth) == whole
     for card in cards:
         scores = [each for each in group if each.depth and card.name in each.name]
         assert added(score.sums for score in scores) == card.sums
@@ -174,5 +188,5 @@ def test_only_what_is_asked_for_is_read(client: FakeClient) -> None:
     found = collect(client, "acme", START, START + DAY, UTC, NOW, record_types=names, step=step)
     assert [each.name for each in found.totals] == ["evaluationItems", "tasks"]
     assert found.quiet == ["procedures"]
-    assert {each.series.record_type for each in found.breakdowns["scoreResults"]} == {names[-1]}
+    assert {each.series.record_type for each in found.breakdowns[BY_SCORE]} == {names[-1]}
     assert {point.end - point.start for point in found.totals[0].points} == {step}

@@ -142,9 +142,10 @@ class Demo:
                 write(self.stack, half)
         self._say(f"{self.rows:,} rows of {len(ACCOUNTS)} accounts: {changes:,} writes", took)
         with self.timed("applying the streams") as took:
-            log.drain(changes, lambda n: self.progress(f"{self.step}: {n:,} of {changes:,}"))
-        again = f"; {len(log.failures)} batches failed and came again" if log.failures else ""
-        self._say(f"all applied from the tables' streams{again}", took)
+            log.drain(
+                changes, lambda n: self.progress(f"{self.step}: {n:,} of {changes:,}{log.again}")
+            )
+        self._say(f"all applied from the tables' streams{log.again}", took)
 
     def _compare(self) -> tuple[bool, Buckets]:
         """Sweep, read everything back, and compare it with a group-by of the rows."""

@@ -77,6 +77,11 @@ class StreamLog:
         self._stack = stack
         self._began = int(time.time() * 1000)
 
+    @property
+    def again(self) -> str:
+        """How many batches failed, for people; empty for none."""
+        return f"; {len(self.failures)} batches failed and come again" if self.failures else ""
+
     def look(self) -> Self:
         """Read the log again."""
         self.records, self.failures = 0, []

@@ -24,8 +24,8 @@ SETTINGS: Mapping[str, str] = {
 """template.yaml's parameters and outputs, and the setting that each becomes."""
 _DEFAULTS = {"PENDING_HOURS_TABLE": "unknown", "BREAKDOWNS": "all"}
 """Most commands need no table; breakdowns that were switched off are still stored."""
-REQUEST_SECONDS = 60.0
-"""What one request to the API may take, tries included."""
+REQUEST_SECONDS = 240.0
+"""What one request to the API may take, tries included: each may wait as long as AppSync does."""
 _CONFIG = Config(connect_timeout=5, read_timeout=60, retries={"total_max_attempts": 3})
 
 

@@ -217,7 +217,7 @@ def test_retries_wait_longer_each_time_with_jitter_and_not_as_the_server_likes()
 def test_requests_keep_within_the_time_that_is_left() -> None:
     session = open_session(None, "")
     assert AppSyncClient(ENDPOINT, session)._timeout() == (CONNECT_SECONDS, READ_SECONDS)
-    assert AppSyncClient(ENDPOINT, session, lambda: 900.0)._timeout() == (3.0, 10.0)
+    assert AppSyncClient(ENDPOINT, session, lambda: 900.0)._timeout() == (3.0, 30.0)
     assert AppSyncClient(ENDPOINT, session, lambda: 60.0)._timeout() == (3.0, 7.5)
     assert AppSyncClient(ENDPOINT, session, lambda: 4.0)._timeout() == (0.5, 0.5)
     assert AppSyncClient(ENDPOINT, session, lambda: -1.0)._timeout() == (0.2, 0.2)

@@ -5,6 +5,7 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+from aggregated_metrics.adapters.appsync import READ_SECONDS
 from botocore.exceptions import ClientError
 
 from aggregated_metrics_cli.arguments import parse
@@ -53,6 +54,11 @@ def test_what_a_stack_limits_is_obeyed_by_readers() -> None:
     stack = {"GraphQLEndpoint": ENDPOINT, "MaxRequestBytes": "8000"}
     found = Deployment(session_of(None, None, {}), stack)
     assert (found.client.request_bytes, found.process.settings.region) == (8000, "eu-west-1")
+
+
+def test_a_command_waits_for_an_answer_as_long_as_appsync_may_take() -> None:
+    found = Deployment(session_of(None, None, {}), {"GraphQLEndpoint": ENDPOINT})
+    assert found.client._timeout()[1] == READ_SECONDS
 
 
 def test_the_stack_goes_before_the_environment_and_an_endpoint_before_both(

@@ -34,7 +34,7 @@ from aggregated_metrics.core.errors import (
 )
 
 CONNECT_SECONDS = 3.0
-READ_SECONDS = 10.0
+READ_SECONDS = 30.0  # AppSync ends a request itself then
 RETRIES = 3
 CONNECTIONS = 8
 ENDPOINTS = ("GraphQLEndpoint", "GraphQLApiEndpoint", "awsAppsyncApiEndpoint")

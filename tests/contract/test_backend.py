@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import boto3
+import pytest
 from amplify_api.operations import Operations
 from graphql import build_schema, parse, print_ast
 
@@ -79,3 +80,10 @@ def test_json_as_text_is_stored_as_appsync_stores_it() -> None:
 def test_resolver_code_keeps_error_types() -> None:
     code = template("backend/template.yaml")["Mappings"]["Resolver"]["Field"]["Code"]
     assert "util.error(error.message, error.type)" in code
+
+
+def test_each_field_is_a_line_of_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without one the emulator answers several times as late."""
+    with deployed() as handler:
+        handler({"field": "getTask", "arguments": {"id": "none"}}, None)
+    assert json.loads(capsys.readouterr().out) == {"field": "getTask", "error": None}
